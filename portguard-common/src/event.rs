@@ -1,0 +1,107 @@
+//! The records of the ring buffer and the counters, as the kernel writes them.
+
+use crate::{MAX_CGROUP_DEPTH, NAME_BYTES};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The first word of every record of the ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RecordKind {
+    /// An [`Event`].
+    Decision = 1,
+    /// A [`CgroupRecord`].
+    Cgroup = 2,
+}
+
+/// Bits of [`Event::flags`].
+pub struct EventFlags;
+
+impl EventFlags {
+    /// The verdict was carried out (the policy is not in audit mode).
+    pub const ENFORCED: u8 = 1;
+    /// The capability check was skipped.
+    pub const GRANTED: u8 = 2;
+    /// Decided by a cgroup program (else by an LSM program).
+    pub const CGROUP_HOOK: u8 = 4;
+}
+
+/// A decision. Numbers are in host byte order but for the address, which is as on the wire.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Event {
+    /// [`RecordKind::Decision`].
+    pub kind: u32,
+    /// Generation of the policy that decided.
+    pub generation: u32,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time: u64,
+    /// Id of the caller's cgroup.
+    pub cgroup_id: u64,
+    /// Real uid of the caller in the initial user namespace.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// Real gid.
+    pub gid: u32,
+    /// Process id (thread group) in the initial pid namespace.
+    pub pid: u32,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    /// Port.
+    pub port: u16,
+    /// Number of the deciding rule, or [`crate::NO_RULE`].
+    pub rule: u16,
+    /// Address: 16 bytes for inet6, the first 4 for inet.
+    pub address: [u8; 16],
+    /// Name of the thread, chosen by itself: never to be trusted, nor printed unescaped.
+    pub comm: [u8; 16],
+    /// [`crate::Family`].
+    pub family: u8,
+    /// [`crate::Protocol`].
+    pub protocol: u8,
+    /// [`crate::Verdict`].
+    pub verdict: u8,
+    /// [`EventFlags`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The path of a cgroup at its first decision, so that its name is known even when it is gone.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CgroupRecord {
+    /// [`RecordKind::Cgroup`].
+    pub kind: u32,
+    /// Levels below the root; names deeper than [`MAX_CGROUP_DEPTH`] are not recorded.
+    pub depth: u32,
+    /// Id of the cgroup.
+    pub cgroup_id: u64,
+    /// NUL-terminated names; the one below the root comes **last**, unused ones before it are empty.
+    pub names: [[u8; NAME_BYTES]; MAX_CGROUP_DEPTH],
+}
+
+/// What is counted, each a slot of the counter map. Counts are exact: atomic adds on shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Decisions `kernel`.
+    Kernel = 0,
+    /// Decisions `allow`.
+    Allow = 1,
+    /// Decisions `deny`.
+    Deny = 2,
+    /// Events lost because the ring buffer was full.
+    Lost = 3,
+    /// Binds by kernel threads, let pass.
+    KernelThread = 4,
+    /// Decisions that a missing table made impossible: the kernel's own rule held.
+    Fault = 5,
+    /// Programs that ran while no policy was installed: the canary's proof.
+    Canary = 6,
+}
+
+impl Counter {
+    /// Slots of the counter map.
+    pub const COUNT: u32 = 7;
+}

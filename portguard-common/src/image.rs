@@ -1,0 +1,219 @@
+//! The image of a compiled policy: pages of words, read by `decide` alike in the kernel and in userspace.
+//!
+//! All tables of one policy are pages of one array map, and that map hangs off a single slot of an
+//! array of maps: writing the slot switches every table at once, and a bind that began under the old
+//! policy goes on reading the old pages.
+//!
+//! | pages | what |
+//! |---|---|
+//! | 0 | the [`Header`] |
+//! | 1 to 32 | TCP's port table: a 16-bit class for each port, 0 = not protected |
+//! | further port tables | of the protocols whose classes differ from TCP's |
+//! | user index | one page: the first uid of each user page |
+//! | user pages | sorted words `first uid << 32 | class`, 512 a page |
+//! | three runs of vectors | port, user and cgroup classes: which rules hold for a class |
+//! | rule words | one byte a rule |
+//!
+//! A vector has one bit for each rule, and a summary word with one bit for each of its 64 words that
+//! is not zero. The first rule that holds is the lowest bit of the AND of three vectors, whatever the
+//! number of rules: equivalence classes make the tables small (rules with the same ports share a
+//! class), and bit vectors, unlike a table of all combinations, cannot explode.
+
+use crate::{Protocol, Verdict};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of everything in this crate that both sides of the kernel boundary read.
+pub const ABI_VERSION: u32 = 1;
+/// Rules a policy may have.
+pub const MAX_RULES: usize = 4096;
+/// The rule number that stands for "no rule matched": the default decided.
+pub const NO_RULE: u16 = u16::MAX;
+/// Words of a [`Page`].
+pub const PAGE_WORDS: usize = 512;
+/// Ports whose classes fit in a page, 16 bits each.
+pub const PORTS_PER_PAGE: usize = PAGE_WORDS * 4;
+/// Pages that an image may have (256 MiB).
+pub const MAX_PAGES: u32 = 65_536;
+/// Words with a bit for each rule.
+pub const WORDS_PER_MASK: usize = MAX_RULES / 64;
+/// Words of a vector: the summary, then the mask.
+pub const VECTOR_WORDS: usize = 1 + WORDS_PER_MASK;
+/// Vectors that fit in a page.
+pub const VECTORS_PER_PAGE: usize = PAGE_WORDS / VECTOR_WORDS;
+
+/// A page of an image, and the value of the map that holds it.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Page {
+    words: [u64; PAGE_WORDS],
+}
+
+/// An image, wherever its pages lie.
+pub trait Image {
+    /// The page with this number, or `None` past the end.
+    fn page(&self, number: u32) -> Option<&Page>;
+}
+
+impl Image for [Page] {
+    fn page(&self, number: u32) -> Option<&Page> {
+        self.get(number as usize)
+    }
+}
+
+/// A number that leads outside a page or an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageTooFar;
+
+impl Page {
+    /// A page of zeros.
+    pub const ZERO: Self = Self {
+        words: [0; PAGE_WORDS],
+    };
+
+    /// The word at `index`, taken modulo [`PAGE_WORDS`]: no panic path and, in the kernel, a bound that the
+    /// verifier sees.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self, index: usize) -> u64 {
+        self.words[index & (PAGE_WORDS - 1)]
+    }
+
+    /// Sets the word at `index`.
+    ///
+    /// # Errors
+    /// Where `index` is outside the page.
+    pub fn set(&mut self, index: usize, word: u64) -> Result<(), PageTooFar> {
+        *self.words.get_mut(index).ok_or(PageTooFar)? = word;
+        Ok(())
+    }
+
+    /// The class of a port in a page of a port table; only the low 11 bits of `port` count here.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_class(&self, port: u16) -> u32 {
+        let word = self.word((port as usize & (PORTS_PER_PAGE - 1)) >> 2);
+        (word >> ((port & 3) * 16)) as u32 & 0xffff
+    }
+
+    /// The byte of rule `index` in the page of rule words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(&self, index: u32) -> RuleWord {
+        let word = self.word((index as usize & (MAX_RULES - 1)) >> 3);
+        RuleWord((word >> ((index & 7) * 8)) as u8)
+    }
+}
+
+/// What a rule, or the default, says once it decides: the verdict and whether to report it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleWord(pub u8);
+
+impl RuleWord {
+    const REPORT: u8 = 4;
+
+    /// Packs a verdict.
+    #[must_use]
+    pub const fn new(verdict: Verdict, report: bool) -> Self {
+        Self(verdict as u8 | if report { Self::REPORT } else { 0 })
+    }
+
+    /// The verdict.
+    #[inline(always)]
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        Verdict::from_bits(self.0)
+    }
+
+    /// Whether a decision by this rule makes an event.
+    #[inline(always)]
+    #[must_use]
+    pub const fn report(self) -> bool {
+        self.0 & Self::REPORT != 0
+    }
+}
+
+/// Settings of a policy that are one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderFlags(pub u64);
+
+impl HeaderFlags {
+    /// `mode: enforce` (else audit: nothing is denied and nothing granted).
+    pub const ENFORCE: u64 = 1;
+    /// `scope: all` (else only the network namespace of the host is judged).
+    pub const ALL_NETNS: u64 = 2;
+    /// At least one rule names a cgroup.
+    pub const CGROUPS: u64 = 4;
+}
+
+/// Page 0 of an image: where its tables lie and what holds for all of it.
+///
+/// The accessors take a word each, so that the kernel loads only what it uses.
+#[derive(Clone, Copy)]
+pub struct Header<'a>(pub &'a Page);
+
+macro_rules! header_words {
+    ($($(#[$doc:meta])* $get:ident / $set:ident = $index:expr;)*) => {
+        impl Header<'_> {
+            $($(#[$doc])* #[inline(always)] #[must_use]
+            pub const fn $get(&self) -> u64 { self.0.word($index) })*
+        }
+        impl Page {
+            $($(#[$doc])* pub const fn $set(&mut self, word: u64) { self.words[$index] = word; })*
+        }
+    };
+}
+
+header_words! {
+    /// [`ABI_VERSION`] of the writer.
+    abi / set_abi = 0;
+    /// Number of this policy since the maps were made, from 1; it wraps after 65,535.
+    generation / set_generation = 1;
+    /// [`HeaderFlags`].
+    flags / set_flags = 2;
+    /// The [`RuleWord`] of the default.
+    default_word / set_default_word = 3;
+    /// First page of the user pages; the page before it is the user index.
+    user_pages / set_user_pages = 4;
+    /// User pages in use, 1 to 512.
+    user_page_count / set_user_page_count = 5;
+    /// Words in use on the last user page, 1 to 512.
+    user_last_len / set_user_last_len = 6;
+    /// First page of the vectors of user classes.
+    user_vectors / set_user_vectors = 7;
+    /// First page of the vectors of port classes.
+    port_vectors / set_port_vectors = 8;
+    /// First page of the vectors of cgroup classes.
+    cgroup_vectors / set_cgroup_vectors = 9;
+    /// The page of rule words.
+    rule_page / set_rule_page = 10;
+    /// The root of this policy's cgroup trie.
+    trie_root / set_trie_root = 11;
+    /// Number of the user-vector run's extra vector, which marks the `deny` rules.
+    deny_vector / set_deny_vector = 12;
+}
+
+/// Header words 16 to 19: the first page of each protocol's port table.
+const PORT_TABLES: usize = 16;
+
+impl Header<'_> {
+    /// First page of the port table of `protocol`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_table(&self, protocol: Protocol) -> u64 {
+        self.0.word(PORT_TABLES + protocol as usize)
+    }
+
+    /// Whether all bits of `flag` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u64) -> bool {
+        self.flags() & flag == flag
+    }
+}
+
+impl Page {
+    /// Sets the first page of the port table of `protocol`, in a header.
+    pub const fn set_port_table(&mut self, protocol: Protocol, page: u64) {
+        self.words[PORT_TABLES + protocol as usize] = page;
+    }
+}

@@ -1,0 +1,23 @@
+//! The decision of portguard and everything that crosses the kernel boundary.
+//!
+//! This crate is compiled twice, into the eBPF programs and into the userspace binary, so that both
+//! decide by the very same code. It knows nobody: no maps, no helpers, no I/O, no allocation.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod cgroup;
+mod decide;
+mod event;
+mod image;
+mod request;
+mod verdict;
+
+pub use cgroup::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, TrieKey, TrieNode};
+pub use decide::{Decision, PORT_TABLE_START, decide, is_protected};
+pub use event::{CgroupRecord, Counter, Event, EventFlags, RecordKind};
+pub use image::{
+    ABI_VERSION, Header, HeaderFlags, Image, MAX_PAGES, MAX_RULES, NO_RULE, PAGE_WORDS,
+    PORTS_PER_PAGE, Page, PageTooFar, RuleWord, VECTOR_WORDS, VECTORS_PER_PAGE, WORDS_PER_MASK,
+};
+pub use request::{Family, Protocol, Request};
+pub use verdict::{EACCES, Verdict};

@@ -1,0 +1,142 @@
+//! A bind as a decision sees it: what is asked for, and by whom.
+
+/// The protocol a rule can name.
+///
+/// MPTCP and SMC are [`Protocol::Tcp`], UDP-Lite is [`Protocol::Udp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP, MPTCP and SMC.
+    Tcp = 0,
+    /// UDP and UDP-Lite.
+    Udp = 1,
+    /// SCTP. A grant cannot reach it: `sctp_do_bind` asks for the capability with no cgroup hook before it.
+    Sctp = 2,
+    /// DCCP (gone from Linux 6.16 on).
+    Dccp = 3,
+}
+
+/// `IPPROTO_*` of the kernel's `include/uapi/linux/in.h` and `SOCK_*` of `include/linux/net.h`.
+mod number {
+    pub(super) const SOCK_STREAM: u16 = 1;
+    pub(super) const SOCK_RAW: u16 = 3;
+    pub(super) const ICMP: u16 = 1;
+    pub(super) const TCP: u16 = 6;
+    pub(super) const UDP: u16 = 17;
+    pub(super) const DCCP: u16 = 33;
+    pub(super) const ICMPV6: u16 = 58;
+    pub(super) const L2TP: u16 = 115;
+    pub(super) const SCTP: u16 = 132;
+    pub(super) const UDPLITE: u16 = 136;
+    pub(super) const SMC: u16 = 256;
+    pub(super) const MPTCP: u16 = 262;
+}
+
+impl Protocol {
+    /// Every protocol, in the order of their numbers here.
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp];
+
+    /// The protocol of an inet socket, or `None` where it has no port space of TCP's kind (raw, ping, L2TP).
+    ///
+    /// A protocol number that is not known is judged by its socket type, so that a protocol new to
+    /// the kernel fails closed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_socket(sock_type: u16, number: u16) -> Option<Self> {
+        if sock_type == number::SOCK_RAW {
+            return None;
+        }
+        match number {
+            number::TCP | number::MPTCP | number::SMC => Some(Self::Tcp),
+            number::UDP | number::UDPLITE => Some(Self::Udp),
+            number::SCTP => Some(Self::Sctp),
+            number::DCCP => Some(Self::Dccp),
+            number::ICMP | number::ICMPV6 | number::L2TP => None,
+            _ if sock_type == number::SOCK_STREAM => Some(Self::Tcp),
+            _ => Some(Self::Udp),
+        }
+    }
+
+    /// Whether `return 3` of a cgroup bind program can skip the capability check of this protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn grantable(self) -> bool {
+        !matches!(self, Self::Sctp)
+    }
+
+    /// The word used in policies, events and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+            Self::Dccp => "dccp",
+        }
+    }
+
+    /// The protocol with this number of ours.
+    #[must_use]
+    pub const fn from_index(index: u8) -> Option<Self> {
+        match index {
+            0 => Some(Self::Tcp),
+            1 => Some(Self::Udp),
+            2 => Some(Self::Sctp),
+            3 => Some(Self::Dccp),
+            _ => None,
+        }
+    }
+}
+
+/// The address family of the socket (not what the address claims).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Family {
+    /// `AF_INET`.
+    Inet = 4,
+    /// `AF_INET6`.
+    Inet6 = 6,
+}
+
+/// One bind, reduced to what rules can match.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Port in host byte order.
+    pub port: u16,
+    /// Protocol of the socket.
+    pub protocol: Protocol,
+    /// Real uid of the caller, an id of the initial user namespace.
+    pub uid: u32,
+    /// Effective uid of the caller, an id of the initial user namespace.
+    pub euid: u32,
+    /// Class of the caller's cgroup in this policy: see [`crate::TrieNode`]. 0 where no rule names its path.
+    pub cgroup_class: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_without_ports_are_not_judged() {
+        assert_eq!(Protocol::of_socket(3, 6), None, "raw TCP");
+        assert_eq!(Protocol::of_socket(2, 1), None, "ping");
+        assert_eq!(Protocol::of_socket(2, 58), None, "ping6");
+        assert_eq!(Protocol::of_socket(2, 115), None, "l2tp");
+    }
+
+    #[test]
+    fn relatives_share_a_protocol() {
+        assert_eq!(Protocol::of_socket(1, 262), Some(Protocol::Tcp));
+        assert_eq!(Protocol::of_socket(1, 256), Some(Protocol::Tcp));
+        assert_eq!(Protocol::of_socket(2, 136), Some(Protocol::Udp));
+        assert_eq!(Protocol::of_socket(5, 132), Some(Protocol::Sctp));
+        assert_eq!(Protocol::of_socket(6, 33), Some(Protocol::Dccp));
+    }
+
+    #[test]
+    fn an_unknown_protocol_fails_closed() {
+        assert_eq!(Protocol::of_socket(1, 200), Some(Protocol::Tcp));
+        assert_eq!(Protocol::of_socket(2, 200), Some(Protocol::Udp));
+    }
+}
