@@ -1,0 +1,202 @@
+//! One bind, judged: the order of the checks, cheapest first, and each hook's return values.
+
+use crate::cgroup;
+use crate::emit;
+use crate::kernel::{
+    CGROUP_DENIES, GRANTS, HOST_NETNS, OFF_SOCKET_SK, SET_RETVAL, Task,
+};
+use crate::maps::{MapImage, POLICY};
+use crate::request::{CgroupBind, SockAddr, Socket};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_set_retval};
+use aya_ebpf::programs::{LsmContext, SockAddrContext};
+use portguard_common::{
+    Counter, Decision, EACCES, EventFlags, Family, Header, HeaderFlags, Image, Request, Verdict,
+    decide, is_protected,
+};
+
+/// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
+/// ASCONF, some of them in softirq with a foreign `current`.
+const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
+
+/// A decision with all that an event tells of it.
+pub struct Judged {
+    pub request: Request,
+    pub socket: Socket,
+    pub decision: Decision,
+    pub cgroup_id: u64,
+    pub generation: u32,
+    /// [`EventFlags`].
+    pub flags: u8,
+}
+
+impl Judged {
+    #[inline(always)]
+    fn enforced(&self, verdict: Verdict) -> bool {
+        self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
+    }
+}
+
+/// The policy in force, or `None` while there is none: the programs are attached first and proved to
+/// run by the counter, then the policy is installed.
+#[inline(always)]
+fn policy() -> Option<MapImage<'static>> {
+    match POLICY.get(0) {
+        Some(pages) => Some(MapImage(pages)),
+        None => {
+            emit::count(Counter::Canary);
+            None
+        }
+    }
+}
+
+/// Decides for the running task.
+///
+/// `None` where the policy's scope leaves the bind alone, or a table is missing: fail open to the
+/// kernel's own rule (never to a grant), counted, since denying every bind of a broken image could lock
+/// an operator out of the machine.
+#[inline(always)]
+fn judge(image: &MapImage<'_>, socket: Socket, port: u16, hook: u8) -> Option<Judged> {
+    let header = Header(image.page(0)?);
+    if socket.netns != HOST_NETNS.load() && !header.has(HeaderFlags::ALL_NETNS) {
+        return None;
+    }
+    let task = Task::current();
+    let cgroup_id = cgroup::current_id();
+    let cgroup_class = if header.has(HeaderFlags::CGROUPS) {
+        cgroup::current_class(&header, task, cgroup_id)
+    } else {
+        0
+    };
+    let request = Request {
+        port,
+        protocol: socket.protocol,
+        uid: bpf_get_current_uid_gid() as u32,
+        euid: task.euid(),
+        cgroup_class,
+    };
+    let Some(decision) = decide(image, &header, &request) else {
+        emit::count(Counter::Fault);
+        return None;
+    };
+    let mut flags = hook;
+    if header.has(HeaderFlags::ENFORCE) {
+        flags |= EventFlags::ENFORCED;
+        if decision.verdict as u8 == Verdict::Allow as u8
+            && GRANTS.load() != 0
+            && socket.protocol.grantable()
+        {
+            flags |= EventFlags::GRANTED;
+        }
+    }
+    Some(Judged {
+        request,
+        socket,
+        decision,
+        cgroup_id,
+        generation: header.generation() as u32,
+        flags,
+    })
+}
+
+/// Counts and reports a decision.
+#[inline(always)]
+fn report(judged: &Judged, address: impl FnOnce(&mut [u8; 16])) {
+    emit::count(match judged.decision.verdict {
+        Verdict::Kernel => Counter::Kernel,
+        Verdict::Allow => Counter::Allow,
+        Verdict::Deny => Counter::Deny,
+    });
+    if judged.decision.report {
+        emit::decision(judged, address);
+    }
+}
+
+/// The tail of both LSM hooks. Return values are literals: from Linux 6.12 on the verifier wants to see
+/// that they lie in [-4095, 0].
+#[inline(always)]
+fn lsm(sock: *const u8, address: SockAddr) -> i32 {
+    let Some(image) = policy() else { return 0 };
+    let Some(port) = address.port() else { return 0 };
+    if !is_protected(&image, port) || sock.is_null() {
+        return 0;
+    }
+    let Some(socket) = Socket::of_sock(sock, address) else {
+        return 0;
+    };
+    let Some(judged) = judge(&image, socket, port, 0) else {
+        return 0;
+    };
+    report(&judged, |into| address.bytes(socket.family, into));
+    if judged.enforced(Verdict::Deny) {
+        -EACCES
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+pub fn socket_bind(ctx: &LsmContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    let address = SockAddr {
+        typed: ctx.arg(1),
+        len: ctx.arg(2),
+    };
+    // SAFETY: `struct socket` by BTF, and the offset of its `sk` pointer by BTF.
+    let sock = unsafe { *socket.add(OFF_SOCKET_SK.load() as usize).cast::<*const u8>() };
+    lsm(sock, address)
+}
+
+#[inline(always)]
+pub fn sctp_bind_connect(ctx: &LsmContext) -> i32 {
+    let option: i32 = ctx.arg(1);
+    if option != SCTP_SOCKOPT_BINDX_ADD {
+        return 0;
+    }
+    // The option's buffer may hold several addresses: the first decides the port, and another port
+    // behind it is refused (`sctp_do_bind`).
+    let address = SockAddr {
+        typed: ctx.arg(2),
+        len: ctx.arg(3),
+    };
+    lsm(ctx.arg(0), address)
+}
+
+/// What a cgroup program returns: 0 refuses, 1 lets pass, 3 lets pass and skips the capability check.
+#[inline(always)]
+pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> i32 {
+    let bind = CgroupBind(ctx.sock_addr);
+    let Some(image) = policy() else { return 1 };
+    let port = bind.port();
+    if !is_protected(&image, port) {
+        return 1;
+    }
+    let Some(socket) = bind.socket(family) else {
+        return 1;
+    };
+    // Binds by kernel threads (NFS, lockd) reach this hook, and only this one.
+    if Task::current().is_kernel_thread() {
+        emit::count(Counter::KernelThread);
+        return 1;
+    }
+    let Some(judged) = judge(&image, socket, port, EventFlags::CGROUP_HOOK) else {
+        return 1;
+    };
+    // Where an LSM program runs it has decided, counted and reported this bind: only grant here.
+    if CGROUP_DENIES.load() != 0 {
+        report(&judged, |into| bind.bytes(family, into));
+        if judged.enforced(Verdict::Deny) {
+            if SET_RETVAL.load() != 0 {
+                // SAFETY: a plain number; the helper exists where the loader says so.
+                unsafe { bpf_set_retval(-EACCES) };
+            }
+            return 0;
+        }
+    }
+    // The first test is a constant to the verifier: where the kernel knows no grants it must not see a 3.
+    if GRANTS.load() != 0 && judged.enforced(Verdict::Allow) {
+        return 3;
+    }
+    let _ = ctx.as_ptr();
+    1
+}

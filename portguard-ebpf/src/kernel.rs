@@ -1,0 +1,117 @@
+//! The kernel's own memory: where its fields lie, and the reads of them.
+//!
+//! Rust has no CO-RE, so the loader takes every offset from the running kernel's BTF and sets it in a
+//! read-only global, which the verifier knows as a constant.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::{bpf_get_current_task, generated};
+use core::mem::MaybeUninit;
+
+macro_rules! constants {
+    ($($(#[$doc:meta])* $name:ident;)*) => { $($(#[$doc])* #[unsafe(no_mangle)]
+        pub static $name: Global<u32> = Global::new(0);)* };
+}
+
+constants! {
+    /// 1 where cgroup bind programs may return 3 (Linux 5.12).
+    GRANTS;
+    /// 1 where cgroup bind programs may call `bpf_set_retval` (Linux 5.18).
+    SET_RETVAL;
+    /// 1 where the cgroup programs deny, as no LSM program runs.
+    CGROUP_DENIES;
+    /// Inode number of the initial network namespace.
+    HOST_NETNS;
+    OFF_TASK_CRED;
+    OFF_TASK_FLAGS;
+    OFF_TASK_CGROUPS;
+    OFF_CRED_EUID;
+    OFF_CSET_DFL_CGRP;
+    OFF_CGROUP_KN;
+    OFF_CGROUP_LEVEL;
+    OFF_CGROUP_PARENT;
+    OFF_KN_NAME;
+    OFF_SOCKET_SK;
+    OFF_SK_FAMILY;
+    OFF_SK_TYPE;
+    OFF_SK_PROTOCOL;
+    OFF_SK_NET;
+    OFF_NET_INUM;
+}
+
+/// `PF_KTHREAD` of `include/linux/sched.h` (5.10 to 7.2).
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// An address in the kernel. Reading one that faults yields zero, never a fault.
+#[derive(Clone, Copy)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// Reads the field of type `T` at `offset`; zero where that faults.
+    ///
+    /// No branch on the outcome, since each would double what the verifier explores: the helper fills
+    /// the destination with zeros when it fails (`bpf_probe_read_kernel_common`).
+    #[inline(always)]
+    pub fn read<T: Plain>(self, offset: &Global<u32>) -> T {
+        self.read_at(u64::from(offset.load()))
+    }
+
+    /// Reads the `T` at a constant offset.
+    #[inline(always)]
+    pub fn read_at<T: Plain>(self, offset: u64) -> T {
+        let mut value = MaybeUninit::<T>::zeroed();
+        // SAFETY: the destination is `size_of::<T>()` bytes of our stack; the source may be any address,
+        // the helper checks it.
+        unsafe {
+            generated::bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                (self.0 + offset) as *const _,
+            )
+        };
+        // SAFETY: all bytes are initialised (zeroed above) and any bytes are a `T: Plain`.
+        unsafe { value.assume_init() }
+    }
+
+    /// Follows the pointer at `offset`.
+    #[inline(always)]
+    pub fn follow(self, offset: &Global<u32>) -> Self {
+        Self(self.read(offset))
+    }
+}
+
+/// Types of which any bytes are a value.
+pub trait Plain: Copy {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for [u8; 16] {}
+
+/// The running thread: the caller of bind(2), its io_uring worker or its SQPOLL thread.
+#[derive(Clone, Copy)]
+pub struct Task(Address);
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: no arguments; the task is the running one and cannot go away below us.
+        Self(Address(unsafe { bpf_get_current_task() }))
+    }
+
+    /// Effective uid as an id of the initial user namespace. `cred`, not `real_cred`: an io_uring
+    /// personality acts with what it was given.
+    #[inline(always)]
+    pub fn euid(self) -> u32 {
+        self.0.follow(&OFF_TASK_CRED).read(&OFF_CRED_EUID)
+    }
+
+    #[inline(always)]
+    pub fn is_kernel_thread(self) -> bool {
+        self.0.read::<u32>(&OFF_TASK_FLAGS) & PF_KTHREAD != 0
+    }
+
+    /// Its cgroup in the v2 hierarchy, `struct cgroup`.
+    #[inline(always)]
+    pub fn cgroup(self) -> Address {
+        self.0.follow(&OFF_TASK_CGROUPS).follow(&OFF_CSET_DFL_CGRP)
+    }
+}

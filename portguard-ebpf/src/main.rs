@@ -1,0 +1,64 @@
+//! The eBPF programs: entry points that guard, ask for a decision and translate it for their hook.
+//!
+//! Non-sleepable LSM programs and cgroup programs run inside `rcu_read_lock` but can be preempted by
+//! another task that runs the same program, so nothing here keeps state in per-CPU memory: state is on
+//! the stack or in a ring buffer reservation, and counters are atomic.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the only way to an atomic add on this target"
+)]
+
+mod cgroup;
+mod emit;
+mod judge;
+mod kernel;
+mod maps;
+mod request;
+
+use aya_ebpf::macros::{cgroup_sock_addr, lsm};
+use aya_ebpf::programs::{LsmContext, SockAddrContext};
+
+/// Every bind(2), io_uring bind and socketcall: `security_socket_bind` is their one way.
+#[lsm(hook = "socket_bind")]
+pub fn socket_bind(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    judge::socket_bind(&ctx)
+}
+
+/// SCTP's second door: `setsockopt(SCTP_SOCKOPT_BINDX_ADD)` binds without `socket_bind`.
+#[lsm(hook = "sctp_bind_connect")]
+pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    judge::sctp_bind_connect(&ctx)
+}
+
+/// Grants, and denials where no LSM program runs, on AF_INET sockets.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(ctx: SockAddrContext) -> i32 {
+    judge::cgroup_bind(&ctx, portguard_common::Family::Inet)
+}
+
+/// Grants, and denials where no LSM program runs, on AF_INET6 sockets.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(ctx: SockAddrContext) -> i32 {
+    judge::cgroup_bind(&ctx, portguard_common::Family::Inet6)
+}
+
+/// No panic is reachable: a call to this would be an endless loop, which the verifier refuses.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

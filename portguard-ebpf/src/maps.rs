@@ -1,0 +1,40 @@
+//! Every map: its key, its value and who writes it.
+
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, RingBuf};
+use aya_ebpf::macros::btf_map;
+use portguard_common::{Counter, Image, Page, TrieKey, TrieNode};
+
+/// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
+pub type Pages = Array<Page, 1, { BPF_F_INNER_MAP as usize }>;
+
+/// Slot 0 holds the policy in force; empty until the loader has proved that the programs run.
+/// Written by the loader only.
+#[btf_map]
+pub static POLICY: ArrayOfMaps<Pages, 1> = ArrayOfMaps::new();
+
+/// Children in the cgroup tries of all generations. Written by the loader only.
+#[btf_map]
+pub static TRIE: HashMap<TrieKey, TrieNode, { 1 << 17 }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Cgroup id -> packed class: see `cgroup`. Written by the programs only.
+#[btf_map]
+pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
+
+/// Decisions and cgroup names for the daemon. 1 MiB: about 10,000 decisions.
+#[btf_map]
+pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
+
+/// One slot for each [`Counter`]. Shared memory with atomic adds, so that preemption loses none.
+#[btf_map]
+pub static COUNTERS: Array<u64, { Counter::COUNT as usize }> = Array::new();
+
+/// An image in its map.
+pub struct MapImage<'a>(pub &'a Pages);
+
+impl Image for MapImage<'_> {
+    #[inline(always)]
+    fn page(&self, number: u32) -> Option<&Page> {
+        self.0.get(number)
+    }
+}

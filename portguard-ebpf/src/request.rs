@@ -1,0 +1,212 @@
+//! The socket and the address of a bind, out of each hook's context.
+//!
+//! LSM programs read through BTF-typed pointers, which the JIT turns into plain loads; the cgroup
+//! programs have most of it in their context.
+
+use crate::kernel::{
+    Address, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
+};
+use aya_ebpf::Global;
+use aya_ebpf::bindings::bpf_sock_addr;
+use portguard_common::{Family, Protocol};
+
+pub const AF_UNSPEC: u16 = 0;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
+const AF_SMC: u16 = 43;
+
+/// Offsets in `struct sockaddr_in` and `sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`).
+const IN_ADDR: u64 = 4;
+const IN6_ADDR: u64 = 8;
+/// `sizeof(struct sockaddr_in)`: what every IP protocol asks for at least.
+const SOCKADDR_IN: i32 = 16;
+/// `SIN6_LEN_RFC2133` (`include/net/ipv6.h`): what `inet6_bind` asks for.
+const SOCKADDR_IN6: i32 = 24;
+
+/// A socket that has ports.
+#[derive(Clone, Copy)]
+pub struct Socket {
+    /// As the kernel will bind it.
+    pub family: Family,
+    pub protocol: Protocol,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+}
+
+/// The address of a bind through an LSM hook: kernel memory of `len` bytes. What lies past them is
+/// stale and must not be read.
+#[derive(Clone, Copy)]
+pub struct SockAddr {
+    pub typed: *const u8,
+    pub len: i32,
+}
+
+impl SockAddr {
+    #[inline(always)]
+    fn family(self) -> u16 {
+        // SAFETY: a BTF-typed pointer to `struct sockaddr`, whose first field this is.
+        unsafe { *self.typed.cast::<u16>() }
+    }
+
+    /// The port, host byte order, or `None` where the address is too short for any IP protocol, which
+    /// will refuse it.
+    #[inline(always)]
+    pub fn port(self) -> Option<u16> {
+        if self.len < SOCKADDR_IN {
+            return None;
+        }
+        // SAFETY: within `struct sockaddr`; every inet address has its port at byte 2.
+        let port = unsafe { *self.typed.add(2).cast::<u16>() };
+        Some(u16::from_be(port))
+    }
+
+    #[inline(always)]
+    fn is_any4(self) -> bool {
+        // SAFETY: within `struct sockaddr`, which is 16 bytes.
+        unsafe { *self.typed.add(IN_ADDR as usize).cast::<u32>() == 0 }
+    }
+
+    /// Whether a socket of `family` will take this address, and as which family.
+    ///
+    /// What the kernel refuses anyway is not decided: it says so itself, by its own errno.
+    #[inline(always)]
+    fn bound_family(self, family: u16, protocol: u16) -> Option<Family> {
+        match family {
+            // `__inet_bind`: AF_UNSPEC is taken for AF_INET where the address is the wildcard.
+            AF_INET if self.family() == AF_INET => Some(Family::Inet),
+            AF_INET if self.family() == AF_UNSPEC && self.is_any4() => Some(Family::Inet),
+            AF_INET6 if self.family() == AF_INET6 && self.len >= SOCKADDR_IN6 => {
+                Some(Family::Inet6)
+            }
+            // `sctp_do_bind`: an IPv6 socket takes an IPv4 address, and its 16 bytes do.
+            AF_INET6 if self.family() == AF_INET && protocol == 132 => Some(Family::Inet),
+            // `smc_bind` hands the address to the TCP socket below.
+            AF_SMC if self.family() == AF_INET6 && self.len >= SOCKADDR_IN6 => Some(Family::Inet6),
+            AF_SMC if self.family() == AF_INET => Some(Family::Inet),
+            AF_SMC if self.family() == AF_UNSPEC && self.is_any4() => Some(Family::Inet),
+            _ => None,
+        }
+    }
+
+    /// The address bytes for an event: 16 for inet6, 4 and zeros for inet.
+    #[inline(always)]
+    pub fn bytes(self, family: Family, into: &mut [u8; 16]) {
+        // A probe read, since typed access ends with the 16 bytes of `struct sockaddr`.
+        let address = Address(self.typed as u64);
+        match family {
+            Family::Inet => {
+                into[..4].copy_from_slice(&address.read_at::<u32>(IN_ADDR).to_ne_bytes());
+            }
+            Family::Inet6 => *into = address.read_at(IN6_ADDR),
+        }
+    }
+}
+
+/// The field at `offset` of a BTF-typed pointer.
+#[inline(always)]
+fn typed<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
+    // SAFETY: the offset is that of a `T` in the pointed-to type by the kernel's BTF; the verifier
+    // checks the access and the JIT guards it against faults.
+    unsafe { *base.add(offset.load() as usize).cast::<T>() }
+}
+
+impl Socket {
+    /// The socket behind a BTF-typed `struct sock`, or `None` where portguard does not judge the bind.
+    #[inline(always)]
+    pub fn of_sock(sock: *const u8, address: SockAddr) -> Option<Self> {
+        let family: u16 = typed(sock, &OFF_SK_FAMILY);
+        let number: u16 = typed(sock, &OFF_SK_PROTOCOL);
+        let bound = address.bound_family(family, number)?;
+        let protocol = if family == AF_SMC {
+            Protocol::Tcp
+        } else {
+            Protocol::of_socket(typed(sock, &OFF_SK_TYPE), number)?
+        };
+        let net: *const u8 = typed(sock, &OFF_SK_NET);
+        if net.is_null() {
+            return None;
+        }
+        Some(Self {
+            family: bound,
+            protocol,
+            netns: typed(net, &OFF_NET_INUM),
+        })
+    }
+}
+
+/// The bind of a cgroup program.
+#[derive(Clone, Copy)]
+pub struct CgroupBind(pub *mut bpf_sock_addr);
+
+macro_rules! context_field {
+    ($name:ident) => {
+        #[inline(always)]
+        fn $name(self) -> u32 {
+            // SAFETY: the program's own context; the verifier rewrites the load of this field.
+            unsafe { core::ptr::read_volatile(&raw const (*self.0).$name) }
+        }
+    };
+}
+
+impl CgroupBind {
+    context_field!(user_family);
+    context_field!(user_port);
+    context_field!(user_ip4);
+    context_field!(type_);
+    context_field!(protocol);
+
+    #[inline(always)]
+    pub fn port(self) -> u16 {
+        u16::from_be(self.user_port() as u16)
+    }
+
+    /// The socket, or `None` where portguard does not judge the bind. The kernel has checked the
+    /// length, and checks the address family after us (`__inet_bind`, `__inet6_bind`).
+    #[inline(always)]
+    pub fn socket(self, family: Family) -> Option<Socket> {
+        let user_family = self.user_family() as u16;
+        let taken = match family {
+            Family::Inet => {
+                user_family == AF_INET || (user_family == AF_UNSPEC && self.user_ip4() == 0)
+            }
+            Family::Inet6 => user_family == AF_INET6,
+        };
+        if !taken {
+            return None;
+        }
+        Some(Socket {
+            family,
+            protocol: Protocol::of_socket(self.type_() as u16, self.protocol() as u16)?,
+            netns: self.netns(),
+        })
+    }
+
+    /// Inode number of the socket's network namespace.
+    ///
+    /// The context's `sk` is a typed pointer that takes no arithmetic; read back from the stack by the
+    /// probe helper it is a number.
+    #[inline(always)]
+    fn netns(self) -> u32 {
+        // SAFETY: the program's own context.
+        let sk = unsafe { (*self.0).__bindgen_anon_1.sk };
+        let slot = sk as *const u8;
+        let number: u64 = Address(&raw const slot as u64).read_at(0);
+        Address(number).follow(&OFF_SK_NET).read(&OFF_NET_INUM)
+    }
+
+    #[inline(always)]
+    pub fn bytes(self, family: Family, into: &mut [u8; 16]) {
+        match family {
+            Family::Inet => into[..4].copy_from_slice(&self.user_ip4().to_ne_bytes()),
+            Family::Inet6 => {
+                // SAFETY: the program's own context.
+                let words = unsafe { &raw const (*self.0).user_ip6 }.cast::<u32>();
+                for i in 0..4 {
+                    // SAFETY: one of the four words of `user_ip6`.
+                    let word = unsafe { core::ptr::read_volatile(words.add(i)) };
+                    into[i * 4..i * 4 + 4].copy_from_slice(&word.to_ne_bytes());
+                }
+            }
+        }
+    }
+}

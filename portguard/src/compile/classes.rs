@@ -1,0 +1,173 @@
+//! Equivalence classes: values that the same rules match share a class, and a class has one vector.
+
+use crate::policy::Rule;
+use portguard_common::{MAX_RULES, Protocol, VECTOR_WORDS, WORDS_PER_MASK};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+
+/// A set of rules, one bit each.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct RuleSet(Box<[u64; WORDS_PER_MASK]>);
+
+impl RuleSet {
+    pub(super) fn empty() -> Self {
+        Self(Box::new([0; WORDS_PER_MASK]))
+    }
+
+    pub(super) fn insert(&mut self, rule: usize) {
+        self.0[rule / 64 % WORDS_PER_MASK] |= 1 << (rule % 64);
+    }
+
+    fn remove(&mut self, rule: usize) {
+        self.0[rule / 64 % WORDS_PER_MASK] &= !(1 << (rule % 64));
+    }
+
+    pub(super) fn union(&mut self, other: &Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0.iter()) {
+            *word |= more;
+        }
+    }
+
+    /// The set as a vector: a bit for each word that is not zero, then the words.
+    pub(super) fn vector(&self) -> [u64; VECTOR_WORDS] {
+        let mut vector = [0; VECTOR_WORDS];
+        for (i, word) in self.0.iter().enumerate() {
+            vector[0] |= u64::from(*word != 0) << i;
+            vector[i + 1] = *word;
+        }
+        vector
+    }
+}
+
+/// Numbers distinct rule sets from `first` on.
+pub(super) struct Classes {
+    numbers: HashMap<RuleSet, usize>,
+    sets: Vec<RuleSet>,
+}
+
+impl Classes {
+    pub(super) fn new() -> Self {
+        Self {
+            numbers: HashMap::new(),
+            sets: Vec::new(),
+        }
+    }
+
+    /// The class of a set.
+    pub(super) fn number(&mut self, set: &RuleSet) -> usize {
+        if let Some(number) = self.numbers.get(set) {
+            return *number;
+        }
+        let number = self.sets.len();
+        self.sets.push(set.clone());
+        self.numbers.insert(set.clone(), number);
+        number
+    }
+
+    /// Adds a set under a number of its own, whatever sets there are already.
+    pub(super) fn push(&mut self, set: RuleSet) -> usize {
+        self.sets.push(set);
+        self.sets.len() - 1
+    }
+
+    pub(super) fn sets(&self) -> &[RuleSet] {
+        &self.sets
+    }
+}
+
+/// The rules that match from a value on, until the next.
+pub(super) struct Interval<T> {
+    pub(super) start: T,
+    pub(super) rules: RuleSet,
+}
+
+/// Cuts the values from 0 to `last` at the ends of all rules' ranges. `None` matches everything.
+fn intervals<'a>(
+    last: u64,
+    rules: impl Iterator<Item = (usize, Option<Vec<(u64, u64)>>)> + 'a,
+) -> Vec<Interval<u64>> {
+    // Ranges of one rule may overlap, so a rule leaves the set when its last one ends: count them.
+    let mut changes: Vec<(u64, usize, i32)> = Vec::new();
+    for (rule, ranges) in rules {
+        for (low, high) in ranges.unwrap_or_else(|| vec![(0, last)]) {
+            changes.push((low, rule, 1));
+            if high < last {
+                changes.push((high + 1, rule, -1));
+            }
+        }
+    }
+    changes.sort_unstable();
+    let mut open = vec![0i32; MAX_RULES];
+    let mut set = RuleSet::empty();
+    let mut out = Vec::new();
+    let mut at = 0;
+    let mut next = changes.iter().peekable();
+    loop {
+        while let Some((_, rule, step)) = next.next_if(|change| change.0 == at) {
+            open[*rule] += step;
+            if open[*rule] > 0 {
+                set.insert(*rule);
+            } else {
+                set.remove(*rule);
+            }
+        }
+        match out.last() {
+            Some(Interval { rules, .. }) if *rules == set => {}
+            _ => out.push(Interval {
+                start: at,
+                rules: set.clone(),
+            }),
+        }
+        match next.peek() {
+            Some(change) => at = change.0,
+            None => return out,
+        }
+    }
+}
+
+/// The user intervals over all uids; the first starts at 0.
+pub(super) fn users(rules: &[Rule]) -> Vec<Interval<u64>> {
+    intervals(
+        u64::from(u32::MAX),
+        rules.iter().enumerate().map(|(i, rule)| {
+            let ranges = rule.users.as_ref().map(|users| {
+                let wide = |r: &RangeInclusive<u32>| (u64::from(*r.start()), u64::from(*r.end()));
+                users.iter().map(wide).collect()
+            });
+            (i, ranges)
+        }),
+    )
+}
+
+/// The port intervals for one protocol.
+pub(super) fn ports(rules: &[Rule], protocol: Protocol) -> Vec<Interval<u64>> {
+    intervals(
+        u64::from(u16::MAX),
+        rules
+            .iter()
+            .enumerate()
+            .filter(move |(_, rule)| {
+                rule.protocols
+                    .as_ref()
+                    .is_none_or(|named| named.contains(&protocol))
+            })
+            .map(|(i, rule)| {
+                let ranges = rule.ports.as_ref().map(|ports| {
+                    let wide =
+                        |r: &RangeInclusive<u16>| (u64::from(*r.start()), u64::from(*r.end()));
+                    ports.iter().map(wide).collect()
+                });
+                (i, ranges)
+            }),
+    )
+}
+
+/// Distinct entries of all `users` lists.
+pub(super) fn distinct_users(rules: &[Rule]) -> usize {
+    rules
+        .iter()
+        .flat_map(|rule| rule.users.iter().flatten())
+        .map(|range| (*range.start(), *range.end()))
+        .collect::<BTreeSet<_>>()
+        .len()
+}

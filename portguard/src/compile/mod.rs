@@ -1,0 +1,227 @@
+//! Policy -> tables: the image that `decide` reads, and the trie of cgroup names.
+//!
+//! Pure: the same policy gives the same tables, whose digest names the policy in events.
+
+mod cgroups;
+mod classes;
+mod image;
+
+use crate::policy::Policy;
+use portguard_common::{
+    Decision, Header, HeaderFlags, Image, MAX_RULES, Page, Protocol, Request, TrieKey, TrieNode, decide,
+    is_protected,
+};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+/// Why a policy cannot be compiled.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CompileError {
+    /// More rules than a vector has bits.
+    #[error("the policy has {0} rules, the limit is {MAX_RULES}: merge rules or split the policy over hosts")]
+    TooManyRules(usize),
+    /// More user ranges than the user pages hold.
+    #[error("the policy names {0} distinct user ranges, the limit is {limit}: use ranges", limit = image::MAX_USER_WORDS)]
+    TooManyUsers(usize),
+    /// More sets of rules by port, user or cgroup than 16 bits number.
+    #[error("the rules make {0} classes of {1}, the limit is 65535: let more rules share the same {1}")]
+    TooManyClasses(usize, &'static str),
+    /// More cgroup paths than the map of names holds.
+    #[error("the rules name {0} distinct cgroups, the limit is {limit}", limit = cgroups::MAX_NODES)]
+    TooManyCgroups(usize),
+}
+
+/// A compiled policy.
+#[derive(Clone)]
+pub struct Tables {
+    pages: Vec<Page>,
+    trie: Vec<TrieEntry>,
+    trie_root: u64,
+    digest: [u8; 32],
+    rule_names: Vec<String>,
+    distinct_users: usize,
+}
+
+/// An entry of the cgroup trie map.
+#[derive(Clone, Copy)]
+pub struct TrieEntry {
+    /// The key: parent node and name.
+    pub key: TrieKey,
+    /// The child.
+    pub node: TrieNode,
+}
+
+/// A bind as userspace asks about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bind<'a> {
+    /// Port, host byte order.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Real uid.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// The caller's cgroup: its components below the root.
+    pub cgroup: &'a [&'a str],
+}
+
+/// Compiles a policy as number `generation` (from 1) of its maps.
+///
+/// # Errors
+/// Where a table would be larger than the kernel side can read.
+pub fn compile(policy: &Policy, generation: u16) -> Result<Tables, CompileError> {
+    if policy.rules.len() > MAX_RULES {
+        return Err(CompileError::TooManyRules(policy.rules.len()));
+    }
+    let cgroups = cgroups::build(&policy.rules, generation)?;
+    let users = classes::users(&policy.rules);
+    let pages = image::build(policy, generation, &users, &cgroups)?;
+    let mut tables = Tables {
+        pages,
+        trie: cgroups.entries,
+        trie_root: cgroups.root,
+        digest: [0; 32],
+        rule_names: policy.rules.iter().map(|rule| rule.name.clone()).collect(),
+        distinct_users: classes::distinct_users(&policy.rules),
+    };
+    tables.digest = tables.hash();
+    Ok(tables)
+}
+
+impl Tables {
+    /// The image, page by page.
+    #[must_use]
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// The entries of the cgroup trie.
+    #[must_use]
+    pub fn trie(&self) -> &[TrieEntry] {
+        &self.trie
+    }
+
+    /// The SHA-256 of the policy's content: equal for equal policies, whatever their generation.
+    #[must_use]
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The first 12 hex digits of the digest: the policy's name in events.
+    #[must_use]
+    pub fn short_digest(&self) -> String {
+        hex::encode(&self.digest[..6])
+    }
+
+    /// The name of a rule by its number, `None` for the default.
+    #[must_use]
+    pub fn rule_name(&self, rule: u16) -> Option<&str> {
+        self.rule_names.get(usize::from(rule)).map(String::as_str)
+    }
+
+    /// Rules in the policy.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rule_names.len()
+    }
+
+    /// Distinct users (single ids and ranges) that rules name.
+    #[must_use]
+    pub const fn user_count(&self) -> usize {
+        self.distinct_users
+    }
+
+    /// Decides a bind by the code that the kernel runs. `None` where the port is not protected.
+    #[must_use]
+    pub fn decide(&self, bind: &Bind<'_>) -> Option<Decision> {
+        let image = self.pages.as_slice();
+        if !is_protected(image, bind.port) {
+            return None;
+        }
+        let header = Header(image.page(0)?);
+        let request = Request {
+            port: bind.port,
+            protocol: bind.protocol,
+            uid: bind.uid,
+            euid: bind.euid,
+            cgroup_class: self.cgroup_class(bind.cgroup),
+        };
+        decide(image, &header, &request)
+    }
+
+    fn cgroup_class(&self, path: &[&str]) -> u32 {
+        let nodes: HashMap<(u64, &[u8]), TrieNode> = self
+            .trie
+            .iter()
+            .map(|entry| ((entry.key.parent, entry.key.name.as_bytes()), entry.node))
+            .collect();
+        let mut at = TrieNode {
+            node: self.trie_root,
+            class: 0,
+        };
+        for name in path {
+            let Some(key) = TrieKey::new(at.node, name.as_bytes()) else {
+                break;
+            };
+            let Some(child) = nodes.get(&(key.parent, key.name.as_bytes())) else {
+                break;
+            };
+            at = *child;
+        }
+        at.class as u32
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        // The generation numbers the policies of one set of maps; it is no part of what a policy says.
+        let header = self.pages.first().map(|page| {
+            let mut header = *page;
+            header.set_generation(0);
+            header.set_trie_root(0);
+            header
+        });
+        hash.update(header.as_bytes_or_empty());
+        for page in self.pages.iter().skip(1) {
+            hash.update(page.as_bytes());
+        }
+        for entry in &self.trie {
+            hash.update(entry.key.parent.wrapping_sub(self.trie_root).to_le_bytes());
+            hash.update(entry.key.name);
+            hash.update(entry.node.class.to_le_bytes());
+        }
+        for name in &self.rule_names {
+            hash.update(name.as_bytes());
+            hash.update([0]);
+        }
+        hash.finalize().into()
+    }
+}
+
+trait AsBytesOrEmpty {
+    fn as_bytes_or_empty(&self) -> &[u8];
+}
+
+impl AsBytesOrEmpty for Option<Page> {
+    fn as_bytes_or_empty(&self) -> &[u8] {
+        self.as_ref().map_or(&[], IntoBytes::as_bytes)
+    }
+}
+
+/// The flags of a policy's header.
+fn header_flags(policy: &Policy) -> u64 {
+    use crate::policy::{Mode, Scope};
+    let mut flags = 0;
+    if policy.mode == Mode::Enforce {
+        flags |= HeaderFlags::ENFORCE;
+    }
+    if policy.scope == Scope::All {
+        flags |= HeaderFlags::ALL_NETNS;
+    }
+    if policy.rules.iter().any(|rule| rule.cgroups.is_some()) {
+        flags |= HeaderFlags::CGROUPS;
+    }
+    flags
+}

@@ -1,0 +1,281 @@
+//! Where a structure's members lie, from BTF bytes.
+//!
+//! Our own, as no crate fits: aya keeps members to itself, and the `btf` crate copies every structure
+//! for every pointer to it. This reads one structure at a time, by checked accesses only; a broken
+//! file is an error. Format: `Documentation/bpf/btf.rst`, Linux 7.2.
+
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why BTF could not answer.
+#[derive(Debug, Error)]
+pub enum BtfError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are not BTF.
+    #[error("BTF is damaged: {0}")]
+    Damaged(&'static str),
+    /// The kernel has no such structure or member.
+    #[error("the kernel's BTF has no {0}")]
+    Unknown(String),
+}
+
+/// Kinds of types, of `include/uapi/linux/btf.h`.
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const TYPEDEF: u32 = 8;
+    pub(super) const VOLATILE: u32 = 9;
+    pub(super) const CONST: u32 = 10;
+    pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+    pub(super) const LAST: u32 = ENUM64;
+}
+
+const MAGIC: u16 = 0xeb9f;
+/// Modifiers and anonymous members followed before a loop is assumed.
+const MAX_DEPTH: usize = 32;
+
+/// BTF with the place of each type.
+pub struct Btf {
+    bytes: Vec<u8>,
+    strings: usize,
+    /// Offset of each type's `struct btf_type`; id 0 is void.
+    types: Vec<u32>,
+}
+
+/// The words of a `struct btf_type`.
+#[derive(Clone, Copy)]
+struct Type {
+    at: usize,
+    name: u32,
+    info: u32,
+    /// A size or another type's id.
+    link: u32,
+}
+
+impl Type {
+    const fn kind(self) -> u32 {
+        self.info >> 24 & 0x1f
+    }
+
+    const fn len(self) -> usize {
+        (self.info & 0xffff) as usize
+    }
+
+    const fn has_bitfields(self) -> bool {
+        self.info >> 31 == 1
+    }
+}
+
+impl Btf {
+    /// Reads the running kernel's.
+    ///
+    /// # Errors
+    /// Where `/sys/kernel/btf/vmlinux` is missing or not BTF.
+    pub fn of_running_kernel() -> Result<Self, BtfError> {
+        let path = Path::new("/sys/kernel/btf/vmlinux");
+        let bytes = std::fs::read(path).map_err(|source| BtfError::Read {
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(bytes)
+    }
+
+    /// Indexes BTF bytes of this machine's byte order.
+    ///
+    /// # Errors
+    /// Where the header or the type section is damaged.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+        let mut btf = Self {
+            bytes,
+            strings: 0,
+            types: vec![0],
+        };
+        let magic = btf.bytes.get(..2).and_then(|b| b.try_into().ok());
+        if magic.map(u16::from_ne_bytes) != Some(MAGIC) {
+            return Err(BtfError::Damaged("it does not begin with BTF's magic number"));
+        }
+        let header = btf.word(4)? as usize;
+        let section = |offset: u32| header.checked_add(offset as usize);
+        let overflow = BtfError::Damaged("a section begins beyond the end");
+        let start = section(btf.word(8)?);
+        let (Some(mut at), Some(strings)) = (start, section(btf.word(16)?)) else {
+            return Err(overflow);
+        };
+        let Some(end) = at.checked_add(btf.word(12)? as usize) else {
+            return Err(overflow);
+        };
+        btf.strings = strings;
+        while at < end {
+            let known = btf.read_type(at)?;
+            btf.types.push(u32::try_from(at).map_err(|_| overflow_error())?);
+            at += 12 + trailing_bytes(known)?;
+        }
+        Ok(btf)
+    }
+
+    /// Offset in bytes of a member of a structure, through anonymous ones, by a dotted path as in C:
+    /// `offset("sock", "__sk_common.skc_net.net")`.
+    ///
+    /// # Errors
+    /// Where the structure or the member does not exist, or is a bit field.
+    pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
+        let unknown = || BtfError::Unknown(format!("{structure}.{path}"));
+        let mut id = self.structure(structure)?.ok_or_else(unknown)?;
+        let mut bits = 0u32;
+        for name in path.split('.') {
+            let (offset, member) = self.member(id, name, 0)?.ok_or_else(unknown)?;
+            bits = bits.checked_add(offset).ok_or_else(unknown)?;
+            id = member;
+        }
+        if bits.is_multiple_of(8) { Ok(bits / 8) } else { Err(unknown()) }
+    }
+
+    /// Whether the kernel has a function of this name.
+    ///
+    /// # Errors
+    /// Where BTF is damaged.
+    pub fn has_function(&self, name: &str) -> Result<bool, BtfError> {
+        Ok(self.find(kind::FUNC, name)?.is_some())
+    }
+
+    fn structure(&self, name: &str) -> Result<Option<u32>, BtfError> {
+        self.find(kind::STRUCT, name)
+    }
+
+    fn find(&self, kind: u32, name: &str) -> Result<Option<u32>, BtfError> {
+        for (id, at) in self.types.iter().enumerate().skip(1) {
+            let known = self.read_type(*at as usize)?;
+            if known.kind() == kind && self.name_is(known.name, name) {
+                return Ok(u32::try_from(id).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Bit offset and type of a member.
+    fn member(&self, id: u32, name: &str, depth: usize) -> Result<Option<(u32, u32)>, BtfError> {
+        if depth > MAX_DEPTH {
+            return Err(BtfError::Damaged("types go round in a loop"));
+        }
+        let known = self.without_modifiers(id)?;
+        if !matches!(known.kind(), kind::STRUCT | kind::UNION) {
+            return Ok(None);
+        }
+        for i in 0..known.len() {
+            let at = known.at + 12 + 12 * i;
+            let (member, id, raw) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
+            let bits = if known.has_bitfields() { raw & 0xff_ffff } else { raw };
+            if self.name_is(member, name) {
+                return Ok(Some((bits, id)));
+            }
+            if self.name_is(member, "")
+                && let Some((inner, id)) = self.member(id, name, depth + 1)?
+            {
+                return Ok(bits.checked_add(inner).map(|sum| (sum, id)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn without_modifiers(&self, mut id: u32) -> Result<Type, BtfError> {
+        for _ in 0..MAX_DEPTH {
+            let at = self.types.get(id as usize).copied();
+            let at = at.ok_or(BtfError::Damaged("a type refers to none"))?;
+            let known = self.read_type(at as usize)?;
+            match known.kind() {
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = known.link;
+                }
+                _ => return Ok(known),
+            }
+        }
+        Err(BtfError::Damaged("types go round in a loop"))
+    }
+
+    fn read_type(&self, at: usize) -> Result<Type, BtfError> {
+        Ok(Type {
+            at,
+            name: self.word(at)?,
+            info: self.word(at.saturating_add(4))?,
+            link: self.word(at.saturating_add(8))?,
+        })
+    }
+
+    fn word(&self, at: usize) -> Result<u32, BtfError> {
+        let end = at.saturating_add(4);
+        let bytes = self.bytes.get(at..end).and_then(|b| b.try_into().ok());
+        bytes
+            .map(u32::from_ne_bytes)
+            .ok_or(BtfError::Damaged("it ends too early"))
+    }
+
+    fn name_is(&self, offset: u32, name: &str) -> bool {
+        let start = self.strings.saturating_add(offset as usize);
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        rest.strip_prefix(name.as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+fn overflow_error() -> BtfError {
+    BtfError::Damaged("a type lies beyond 4 GiB")
+}
+
+/// Bytes that follow the three words of a type.
+fn trailing_bytes(known: Type) -> Result<usize, BtfError> {
+    Ok(match known.kind() {
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * known.len(),
+        kind::ENUM | kind::FUNC_PROTO => 8 * known.len(),
+        0 => return Err(BtfError::Damaged("it has a type of kind 0")),
+        other if other > kind::LAST => return Err(BtfError::Damaged("it has a kind of type that is newer than portguard")),
+        _ => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_not_btf_is_refused() {
+        let error = Btf::parse(vec![0; 64]).err().map(|e| e.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("BTF is damaged: it does not begin with BTF's magic number")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 24..400)) {
+            bytes[..2].copy_from_slice(&MAGIC.to_ne_bytes());
+            bytes[4..8].copy_from_slice(&24u32.to_ne_bytes());
+            bytes[8..12].copy_from_slice(&0u32.to_ne_bytes());
+            bytes[14..16].copy_from_slice(&[0, 0]);
+            if let Ok(btf) = Btf::parse(bytes) {
+                let _ = btf.offset("", "");
+                let _ = btf.has_function("x");
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What portguard needs of the machine, each condition with its state and its mend.
+
+use super::btf::Btf;
+use super::securityfs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// How bad it is where a condition does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It holds.
+    Good,
+    /// `run` works, with less.
+    Warning,
+    /// `run` cannot work.
+    Missing,
+}
+
+/// One condition.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// What is asked for.
+    pub name: &'static str,
+    /// How it stands.
+    pub severity: Severity,
+    /// What was found.
+    pub found: String,
+    /// One line that mends it, where something is to be mended.
+    pub mend: Option<String>,
+}
+
+/// What the machine is like.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Mount point of the cgroup v2 tree; empty where there is none.
+    pub cgroup_root: PathBuf,
+    /// Inode number of the initial network namespace; 0 where it cannot be read.
+    pub host_netns: u32,
+    /// Active LSMs in their order, where they can be read.
+    active_lsms: Option<Vec<String>>,
+    conditions: Vec<Condition>,
+}
+
+/// `CAP_*` of `include/uapi/linux/capability.h`.
+const CAPABILITIES: [(u32, &str); 3] = [
+    (12, "CAP_NET_ADMIN"),
+    (38, "CAP_PERFMON"),
+    (39, "CAP_BPF"),
+];
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// The oldest kernel with all that the programs use.
+const OLDEST: (u32, u32) = (5, 10);
+
+impl Environment {
+    /// Looks at the machine; changes nothing.
+    #[must_use]
+    pub fn probe() -> Self {
+        let cgroup_root = cgroup_root();
+        let active_lsms = securityfs::read("lsm")
+            .ok()
+            .map(|text| text.trim().split(',').map(str::to_owned).collect());
+        let mut environment = Self {
+            host_netns: host_netns(),
+            conditions: Vec::new(),
+            cgroup_root: cgroup_root.unwrap_or_default(),
+            active_lsms,
+        };
+        environment.conditions = vec![
+            kernel_version(),
+            capabilities(),
+            btf(),
+            environment.cgroup(),
+            environment.namespaces(),
+            environment.lsm(),
+            lockdown(),
+            jit(),
+            unprivileged_ports(),
+        ];
+        environment
+    }
+
+    /// Every condition, in the order in which to mend them.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// The conditions without which `run` cannot work.
+    pub fn missing(&self) -> impl Iterator<Item = &Condition> {
+        self.conditions
+            .iter()
+            .filter(|condition| condition.severity == Severity::Missing)
+    }
+
+    /// The boot parameter that makes `bpf` an active LSM on this machine and keeps the others.
+    #[must_use]
+    pub fn lsm_boot_parameter(&self) -> String {
+        boot_parameter(self.active_lsms.as_deref())
+    }
+
+    fn lsm(&self) -> Condition {
+        let name = "bpf among the active LSMs";
+        match &self.active_lsms {
+            Some(list) if list.iter().any(|lsm| lsm == "bpf") => good(name, list.join(",")),
+            Some(list) => Condition {
+                name,
+                severity: Severity::Warning,
+                found: list.join(","),
+                mend: Some(format!(
+                    "boot with {} (till then the cgroup hooks decide)",
+                    self.lsm_boot_parameter()
+                )),
+            },
+            None => Condition {
+                name,
+                severity: Severity::Warning,
+                found: "the list cannot be read".into(),
+                mend: Some("mount -t securityfs securityfs /sys/kernel/security".into()),
+            },
+        }
+    }
+
+    fn cgroup(&self) -> Condition {
+        let name = "cgroup v2";
+        if self.cgroup_root.as_os_str().is_empty() {
+            return missing(
+                name,
+                "no mount of it",
+                "mount -t cgroup2 cgroup2 /sys/fs/cgroup (or boot with systemd.unified_cgroup_hierarchy=1)",
+            );
+        }
+        good(name, self.cgroup_root.display().to_string())
+    }
+
+    fn namespaces(&self) -> Condition {
+        let name = "the host's namespaces";
+        if self.host_netns == 0 {
+            return missing(
+                name,
+                "/proc/1/ns/net cannot be read",
+                "run as root with the host's /proc",
+            );
+        }
+        let identity = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        if identity.split_whitespace().eq(["0", "0", "4294967295"]) {
+            return good(name, format!("network namespace {}", self.host_netns));
+        }
+        missing(
+            name,
+            "a user namespace",
+            "run on the host, or in a privileged container with the host's user namespace",
+        )
+    }
+}
+
+fn good(name: &'static str, found: impl Into<String>) -> Condition {
+    Condition {
+        name,
+        severity: Severity::Good,
+        found: found.into(),
+        mend: None,
+    }
+}
+
+fn missing(name: &'static str, found: impl Into<String>, mend: &str) -> Condition {
+    Condition {
+        name,
+        severity: Severity::Missing,
+        found: found.into(),
+        mend: Some(mend.into()),
+    }
+}
+
+/// `lsm=` replaces the whole list. `capability`, `ima` and `evm` are always on and have fixed places.
+fn boot_parameter(active: Option<&[String]>) -> String {
+    let Some(active) = active else {
+        return "lsm=$(cat /sys/kernel/security/lsm),bpf".into();
+    };
+    let kept = active
+        .iter()
+        .map(String::as_str)
+        .filter(|lsm| !matches!(*lsm, "capability" | "ima" | "evm" | "bpf" | ""));
+    let list: Vec<&str> = kept.chain(["bpf"]).collect();
+    format!("lsm={}", list.join(","))
+}
+
+/// Where the whole v2 tree is mounted.
+fn cgroup_root() -> Option<PathBuf> {
+    let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
+    mounts
+        .into_iter()
+        .find(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
+        .map(|mount| mount.mount_point)
+}
+
+fn host_netns() -> u32 {
+    let inode = std::fs::metadata("/proc/1/ns/net").map_or(0, |file| file.ino());
+    u32::try_from(inode).unwrap_or(0)
+}
+
+fn kernel_version() -> Condition {
+    let name = "Linux 5.10 or later";
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= OLDEST {
+        good(name, release)
+    } else {
+        missing(name, release, "upgrade the kernel")
+    }
+}
+
+fn capabilities() -> Condition {
+    let name = "capabilities";
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    let effective = status.map_or(0, |status| status.capeff);
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    let lacking: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(bit, _)| !has(*bit) && !has(CAP_SYS_ADMIN))
+        .map(|(_, name)| *name)
+        .collect();
+    if lacking.is_empty() {
+        return good(name, "enough to load the programs");
+    }
+    missing(
+        name,
+        format!("{} missing", lacking.join(", ")),
+        "run as root: sudo portguard ...",
+    )
+}
+
+fn btf() -> Condition {
+    let name = "the kernel's BTF";
+    match Btf::of_running_kernel() {
+        Ok(_) => good(name, "/sys/kernel/btf/vmlinux"),
+        Err(error) => missing(
+            name,
+            error.to_string(),
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (every major distribution's is)",
+        ),
+    }
+}
+
+fn lockdown() -> Condition {
+    let name = "kernel lockdown";
+    let text = securityfs::read("lockdown").unwrap_or_else(|_| "[none]".into());
+    if text.contains("[confidentiality]") {
+        return missing(
+            name,
+            text.trim(),
+            "boot with lockdown=integrity: under confidentiality programs may not read the kernel's memory",
+        );
+    }
+    good(name, text.trim())
+}
+
+fn jit() -> Condition {
+    let name = "BPF JIT";
+    match sysctl("net/core/bpf_jit_enable").as_deref() {
+        Some("0") => Condition {
+            name,
+            severity: Severity::Warning,
+            found: "off".into(),
+            mend: Some("sysctl net.core.bpf_jit_enable=1".into()),
+        },
+        Some(_) => good(name, "on"),
+        None => good(name, "not switchable"),
+    }
+}
+
+fn unprivileged_ports() -> Condition {
+    let name = "net.ipv4.ip_unprivileged_port_start";
+    let start = sysctl("net/ipv4/ip_unprivileged_port_start");
+    let start = start.and_then(|text| text.parse::<u32>().ok());
+    match start {
+        Some(start) if start < 1024 => Condition {
+            name,
+            severity: Severity::Warning,
+            found: format!("{start}: from there on the kernel asks for no capability, a `kernel` verdict lets everyone bind"),
+            mend: Some("sysctl net.ipv4.ip_unprivileged_port_start=1024".into()),
+        },
+        Some(start) => good(name, start.to_string()),
+        None => good(name, "not readable"),
+    }
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+    Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_parameter_keeps_what_is_there() {
+        let list: Vec<String> = "lockdown,capability,landlock,yama,apparmor,ima"
+            .split(',')
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(
+            boot_parameter(Some(&list)),
+            "lsm=lockdown,landlock,yama,apparmor,bpf"
+        );
+        assert_eq!(
+            boot_parameter(None),
+            "lsm=$(cat /sys/kernel/security/lsm),bpf"
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! The running kernel: what it can do, the programs in it, the maps, and the records that come out.
+//!
+//! The only module that names aya.
+
+mod btf;
+mod enforcer;
+mod environment;
+mod offsets;
+mod records;
+mod securityfs;
+mod wire;
+
+pub use btf::{Btf, BtfError};
+pub use enforcer::{Counts, Features, Enforcer, Hook, HookChoice, Installed, KernelError, Loaded, load_programs};
+pub use environment::{Condition, Environment, Severity};
+pub use offsets::{OffsetError, Offsets};
+pub use records::{Records, parse_record, Record};
+
+/// The eBPF object, as `cargo xtask build` compiled it.
+#[must_use]
+pub const fn object() -> &'static [u8] {
+    aya::include_bytes_aligned!(env!("PORTGUARD_EBPF_OBJECT"))
+}

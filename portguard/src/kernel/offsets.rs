@@ -1,0 +1,55 @@
+//! The offsets that the programs read by, from the running kernel's BTF.
+
+use super::btf::{Btf, BtfError};
+use thiserror::Error;
+
+/// A structure that is not as portguard knows it.
+#[derive(Debug, Error)]
+#[error("this kernel's structures are not as portguard knows them: {0}")]
+pub struct OffsetError(#[from] BtfError);
+
+/// Names of the programs' globals and their values.
+#[derive(Debug)]
+pub struct Offsets(Vec<(&'static str, u32)>);
+
+/// Global, structure, member: the same names on Linux 5.10 to 7.2.
+const FIELDS: [(&str, &str, &str); 15] = [
+    ("OFF_TASK_CRED", "task_struct", "cred"),
+    ("OFF_TASK_FLAGS", "task_struct", "flags"),
+    ("OFF_TASK_CGROUPS", "task_struct", "cgroups"),
+    ("OFF_CRED_EUID", "cred", "euid"),
+    ("OFF_CSET_DFL_CGRP", "css_set", "dfl_cgrp"),
+    ("OFF_CGROUP_KN", "cgroup", "kn"),
+    ("OFF_CGROUP_LEVEL", "cgroup", "level"),
+    // A css's parent is the parent cgroup itself: `self` is the first member of `cgroup`.
+    ("OFF_CGROUP_PARENT", "cgroup", "self.parent"),
+    ("OFF_KN_NAME", "kernfs_node", "name"),
+    ("OFF_SOCKET_SK", "socket", "sk"),
+    ("OFF_SK_FAMILY", "sock", "__sk_common.skc_family"),
+    ("OFF_SK_TYPE", "sock", "sk_type"),
+    ("OFF_SK_PROTOCOL", "sock", "sk_protocol"),
+    ("OFF_SK_NET", "sock", "__sk_common.skc_net.net"),
+    ("OFF_NET_INUM", "net", "ns.inum"),
+];
+
+impl Offsets {
+    /// Looks every field up.
+    ///
+    /// # Errors
+    /// Where one is missing.
+    pub fn from_btf(btf: &Btf) -> Result<Self, OffsetError> {
+        let mut offsets = Vec::with_capacity(FIELDS.len());
+        for (global, structure, member) in FIELDS {
+            offsets.push((global, btf.offset(structure, member)?));
+        }
+        if btf.offset("cgroup", "self")? != 0 {
+            return Err(BtfError::Unknown("cgroup.self at its beginning".into()).into());
+        }
+        Ok(Self(offsets))
+    }
+
+    /// Global name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = &(&'static str, u32)> {
+        self.0.iter()
+    }
+}

@@ -1,0 +1,73 @@
+//! Ring buffer bytes -> records.
+
+use aya::maps::{MapData, RingBuf};
+use portguard_common::{CgroupRecord, Event, RecordKind};
+use std::os::fd::{AsRawFd, RawFd};
+use zerocopy::FromBytes;
+
+/// A record of the ring buffer.
+pub enum Record {
+    /// A decision.
+    Decision(Event),
+    /// The path of a cgroup: its id and its components from the root down.
+    Cgroup {
+        /// Id of the cgroup.
+        id: u64,
+        /// Components below the root.
+        path: Vec<Vec<u8>>,
+        /// Levels that were too deep to be recorded.
+        missing: usize,
+    },
+}
+
+/// The consumer's end of the ring buffer.
+pub struct Records {
+    ring: RingBuf<MapData>,
+}
+
+impl Records {
+    pub(super) const fn new(ring: RingBuf<MapData>) -> Self {
+        Self { ring }
+    }
+
+    /// The next record, or `None` where the ring is empty. Bytes that are no record are passed over.
+    pub fn next_record(&mut self) -> Option<Record> {
+        while let Some(item) = self.ring.next() {
+            if let Some(record) = parse_record(&item) {
+                return Some(record);
+            }
+        }
+        None
+    }
+}
+
+impl AsRawFd for Records {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Reads one record, or `None` where the bytes are none that portguard knows.
+#[must_use]
+pub fn parse_record(bytes: &[u8]) -> Option<Record> {
+    let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
+    if kind == RecordKind::Decision as u32 {
+        return Event::read_from_prefix(bytes).ok().map(|(event, _)| Record::Decision(event));
+    }
+    if kind != RecordKind::Cgroup as u32 {
+        return None;
+    }
+    let (record, _) = CgroupRecord::read_from_prefix(bytes).ok()?;
+    let path: Vec<Vec<u8>> = record
+        .names
+        .iter()
+        .rev()
+        .map(|name| name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+        .filter(|name| !name.is_empty())
+        .collect();
+    Some(Record::Cgroup {
+        id: record.cgroup_id,
+        missing: (record.depth as usize).saturating_sub(path.len()),
+        path,
+    })
+}

@@ -1,0 +1,15 @@
+//! Values as maps take them.
+
+use portguard_common::{Page, TrieKey, TrieNode};
+
+/// A value whose bytes go to or come from the kernel as they are.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Wire<T>(pub(super) T);
+
+// SAFETY: words without padding, of which any bytes are a value.
+unsafe impl aya::Pod for Wire<Page> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<TrieKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<TrieNode> {}
