@@ -1,0 +1,80 @@
+//! What portguard is measured beside: an empty LSM program, and Landlock.
+
+use super::measure::{OUTSIDE, PROTECTED, cost};
+use anyhow::{Context, bail, ensure};
+use aya::programs::Lsm;
+use aya::{Btf, Ebpf};
+use landlock::{
+    AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus,
+};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Where the object of the empty program may lie.
+const EMPTY_OBJECTS: [&str; 2] = ["/lib/portguard/empty.o", "target/ebpf/empty.o"];
+
+/// What a bind costs, protected and not, with an empty LSM program attached.
+///
+/// # Errors
+/// Where there is no such object, or the kernel refuses it.
+pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
+    let path = empty_object()?;
+    let mut object = Ebpf::load_file(&path).with_context(|| path.display().to_string())?;
+    let program: &mut Lsm = object
+        .program_mut("socket_bind")
+        .context("the object has no program socket_bind")?
+        .try_into()?;
+    program.load("socket_bind", &Btf::from_sys_fs()?)?;
+    program.attach()?;
+    Ok((cost(PROTECTED, Ok(()))?, cost(OUTSIDE, Ok(()))?))
+}
+
+fn empty_object() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("PORTGUARD_EMPTY_OBJECT") {
+        return Ok(path.into());
+    }
+    EMPTY_OBJECTS
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .context("no object of the empty program: set PORTGUARD_EMPTY_OBJECT")
+}
+
+/// What a bind costs in a Landlock domain that allows so many ports.
+///
+/// A domain cannot be left, so a process of its own enters it and prints the figure.
+///
+/// # Errors
+/// Where the kernel has no Landlock for ports (before 6.7, or not in `lsm=`).
+pub(super) fn landlock(ports: u16) -> anyhow::Result<f64> {
+    let output = Command::new("/proc/self/exe")
+        .args(["bench", "landlock", &ports.to_string()])
+        .output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// Enters the domain and prints what a bind costs in it.
+///
+/// # Errors
+/// Where the kernel has no Landlock for ports.
+pub(super) fn in_landlock(ports: u16) -> anyhow::Result<()> {
+    let first = if ports == 1 { PROTECTED } else { 1 };
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessNet::BindTcp)?
+        .create()?;
+    for port in first..first + ports {
+        ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
+    }
+    let status = ruleset.restrict_self()?.ruleset;
+    ensure!(
+        status == RulesetStatus::FullyEnforced,
+        "Landlock does not enforce the domain"
+    );
+    println!("{}", cost(PROTECTED, Ok(()))?);
+    Ok(())
+}

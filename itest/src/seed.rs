@@ -1,0 +1,47 @@
+//! Seeds: every random test prints the one that it used, and `PORTGUARD_SEED` replays it.
+
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The seed of this run: `PORTGUARD_SEED`, else one from the clock.
+#[must_use]
+pub fn seed() -> u64 {
+    number("PORTGUARD_SEED").unwrap_or_else(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(1, |since| since.as_nanos() as u64)
+    })
+}
+
+/// How many policies to try: `PORTGUARD_CASES`, else `usual`.
+#[must_use]
+pub fn cases(usual: u32) -> u32 {
+    number("PORTGUARD_CASES").map_or(usual, |cases| cases as u32)
+}
+
+/// A runner of so many cases, all of them following from the seed returned beside it.
+#[must_use]
+pub fn runner(cases: u32) -> (u64, TestRunner) {
+    let seed = seed();
+    (seed, runner_from(seed, cases))
+}
+
+/// A runner of so many cases from a given seed.
+#[must_use]
+pub fn runner_from(seed: u64, cases: u32) -> TestRunner {
+    let mut bytes = [0; 32];
+    for (byte, given) in bytes.iter_mut().zip(seed.to_le_bytes()) {
+        *byte = given;
+    }
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..Config::default()
+    };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}

@@ -1,0 +1,133 @@
+//! `portguard-itest verify`: what each program costs this kernel's verifier.
+//!
+//! A line a program: `verify: NAME INSTRUCTIONS ok`, or `verify: NAME - FAIL MESSAGE`. The cgroup
+//! programs are loaded twice, since those that also deny (`bind4+deny`) are other code to the verifier.
+
+use anyhow::{Context, ensure};
+use aya::Btf;
+use aya::programs::{Program, ProgramError};
+use portguard::kernel::{Environment, Hook, KernelError, load_programs};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::AsRawFd as _;
+
+/// The verb `verify`.
+///
+/// # Errors
+/// Where a program is refused; the lines have said which.
+pub fn run() -> anyhow::Result<()> {
+    let environment = Environment::probe();
+    let mut refused = 0;
+    for (hook, suffix) in [(Hook::Lsm, ""), (Hook::Cgroup, "+deny")] {
+        match load_programs(&environment, hook) {
+            Ok(mut loaded) => {
+                for (name, program) in loaded.ebpf.programs_mut() {
+                    let of_cgroup = matches!(program, Program::CgroupSockAddr(_));
+                    if of_cgroup || hook == Hook::Lsm {
+                        let suffix = if of_cgroup { suffix } else { "" };
+                        refused += usize::from(!verified(&format!("{name}{suffix}"), name, program));
+                    }
+                }
+            }
+            Err(error) => {
+                refused += 1;
+                failed(&program_of(&error, suffix), &error.into());
+            }
+        }
+    }
+    ensure!(refused == 0, "{refused} programs were refused");
+    Ok(())
+}
+
+/// Which program an error is about.
+fn program_of(error: &KernelError, suffix: &str) -> String {
+    match error {
+        KernelError::Program { name, .. } => format!("{name}{suffix}"),
+        _ => format!("object{suffix}"),
+    }
+}
+
+/// Prints a refusal on one line, its end rather than its beginning: there the verifier says why.
+fn failed(name: &str, error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let end = lines.get(lines.len().saturating_sub(6)..).unwrap_or_default();
+    println!("verify: {name} - FAIL {}", end.join(" | "));
+}
+
+/// Prints a loaded program's line; says whether it is a good one.
+fn verified(shown: &str, name: &str, program: &mut Program) -> bool {
+    let counted = program
+        .info()
+        .map_err(anyhow::Error::from)
+        .map(|info| info.verified_instruction_count())
+        .and_then(|count| count.map_or_else(|| by_the_log(name, program), |n| Ok(u64::from(n))));
+    match counted {
+        Ok(count) => println!("verify: {shown} {count} ok"),
+        Err(error) => {
+            failed(shown, &error);
+            return false;
+        }
+    }
+    true
+}
+
+/// The count from the verifier's own log, for kernels that do not keep it (before 5.16).
+///
+/// The log is asked for only when a load fails, and its last line has the count. So the program is
+/// loaded again while no descriptor is left for it: verified in full, and then refused with EMFILE.
+fn by_the_log(name: &str, program: &mut Program) -> anyhow::Result<u64> {
+    let btf = Btf::from_sys_fs()?;
+    unload(program)?;
+    let usual = getrlimit(Resource::Nofile);
+    let lowest_free = std::fs::File::open("/dev/null")?.as_raw_fd();
+    let none_left = Rlimit {
+        current: Some(u64::try_from(lowest_free)?),
+        ..usual
+    };
+    setrlimit(Resource::Nofile, none_left)?;
+    let refused = load(name, program, &btf);
+    setrlimit(Resource::Nofile, usual)?;
+    let Err(ProgramError::LoadError { verifier_log, .. }) = refused else {
+        anyhow::bail!("loading without a descriptor ended with {refused:?}");
+    };
+    processed(&verifier_log.to_string())
+}
+
+fn unload(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::Lsm(lsm) => lsm.unload(),
+        Program::CgroupSockAddr(bind) => bind.unload(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn load(name: &str, program: &mut Program, btf: &Btf) -> Result<(), ProgramError> {
+    match program {
+        Program::Lsm(lsm) => lsm.load(name, btf),
+        Program::CgroupSockAddr(bind) => bind.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// The number in `processed 3421 insns (limit 1000000) ...`, the log's last line.
+fn processed(log: &str) -> anyhow::Result<u64> {
+    let (_, after) = log
+        .rsplit_once("processed ")
+        .context("the verifier's log has no count")?;
+    let number = after.split(' ').next().unwrap_or_default();
+    number
+        .parse()
+        .with_context(|| format!("the verifier's log says `processed {number}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processed;
+
+    #[test]
+    fn the_count_is_read_from_the_last_line() {
+        let log = "func#0 @0\nprocessed by hand\nprocessed 3421 insns (limit 1000000) max_states_per_insn 4\n";
+        assert_eq!(processed(log).ok(), Some(3421));
+        assert!(processed("unknown func bpf_probe_read#4").is_err());
+    }
+}
