@@ -188,11 +188,39 @@ fn the_largest_policy_compiles_and_is_right() {
         parsing.as_millis(),
         compiling.as_millis(),
         tables.pages().len(),
-        std::mem::size_of_val(tables.pages()) as f64 / 1e6,
+        size_of_val(tables.pages()) as f64 / 1e6,
     );
     assert_eq!(tables.rule_count(), rules);
     assert_eq!(tables.user_count(), users);
     for bind in sweep(users) {
+        assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind), "{bind:?}");
+    }
+}
+
+/// Rule `b` has the users whose number has bit `b` set: all 65,536 of them are told apart.
+#[test]
+fn users_that_share_no_class_fit_too() {
+    let users = 65_536u32;
+    let mut model = many(17, 17);
+    for (bit, rule) in model.rules.iter_mut().enumerate() {
+        let of_bit = (0..users).filter(|n| n >> bit & 1 == 1);
+        rule.users = Some(of_bit.map(|n| (2 * n, 2 * n)).collect());
+        rule.ports = Some(vec![(80 + bit as u16, 1000)]);
+        rule.cgroups = None;
+    }
+    if let Some(last) = model.rules.last_mut() {
+        last.users = Some(vec![(0, 2 * users)]);
+    }
+    let policy = parsed(&model.to_yaml()).policy;
+    let start = Instant::now();
+    let tables = compile(&policy, 1).expect("within the limits");
+    println!(
+        "65,536 users, each another set of rules: compiled in {} ms to {} pages, {:.1} MB",
+        start.elapsed().as_millis(),
+        tables.pages().len(),
+        size_of_val(tables.pages()) as f64 / 1e6,
+    );
+    for bind in sweep(users as usize) {
         assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind), "{bind:?}");
     }
 }
