@@ -24,7 +24,8 @@ pub fn run() -> anyhow::Result<()> {
                     let of_cgroup = matches!(program, Program::CgroupSockAddr(_));
                     if of_cgroup || hook == Hook::Lsm {
                         let suffix = if of_cgroup { suffix } else { "" };
-                        refused += usize::from(!verified(&format!("{name}{suffix}"), name, program));
+                        refused +=
+                            usize::from(!verified(&format!("{name}{suffix}"), name, program));
                     }
                 }
             }
@@ -49,8 +50,14 @@ fn program_of(error: &KernelError, suffix: &str) -> String {
 /// Prints a refusal on one line, its end rather than its beginning: there the verifier says why.
 fn failed(name: &str, error: &anyhow::Error) {
     let text = format!("{error:#}");
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let end = lines.get(lines.len().saturating_sub(6)..).unwrap_or_default();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let end = lines
+        .get(lines.len().saturating_sub(6)..)
+        .unwrap_or_default();
     println!("verify: {name} - FAIL {}", end.join(" | "));
 }
 

@@ -10,7 +10,7 @@
 
 use portguard::compile::{Bind, Tables, compile};
 use portguard_common::{Decision, Page, Protocol, Verdict};
-use portguard_itest::generate::{World, case, model};
+use portguard_itest::generate::{World, case, model, sparse_case};
 use portguard_itest::oracle::{Action, Answer, Logged, Model, ModelRule, OracleBind, Proto};
 use portguard_itest::seed::{cases, runner};
 use proptest::prelude::*;
@@ -128,6 +128,24 @@ fn compiled_decisions_equal_the_oracle_with_rules_in_many_words() {
         case(&World::wide(), 65..=700, 4 * BINDS),
         |(model, binds)| agree(&model, &binds),
     );
+}
+
+#[test]
+fn compiled_decisions_equal_the_oracle_where_late_rules_decide() {
+    let late = std::cell::Cell::new(0usize);
+    hold(
+        "policies of thousands of rules",
+        cases(1000).div_ceil(50),
+        sparse_case(600..=4096, 4 * BINDS),
+        |(model, binds)| {
+            let deciding = binds.iter().filter_map(|bind| model.decide(bind)?.rule);
+            let numbers = deciding.filter_map(|name| name.strip_prefix("rule-")?.parse::<usize>().ok());
+            late.set(late.get() + numbers.filter(|number| *number >= 512).count());
+            agree(&model, &binds)
+        },
+    );
+    println!("{} binds decided by rule 512 or a later one", late.get());
+    assert!(late.get() > 500, "late rules hardly ever decide");
 }
 
 /// Rules that no bind of the clusters meets early: the last ones decide.

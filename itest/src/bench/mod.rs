@@ -4,15 +4,15 @@
 //! to a few in a thousand. Everything is a ratio to a bare bind of the same boot. A row is
 //! `bench: ROW<TAB>INSTRUCTIONS<TAB>RATIO<TAB>TARGET`; a target that is missed fails nothing here.
 
-mod daemon;
 mod measure;
 mod policies;
 mod rivals;
 
+use crate::daemon::Daemon;
 use crate::oracle::{Action, Model};
-use daemon::Daemon;
 use measure::{OUTSIDE, PROTECTED, cost, cost_after};
 use rustix::io::Errno;
+use tempfile::NamedTempFile;
 
 /// Domains of so many ports are measured.
 const LANDLOCK_PORTS: [u16; 3] = [1, 1000, 4096];
@@ -61,11 +61,21 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
     let bare = cost(PROTECTED, Ok(()))?;
     row("bare bind", bare, bare, "");
     let bare_outside = cost(OUTSIDE, Ok(()))?;
-    row("bare bind, port not privileged", bare_outside, bare_outside, "");
+    row(
+        "bare bind, port not privileged",
+        bare_outside,
+        bare_outside,
+        "",
+    );
     let empty = known("empty LSM program", rivals::empty_program());
     if let Some((protected, outside)) = empty {
         row("empty LSM program", protected, bare, "");
-        row("empty LSM program, port not privileged", outside, bare_outside, "");
+        row(
+            "empty LSM program, port not privileged",
+            outside,
+            bare_outside,
+            "",
+        );
     }
     let landlock = LANDLOCK_PORTS.map(|ports| {
         let name = format!("Landlock, ports: {ports}");
@@ -79,9 +89,18 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
     })
 }
 
+/// Runs portguard with a policy, whose file is to be kept as long.
+fn start(model: &Model) -> anyhow::Result<(NamedTempFile, Daemon)> {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+    std::fs::write(file.path(), model.to_yaml())?;
+    let daemon = Daemon::start(file.path())?;
+    Ok((file, daemon))
+}
+
 /// Measures with portguard running, its daemon stopped.
 fn under(model: &Model, port: u16, wanted: Result<(), Errno>) -> anyhow::Result<f64> {
-    Daemon::start(model)?.frozen(|| cost(port, wanted))
+    let (_file, daemon) = start(model)?;
+    daemon.frozen(|| cost(port, wanted))
 }
 
 /// "no more than" a figure, where that is known.
@@ -111,7 +130,11 @@ fn silent_rows(yard: &Yardsticks) {
         one = one.or(insns);
     }
     let target = at_most(one.map(|one| one * 1.1), "1.1 x one rule");
-    quiet("no event, 4096 rules on the port, the last matches", &policies::one_port(4096), &target);
+    quiet(
+        "no event, 4096 rules on the port, the last matches",
+        &policies::one_port(4096),
+        &target,
+    );
     quiet("no event, a grant", &policies::one(Action::Allow), "");
     let refused = "no event, a denial";
     let denied = under(&policies::one(Action::Deny), PROTECTED, Err(Errno::ACCESS));
@@ -122,7 +145,7 @@ fn silent_rows(yard: &Yardsticks) {
 
 /// Binds in a cgroup that the last rule names.
 fn cgroup_rows(yard: &Yardsticks) {
-    let figures = crate::cgroup::within(policies::CGROUP, || {
+    let figures = crate::real::within(policies::CGROUP, || {
         for rules in [1, 1000, 4096] {
             let name = format!("no event, rules by cgroup: {rules}");
             let figure = under(&policies::cgroups(rules), PROTECTED, Ok(()));
@@ -149,7 +172,7 @@ fn event_rows(yard: &Yardsticks) {
 }
 
 fn caught_up() -> anyhow::Result<f64> {
-    let daemon = Daemon::start(&policies::reported())?;
+    let (_file, daemon) = start(&policies::reported())?;
     // A daemon that is gone makes no figure wrong silently: its program is gone too, and the ratio shows it.
     cost_after(PROTECTED, Ok(()), || drop(daemon.catch_up()))
 }

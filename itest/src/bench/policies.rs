@@ -59,7 +59,11 @@ pub(super) fn one_port(rules: u32) -> Model {
     let mut model = own_ports(0);
     model.rules = (1..=rules)
         .map(|number| {
-            let user = if number == rules { 0 } else { 100_000 + 2 * number };
+            let user = if number == rules {
+                0
+            } else {
+                100_000 + 2 * number
+            };
             ModelRule {
                 users: Some(vec![(user, user)]),
                 ..rule(number as usize, PROTECTED)

@@ -3,11 +3,14 @@
 //! Ports, users and cgroups come from small clusters, and a bind is often made beside the edge of a
 //! range of its policy, so that hits, overlaps and off-by-one mistakes are frequent instead of rare.
 
+mod binds;
+
 use crate::oracle::{Action, Logged, Model, ModelRule, OracleBind, Path, Proto, Span};
+use binds::{aim, binds};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
-use proptest::sample::{Index, select};
+use proptest::sample::select;
 use std::ops::RangeInclusive;
 
 /// The largest uid: the one above it means "none" to the kernel.
@@ -184,180 +187,68 @@ pub fn model(world: &World, rules: RangeInclusive<usize>) -> impl Strategy<Value
         select(vec![Logged::All, Logged::Deny, Logged::None]),
         vec(rule(world), rules),
     )
-        .prop_map(|(enforce, default, protect, log, mut rules)| {
-            for (number, rule) in rules.iter_mut().enumerate() {
-                rule.name = format!("rule-{number}");
-            }
-            Model {
-                enforce,
-                default,
-                protect,
-                log,
-                rules,
-            }
+        .prop_map(|(enforce, default, protect, log, rules)| Model {
+            enforce,
+            default,
+            protect,
+            log,
+            rules: named(rules),
         })
-}
-
-/// Where a bind is made, relative to the policy that it is made under.
-#[derive(Clone, Debug)]
-struct Aim {
-    port: Near<u16>,
-    protocol: Proto,
-    uid: Near<u32>,
-    /// `None`: the same as the real uid.
-    euid: Option<Near<u32>>,
-    path: (Option<Index>, Path, Twist),
-}
-
-/// A number of its own, or one beside an edge of the policy's ranges.
-#[derive(Clone, Debug)]
-struct Near<T> {
-    own: T,
-    edge: Option<(Index, i8)>,
-}
-
-/// What becomes of a path taken from the policy.
-#[derive(Clone, Copy, Debug)]
-enum Twist {
-    AsIs,
-    Below,
-    FarBelow,
-    Above,
-    Longer,
-    Shorter,
-}
-
-fn near<T: std::fmt::Debug + Clone + 'static>(
-    own: BoxedStrategy<T>,
-    beyond: bool,
-) -> impl Strategy<Value = Near<T>> {
-    let delta = if beyond { -1..=1i8 } else { 0..=0i8 };
-    (own, weighted(0.6, (any::<Index>(), delta))).prop_map(|(own, edge)| Near { own, edge })
-}
-
-fn aim(world: &World) -> impl Strategy<Value = Aim> + use<> {
-    let twist = select(vec![
-        Twist::AsIs,
-        Twist::Below,
-        Twist::FarBelow,
-        Twist::Above,
-        Twist::Longer,
-        Twist::Shorter,
-    ]);
-    (
-        near(world.port(), true),
-        select(world.protocols.clone()),
-        near(world.uid(), world.beyond),
-        weighted(0.3, near(world.uid(), world.beyond)),
-        (weighted(0.6, any::<Index>()), world.path(), twist),
-    )
-        .prop_map(|(port, protocol, uid, euid, path)| Aim {
-            port,
-            protocol,
-            uid,
-            euid,
-            path,
-        })
-}
-
-/// The edges of a policy's ranges, and its paths.
-struct Edges {
-    ports: Vec<u16>,
-    uids: Vec<u32>,
-    paths: Vec<Path>,
-}
-
-impl Edges {
-    fn of(model: &Model) -> Self {
-        let rules = || model.rules.iter();
-        let ends = |&(first, last): &Span<u16>| [first, last];
-        Self {
-            ports: rules()
-                .filter_map(|rule| rule.ports.as_ref())
-                .chain([&model.protect])
-                .flat_map(|spans| spans.iter().flat_map(ends))
-                .collect(),
-            uids: rules()
-                .filter_map(|rule| rule.users.as_ref())
-                .flat_map(|spans| spans.iter().flat_map(|&(first, last)| [first, last]))
-                .collect(),
-            paths: rules()
-                .filter_map(|rule| rule.cgroups.clone())
-                .flatten()
-                .collect(),
-        }
-    }
-
-    fn port(&self, near: &Near<u16>) -> u16 {
-        match near.edge {
-            Some((index, delta)) if !self.ports.is_empty() => {
-                index.get(&self.ports).saturating_add_signed(delta.into())
-            }
-            _ => near.own,
-        }
-    }
-
-    fn uid(&self, near: &Near<u32>) -> u32 {
-        match near.edge {
-            Some((index, delta)) if !self.uids.is_empty() => index
-                .get(&self.uids)
-                .saturating_add_signed(delta.into())
-                .min(LAST_UID),
-            _ => near.own,
-        }
-    }
-
-    fn path(&self, world: &World, (index, own, twist): &(Option<Index>, Path, Twist)) -> Path {
-        let mut path = match index {
-            Some(index) if !self.paths.is_empty() => index.get(&self.paths).clone(),
-            _ => return own.clone(),
-        };
-        match twist {
-            Twist::Below => path.push("worker".to_owned()),
-            // A real tree is kept flat; only a decision alone may be asked of a deep one.
-            Twist::FarBelow if world.beyond => {
-                path.extend((0..18).map(|level| format!("level-{level}")));
-            }
-            Twist::Above if path.len() > world.base.len() => {
-                path.pop();
-            }
-            Twist::Longer if world.beyond => {
-                if let Some(last) = path.last_mut() {
-                    last.push('x');
-                }
-            }
-            Twist::Shorter if world.beyond => {
-                path.last_mut()
-                    .filter(|last| last.len() > 1)
-                    .map(String::pop);
-            }
-            _ => {}
-        }
-        path
-    }
-
-    fn bind(&self, world: &World, aim: &Aim) -> OracleBind {
-        let uid = self.uid(&aim.uid);
-        OracleBind {
-            port: self.port(&aim.port),
-            protocol: aim.protocol,
-            uid,
-            euid: aim.euid.as_ref().map_or(uid, |near| self.uid(near)),
-            cgroup: self.path(world, &aim.path),
-        }
-    }
 }
 
 /// A policy with so many rules, and binds to try under it.
 pub fn case(
     world: &World,
     rules: RangeInclusive<usize>,
-    binds: usize,
+    tries: usize,
 ) -> impl Strategy<Value = (Model, Vec<OracleBind>)> + use<> {
     let world = world.clone();
-    (model(&world, rules), vec(aim(&world), binds)).prop_map(move |(model, aims)| {
-        let edges = Edges::of(&model);
-        let binds = aims.iter().map(|aim| edges.bind(&world, aim)).collect();
+    (model(&world, rules), vec(aim(&world), tries)).prop_map(move |(model, aims)| {
+        let binds = binds(&world, &model, &aims);
         (model, binds)
     })
+}
+
+/// A policy whose rules name one port, one user and one cgroup each, so that a bind that fits each of
+/// them somewhere fits few rules or none: the first match may be the last rule.
+pub fn sparse_case(
+    rules: RangeInclusive<usize>,
+    tries: usize,
+) -> impl Strategy<Value = (Model, Vec<OracleBind>)> {
+    let world = World {
+        ports: (75..85).collect(),
+        // 400 users make two pages of intervals.
+        uids: (0..400).map(|n| 1000 + 3 * n).collect(),
+        names: ["a", "b"].map(str::to_owned).to_vec(),
+        depth: 1,
+        beyond: false,
+        ..World::wide()
+    };
+    let one = (action(), world.port(), world.uid(), world.path());
+    let rule = one.prop_map(|(action, port, uid, path)| ModelRule {
+        name: String::new(),
+        action,
+        ports: Some(vec![(port, port)]),
+        protocols: None,
+        users: Some(vec![(uid, uid)]),
+        cgroups: Some(vec![path]),
+    });
+    (vec(rule, rules), vec(aim(&world), tries)).prop_map(move |(rules, aims)| {
+        let model = Model {
+            enforce: true,
+            default: Action::Kernel,
+            protect: vec![(1, 1023)],
+            log: Logged::All,
+            rules: named(rules),
+        };
+        let binds = binds(&world, &model, &aims);
+        (model, binds)
+    })
+}
+
+fn named(mut rules: Vec<ModelRule>) -> Vec<ModelRule> {
+    for (number, rule) in rules.iter_mut().enumerate() {
+        rule.name = format!("rule-{number}");
+    }
+    rules
 }

@@ -1,0 +1,193 @@
+//! Random binds, most of them made beside an edge of a policy's ranges or in the middle of a rule.
+
+use super::{LAST_UID, World};
+use crate::oracle::{Model, ModelRule, OracleBind, Path, Proto, Span};
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// Where a bind is made, relative to the policy that it is made under.
+#[derive(Clone, Debug)]
+pub(super) struct Aim {
+    port: Near<u16>,
+    protocol: Proto,
+    uid: Near<u32>,
+    /// `None`: the same as the real uid.
+    euid: Option<Near<u32>>,
+    path: (Option<Index>, Path, Twist),
+    /// Aimed at one rule: its first port, user and cgroup.
+    rule: Option<Index>,
+}
+
+/// A number of its own, or one beside an edge of the policy's ranges.
+#[derive(Clone, Debug)]
+struct Near<T> {
+    own: T,
+    edge: Option<(Index, i8)>,
+}
+
+/// What becomes of a path taken from the policy.
+#[derive(Clone, Copy, Debug)]
+enum Twist {
+    AsIs,
+    Below,
+    FarBelow,
+    Above,
+    Longer,
+    Shorter,
+}
+
+fn near<T: std::fmt::Debug + Clone + 'static>(
+    own: BoxedStrategy<T>,
+    beyond: bool,
+) -> impl Strategy<Value = Near<T>> {
+    let delta = if beyond { -1..=1i8 } else { 0..=0i8 };
+    (own, weighted(0.6, (any::<Index>(), delta))).prop_map(|(own, edge)| Near { own, edge })
+}
+
+pub(super) fn aim(world: &World) -> impl Strategy<Value = Aim> + use<> {
+    let twist = select(vec![
+        Twist::AsIs,
+        Twist::Below,
+        Twist::FarBelow,
+        Twist::Above,
+        Twist::Longer,
+        Twist::Shorter,
+    ]);
+    (
+        near(world.port(), true),
+        select(world.protocols.clone()),
+        near(world.uid(), world.beyond),
+        weighted(0.3, near(world.uid(), world.beyond)),
+        (weighted(0.6, any::<Index>()), world.path(), twist),
+        weighted(0.25, any::<Index>()),
+    )
+        .prop_map(|(port, protocol, uid, euid, path, rule)| Aim {
+            port,
+            protocol,
+            uid,
+            euid,
+            path,
+            rule,
+        })
+}
+
+/// The edges of a policy's ranges, and its paths.
+struct Edges {
+    ports: Vec<u16>,
+    uids: Vec<u32>,
+    paths: Vec<Path>,
+}
+
+impl Edges {
+    fn of(model: &Model) -> Self {
+        let rules = || model.rules.iter();
+        let ends = |&(first, last): &Span<u16>| [first, last];
+        Self {
+            ports: rules()
+                .filter_map(|rule| rule.ports.as_ref())
+                .chain([&model.protect])
+                .flat_map(|spans| spans.iter().flat_map(ends))
+                .collect(),
+            uids: rules()
+                .filter_map(|rule| rule.users.as_ref())
+                .flat_map(|spans| spans.iter().flat_map(|&(first, last)| [first, last]))
+                .collect(),
+            paths: rules()
+                .filter_map(|rule| rule.cgroups.clone())
+                .flatten()
+                .collect(),
+        }
+    }
+
+    fn port(&self, near: &Near<u16>) -> u16 {
+        match near.edge {
+            Some((index, delta)) if !self.ports.is_empty() => {
+                index.get(&self.ports).saturating_add_signed(delta.into())
+            }
+            _ => near.own,
+        }
+    }
+
+    fn uid(&self, near: &Near<u32>) -> u32 {
+        match near.edge {
+            Some((index, delta)) if !self.uids.is_empty() => index
+                .get(&self.uids)
+                .saturating_add_signed(delta.into())
+                .min(LAST_UID),
+            _ => near.own,
+        }
+    }
+
+    fn path(&self, world: &World, (index, own, twist): &(Option<Index>, Path, Twist)) -> Path {
+        let mut path = match index {
+            Some(index) if !self.paths.is_empty() => index.get(&self.paths).clone(),
+            _ => return own.clone(),
+        };
+        match twist {
+            Twist::Below => path.push("worker".to_owned()),
+            // A real tree is kept flat; only a decision alone may be asked of a deep one.
+            Twist::FarBelow if world.beyond => {
+                path.extend((0..18).map(|level| format!("level-{level}")));
+            }
+            Twist::Above if path.len() > world.base.len() => {
+                path.pop();
+            }
+            Twist::Longer if world.beyond => {
+                if let Some(last) = path.last_mut() {
+                    last.push('x');
+                }
+            }
+            Twist::Shorter if world.beyond => {
+                path.last_mut()
+                    .filter(|last| last.len() > 1)
+                    .map(String::pop);
+            }
+            _ => {}
+        }
+        path
+    }
+
+    fn bind(&self, world: &World, aim: &Aim) -> OracleBind {
+        let uid = self.uid(&aim.uid);
+        OracleBind {
+            port: self.port(&aim.port),
+            protocol: aim.protocol,
+            uid,
+            euid: aim.euid.as_ref().map_or(uid, |near| self.uid(near)),
+            cgroup: self.path(world, &aim.path),
+        }
+    }
+}
+
+/// Moves a bind to where a rule matches, as far as the rule names anything.
+fn hit(bind: &mut OracleBind, rule: &ModelRule) {
+    fn first<T>(entries: Option<&Vec<T>>) -> Option<&T> {
+        entries.and_then(|entries| entries.first())
+    }
+    if let Some(&(port, _)) = first(rule.ports.as_ref()) {
+        bind.port = port;
+    }
+    if let Some(&protocol) = first(rule.protocols.as_ref()) {
+        bind.protocol = protocol;
+    }
+    if let Some(&(uid, _)) = first(rule.users.as_ref()) {
+        (bind.uid, bind.euid) = (uid, uid);
+    }
+    if let Some(path) = first(rule.cgroups.as_ref()) {
+        bind.cgroup.clone_from(path);
+    }
+}
+
+pub(super) fn binds(world: &World, model: &Model, aims: &[Aim]) -> Vec<OracleBind> {
+    let edges = Edges::of(model);
+    aims.iter()
+        .map(|aim| {
+            let mut bind = edges.bind(world, aim);
+            if let Some(index) = aim.rule.filter(|_| !model.rules.is_empty()) {
+                hit(&mut bind, index.get(&model.rules));
+            }
+            bind
+        })
+        .collect()
+}

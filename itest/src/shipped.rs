@@ -1,0 +1,155 @@
+//! `portguard-itest shipped`: the policies that portguard ships, each put to its own `tests:`.
+//!
+//! Every entry is made a real bind, by that user in that cgroup, under the real portguard with that
+//! policy: the errno and the event must be what the entry expects.
+
+use crate::daemon::Daemon;
+use crate::oracle::{Action, Answer, OracleBind, Proto};
+use crate::property::{next_event, same};
+use crate::real::{Cgroups, Powers, attempt, by_kernel};
+use anyhow::{Context, ensure};
+use portguard::policy::{Expectation, Mode, Policy, SystemNames};
+use portguard_common::{Protocol, Verdict};
+use std::path::{Path, PathBuf};
+
+/// Where the policies may lie: in a guest, in a checkout.
+const PLACES: [&str; 2] = ["/policies", "policies"];
+
+/// The verb `shipped`.
+///
+/// # Errors
+/// At the first entry that does not hold, with the policy's name.
+pub fn run() -> anyhow::Result<()> {
+    for path in policies(&directory()?)? {
+        let entries = put_to_the_test(&path).with_context(|| path.display().to_string())?;
+        println!("shipped: {} holds, {entries} binds", path.display());
+    }
+    Ok(())
+}
+
+fn directory() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("PORTGUARD_POLICIES") {
+        return Ok(path.into());
+    }
+    PLACES
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_dir())
+        .context("no policies: set PORTGUARD_POLICIES")
+}
+
+/// The policy files of a directory, in order.
+///
+/// # Errors
+/// Where there are none.
+pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    ensure!(!paths.is_empty(), "{} holds no policy", directory.display());
+    Ok(paths)
+}
+
+/// Reads a shipped policy: it must have no problem, and not even a warning.
+///
+/// # Errors
+/// With the problems.
+pub fn read(path: &Path) -> anyhow::Result<Policy> {
+    let text = std::fs::read_to_string(path)?;
+    let loaded = portguard::policy::parse(path, &text, &SystemNames)
+        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    ensure!(
+        loaded.warnings.is_empty(),
+        "has warnings: {:?}",
+        loaded.warnings
+    );
+    Ok(loaded.policy)
+}
+
+/// Entries that would hold for any policy prove nothing: there must be an allowed bind and a refused one.
+///
+/// # Errors
+/// Where one of them is missing.
+pub fn sees_both(policy: &Policy) -> anyhow::Result<()> {
+    let expects = |verdict| policy.tests.iter().any(|test| test.expect == verdict);
+    ensure!(
+        expects(Verdict::Allow),
+        "no entry of `tests:` expects allow"
+    );
+    ensure!(expects(Verdict::Deny), "no entry of `tests:` expects deny");
+    Ok(())
+}
+
+fn put_to_the_test(path: &Path) -> anyhow::Result<usize> {
+    let policy = read(path)?;
+    sees_both(&policy)?;
+    let mut cgroups = Cgroups::default();
+    for test in &policy.tests {
+        cgroups.make(&test.cgroup)?;
+    }
+    let daemon = Daemon::start(path)?;
+    let powers = Powers::of(daemon.by_cgroup_hook())?;
+    for test in &policy.tests {
+        one(&daemon, powers, policy.mode, test)
+            .with_context(|| format!("{}:{}", path.display(), test.place.line))?;
+    }
+    Ok(policy.tests.len())
+}
+
+fn one(daemon: &Daemon, powers: Powers, mode: Mode, test: &Expectation) -> anyhow::Result<()> {
+    let bind = bind_of(test);
+    if matches!(bind.protocol, Proto::Sctp | Proto::Dccp) {
+        return Ok(());
+    }
+    let verdict = match test.expect {
+        Verdict::Allow => Action::Allow,
+        Verdict::Deny => Action::Deny,
+        Verdict::Kernel => Action::Kernel,
+    };
+    let enforced = mode == Mode::Enforce;
+    let wanted = if enforced {
+        powers.errno(&bind, verdict)
+    } else {
+        by_kernel(&bind)
+    };
+    let got = attempt(&bind)?;
+    ensure!(
+        got == wanted,
+        "{bind:?} ended with errno {got}, not {wanted}"
+    );
+    let Some(event) = next_event(daemon, &bind).ok() else {
+        // An entry may be about a port that is not protected, or a policy may log less.
+        ensure!(verdict == Action::Kernel, "{bind:?} made no event");
+        return Ok(());
+    };
+    let rule = test.rule.as_deref().or_else(|| event["rule"].as_str());
+    let answer = Answer {
+        verdict,
+        rule,
+        report: true,
+    };
+    same(&event, &bind, &answer, enforced).with_context(|| format!("reported as {event}"))
+}
+
+fn bind_of(test: &Expectation) -> OracleBind {
+    OracleBind {
+        port: test.port,
+        protocol: match test.protocol {
+            Protocol::Tcp => Proto::Tcp,
+            Protocol::Udp => Proto::Udp,
+            Protocol::Sctp => Proto::Sctp,
+            Protocol::Dccp => Proto::Dccp,
+        },
+        uid: test.user,
+        euid: test.user,
+        cgroup: test.cgroup.clone(),
+    }
+}
