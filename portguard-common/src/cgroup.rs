@@ -7,15 +7,13 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Levels below the root that a rule's cgroup path may have.
-pub const MAX_CGROUP_DEPTH: usize = 16;
+pub const MAX_CGROUP_DEPTH: usize = 32;
 
 /// Bytes of a name as the trie stores it, its closing NUL included.
-pub const NAME_BYTES: usize = 128;
+pub const NAME_BYTES: usize = 256;
 
-/// The longest component a rule may name, in bytes.
-///
-/// One shorter than what a truncated kernel name fills, so that a longer name can never be taken for a rule's.
-pub const MAX_CGROUP_NAME: usize = NAME_BYTES - 2;
+/// The longest component a rule may name, in bytes: `NAME_MAX` of `include/uapi/linux/limits.h`.
+pub const MAX_CGROUP_NAME: usize = NAME_BYTES - 1;
 
 /// Key of the trie map: a child of `parent` by its name.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -4,8 +4,8 @@
 //! image from the compiler lacks) ends the decision without a verdict, and the caller falls back to
 //! the kernel's own rule. That never grants anything.
 
-use crate::image::{Header, Image, NO_RULE, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS};
-use crate::{Request, VECTORS_PER_PAGE, Verdict, WORDS_PER_MASK};
+use crate::image::{Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS};
+use crate::{CLASSES_PER_PAGE, Request, UserWord, Verdict, WORDS_PER_MASK};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
 pub const PORT_TABLE_START: u32 = 1;
@@ -59,7 +59,7 @@ pub fn decide<I: Image + ?Sized>(
         if summary == 0 {
             break;
         }
-        let at = summary.trailing_zeros();
+        let at = lowest_bit(summary);
         summary &= summary - 1;
         let (r, e) = (real.mask(at), effective.mask(at));
         // An `allow` or `kernel` rule needs both uids in its set, a `deny` rule takes either: a setuid
@@ -67,7 +67,7 @@ pub fn decide<I: Image + ?Sized>(
         let users = (r & e) | ((r ^ e) & denies.mask(at));
         let hits = ports.mask(at) & users & cgroups.mask(at);
         if hits != 0 {
-            let rule = (at & 63) * 64 + hits.trailing_zeros();
+            let rule = at * 64 + lowest_bit(hits);
             let word = image.page(header.rule_page() as u32)?.rule(rule);
             return Some(Decision::new(word, rule as u16));
         }
@@ -76,6 +76,15 @@ pub fn decide<I: Image + ?Sized>(
         RuleWord(header.default_word() as u8),
         NO_RULE,
     ))
+}
+
+/// Number of the lowest bit that is set; `bits` is not zero.
+///
+/// The compiler computes it by a table and knows the entries to be below 64; the verifier does not, and
+/// must see a mask that the compiler would leave out.
+#[inline(always)]
+fn lowest_bit(bits: u64) -> u32 {
+    core::hint::black_box(bits.trailing_zeros()) & 63
 }
 
 impl Decision {
@@ -110,8 +119,8 @@ impl Vector<'_> {
 
 #[inline(always)]
 fn vector<I: Image + ?Sized>(image: &I, first_page: u64, class: u32) -> Option<Vector<'_>> {
-    let page = image.page(first_page as u32 + class / VECTORS_PER_PAGE as u32)?;
-    let start = class % VECTORS_PER_PAGE as u32 * VECTOR_WORDS as u32;
+    let page = image.page(first_page as u32 + class / CLASSES_PER_PAGE)?;
+    let start = class % CLASSES_PER_PAGE * VECTOR_WORDS as u32;
     Some(Vector { page, start })
 }
 
@@ -135,39 +144,32 @@ fn user_vector<'a, I: Image + ?Sized>(
     uid: u32,
 ) -> Option<Vector<'a>> {
     let first = header.user_pages() as u32;
-    let count = header.user_page_count() as u32;
-    let at = if count == 1 {
+    let at = if header.user_page_count() == 1 {
         0
     } else {
-        last_not_above(image.page(first - 1)?, count, uid)
-    };
-    let len = if at + 1 == count {
-        header.user_last_len() as u32
-    } else {
-        512
+        last_not_above(image.page(first - 1)?, uid)
     };
     let page = image.page(first + at)?;
-    let class = page.word(last_not_above(page, len, uid) as usize) as u32;
+    let class = UserWord(page.word(last_not_above(page, uid) as usize)).class();
     vector(image, header.user_vectors(), class)
 }
 
-/// Index of the last of the first `len` words whose high half is not above `uid`.
+/// Index of the last [`UserWord`] of a page that does not start above `uid`. Word 0 is never above, and
+/// the unused words at the end of a page always are.
 ///
-/// Word 0 is never above. The choice at each step is arithmetic, not a branch: the verifier walks one
-/// path instead of 2^9.
+/// Nine steps, always, each of which moves the sign of a comparison to the bit that it decides: no
+/// branch, so the verifier walks one path and not 2^9.
 #[inline(always)]
-fn last_not_above(page: &Page, len: u32, uid: u32) -> u32 {
+fn last_not_above(page: &Page, uid: u32) -> u32 {
+    let last = UserWord::last_of(uid).0;
     let mut base = 0u32;
-    let mut size = len;
-    for _ in 0..9 {
-        if size <= 1 {
-            break;
-        }
-        let half = size / 2;
-        let start = page.word((base + half) as usize) >> 32;
-        let above = (uid as u64).wrapping_sub(start) >> 63;
-        base += half & (above as u32).wrapping_sub(1);
-        size -= half;
+    let mut bit = PAGE_WORDS.trailing_zeros();
+    while bit > 0 {
+        bit -= 1;
+        let half = 1 << bit;
+        // The top bit is set where the word is not above: the top bits of both are clear.
+        let not_above = !last.wrapping_sub(page.word((base + half) as usize));
+        base += (not_above >> (63 - bit)) as u32 & half;
     }
     base
 }
@@ -180,18 +182,19 @@ mod tests {
     fn the_search_finds_the_interval() {
         for len in [1, 2, 3, 5, 8, 511, 512] {
             let mut page = Page::ZERO;
-            for i in 0..len {
-                page.set(i, (i as u64 * 10) << 32).expect("within the page");
+            for i in 0..PAGE_WORDS {
+                let word = if i < len {
+                    UserWord::new(i as u32 * 10, 0)
+                } else {
+                    UserWord::UNUSED
+                };
+                page.set(i, word.0).expect("within the page");
             }
             for uid in 0..len as u32 * 10 + 5 {
                 let want = (uid / 10).min(len as u32 - 1);
-                assert_eq!(
-                    last_not_above(&page, len as u32, uid),
-                    want,
-                    "len {len}, uid {uid}"
-                );
+                assert_eq!(last_not_above(&page, uid), want, "len {len}, uid {uid}");
             }
-            assert_eq!(last_not_above(&page, len as u32, u32::MAX), len as u32 - 1);
+            assert_eq!(last_not_above(&page, u32::MAX - 1), len as u32 - 1);
         }
     }
 

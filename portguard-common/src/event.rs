@@ -1,6 +1,6 @@
 //! The records of the ring buffer and the counters, as the kernel writes them.
 
-use crate::{MAX_CGROUP_DEPTH, NAME_BYTES};
+use crate::NAME_BYTES;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The first word of every record of the ring buffer.
@@ -73,12 +73,19 @@ pub struct Event {
 pub struct CgroupRecord {
     /// [`RecordKind::Cgroup`].
     pub kind: u32,
-    /// Levels below the root; names deeper than [`MAX_CGROUP_DEPTH`] are not recorded.
+    /// Levels below the root; only the [`crate::MAX_CGROUP_DEPTH`] nearest to it are recorded.
     pub depth: u32,
     /// Id of the cgroup.
     pub cgroup_id: u64,
-    /// NUL-terminated names; the one below the root comes **last**, unused ones before it are empty.
-    pub names: [[u8; NAME_BYTES]; MAX_CGROUP_DEPTH],
+    /// Bytes of `text` that are written.
+    pub len: u64,
+    /// NUL-terminated names, from the cgroup itself towards the root.
+    pub text: [u8; CgroupRecord::ROOM + NAME_BYTES],
+}
+
+impl CgroupRecord {
+    /// Where the last name may begin.
+    pub const ROOM: usize = 3840;
 }
 
 /// What is counted, each a slot of the counter map. Counts are exact: atomic adds on shared memory.
@@ -99,9 +106,11 @@ pub enum Counter {
     Fault = 5,
     /// Programs that ran while no policy was installed: the canary's proof.
     Canary = 6,
+    /// Cgroups whose path could not be read (too deep, or no memory): no rule that names a cgroup matched.
+    Unread = 7,
 }
 
 impl Counter {
     /// Slots of the counter map.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 8;
 }

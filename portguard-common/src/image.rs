@@ -10,7 +10,7 @@
 //! | 1 to 32 | TCP's port table: a 16-bit class for each port, 0 = not protected |
 //! | further port tables | of the protocols whose classes differ from TCP's |
 //! | user index | one page: the first uid of each user page |
-//! | user pages | sorted words `first uid << 32 | class`, 512 a page |
+//! | user pages | sorted [`UserWord`]s, 512 a page |
 //! | three runs of vectors | port, user and cgroup classes: which rules hold for a class |
 //! | rule words | one byte a rule |
 //!
@@ -40,6 +40,17 @@ pub const WORDS_PER_MASK: usize = MAX_RULES / 64;
 pub const VECTOR_WORDS: usize = 1 + WORDS_PER_MASK;
 /// Vectors that fit in a page.
 pub const VECTORS_PER_PAGE: usize = PAGE_WORDS / VECTOR_WORDS;
+/// Class numbers to a page: one more than fit, so that page and slot are shifts and masks, whose bounds
+/// the verifier follows. The last number of each page is not used.
+pub const CLASSES_PER_PAGE: u32 = VECTORS_PER_PAGE as u32 + 1;
+/// Classes that a table may have: their numbers fit 16 bits.
+pub const MAX_CLASSES: usize = 65_536 / CLASSES_PER_PAGE as usize * VECTORS_PER_PAGE;
+
+/// The number of the `n`th class.
+#[must_use]
+pub const fn class_number(n: usize) -> usize {
+    n / VECTORS_PER_PAGE * CLASSES_PER_PAGE as usize + n % VECTORS_PER_PAGE
+}
 
 /// A page of an image, and the value of the map that holds it.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -132,6 +143,38 @@ impl RuleWord {
     }
 }
 
+/// A word of the user pages: a class that holds from a uid on. Words order by uid, and their top bit is
+/// clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserWord(pub u64);
+
+impl UserWord {
+    const CLASS_BITS: u32 = 31;
+
+    /// A word above every uid: `(uid_t)-1` is no one's.
+    pub const UNUSED: Self = Self(u64::MAX >> 1);
+
+    /// `class` from uid `start` on.
+    #[must_use]
+    pub const fn new(start: u32, class: u32) -> Self {
+        Self((start as u64) << Self::CLASS_BITS | class as u64 & (1 << Self::CLASS_BITS) - 1)
+    }
+
+    /// The greatest word of `uid`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_of(uid: u32) -> Self {
+        Self::new(uid, u32::MAX)
+    }
+
+    /// The class.
+    #[inline(always)]
+    #[must_use]
+    pub const fn class(self) -> u32 {
+        self.0 as u32 & (1 << Self::CLASS_BITS) - 1
+    }
+}
+
 /// Settings of a policy that are one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderFlags(pub u64);
@@ -176,8 +219,6 @@ header_words! {
     user_pages / set_user_pages = 4;
     /// User pages in use, 1 to 512.
     user_page_count / set_user_page_count = 5;
-    /// Words in use on the last user page, 1 to 512.
-    user_last_len / set_user_last_len = 6;
     /// First page of the vectors of user classes.
     user_vectors / set_user_vectors = 7;
     /// First page of the vectors of port classes.

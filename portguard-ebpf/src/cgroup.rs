@@ -6,12 +6,12 @@
 
 use crate::emit;
 use crate::kernel::{Address, OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_NAME, Task};
-use crate::maps::{CGROUPS, TRIE};
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, generated};
-use portguard_common::{Header, MAX_CGROUP_DEPTH, NAME_BYTES, TrieKey};
+use crate::maps::{CGROUPS, SCRATCH, TRIE};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated};
+use portguard_common::{Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, TrieKey};
 
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
-const MAX_SKIPPED: u32 = 256;
+const MAX_SKIPPED: u32 = 96;
 
 /// A cached class: the low half of the id, the policy's generation and the class in one word, since a
 /// slot of an LRU map can be taken over by another id while it is read.
@@ -51,32 +51,67 @@ pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> u32 {
             return class;
         }
     }
-    let path = Path::of(task);
-    emit::cgroup(id, &path);
-    let class = path.class(header.trie_root());
+    let class = walk(header.trie_root(), task, id);
     // A failed insert costs the next bind another walk, nothing else.
     let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);
     class
 }
 
-/// The `kernfs_node`s of a cgroup's path: the one below the root last, unused slots zero.
+/// A path while it is walked: too large for the stack.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Path {
-    pub nodes: [u64; MAX_CGROUP_DEPTH],
-    pub depth: u32,
+    /// `kernfs_node`s, the one below the root last; unused slots zero.
+    nodes: [u64; MAX_CGROUP_DEPTH],
+    key: TrieKey,
 }
 
-/// Applies a macro to 0, 1, … 15: loops over the stack array are unrolled by hand, since kernels before
-/// 5.12 refuse variable stack offsets.
-macro_rules! each_level {
-    ($apply:ident) => { each_level!(@ $apply 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15) };
-    (rev $apply:ident) => { each_level!(@ $apply 15 14 13 12 11 10 9 8 7 6 5 4 3 2 1 0) };
-    (@ $apply:ident $($i:literal)*) => { $($apply!($i);)* };
+/// What a fresh [`Path`] is made from.
+static EMPTY: Path = Path {
+    nodes: [0; MAX_CGROUP_DEPTH],
+    key: TrieKey {
+        parent: 0,
+        name: [0; NAME_BYTES],
+    },
+};
+
+/// The class of the running task's cgroup, by its path.
+///
+/// The path lies in a map entry under the thread's own id, which no other thread touches, whoever
+/// preempts whom. Without memory for it, or deeper than can be read, no rule that names a cgroup
+/// matches: class 0, and it is counted.
+#[inline(always)]
+fn walk(root: u64, task: Task, id: u64) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    let _ = SCRATCH.insert(&thread, &EMPTY, 0);
+    let Some(path) = SCRATCH.get_ptr_mut(&thread) else {
+        emit::count(Counter::Unread);
+        return 0;
+    };
+    // SAFETY: a map value under this thread's key: nobody else reads or writes it.
+    let path = unsafe { &mut *path };
+    let mut class = 0;
+    match path.walk_up(task) {
+        Some(depth) => {
+            emit::cgroup(id, depth, path);
+            class = path.walk_down(root);
+        }
+        None => emit::count(Counter::Unread),
+    }
+    let _ = SCRATCH.remove(&thread);
+    class
 }
-pub(crate) use each_level;
 
 impl Path {
+    /// The node at a level, counted from the cgroup itself (where it is not too deep) towards the root.
     #[inline(always)]
-    fn of(task: Task) -> Self {
+    pub fn node(&self, level: usize) -> u64 {
+        self.nodes[level & (MAX_CGROUP_DEPTH - 1)]
+    }
+
+    /// Collects the nodes from the cgroup to the root; returns its depth, or `None` where it is too deep.
+    #[inline(always)]
+    fn walk_up(&mut self, task: Task) -> Option<u32> {
         let mut cgroup = task.cgroup();
         let depth: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
         // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below: what lies
@@ -89,80 +124,64 @@ impl Path {
             cgroup = cgroup.follow(&OFF_CGROUP_PARENT);
             level -= 1;
         }
-        let mut nodes = [0u64; MAX_CGROUP_DEPTH];
-        if level <= MAX_CGROUP_DEPTH as u32 {
-            // One step beyond the last level, so that the last assignment below is used.
-            'up: {
-                macro_rules! up {
-                    ($i:literal) => {
-                        let parent = cgroup.follow(&OFF_CGROUP_PARENT);
-                        if parent.0 == 0 {
-                            break 'up; // the root itself
-                        }
-                        nodes[$i] = cgroup.read(&OFF_CGROUP_KN);
-                        cgroup = parent;
-                    };
-                }
-                each_level!(up);
+        for i in 0..MAX_CGROUP_DEPTH {
+            let parent = cgroup.follow(&OFF_CGROUP_PARENT);
+            if parent.0 == 0 {
+                return Some(depth); // the root, which is no node of a path
             }
+            self.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
+            cgroup = parent;
         }
-        Self { nodes, depth }
+        if cgroup.follow(&OFF_CGROUP_PARENT).0 == 0 {
+            Some(depth)
+        } else {
+            None
+        }
     }
 
     /// Walks down the trie from `root`; the class of the deepest node reached holds.
     #[inline(always)]
-    fn class(&self, root: u64) -> u32 {
+    fn walk_down(&mut self, root: u64) -> u32 {
         let mut class = 0;
-        let mut key = TrieKey {
-            parent: root,
-            name: [0; NAME_BYTES],
-        };
-        'down: {
-            macro_rules! down {
-                ($i:literal) => {
-                    if self.nodes[$i] != 0 {
-                        zero(&mut key.name);
-                        name(self.nodes[$i], &mut key.name);
-                        // SAFETY: the map is written by the loader only, which never changes an entry and
-                        // never uses a node's number again: the value is whole.
-                        match unsafe { TRIE.get(&key) } {
-                            Some(child) => {
-                                class = child.class as u32;
-                                key.parent = child.node;
-                            }
-                            None => break 'down,
-                        }
-                    }
-                };
+        self.key.parent = root;
+        for i in 1..=MAX_CGROUP_DEPTH {
+            let node = self.node(MAX_CGROUP_DEPTH - i);
+            if node == 0 {
+                continue;
             }
-            each_level!(rev down);
+            self.zero_name();
+            name(node, &raw mut self.key.name);
+            // SAFETY: the map is written by the loader only, which never changes an entry and never uses
+            // a node's number again: the value is whole.
+            match unsafe { TRIE.get(&self.key) } {
+                Some(child) => {
+                    class = child.class as u32;
+                    self.key.parent = child.node;
+                }
+                None => break,
+            }
         }
         class
     }
-}
 
-/// Zeroes a name by whole words; the compiler must not make a byte loop of it.
-#[inline(always)]
-pub fn zero(name: &mut [u8; NAME_BYTES]) {
-    let words = name.as_mut_ptr().cast::<u64>();
-    for i in 0..NAME_BYTES / 8 {
-        // SAFETY: within the array, which is eight-byte aligned in both structures that hold one.
-        let word = unsafe { words.add(i) };
-        // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(word, 0) };
+    /// Zeroes the name by whole words; the compiler must not make a byte loop of it.
+    #[inline(always)]
+    fn zero_name(&mut self) {
+        let words = (&raw mut self.key.name).cast::<u64>();
+        for i in 0..NAME_BYTES / 8 {
+            // SAFETY: within the array, which is eight-byte aligned behind the word `parent`.
+            let word = unsafe { words.add(i) };
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(word, 0) };
+        }
     }
 }
 
-/// Reads the name of a `kernfs_node`, cut at 127 bytes (rules' names are shorter, so a cut one matches none).
+/// Reads the name of a `kernfs_node`, at most 255 bytes (`NAME_MAX`, so whole); returns its bytes with
+/// the closing NUL.
 #[inline(always)]
-pub fn name(node: u64, into: &mut [u8; NAME_BYTES]) {
+pub fn name(node: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
     let text: u64 = Address(node).read(&OFF_KN_NAME);
-    // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source and always ends with NUL.
-    unsafe {
-        generated::bpf_probe_read_kernel_str(
-            into.as_mut_ptr().cast(),
-            NAME_BYTES as u32,
-            text as *const _,
-        )
-    };
+    // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source.
+    unsafe { generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _) }
 }

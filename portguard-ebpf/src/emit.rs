@@ -2,15 +2,16 @@
 //!
 //! A verdict is reached before anything is reserved: a full ring changes no verdict, it is counted.
 
-use crate::cgroup::{self, Path, each_level};
+use crate::cgroup::{self, Path};
 use crate::judge::Judged;
 use crate::maps::{COUNTERS, EVENTS};
-use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::MaybeUninit;
-use portguard_common::{CgroupRecord, Counter, Event, RecordKind};
+use portguard_common::{
+    CgroupRecord, Counter, Event, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind,
+};
 
 /// Adds one to a counter.
 #[inline(always)]
@@ -47,9 +48,9 @@ pub fn decision(judged: &Judged, address: impl FnOnce(&mut [u8; 16])) {
     event.port = judged.request.port;
     event.rule = judged.decision.rule;
     address(&mut event.address);
-    if let Ok(comm) = bpf_get_current_comm() {
-        event.comm = comm;
-    }
+    // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
+    // SAFETY: 16 bytes of the record, as the helper is told.
+    unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
     event.family = judged.socket.family as u8;
     event.protocol = judged.request.protocol as u8;
     event.verdict = judged.decision.verdict as u8;
@@ -59,26 +60,32 @@ pub fn decision(judged: &Judged, address: impl FnOnce(&mut [u8; 16])) {
 
 /// Reports the path of a cgroup that was walked.
 #[inline(always)]
-pub fn cgroup(id: u64, path: &Path) {
+pub fn cgroup(id: u64, depth: u32, path: &Path) {
     let Some(mut entry) = EVENTS.reserve_untyped::<CgroupRecord>(0) else {
         // No decision is lost by this: the daemon still finds the path by the id while the cgroup lives.
         return;
     };
     let record = entry.as_mut_ptr();
-    // SAFETY: exclusive memory of the reservation; every field is written below before it is submitted.
+    // SAFETY: exclusive memory of the reservation; bytes that are not written are not read.
     let record = unsafe { &mut *record };
     record.kind = RecordKind::Cgroup as u32;
-    record.depth = path.depth;
+    record.depth = depth;
     record.cgroup_id = id;
-    macro_rules! level {
-        ($i:literal) => {
-            cgroup::zero(&mut record.names[$i]);
-            if path.nodes[$i] != 0 {
-                cgroup::name(path.nodes[$i], &mut record.names[$i]);
-            }
-        };
+    let mut end = 0usize;
+    for i in 0..MAX_CGROUP_DEPTH {
+        let node = path.node(i);
+        if node == 0 || end >= CgroupRecord::ROOM {
+            break;
+        }
+        // SAFETY: `end` is below ROOM, and NAME_BYTES more are within `text`.
+        let at = unsafe { record.text.as_mut_ptr().add(end) };
+        let len = cgroup::name(node, at.cast());
+        if len <= 0 || len > NAME_BYTES as i64 {
+            break;
+        }
+        end += len as usize;
     }
-    each_level!(level);
+    record.len = end as u64;
     entry.submit(0);
 }
 

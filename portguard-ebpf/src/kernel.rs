@@ -72,6 +72,14 @@ impl Address {
         unsafe { value.assume_init() }
     }
 
+    /// Reads the bytes at a constant offset into `into`; zeros where that faults.
+    #[inline(always)]
+    pub fn copy_at(self, offset: u64, into: &mut [u8; 16]) {
+        let from = (self.0 + offset) as *const _;
+        // SAFETY: the destination has 16 bytes; the source may be any address, the helper checks it.
+        unsafe { generated::bpf_probe_read_kernel(into.as_mut_ptr().cast(), 16, from) };
+    }
+
     /// Follows the pointer at `offset`.
     #[inline(always)]
     pub fn follow(self, offset: &Global<u32>) -> Self {
@@ -84,7 +92,6 @@ pub trait Plain: Copy {}
 impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
-impl Plain for [u8; 16] {}
 
 /// The running thread: the caller of bind(2), its io_uring worker or its SQPOLL thread.
 #[derive(Clone, Copy)]

@@ -1,5 +1,6 @@
 //! Every map: its key, its value and who writes it.
 
+use crate::cgroup::Path;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
@@ -20,6 +21,10 @@ pub static TRIE: HashMap<TrieKey, TrieNode, { 1 << 17 }, { BPF_F_NO_PREALLOC as 
 /// Cgroup id -> packed class: see `cgroup`. Written by the programs only.
 #[btf_map]
 pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
+
+/// Thread id -> the path that the thread is walking. Written by the programs only.
+#[btf_map]
+pub static SCRATCH: HashMap<u64, Path, 512> = HashMap::new();
 
 /// Decisions and cgroup names for the daemon. 1 MiB: about 10,000 decisions.
 #[btf_map]

@@ -97,7 +97,7 @@ impl SockAddr {
             Family::Inet => {
                 into[..4].copy_from_slice(&address.read_at::<u32>(IN_ADDR).to_ne_bytes());
             }
-            Family::Inet6 => *into = address.read_at(IN6_ADDR),
+            Family::Inet6 => address.copy_at(IN6_ADDR, into),
         }
     }
 }

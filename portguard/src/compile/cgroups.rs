@@ -69,12 +69,7 @@ pub(super) fn build(rules: &[Rule], generation: u16) -> Result<Cgroups, CompileE
             queue.push_back((*child, set.clone()));
         }
     }
-    if classes.sets().len() > usize::from(u16::MAX) {
-        return Err(CompileError::TooManyClasses(
-            classes.sets().len(),
-            "cgroups",
-        ));
-    }
+    classes.check("cgroups")?;
     Ok(Cgroups {
         entries,
         root,

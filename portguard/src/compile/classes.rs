@@ -1,7 +1,8 @@
 //! Equivalence classes: values that the same rules match share a class, and a class has one vector.
 
+use super::CompileError;
 use crate::policy::Rule;
-use portguard_common::{MAX_RULES, Protocol, VECTOR_WORDS, WORDS_PER_MASK};
+use portguard_common::{MAX_CLASSES, MAX_RULES, Protocol, VECTOR_WORDS, WORDS_PER_MASK, class_number};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
@@ -20,12 +21,6 @@ impl RuleSet {
 
     fn remove(&mut self, rule: usize) {
         self.0[rule / 64 % WORDS_PER_MASK] &= !(1 << (rule % 64));
-    }
-
-    pub(super) fn union(&mut self, other: &Self) {
-        for (word, more) in self.0.iter_mut().zip(other.0.iter()) {
-            *word |= more;
-        }
     }
 
     /// The set as a vector: a bit for each word that is not zero, then the words.
@@ -58,8 +53,7 @@ impl Classes {
         if let Some(number) = self.numbers.get(set) {
             return *number;
         }
-        let number = self.sets.len();
-        self.sets.push(set.clone());
+        let number = self.push(set.clone());
         self.numbers.insert(set.clone(), number);
         number
     }
@@ -67,7 +61,15 @@ impl Classes {
     /// Adds a set under a number of its own, whatever sets there are already.
     pub(super) fn push(&mut self, set: RuleSet) -> usize {
         self.sets.push(set);
-        self.sets.len() - 1
+        class_number(self.sets.len() - 1)
+    }
+
+    /// Refuses more classes of `what` than their numbers have bits.
+    pub(super) fn check(&self, what: &'static str) -> Result<(), CompileError> {
+        if self.sets.len() > MAX_CLASSES {
+            return Err(CompileError::TooManyClasses(self.sets.len(), what));
+        }
+        Ok(())
     }
 
     pub(super) fn sets(&self) -> &[RuleSet] {

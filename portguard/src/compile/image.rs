@@ -6,7 +6,7 @@ use super::{CompileError, header_flags};
 use crate::policy::{Log, Policy};
 use portguard_common::{
     ABI_VERSION, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page, Protocol, RuleWord,
-    VECTOR_WORDS, VECTORS_PER_PAGE, Verdict,
+    UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict,
 };
 
 /// Words that the user pages hold: what one index page can point to.
@@ -77,13 +77,13 @@ impl Builder {
         self.pages.len() as u64
     }
 
-    /// Appends words as pages, the last one filled up with zeros.
-    fn words(&mut self, words: &[u64]) {
+    /// Appends words as pages, the last one filled up with `unused`.
+    fn words(&mut self, words: &[u64], unused: u64) {
         for chunk in words.chunks(PAGE_WORDS) {
             let mut page = Page::ZERO;
-            for (i, word) in chunk.iter().enumerate() {
-                // A chunk is never longer than a page.
-                let _ = page.set(i, *word);
+            for i in 0..PAGE_WORDS {
+                // The index is within the page.
+                let _ = page.set(i, chunk.get(i).copied().unwrap_or(unused));
             }
             self.pages.push(page);
         }
@@ -107,16 +107,14 @@ impl Builder {
                 Some((_, page)) => *page,
                 None => {
                     let page = self.next();
-                    self.words(&words);
+                    self.words(&words, 0);
                     tables.push((words, page));
                     page
                 }
             };
             header.set_port_table(protocol, page);
         }
-        if classes.sets().len() > usize::from(u16::MAX) {
-            return Err(CompileError::TooManyClasses(classes.sets().len(), "ports"));
-        }
+        classes.check("ports")?;
         Ok(classes)
     }
 
@@ -131,14 +129,16 @@ impl Builder {
         }
         let words: Vec<u64> = users
             .iter()
-            .map(|user| user.start << 32 | classes.number(&user.rules) as u64)
+            .map(|user| {
+                UserWord::new(user.start as u32, classes.number(&user.rules) as u32).0
+            })
             .collect();
+        classes.check("users")?;
         let index: Vec<u64> = words.iter().step_by(PAGE_WORDS).copied().collect();
-        self.words(&index);
+        self.words(&index, UserWord::UNUSED.0);
         header.set_user_pages(self.next());
         header.set_user_page_count(index.len() as u64);
-        header.set_user_last_len(((words.len() - 1) % PAGE_WORDS + 1) as u64);
-        self.words(&words);
+        self.words(&words, UserWord::UNUSED.0);
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Builder {
         for chunk in sets.chunks(VECTORS_PER_PAGE) {
             let words: Vec<u64> = chunk.iter().flat_map(RuleSet::vector).collect();
             debug_assert!(words.len() <= VECTORS_PER_PAGE * VECTOR_WORDS);
-            self.words(&words);
+            self.words(&words, 0);
         }
         first
     }
@@ -165,7 +165,7 @@ impl Builder {
             .iter()
             .map(|eight| u64::from_le_bytes(*eight))
             .collect();
-        self.words(&words);
+        self.words(&words, 0);
         page
     }
 }

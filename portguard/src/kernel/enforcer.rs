@@ -131,6 +131,8 @@ pub struct Counts {
     pub kernel_threads: u64,
     /// Decisions made impossible by a missing table.
     pub faults: u64,
+    /// Cgroups whose path could not be read.
+    pub unread: u64,
 }
 
 /// The object in the kernel, its programs verified but not attached.
@@ -319,6 +321,7 @@ impl Enforcer {
             lost: self.count(Counter::Lost)?,
             kernel_threads: self.count(Counter::KernelThread)?,
             faults: self.count(Counter::Fault)?,
+            unread: self.count(Counter::Unread)?,
         })
     }
 

@@ -34,8 +34,10 @@ pub struct Condition {
 pub struct Environment {
     /// Mount point of the cgroup v2 tree; empty where there is none.
     pub cgroup_root: PathBuf,
-    /// Inode number of the initial network namespace; 0 where it cannot be read.
+    /// Inode number of the network namespace that `scope: host` means.
     pub host_netns: u32,
+    /// Whether that is the namespace of process 1, and not only our own.
+    is_init_netns: bool,
     /// Active LSMs in their order, where they can be read.
     active_lsms: Option<Vec<String>>,
     conditions: Vec<Condition>,
@@ -60,8 +62,11 @@ impl Environment {
         let active_lsms = securityfs::read("lsm")
             .ok()
             .map(|text| text.trim().split(',').map(str::to_owned).collect());
+        // A sandbox may forbid root the look at process 1; then our own namespace has to do.
+        let init_netns = netns_of("1");
         let mut environment = Self {
-            host_netns: host_netns(),
+            host_netns: init_netns.or_else(|| netns_of("self")).unwrap_or(0),
+            is_init_netns: init_netns.is_some(),
             conditions: Vec::new(),
             cgroup_root: cgroup_root.unwrap_or_default(),
             active_lsms,
@@ -135,16 +140,20 @@ impl Environment {
 
     fn namespaces(&self) -> Condition {
         let name = "the host's namespaces";
-        if self.host_netns == 0 {
-            return missing(
-                name,
-                "/proc/1/ns/net cannot be read",
-                "run as root with the host's /proc",
-            );
-        }
         let identity = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         if identity.split_whitespace().eq(["0", "0", "4294967295"]) {
-            return good(name, format!("network namespace {}", self.host_netns));
+            return match (self.host_netns, self.is_init_netns) {
+                (0, _) => missing(name, "/proc/self/ns/net cannot be read", "mount -t proc proc /proc"),
+                (netns, true) => good(name, format!("network namespace {netns}")),
+                (netns, false) => Condition {
+                    name,
+                    severity: Severity::Warning,
+                    found: format!(
+                        "/proc/1/ns/net cannot be read: `scope: host` means our own network namespace {netns}"
+                    ),
+                    mend: Some("give portguard CAP_SYS_PTRACE and the host's /proc".into()),
+                },
+            };
         }
         missing(
             name,
@@ -194,9 +203,9 @@ fn cgroup_root() -> Option<PathBuf> {
         .map(|mount| mount.mount_point)
 }
 
-fn host_netns() -> u32 {
-    let inode = std::fs::metadata("/proc/1/ns/net").map_or(0, |file| file.ino());
-    u32::try_from(inode).unwrap_or(0)
+fn netns_of(process: &str) -> Option<u32> {
+    let file = std::fs::metadata(format!("/proc/{process}/ns/net")).ok()?;
+    u32::try_from(file.ino()).ok()
 }
 
 fn kernel_version() -> Condition {

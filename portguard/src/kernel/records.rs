@@ -58,12 +58,12 @@ pub fn parse_record(bytes: &[u8]) -> Option<Record> {
         return None;
     }
     let (record, _) = CgroupRecord::read_from_prefix(bytes).ok()?;
-    let path: Vec<Vec<u8>> = record
-        .names
-        .iter()
-        .rev()
-        .map(|name| name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+    let written = record.text.get(..usize::try_from(record.len).ok()?)?;
+    let path: Vec<Vec<u8>> = written
+        .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .rev()
         .collect();
     Some(Record::Cgroup {
         id: record.cgroup_id,
