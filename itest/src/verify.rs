@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
             }
             Err(error) => {
                 refused += 1;
-                failed(&program_of(&error, suffix), &error.into());
+                failed(&program_of(&error, suffix), &error.to_string());
             }
         }
     }
@@ -47,16 +47,17 @@ fn program_of(error: &KernelError, suffix: &str) -> String {
     }
 }
 
-/// Prints a refusal on one line, its end rather than its beginning: there the verifier says why.
-fn failed(name: &str, error: &anyhow::Error) {
-    let text = format!("{error:#}");
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+/// Prints a refusal on one line: where the verifier says much, the lines at the end that say why.
+fn failed(name: &str, text: &str) {
+    let state = |line: &&str| {
+        let of_register =
+            line.starts_with('R') && line[1..].starts_with(|c: char| c.is_ascii_digit());
+        let statistics = ["parent ", "verification time", "stack depth", "processed "];
+        line.is_empty() || of_register || statistics.iter().any(|start| line.starts_with(start))
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !state(l)).collect();
     let end = lines
-        .get(lines.len().saturating_sub(6)..)
+        .get(lines.len().saturating_sub(3)..)
         .unwrap_or_default();
     println!("verify: {name} - FAIL {}", end.join(" | "));
 }
@@ -71,7 +72,7 @@ fn verified(shown: &str, name: &str, program: &mut Program) -> bool {
     match counted {
         Ok(count) => println!("verify: {shown} {count} ok"),
         Err(error) => {
-            failed(shown, &error);
+            failed(shown, &format!("{error:#}"));
             return false;
         }
     }

@@ -9,6 +9,7 @@
 )]
 
 use portguard::compile::{Bind, Tables, compile};
+use portguard::policy::{Loaded, Names};
 use portguard_common::{Decision, Page, Protocol, Verdict};
 use portguard_itest::generate::{World, case, model, sparse_case};
 use portguard_itest::oracle::{Action, Answer, Logged, Model, ModelRule, OracleBind, Proto};
@@ -17,11 +18,31 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::time::Instant;
 
-mod common;
-use common::{TestNames, parsed};
-
 /// Binds tried under each policy.
 const BINDS: usize = 128;
+
+/// Nobody: generated policies name users by their ids.
+struct Nobody;
+
+impl Names for Nobody {
+    fn uid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn hostname(&self) -> String {
+        "test".to_owned()
+    }
+}
+
+/// Reads a policy that has no problem.
+fn parsed(text: &str) -> Loaded {
+    portguard::policy::parse("policy.yaml".as_ref(), text, &Nobody)
+        .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
 
 fn verdict(action: Action) -> Verdict {
     match action {
@@ -59,9 +80,13 @@ fn tables_say<'a>(tables: &'a Tables, bind: &OracleBind) -> Option<Said<'a>> {
 }
 
 fn oracle_says<'a>(model: &'a Model, bind: &OracleBind) -> Option<Said<'a>> {
-    model
-        .decide(bind)
-        .map(|Answer { verdict: v, rule, report }| (verdict(v), rule, report))
+    model.decide(bind).map(
+        |Answer {
+             verdict: v,
+             rule,
+             report,
+         }| (verdict(v), rule, report),
+    )
 }
 
 /// Model -> YAML -> policy -> tables.
@@ -139,7 +164,8 @@ fn compiled_decisions_equal_the_oracle_where_late_rules_decide() {
         sparse_case(600..=4096, 4 * BINDS),
         |(model, binds)| {
             let deciding = binds.iter().filter_map(|bind| model.decide(bind)?.rule);
-            let numbers = deciding.filter_map(|name| name.strip_prefix("rule-")?.parse::<usize>().ok());
+            let numbers =
+                deciding.filter_map(|name| name.strip_prefix("rule-")?.parse::<usize>().ok());
             late.set(late.get() + numbers.filter(|number| *number >= 512).count());
             agree(&model, &binds)
         },
@@ -160,7 +186,11 @@ fn many(rules: usize, users: usize) -> Model {
                 ports: (number % 5 != 0).then(|| vec![(80 + (number % 900) as u16, 1000)]),
                 protocols: (number % 7 == 0).then(|| vec![Proto::Udp]),
                 // Every other uid, so that no two make a range.
-                users: Some((0..each as u32).map(|i| (2 * (first + i), 2 * (first + i))).collect()),
+                users: Some(
+                    (0..each as u32)
+                        .map(|i| (2 * (first + i), 2 * (first + i)))
+                        .collect(),
+                ),
                 cgroups: (number % 3 == 0).then(|| vec![vec![format!("group-{}", number % 64)]]),
             }
         })
@@ -183,7 +213,11 @@ fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
                 protocol: if uid % 2 == 0 { Proto::Udp } else { Proto::Tcp },
                 uid: uid & !1,
                 euid: if uid % 5 == 0 { uid + 1 } else { uid & !1 },
-                cgroup: cgroup.split('/').filter(|n| !n.is_empty()).map(str::to_owned).collect(),
+                cgroup: cgroup
+                    .split('/')
+                    .filter(|n| !n.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
             }
         })
     })
@@ -211,7 +245,11 @@ fn the_largest_policy_compiles_and_is_right() {
     assert_eq!(tables.rule_count(), rules);
     assert_eq!(tables.user_count(), users);
     for bind in sweep(users) {
-        assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind), "{bind:?}");
+        assert_eq!(
+            tables_say(&tables, &bind),
+            oracle_says(&model, &bind),
+            "{bind:?}"
+        );
     }
 }
 
@@ -239,7 +277,11 @@ fn users_that_share_no_class_fit_too() {
         size_of_val(tables.pages()) as f64 / 1e6,
     );
     for bind in sweep(users as usize) {
-        assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind), "{bind:?}");
+        assert_eq!(
+            tables_say(&tables, &bind),
+            oracle_says(&model, &bind),
+            "{bind:?}"
+        );
     }
 }
 
@@ -267,12 +309,18 @@ fn the_last_of_4096_rules_on_one_port_decides() {
 fn one_rule_over_the_limit_is_refused() {
     let model = many(4097, 4097);
     let text = model.to_yaml();
-    let loaded = portguard::policy::parse("p.yaml".as_ref(), &text, &TestNames);
+    let loaded = portguard::policy::parse("p.yaml".as_ref(), &text, &Nobody);
     let refused = match loaded {
         Err(problems) => problems.to_string(),
-        Ok(loaded) => compile(&loaded.policy, 1).err().expect("4,097 rules").to_string(),
+        Ok(loaded) => compile(&loaded.policy, 1)
+            .err()
+            .expect("4,097 rules")
+            .to_string(),
     };
-    assert!(refused.contains("4,096") || refused.contains("4096"), "{refused}");
+    assert!(
+        refused.contains("4,096") || refused.contains("4096"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -312,7 +360,11 @@ fn the_digest_names_what_the_policy_says() {
             let digest = |generation| *compile(&policy, generation).unwrap().digest();
             prop_assert_eq!(digest(1), digest(1), "the same policy twice");
             prop_assert_eq!(digest(1), digest(2), "the generation is no part of it");
-            prop_assert_eq!(digest(1), digest(u16::MAX), "the generation is no part of it");
+            prop_assert_eq!(
+                digest(1),
+                digest(u16::MAX),
+                "the generation is no part of it"
+            );
             let mut other = model.clone();
             other.enforce = !other.enforce;
             prop_assert_ne!(digest(1), *tables_of(&other).digest(), "another mode");
