@@ -49,7 +49,7 @@ impl Daemon {
     /// Whether the cgroup hooks alone enforce, without the LSM: by what it said at its start.
     #[must_use]
     pub fn by_cgroup_hook(&self) -> bool {
-        !self.said.contains("lsm/socket_bind")
+        self.said.contains("portguard: hook cgroup")
     }
 
     /// The next event, or `None` where none comes in time.

@@ -65,12 +65,9 @@ pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 pub fn read(path: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(path)?;
     let loaded = portguard::policy::parse(path, &text, &SystemNames)
-        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    ensure!(
-        loaded.warnings.is_empty(),
-        "has warnings: {:?}",
-        loaded.warnings
-    );
+        .map_err(|problems| anyhow::anyhow!("{}", problems.render(false)))?;
+    let warnings = loaded.warnings.render(false);
+    ensure!(warnings.is_empty(), "has warnings:\n{warnings}");
     Ok(loaded.policy)
 }
 

@@ -12,7 +12,9 @@ use portguard::compile::{Bind, Tables, compile};
 use portguard::policy::{Loaded, Names};
 use portguard_common::{Decision, Page, Protocol, Verdict};
 use portguard_itest::generate::{World, case, model, sparse_case};
-use portguard_itest::oracle::{Action, Answer, Logged, Model, ModelRule, OracleBind, Proto};
+use portguard_itest::oracle::{
+    Action, Answer, Logged, Model, ModelRule, OracleBind, Proto, rules_yaml,
+};
 use portguard_itest::seed::{cases, runner};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -41,7 +43,7 @@ impl Names for Nobody {
 /// Reads a policy that has no problem.
 fn parsed(text: &str) -> Loaded {
     portguard::policy::parse("policy.yaml".as_ref(), text, &Nobody)
-        .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+        .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)))
 }
 
 fn verdict(action: Action) -> Verdict {
@@ -143,6 +145,37 @@ fn compiled_decisions_equal_the_oracle() {
     // A generator that misses proves nothing.
     assert!(decided * 3 > tried, "most binds miss the protected ports");
     assert!(by_rule * 3 > decided, "most binds miss every rule");
+}
+
+/// Files of a directory in byte order of their names, rules in a row, the last setting wins.
+#[test]
+fn a_directory_of_files_is_one_policy() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (first, last) = (
+        directory.path().join("10-first.yaml"),
+        directory.path().join("9-last.yaml"),
+    );
+    hold(
+        "policies of two files",
+        cases(1000).div_ceil(10),
+        (
+            case(&World::wide(), 2..=24, BINDS),
+            model(&World::wide(), 0..=0),
+        ),
+        |((model, binds), overridden)| {
+            let (head, tail) = model.rules.split_at(model.rules.len() / 2);
+            let text = |settings: &Model, rules| settings.settings_yaml() + &rules_yaml(rules);
+            std::fs::write(&first, text(&overridden, head)).expect("to write");
+            std::fs::write(&last, text(&model, tail)).expect("to write");
+            let loaded = portguard::policy::load(&[directory.path().to_owned()], &Nobody)
+                .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+            let tables = compile(&loaded.policy, 1).expect("within the limits");
+            for bind in &binds {
+                prop_assert_eq!(tables_say(&tables, bind), oracle_says(&model, bind));
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -311,7 +344,7 @@ fn one_rule_over_the_limit_is_refused() {
     let text = model.to_yaml();
     let loaded = portguard::policy::parse("p.yaml".as_ref(), &text, &Nobody);
     let refused = match loaded {
-        Err(problems) => problems.to_string(),
+        Err(problems) => problems.render(false),
         Ok(loaded) => compile(&loaded.policy, 1)
             .err()
             .expect("4,097 rules")
