@@ -1,0 +1,99 @@
+//! Where the oracle's words and portguard's meet, for the tests that compare the two.
+
+use crate::oracle::{Action, Answer, Model, OracleBind, Proto};
+use portguard::compile::{Bind, Tables, compile};
+use portguard::policy::{Loaded, Names};
+use portguard_common::{Decision, Protocol, Verdict};
+
+/// Nobody: generated policies name users by their ids.
+pub struct Nobody;
+
+impl Names for Nobody {
+    fn uid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn hostname(&self) -> String {
+        "test".to_owned()
+    }
+}
+
+/// Reads a policy that has no problem.
+///
+/// # Panics
+/// With the problems, where there are any.
+#[must_use]
+pub fn parsed(text: &str) -> Loaded {
+    portguard::policy::parse("policy.yaml".as_ref(), text, &Nobody)
+        .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)))
+}
+
+/// A verdict in portguard's words.
+#[must_use]
+pub const fn verdict(action: Action) -> Verdict {
+    match action {
+        Action::Allow => Verdict::Allow,
+        Action::Deny => Verdict::Deny,
+        Action::Kernel => Verdict::Kernel,
+    }
+}
+
+/// A protocol in portguard's words.
+#[must_use]
+pub const fn protocol(proto: Proto) -> Protocol {
+    match proto {
+        Proto::Tcp => Protocol::Tcp,
+        Proto::Udp => Protocol::Udp,
+        Proto::Sctp => Protocol::Sctp,
+        Proto::Dccp => Protocol::Dccp,
+    }
+}
+
+/// What compiled tables decide.
+#[must_use]
+pub fn decided(tables: &Tables, bind: &OracleBind) -> Option<Decision> {
+    let cgroup: Vec<&str> = bind.cgroup.iter().map(String::as_str).collect();
+    tables.decide(&Bind {
+        port: bind.port,
+        protocol: protocol(bind.protocol),
+        uid: bind.uid,
+        euid: bind.euid,
+        cgroup: &cgroup,
+    })
+}
+
+/// What the tables say, in the oracle's words.
+pub type Said<'a> = (Verdict, Option<&'a str>, bool);
+
+/// What compiled tables say of a bind.
+#[must_use]
+pub fn tables_say<'a>(tables: &'a Tables, bind: &OracleBind) -> Option<Said<'a>> {
+    decided(tables, bind).map(|d| (d.verdict, tables.rule_name(d.rule), d.report))
+}
+
+/// What the oracle says of a bind.
+#[must_use]
+pub fn oracle_says<'a>(model: &'a Model, bind: &OracleBind) -> Option<Said<'a>> {
+    model.decide(bind).map(
+        |Answer {
+             verdict: v,
+             rule,
+             report,
+         }| (verdict(v), rule, report),
+    )
+}
+
+/// Model -> YAML -> policy -> tables.
+///
+/// # Panics
+/// Where the parser or the compiler refuses the model.
+#[must_use]
+pub fn tables_of(model: &Model) -> Tables {
+    let text = model.to_yaml();
+    let loaded = parsed(&text);
+    compile(&loaded.policy, 1).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}

@@ -1,0 +1,160 @@
+//! The largest policies that the limits allow: they compile, in what time and to what size, and are right.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test says by panicking what is wrong"
+)]
+
+use portguard::compile::compile;
+use portguard_itest::bridge::{Nobody, oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::oracle::{Action, Logged, Model, ModelRule, OracleBind, Proto};
+use std::time::Instant;
+
+/// Rules that no bind of the clusters meets early: the last ones decide.
+fn many(rules: usize, users: usize) -> Model {
+    let each = users / rules;
+    let rules = (0..rules)
+        .map(|number| {
+            let first = (number * each) as u32;
+            ModelRule {
+                name: format!("rule-{number}"),
+                action: [Action::Allow, Action::Deny, Action::Kernel][number % 3],
+                ports: (number % 5 != 0).then(|| vec![(80 + (number % 900) as u16, 1000)]),
+                protocols: (number % 7 == 0).then(|| vec![Proto::Udp]),
+                // Every other uid, so that no two make a range.
+                users: Some(
+                    (0..each as u32)
+                        .map(|i| (2 * (first + i), 2 * (first + i)))
+                        .collect(),
+                ),
+                cgroups: (number % 3 == 0).then(|| vec![vec![format!("group-{}", number % 64)]]),
+            }
+        })
+        .collect();
+    Model {
+        enforce: true,
+        default: Action::Deny,
+        protect: vec![(1, 1023)],
+        log: Logged::Deny,
+        rules,
+    }
+}
+
+/// Binds over all users of [`many`], at the edges of ports and with and without a cgroup.
+fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
+    (0..2 * users as u32 + 10).step_by(131).flat_map(|uid| {
+        [(80, ""), (980, "group-3"), (1000, "group-63"), (1023, "")].map(|(port, cgroup)| {
+            OracleBind {
+                port,
+                protocol: if uid % 2 == 0 { Proto::Udp } else { Proto::Tcp },
+                uid: uid & !1,
+                euid: if uid % 5 == 0 { uid + 1 } else { uid & !1 },
+                cgroup: cgroup
+                    .split('/')
+                    .filter(|n| !n.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            }
+        })
+    })
+}
+
+#[test]
+fn the_largest_policy_compiles_and_is_right() {
+    let (rules, users) = (4096, 65_536);
+    let model = many(rules, users);
+    let text = model.to_yaml();
+    let start = Instant::now();
+    let loaded = parsed(&text);
+    let parsing = start.elapsed();
+    let start = Instant::now();
+    let tables = compile(&loaded.policy, 1).expect("within the limits");
+    let compiling = start.elapsed();
+    println!(
+        "{rules} rules, {users} users: {:.1} MB of YAML parsed in {} ms, compiled in {} ms to {} pages, {:.1} MB",
+        text.len() as f64 / 1e6,
+        parsing.as_millis(),
+        compiling.as_millis(),
+        tables.pages().len(),
+        size_of_val(tables.pages()) as f64 / 1e6,
+    );
+    assert_eq!(tables.rule_count(), rules);
+    assert_eq!(tables.user_count(), users);
+    for bind in sweep(users) {
+        assert_eq!(
+            tables_say(&tables, &bind),
+            oracle_says(&model, &bind),
+            "{bind:?}"
+        );
+    }
+}
+
+/// Rule `b` has the users whose number has bit `b` set: all 65,536 of them are told apart.
+#[test]
+fn users_that_share_no_class_fit_too() {
+    let users = 65_536u32;
+    let mut model = many(17, 17);
+    for (bit, rule) in model.rules.iter_mut().enumerate() {
+        let of_bit = (0..users).filter(|n| n >> bit & 1 == 1);
+        rule.users = Some(of_bit.map(|n| (2 * n, 2 * n)).collect());
+        rule.ports = Some(vec![(80 + bit as u16, 1000)]);
+        rule.cgroups = None;
+    }
+    if let Some(last) = model.rules.last_mut() {
+        last.users = Some(vec![(0, 2 * users)]);
+    }
+    let policy = parsed(&model.to_yaml()).policy;
+    let start = Instant::now();
+    let tables = compile(&policy, 1).expect("within the limits");
+    println!(
+        "65,536 users, each another set of rules: compiled in {} ms to {} pages, {:.1} MB",
+        start.elapsed().as_millis(),
+        tables.pages().len(),
+        size_of_val(tables.pages()) as f64 / 1e6,
+    );
+    for bind in sweep(users as usize) {
+        assert_eq!(
+            tables_say(&tables, &bind),
+            oracle_says(&model, &bind),
+            "{bind:?}"
+        );
+    }
+}
+
+#[test]
+fn the_last_of_4096_rules_on_one_port_decides() {
+    let mut model = many(4096, 4096);
+    for rule in &mut model.rules {
+        rule.ports = Some(vec![(80, 80)]);
+        rule.cgroups = None;
+        rule.protocols = None;
+    }
+    let tables = tables_of(&model);
+    let bind = OracleBind {
+        port: 80,
+        protocol: Proto::Tcp,
+        uid: 2 * 4095,
+        euid: 2 * 4095,
+        cgroup: Vec::new(),
+    };
+    assert_eq!(oracle_says(&model, &bind).unwrap().1, Some("rule-4095"));
+    assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind));
+}
+
+#[test]
+fn one_rule_over_the_limit_is_refused() {
+    let model = many(4097, 4097);
+    let text = model.to_yaml();
+    let loaded = portguard::policy::parse("p.yaml".as_ref(), &text, &Nobody);
+    let refused = match loaded {
+        Err(problems) => problems.render(false),
+        Ok(loaded) => compile(&loaded.policy, 1)
+            .err()
+            .expect("4,097 rules")
+            .to_string(),
+    };
+    assert!(
+        refused.contains("4,096") || refused.contains("4096"),
+        "{refused}"
+    );
+}
