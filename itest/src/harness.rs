@@ -1,0 +1,139 @@
+//! The harness: named tests, which of them a machine can run, and what is printed of each.
+
+use crate::real::cgroup_root;
+use anyhow::{Context as _, ensure};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Where the tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// On a machine that others use too, by the cgroup hooks.
+    Native,
+    /// In a guest whose kernel runs BPF LSM programs.
+    Guest,
+    /// In a guest that was booted without `bpf` in `lsm=`.
+    GuestWithoutLsm,
+}
+
+/// What a test needs, beside portguard and root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing more.
+    Nothing,
+    /// The LSM hook.
+    Lsm,
+    /// A kernel that was booted without it.
+    NoLsm,
+    /// Debian's userland.
+    Native,
+}
+
+/// A test.
+pub struct Test {
+    /// Its name.
+    pub name: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+    /// What it does.
+    pub run: fn(&World) -> anyhow::Result<()>,
+}
+
+/// The machine as the tests must know it.
+pub struct World {
+    /// Where the tests run.
+    pub kind: Kind,
+    /// Version of the kernel.
+    pub kernel: (u32, u32),
+    /// Where the cgroup v2 tree is mounted.
+    pub cgroups: PathBuf,
+}
+
+impl World {
+    fn new(kind: Kind) -> anyhow::Result<Self> {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(['.', '-', '+']).map_while(|part| part.parse().ok());
+        let kernel = numbers.next().zip(numbers.next()).with_context(|| format!("kernel {release}"))?;
+        Ok(Self { kind, kernel, cgroups: cgroup_root()? })
+    }
+
+    /// `allow` skips the capability check.
+    #[must_use]
+    pub fn grants(&self) -> bool {
+        self.kernel >= (5, 12)
+    }
+
+    /// The hook that `--hook auto` must take.
+    #[must_use]
+    pub fn auto_hook(&self) -> &'static str {
+        if self.kind == Kind::Guest { "lsm" } else { "cgroup" }
+    }
+
+    /// The arguments of `--hook` that must work here.
+    #[must_use]
+    pub fn hooks(&self) -> &'static [&'static str] {
+        if self.kind == Kind::Guest { &["auto", "lsm", "cgroup"] } else { &["auto", "cgroup"] }
+    }
+
+    /// What a denial by this hook ends with.
+    #[must_use]
+    pub fn denial(&self, hook: &str) -> i32 {
+        if hook == "cgroup" && self.kernel < (5, 18) { libc::EPERM } else { libc::EACCES }
+    }
+
+    fn lacks(&self, needs: Needs) -> Option<&'static str> {
+        match needs {
+            Needs::Lsm if self.kind != Kind::Guest => Some("BPF LSM programs do not run on this kernel"),
+            Needs::NoLsm if self.kind != Kind::GuestWithoutLsm => Some("the kernel was not booted without bpf in lsm="),
+            Needs::Native if self.kind != Kind::Native => Some("a guest has no Debian userland"),
+            _ => None,
+        }
+    }
+}
+
+/// Why a test says nothing on this kernel: found out, never assumed.
+#[derive(Debug)]
+pub struct NotApplicable(pub String);
+
+impl fmt::Display for NotApplicable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotApplicable {}
+
+/// Runs the tests whose name contains `filter` and prints how each ended.
+///
+/// # Errors
+/// Where one failed or none ran.
+pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "these tests need root");
+    let world = World::new(kind)?;
+    let (mut passed, mut failed) = (0, 0);
+    for test in tests.iter().filter(|test| filter.is_none_or(|part| test.name.contains(part))) {
+        if let Some(reason) = world.lacks(test.needs) {
+            println!("n/a {}: {reason}", test.name);
+            continue;
+        }
+        let began = Instant::now();
+        match (test.run)(&world) {
+            Ok(()) => {
+                passed += 1;
+                println!("ok {} ({:.1})", test.name, began.elapsed().as_secs_f32());
+            }
+            Err(error) => match error.downcast_ref::<NotApplicable>() {
+                Some(reason) => println!("n/a {}: {reason}", test.name),
+                None => {
+                    failed += 1;
+                    println!("FAIL {}: {error:#}", test.name);
+                }
+            },
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    ensure!(failed == 0, "{failed} tests failed");
+    ensure!(passed > 0, "no test ran");
+    Ok(())
+}

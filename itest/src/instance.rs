@@ -1,0 +1,228 @@
+//! A portguard that runs: started with a policy, its events collected, ended and looked at.
+
+use crate::harness::World;
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
+
+/// A port that every policy of the tests protects and reports, for the bind that comes after all others.
+const SENTINEL: u16 = 999;
+
+/// An emulated machine is slow.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The program: `PORTGUARD_BIN`, else the one beside this, else `/bin/portguard`.
+#[must_use]
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("PORTGUARD_BIN") {
+        return path.into();
+    }
+    std::env::current_exe()
+        .ok()
+        .map(|path| path.with_file_name("portguard"))
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| "/bin/portguard".into())
+}
+
+/// A policy in a file of its own, removed when dropped.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn policy_file(text: &str) -> anyhow::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+/// A running portguard, killed when dropped.
+pub struct Instance {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    /// What it said on stderr so far.
+    pub said: String,
+    /// The hook that it was told to take or must have taken.
+    pub hook: &'static str,
+    _policy: NamedTempFile,
+}
+
+/// What a portguard left when it ended.
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// All that it said on stderr.
+    pub said: String,
+    /// The lines of stdout that nobody had read.
+    pub rest: Vec<String>,
+}
+
+impl Instance {
+    /// Starts `portguard run --output json` and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn start(world: &World, policy: &str) -> anyhow::Result<Self> {
+        Self::start_with(world, policy, "auto", "json")
+    }
+
+    /// The same by a certain hook and with a certain output.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn start_with(world: &World, policy: &str, hook: &'static str, output: &str) -> anyhow::Result<Self> {
+        let file = policy_file(policy)?;
+        let program = program();
+        let mut child = Command::new(&program)
+            .args(["run", "--hook", hook, "--output", output, "--policy"])
+            .arg(file.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let stdout = lines(child.stdout.take().context("stdout is a pipe")?);
+        let stderr = lines(child.stderr.take().context("stderr is a pipe")?);
+        let hook = if hook == "auto" { world.auto_hook() } else { hook };
+        let mut instance = Self { child, stdout, stderr, said: String::new(), hook, _policy: file };
+        instance.wait_until_ready()?;
+        Ok(instance)
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.said.push_str(&line);
+                    self.said.push('\n');
+                    if line.contains("portguard: ready") {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("not ready after {DEADLINE:?}; it said:\n{}", self.said),
+                Err(RecvTimeoutError::Disconnected) => bail!("it ended before it was ready:\n{}", self.said),
+            }
+        }
+    }
+
+    /// All lines of stdout up to that of a bind made now, which is left out: what happened before and
+    /// is not among them was not reported.
+    ///
+    /// # Errors
+    /// Where the bind's own event does not come.
+    pub fn lines_until_now(&self) -> anyhow::Result<Vec<String>> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let [_, _, high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let [.., pid] = std::process::id().to_be_bytes();
+        let address = Ipv4Addr::new(127, pid | 128, high, low.max(1));
+        // Refused or not: it is the event that counts.
+        drop(UdpSocket::bind((address, SENTINEL)));
+        let mark = address.to_string();
+        let mut lines = Vec::new();
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.stdout.recv_timeout(left).with_context(|| format!("no event for {mark}:{SENTINEL}"))?;
+            if line.contains(&mark) && line.contains("999") {
+                return Ok(lines);
+            }
+            lines.push(line);
+        }
+    }
+
+    /// The events so far of the process of this name.
+    ///
+    /// # Errors
+    /// Where a line is no JSON, or the events do not come.
+    pub fn events_of(&self, comm: &[u8]) -> anyhow::Result<Vec<Value>> {
+        let comm = String::from_utf8_lossy(comm);
+        let mut events = self.events()?;
+        events.retain(|event| event["comm"].as_str() == Some(&comm));
+        Ok(events)
+    }
+
+    /// All events so far.
+    ///
+    /// # Errors
+    /// Where a line is no JSON, or the events do not come.
+    pub fn events(&self) -> anyhow::Result<Vec<Value>> {
+        self.lines_until_now()?
+            .iter()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line:?}")))
+            .collect()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("portguard is gone")
+    }
+
+    /// Sends a signal and waits for the end.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub fn end(mut self, signal: Signal) -> anyhow::Result<Ended> {
+        self.signal(signal)?;
+        let until = Instant::now() + DEADLINE;
+        // Its end closes both pipes.
+        let rest = drain(&self.stdout, until)?;
+        for line in drain(&self.stderr, until)? {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        let status = self.child.wait()?;
+        Ok(Ended { status, said: std::mem::take(&mut self.said), rest })
+    }
+
+    /// Ends it as an administrator would.
+    ///
+    /// # Errors
+    /// Where it ends otherwise than with 0.
+    pub fn stop(self) -> anyhow::Result<Ended> {
+        let ended = self.end(Signal::TERM)?;
+        ensure!(ended.status.code() == Some(0), "SIGTERM ended it with {}:\n{}", ended.status, ended.said);
+        Ok(ended)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Gone already where the test ended it; std knows and signals nobody else.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver): (Sender<String>, _) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn drain(from: &Receiver<String>, until: Instant) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    loop {
+        match from.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => lines.push(line),
+            Err(RecvTimeoutError::Disconnected) => return Ok(lines),
+            Err(RecvTimeoutError::Timeout) => bail!("it has not ended after {DEADLINE:?}"),
+        }
+    }
+}

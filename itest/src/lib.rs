@@ -1,0 +1,20 @@
+//! portguard's tests on real kernels: the real binary, real binds by real users in real cgroups.
+
+pub mod acting;
+pub mod bench;
+pub mod bridge;
+pub mod daemon;
+pub mod demo;
+pub mod generate;
+pub mod harness;
+pub mod instance;
+pub mod oracle;
+pub mod probe;
+pub mod property;
+pub mod real;
+pub mod scenarios;
+pub mod seed;
+pub mod shipped;
+pub mod verify;
+
+mod raw;

@@ -1,0 +1,74 @@
+//! The command `portguard-itest`: one verb for each kind of test, and those the tests re-execute it with.
+
+use clap::{Parser, Subcommand};
+use portguard_itest::harness::{self, Kind};
+use portguard_itest::{acting, bench, demo, property, real, scenarios, shipped, verify};
+use std::path::PathBuf;
+
+/// Tests portguard on the running kernel. Needs root.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// The tests that a machine without a BPF LSM can run: by the cgroup hooks
+    Native {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// All tests of a guest, which has nobody else in it
+    Guest {
+        /// This guest was booted without `bpf` in `lsm=`
+        #[arg(long)]
+        no_bpf_lsm: bool,
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Enforces a policy, makes the binds of its `tests:` and shows the decisions
+    Demo {
+        /// The policy file
+        #[arg(long)]
+        policy: PathBuf,
+        /// Further arguments of `portguard run`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Loads every program and prints how many instructions the verifier looked at
+    Verify,
+    /// Measures the cost of a decision
+    Bench {
+        #[arg(hide = true)]
+        args: Vec<String>,
+    },
+    /// Random policies and real binds against the oracle
+    Property,
+    /// The shipped policies' own tests, by real binds
+    Shipped,
+    /// Becomes what a probe says and binds
+    #[command(hide = true)]
+    Bind { probe: String },
+    /// Becomes a user in a cgroup and binds
+    #[command(hide = true)]
+    Act { args: Vec<String> },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().verb {
+        Verb::Native { filter } => harness::run(Kind::Native, filter.as_deref(), &scenarios::all()),
+        Verb::Guest { no_bpf_lsm, filter } => {
+            let kind = if no_bpf_lsm { Kind::GuestWithoutLsm } else { Kind::Guest };
+            harness::run(kind, filter.as_deref(), &scenarios::all())
+        }
+        Verb::Demo { policy, args } => demo::run(&policy, &args),
+        Verb::Verify => verify::run(),
+        Verb::Bench { args } => bench::run(&args),
+        Verb::Property => property::run(),
+        Verb::Shipped => shipped::run(),
+        Verb::Bind { probe } => acting::run(&probe),
+        Verb::Act { args } => real::act(&args),
+    }
+}
