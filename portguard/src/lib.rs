@@ -1,8 +1,15 @@
 //! portguard says who may bind which port on Linux.
 //!
-//! The way of the data: YAML -> [`policy`] -> [`compile`] -> `kernel` (maps, programs) -> events ->
-//! sinks. Dependencies point in that order; only `kernel` names aya.
+//! The way of the data: YAML -> [`policy`] -> [`compile`] -> [`kernel`] (maps, programs) -> [`event`]
+//! -> [`sink`]; [`daemon`] wires it, [`cli`] is what people see. Dependencies point in that order; only
+//! [`kernel`] names aya.
 
+pub mod cgroups;
+pub mod cli;
 pub mod compile;
-pub mod policy;
+pub mod daemon;
+pub mod escape;
+pub mod event;
 pub mod kernel;
+pub mod policy;
+pub mod sink;

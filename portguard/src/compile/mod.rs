@@ -122,6 +122,12 @@ impl Tables {
         self.rule_names.get(usize::from(rule)).map(String::as_str)
     }
 
+    /// The names of all rules, in order.
+    #[must_use]
+    pub fn rule_names(&self) -> &[String] {
+        &self.rule_names
+    }
+
     /// Rules in the policy.
     #[must_use]
     pub fn rule_count(&self) -> usize {

@@ -12,6 +12,7 @@ use crate::compile::Tables;
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, RingBuf};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
 use portguard_common::{Counter, Page, TrieKey, TrieNode};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -372,6 +373,22 @@ impl Enforcer {
         let name = "EVENTS";
         let map = self.ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
         Ok(Records::new(RingBuf::try_from(map).map_err(map_error(name))?))
+    }
+
+    /// The programs' own complaints, for the `log` crate; `None` where the channel cannot be opened.
+    pub fn fault_log(&mut self) -> Option<EbpfLogger<&'static dyn log::Log>> {
+        EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
+    /// Takes all programs out of the kernel. Maps stay, to be read a last time.
+    pub fn detach(&mut self) {
+        // Fails only for a program that was not loaded.
+        for name in LSM_PROGRAMS {
+            let _ = lsm_program(&mut self.ebpf, name).map(Lsm::unload);
+        }
+        for name in CGROUP_PROGRAMS {
+            let _ = cgroup_program(&mut self.ebpf, name).map(CgroupSockAddr::unload);
+        }
     }
 
     /// Which hook decides.

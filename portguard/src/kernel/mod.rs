@@ -14,7 +14,7 @@ pub use btf::{Btf, BtfError};
 pub use enforcer::{Counts, Features, Enforcer, Hook, HookChoice, Installed, KernelError, Loaded, load_programs};
 pub use environment::{Condition, Environment, Severity};
 pub use offsets::{OffsetError, Offsets};
-pub use records::{Records, parse_record, Record};
+pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 
 /// The eBPF object, as `cargo xtask build` compiled it.
 #[must_use]

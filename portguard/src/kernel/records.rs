@@ -1,8 +1,10 @@
 //! Ring buffer bytes -> records.
 
 use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
 use portguard_common::{CgroupRecord, Event, RecordKind};
 use std::os::fd::{AsRawFd, RawFd};
+use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
 /// A record of the ring buffer.
@@ -39,6 +41,27 @@ impl Records {
         }
         None
     }
+}
+
+/// Readable when the kernel has written records.
+///
+/// # Errors
+/// Where the event loop refuses the descriptor.
+pub fn watch(records: Records) -> std::io::Result<AsyncFd<Records>> {
+    // SAFETY: the ring owns its descriptor for as long as it lives, and never changes it.
+    unsafe { AsyncFd::register(records) }.map_err(Into::into)
+}
+
+/// The programs' own complaints.
+pub type FaultLog = EbpfLogger<&'static dyn log::Log>;
+
+/// Readable when a program has complained.
+///
+/// # Errors
+/// Where the event loop refuses the descriptor.
+pub fn watch_faults(log: FaultLog) -> std::io::Result<AsyncFd<FaultLog>> {
+    // SAFETY: the logger owns its ring's descriptor for as long as it lives, and never changes it.
+    unsafe { AsyncFd::register(log) }.map_err(Into::into)
 }
 
 impl AsRawFd for Records {

@@ -1,3 +1,189 @@
-//! stub
+//! YAML -> policy: reads policy files, reports every problem in them, merges them.
+
+mod entries;
+mod file;
+mod marks;
 mod model;
-pub use model::*;
+mod names;
+mod problem;
+mod reader;
+mod shadow;
+
+pub use model::{CgroupPath, Expectation, Log, Mode, Place, Policy, Rule, Scope};
+pub use names::{Names, SystemNames};
+pub use problem::{Problem, Problems, Severity};
+
+use file::{File, MAX_BYTES};
+use portguard_common::MAX_RULES;
+use std::collections::{BTreeSet, HashMap};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use wildmatch::WildMatch;
+
+/// Users (single ids and ranges) that a policy may name.
+const MAX_USERS: usize = 65_536;
+
+/// A policy, and what its author should look at.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// Warnings.
+    pub warnings: Problems,
+}
+
+/// Reads files and directories (of a directory: its `*.yaml` and `*.yml`, in byte order of their names)
+/// and merges them: rules are concatenated, of a setting the last file's holds.
+///
+/// # Errors
+/// All problems of all files, where there is an error among them.
+pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let mut texts = Vec::new();
+    let mut room = MAX_BYTES;
+    for path in paths {
+        for file in files(path, &mut problems) {
+            match read_text(&file, room) {
+                Ok(text) => {
+                    room = room.saturating_sub(text.len() as u64);
+                    texts.push((file, text));
+                }
+                Err(message) => problems.push(Problem::of_file(&file, message)),
+            }
+        }
+    }
+    merge(&texts, names, problems)
+}
+
+/// Reads one text as if it were the file `path`.
+///
+/// # Errors
+/// As for [`load`].
+pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Problems> {
+    merge(&[(path.to_owned(), text.to_owned())], names, Problems::default())
+}
+
+/// The files behind a path.
+fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let entries = match std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.push(Problem::of_file(path, format!("cannot list the directory: {error}")));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .into_iter()
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml"))
+        .collect();
+    files.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+    if files.is_empty() {
+        problems.push(Problem::of_file(path, "the directory has no policy files: *.yaml or *.yml"));
+    }
+    files
+}
+
+/// Reads a regular file of at most `room` bytes of UTF-8.
+fn read_text(path: &Path, room: u64) -> Result<String, String> {
+    // Looked at before it is opened: opening a fifo would wait for its writer.
+    let kind = std::fs::metadata(path).map_err(|error| format!("cannot read the file: {error}"))?;
+    if !kind.is_file() {
+        return Err("this is not a regular file".into());
+    }
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot read the file: {error}"))?;
+    let mut bytes = Vec::new();
+    file.take(room + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot read the file: {error}"))?;
+    if bytes.len() as u64 > room {
+        return Err(format!("the policy has more than {} MiB of YAML", MAX_BYTES >> 20));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        format!("the file is not UTF-8 text: byte {} is not", error.utf8_error().valid_up_to() + 1)
+    })
+}
+
+fn merge(texts: &[(PathBuf, String)], names: &dyn Names, mut problems: Problems) -> Result<Loaded, Problems> {
+    let mut policy = Policy::default();
+    let hostname = names.hostname();
+    for (path, text) in texts {
+        let (file, found) = file::read(path, text, names);
+        problems.append(found);
+        let here = file.hosts.as_ref().is_none_or(|hosts| {
+            hosts.iter().any(|pattern| WildMatch::new(pattern).matches(&hostname))
+        });
+        if here {
+            add(&mut policy, file);
+        }
+    }
+    let text_of: HashMap<&Path, &str> = texts.iter().map(|(path, text)| (path.as_path(), text.as_str())).collect();
+    check_names(&policy, &text_of, &mut problems);
+    check_limits(&policy, texts, &mut problems);
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    for (rule, message) in shadow::warnings(&policy) {
+        problems.push(at_rule(Severity::Warning, &policy.rules[rule], &text_of, message));
+    }
+    Ok(Loaded { policy, warnings: problems })
+}
+
+fn add(policy: &mut Policy, file: File) {
+    policy.mode = file.mode.unwrap_or(policy.mode);
+    policy.default = file.default.unwrap_or(policy.default);
+    policy.scope = file.scope.unwrap_or(policy.scope);
+    policy.log = file.log.unwrap_or(policy.log);
+    if let Some(protect) = file.protect {
+        policy.protect = protect;
+    }
+    policy.rules.extend(file.rules);
+    policy.tests.extend(file.tests);
+}
+
+fn at_rule(severity: Severity, rule: &Rule, texts: &HashMap<&Path, &str>, message: String) -> Problem {
+    let text = texts.get(rule.place.file.as_path()).copied().unwrap_or_default();
+    Problem::at(severity, rule.place.clone(), 1, text, message)
+}
+
+fn check_names(policy: &Policy, texts: &HashMap<&Path, &str>, problems: &mut Problems) {
+    let mut seen: HashMap<&str, &Place> = HashMap::new();
+    for rule in &policy.rules {
+        if let Some(first) = seen.get(rule.name.as_str()) {
+            let message = format!("rule name `{}` is used twice: first at {first}", rule.name);
+            problems.push(at_rule(Severity::Error, rule, texts, message));
+        } else {
+            seen.insert(&rule.name, &rule.place);
+        }
+    }
+    for test in &policy.tests {
+        if let Some(rule) = &test.rule
+            && !seen.contains_key(rule.as_str())
+        {
+            let text = texts.get(test.place.file.as_path()).copied().unwrap_or_default();
+            let help = reader::nearest(rule, seen.keys().copied());
+            let message = format!("the test names the rule `{rule}`, which does not exist");
+            problems.push(Problem::at(Severity::Error, test.place.clone(), 1, text, message).with_help(help));
+        }
+    }
+}
+
+fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Problems) {
+    let Some((last, _)) = texts.last() else { return };
+    if policy.rules.len() > MAX_RULES {
+        let message = format!("the policy has {} rules, the limit is {MAX_RULES}", policy.rules.len());
+        problems.push(Problem::of_file(last, message));
+    }
+    let users: BTreeSet<(u32, u32)> = policy
+        .rules
+        .iter()
+        .flat_map(|rule| rule.users.iter().flatten())
+        .map(|range| (*range.start(), *range.end()))
+        .collect();
+    if users.len() > MAX_USERS {
+        let message = format!("the policy names {} distinct users, the limit is {MAX_USERS}: use ranges", users.len());
+        problems.push(Problem::of_file(last, message));
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line: arguments in, exit code out. One file per verb.
+
+mod check;
+mod doctor;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What a command ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done, or the thing asked about is so.
+    Success,
+    /// 1: the thing asked about is not so.
+    NotSo,
+    /// 3: the environment lacks something.
+    Environment,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::NotSo => 1,
+            // 2 is clap's own, for wrong usage.
+            Exit::Environment => 3,
+        })
+    }
+}
+
+/// Says who may bind which port on this machine: allows, grants or denies binds by uid and cgroup from a
+/// YAML policy, in the kernel, and reports every decision.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Enforce a policy in the foreground and report decisions
+    Run(run::Args),
+    /// Check policy files and run their tests
+    Check(check::Args),
+    /// Say whether this machine can enforce, and how to mend what is missing
+    Doctor(doctor::Args),
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .format(|out, record| {
+            use std::io::Write;
+            writeln!(out, "portguard: {}: {}", record.target(), record.args())
+        })
+        .init();
+    let cli = Cli::parse();
+    let outcome = match cli.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("portguard: {error:#}");
+            Exit::NotSo.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,170 @@
+//! A decision as people and tools read it: names resolved, text escaped.
+
+use crate::cgroups::CgroupPaths;
+use crate::compile::Tables;
+use crate::escape::escape;
+use crate::kernel::Features;
+use jiff::Timestamp;
+use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// One decision. The fields are a contract: names and meanings only ever get company.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decided {
+    /// RFC 3339, nanoseconds, UTC.
+    pub time: String,
+    /// `allow`, `deny` or `kernel`.
+    pub verdict: &'static str,
+    /// Whether it was carried out.
+    pub enforced: bool,
+    /// Whether the capability check was skipped.
+    pub granted: bool,
+    /// The deciding rule; null for the default.
+    pub rule: Option<String>,
+    /// First 12 hex digits of the policy's SHA-256.
+    pub policy: String,
+    /// Port.
+    pub port: u16,
+    /// `tcp`, `udp`, `sctp` or `dccp`.
+    pub protocol: &'static str,
+    /// `inet` or `inet6`.
+    pub family: &'static str,
+    /// The address bound; a v4-mapped one as IPv4.
+    pub address: IpAddr,
+    /// Real uid.
+    pub uid: u32,
+    /// Its name, where it has one.
+    pub user: Option<String>,
+    /// Effective uid.
+    pub euid: u32,
+    /// Real gid.
+    pub gid: u32,
+    /// Process.
+    pub pid: u32,
+    /// Thread name, escaped.
+    pub comm: String,
+    /// Path of the program, escaped; null where the process is gone.
+    pub exe: Option<String>,
+    /// Path of the cgroup, escaped; null where it is gone.
+    pub cgroup: Option<String>,
+    /// Id of the cgroup.
+    pub cgroup_id: u64,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// `lsm` or `cgroup`.
+    pub hook: &'static str,
+    /// What the caller got from portguard, or null.
+    pub errno: Option<&'static str>,
+    /// Equal decisions that this one stands for.
+    pub count: u64,
+}
+
+/// Turns the kernel's records into [`Decided`].
+pub struct Enricher {
+    policy: String,
+    rules: Vec<String>,
+    features: Features,
+    users: UserNames,
+    /// Paths of cgroups.
+    pub cgroups: CgroupPaths,
+}
+
+impl Enricher {
+    /// For decisions by `tables`.
+    #[must_use]
+    pub fn new(tables: &Tables, features: Features, cgroups: CgroupPaths) -> Self {
+        Self {
+            policy: tables.short_digest(),
+            rules: tables.rule_names().to_vec(),
+            features,
+            users: UserNames::default(),
+            cgroups,
+        }
+    }
+
+    /// Looks up what the record only numbers.
+    pub fn enrich(&mut self, event: &Event) -> Decided {
+        let verdict = Verdict::from_bits(event.verdict);
+        let has = |flag: u8| event.flags & flag != 0;
+        let cgroup_hook = has(EventFlags::CGROUP_HOOK);
+        let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
+        let inet = event.family == Family::Inet as u8;
+        Decided {
+            time: wall_clock(event.time),
+            verdict: verdict.as_str(),
+            enforced: has(EventFlags::ENFORCED),
+            granted: has(EventFlags::GRANTED),
+            rule: self.rules.get(usize::from(event.rule)).cloned(),
+            policy: self.policy.clone(),
+            port: event.port,
+            protocol: Protocol::from_index(event.protocol).map_or("unknown", Protocol::as_str),
+            family: if inet { "inet" } else { "inet6" },
+            address: address(&event.address, inet),
+            uid: event.uid,
+            user: self.users.name(event.uid),
+            euid: event.euid,
+            gid: event.gid,
+            pid: event.pid,
+            comm: escape(event.comm.split(|b| *b == 0).next().unwrap_or_default()),
+            exe: exe(event.pid),
+            cgroup: self.cgroups.path(event.cgroup_id),
+            cgroup_id: event.cgroup_id,
+            netns: event.netns,
+            hook: if cgroup_hook { "cgroup" } else { "lsm" },
+            errno: match (refused, cgroup_hook && !self.features.set_errno) {
+                (false, _) => None,
+                (true, false) => Some("EACCES"),
+                // A cgroup program that cannot choose its errno refuses with this one (before Linux 5.18).
+                (true, true) => Some("EPERM"),
+            },
+            count: 1,
+        }
+    }
+}
+
+fn address(bytes: &[u8; 16], inet: bool) -> IpAddr {
+    if inet {
+        let [a, b, c, d, ..] = *bytes;
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    Ipv6Addr::from(*bytes).to_canonical()
+}
+
+fn exe(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(escape(path.as_os_str().as_encoded_bytes()))
+}
+
+/// `CLOCK_MONOTONIC` nanoseconds as wall clock time.
+fn wall_clock(monotonic: u64) -> String {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+    let age = Duration::from_nanos(now.saturating_sub(monotonic));
+    let time = Timestamp::now().checked_sub(age).unwrap_or_default();
+    format!("{time:.9}")
+}
+
+/// Names of users, looked up once a minute at most: the answer may come over a network.
+#[derive(Default)]
+struct UserNames {
+    known: HashMap<u32, (Instant, Option<String>)>,
+}
+
+impl UserNames {
+    const KEEP: Duration = Duration::from_secs(60);
+
+    fn name(&mut self, uid: u32) -> Option<String> {
+        let now = Instant::now();
+        self.known.retain(|_, (since, _)| now.duration_since(*since) < Self::KEEP);
+        let (_, name) = self.known.entry(uid).or_insert_with(|| {
+            let user = uzers::get_user_by_uid(uid);
+            let name = user.map(|user| escape(user.name().as_encoded_bytes()));
+            (now, name)
+        });
+        name.clone()
+    }
+}

@@ -1,0 +1,273 @@
+//! One policy file: YAML text -> its part of a policy, with every problem in it.
+
+use super::marks::{self, Marks};
+use super::model::{Expectation, Log, Mode, Place, Rule, Scope};
+use super::names::Names;
+use super::problem::{Problem, Problems, Severity};
+use super::reader::{Reader, scalar_text};
+use portguard_common::{Protocol, Verdict};
+use serde_yaml::{Mapping, Value};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// Bytes of YAML that all files of a policy may have.
+pub(super) const MAX_BYTES: u64 = 16 << 20;
+
+const VERDICTS: [(&str, Verdict); 3] = [
+    ("allow", Verdict::Allow),
+    ("deny", Verdict::Deny),
+    ("kernel", Verdict::Kernel),
+];
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("tcp", Protocol::Tcp),
+    ("udp", Protocol::Udp),
+    ("sctp", Protocol::Sctp),
+    ("dccp", Protocol::Dccp),
+];
+
+/// What a file says. Settings that it does not name are `None`.
+#[derive(Default)]
+pub(super) struct File {
+    pub(super) mode: Option<Mode>,
+    pub(super) default: Option<Verdict>,
+    pub(super) protect: Option<Vec<RangeInclusive<u16>>>,
+    pub(super) scope: Option<Scope>,
+    pub(super) log: Option<Log>,
+    /// Patterns of host names that the file is for; `None` for all hosts.
+    pub(super) hosts: Option<Vec<String>>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) tests: Vec<Expectation>,
+}
+
+/// Reads a file's text.
+pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problems) {
+    let mut problems = Problems::default();
+    // YAML allows a byte order mark, and editors write it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let marks = match marks::scan(text) {
+        Ok(marks) => marks,
+        Err(refusals) => {
+            for refusal in refusals {
+                let mark = refusal.mark;
+                let place = Place { file: path.into(), line: mark.line, column: mark.column };
+                problems.push(Problem::at(Severity::Error, place, mark.len, text, refusal.message));
+            }
+            return (File::default(), problems);
+        }
+    };
+    match serde_yaml::from_str::<Value>(text) {
+        Ok(value) => read_value(path, text, &marks, names, &value),
+        Err(error) => {
+            let at = error.location();
+            let place = Place {
+                file: path.into(),
+                line: at.as_ref().map_or(1, serde_yaml::Location::line),
+                column: at.as_ref().map_or(1, serde_yaml::Location::column),
+            };
+            problems.push(Problem::at(Severity::Error, place, 1, text, format!("this is not YAML: {error}")));
+            (File::default(), problems)
+        }
+    }
+}
+
+fn read_value(
+    path: &Path,
+    text: &str,
+    marks: &Marks,
+    names: &dyn Names,
+    value: &Value,
+) -> (File, Problems) {
+    let mut reader = Reader { file: path, text, marks, names, problems: Problems::default() };
+    let file = reader.file(value).unwrap_or_default();
+    reader.problems.sort();
+    (file, reader.problems)
+}
+
+impl Reader<'_> {
+    fn file(&mut self, value: &Value) -> Option<File> {
+        if value.is_null() {
+            self.error("", "the file is empty", Some("a policy begins with `version: 1`".into()));
+            return None;
+        }
+        let known = ["version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests"];
+        let map = self.mapping(value, "", &known, &[])?;
+        self.version(map.get("version"));
+        let mut file = File::default();
+        if let Some(value) = map.get("mode") {
+            file.mode = self.word(value, "/mode", &[("enforce", Mode::Enforce), ("audit", Mode::Audit)]);
+        }
+        if let Some(value) = map.get("default") {
+            file.default = self.word(value, "/default", &[("kernel", Verdict::Kernel), ("deny", Verdict::Deny)]);
+        }
+        if let Some(value) = map.get("scope") {
+            file.scope = self.word(value, "/scope", &[("host", Scope::Host), ("all", Scope::All)]);
+        }
+        if let Some(value) = map.get("log") {
+            let words = [("all", Log::All), ("deny", Log::Deny), ("none", Log::None)];
+            file.log = self.word(value, "/log", &words);
+        }
+        file.protect = self.each(map, "", "protect", "ports", Self::ports);
+        file.hosts = self.each(map, "", "hosts", "host names", |reader, value, path| {
+            reader.text(value, path, "a host name").map(str::to_owned)
+        });
+        if let Some(value) = map.get("rules") {
+            file.rules = self.many(value, "/rules", "rules", Self::rule);
+        }
+        if let Some(value) = map.get("tests") {
+            file.tests = self.many(value, "/tests", "tests", Self::expectation);
+        }
+        Some(file)
+    }
+
+    fn version(&mut self, value: Option<&Value>) {
+        match value {
+            None => self.error("", "`version` is missing", Some("begin with `version: 1`".into())),
+            Some(value) if value.as_u64() == Some(1) => {}
+            Some(value) => {
+                let found = scalar_text(value).unwrap_or_else(|| "something else".into());
+                let message = format!("policy version {found} is unknown: this portguard reads version 1");
+                self.error("/version", message, None);
+            }
+        }
+    }
+
+    /// The list under `key`, each entry read by `read`; `None` where the key is absent.
+    fn each<T>(
+        &mut self,
+        map: &Mapping,
+        path: &str,
+        key: &str,
+        what: &str,
+        read: impl Fn(&mut Self, &Value, &str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let value = map.get(key)?;
+        let path = format!("{path}/{key}");
+        let entries = self.list(value, &path, what)?;
+        let mut good = Vec::with_capacity(entries.len());
+        for (i, entry) in entries.iter().enumerate() {
+            let at = format!("{path}/{i}");
+            if entries[..i].len() < 64 && entries[..i].contains(entry) {
+                self.warn(&at, "this entry is in the list already");
+            }
+            good.extend(read(self, entry, &at));
+        }
+        Some(good)
+    }
+
+    /// A list that may be empty.
+    fn many<T>(
+        &mut self,
+        value: &Value,
+        path: &str,
+        what: &str,
+        read: impl Fn(&mut Self, &Value, &str) -> Option<T>,
+    ) -> Vec<T> {
+        let Value::Sequence(entries) = value else {
+            self.expected(path, &format!("a list of {what}"), value);
+            return Vec::new();
+        };
+        let mut good = Vec::with_capacity(entries.len());
+        for (i, entry) in entries.iter().enumerate() {
+            good.extend(read(self, entry, &format!("{path}/{i}")));
+        }
+        good
+    }
+
+    fn rule(&mut self, value: &Value, path: &str) -> Option<Rule> {
+        let known = ["name", "action", "ports", "protocols", "users", "cgroups"];
+        let later = ["groups", "units", "addresses", "mode", "log"];
+        let map = self.mapping(value, path, &known, &later)?;
+        let name = self.required(map, path, "name").and_then(|value| self.rule_name(value, path));
+        let action = self.required(map, path, "action");
+        let action = action.and_then(|value| self.word(value, &format!("{path}/action"), &VERDICTS));
+        let ports = self.each(map, path, "ports", "ports", Self::ports);
+        let protocols = self.each(map, path, "protocols", "protocols", |reader, value, path| {
+            reader.word(value, path, &PROTOCOLS)
+        });
+        let users = self.each(map, path, "users", "users", Self::users);
+        let cgroups = self.each(map, path, "cgroups", "cgroups", Self::cgroup);
+        if action == Some(Verdict::Allow)
+            && protocols.as_ref().is_some_and(|named| named.contains(&Protocol::Sctp))
+        {
+            self.warn(
+                &format!("{path}/protocols"),
+                "an `allow` for sctp cannot skip the kernel's capability check, which comes before any cgroup hook",
+            );
+        }
+        Some(Rule {
+            name: name?,
+            action: action?,
+            ports,
+            protocols,
+            users,
+            cgroups,
+            place: self.place(path),
+        })
+    }
+
+    fn required<'v>(&mut self, map: &'v Mapping, path: &str, key: &str) -> Option<&'v Value> {
+        let value = map.get(key);
+        if value.is_none() {
+            self.error(path, format!("`{key}` is missing"), None);
+        }
+        value
+    }
+
+    fn rule_name(&mut self, value: &Value, path: &str) -> Option<String> {
+        let path = format!("{path}/name");
+        let name = self.text(value, &path, "a name")?;
+        let problem = if name.is_empty() {
+            "the name is empty"
+        } else if name.chars().count() > 64 {
+            "the name is longer than 64 characters"
+        } else if name.chars().any(char::is_control) {
+            "the name has a control character"
+        } else {
+            return Some(name.to_owned());
+        };
+        self.error(&path, problem, None);
+        None
+    }
+
+    fn expectation(&mut self, value: &Value, path: &str) -> Option<Expectation> {
+        let known = ["user", "cgroup", "port", "protocol", "expect", "rule"];
+        let map = self.mapping(value, path, &known, &["group", "groups", "address"])?;
+        let user = self.required(map, path, "user");
+        let port = self.required(map, path, "port");
+        let expect = self.required(map, path, "expect");
+        let uid = user.and_then(|value| self.one_user(value, &format!("{path}/user")));
+        let port = port.and_then(|value| self.port(value, &format!("{path}/port")));
+        let expect = expect.and_then(|value| self.word(value, &format!("{path}/expect"), &VERDICTS));
+        let protocol = match map.get("protocol") {
+            Some(value) => self.word(value, &format!("{path}/protocol"), &PROTOCOLS),
+            None => Some(Protocol::Tcp),
+        };
+        let cgroup = match map.get("cgroup") {
+            Some(value) => self.cgroup_names(value, &format!("{path}/cgroup")),
+            None => Some(Vec::new()),
+        };
+        let rule = match map.get("rule") {
+            Some(value) => Some(self.text(value, &format!("{path}/rule"), "a rule's name")?.to_owned()),
+            None => None,
+        };
+        Some(Expectation {
+            user: uid?,
+            user_text: user.and_then(scalar_text)?,
+            cgroup: cgroup?,
+            port: port?,
+            protocol: protocol?,
+            expect: expect?,
+            rule,
+            place: self.place(path),
+        })
+    }
+
+    fn one_user(&mut self, value: &Value, path: &str) -> Option<u32> {
+        let range = self.users(value, path)?;
+        if range.start() != range.end() {
+            self.error(path, "expected one user, found a range", None);
+            return None;
+        }
+        Some(*range.start())
+    }
+}

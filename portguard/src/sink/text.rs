@@ -1,0 +1,123 @@
+//! A decision as a line of a table, for a terminal.
+
+use crate::event::Decided;
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
+
+const WIDTHS: [usize; 6] = [12, 8, 30, 22, 24, 28];
+
+/// The table's heading.
+pub(super) fn heading(color: bool) -> String {
+    let style = if color { Style::new().bold() } else { Style::new() };
+    let cells = ["TIME", "VERDICT", "WHAT", "WHO", "PROCESS", "CGROUP"].map(String::from);
+    format!("{style}{}WHY{style:#}\n", row(&cells))
+}
+
+/// The line, its newline included.
+pub(super) fn line(decided: &Decided, color: bool) -> String {
+    let style = if color { verdict_style(decided.verdict) } else { Style::new() };
+    let clock = decided.time.get(11..23).unwrap_or(&decided.time);
+    let what = format!("{}/{} {}", decided.protocol, decided.port, decided.address);
+    let cells = [
+        clock.to_owned(),
+        decided.verdict.to_owned(),
+        what,
+        who(decided),
+        format!("{}[{}]", decided.comm, decided.pid),
+        decided.cgroup.clone().unwrap_or_else(|| "(gone)".into()),
+    ];
+    format!("{style}{}{}{style:#}\n", row(&cells), why(decided))
+}
+
+fn row(cells: &[String]) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(WIDTHS) {
+        line.push_str(cell);
+        // A cell that is too wide shifts the rest of its line, but loses nothing.
+        let pad = width.saturating_sub(cell.width()).max(1);
+        line.extend(std::iter::repeat_n(' ', pad));
+    }
+    line
+}
+
+fn who(decided: &Decided) -> String {
+    let name = decided.user.as_deref().unwrap_or("?");
+    if decided.uid == decided.euid {
+        format!("{name}({})", decided.uid)
+    } else {
+        format!("{name}({}) as {}", decided.uid, decided.euid)
+    }
+}
+
+fn why(decided: &Decided) -> String {
+    let mut why = match &decided.rule {
+        Some(rule) => format!("rule {rule}"),
+        None => "default".into(),
+    };
+    if !decided.enforced {
+        why.push_str(", audit only");
+    } else if let Some(errno) = decided.errno {
+        why.push_str(&format!(", {errno}"));
+    } else if decided.granted {
+        why.push_str(", capability check skipped");
+    }
+    why
+}
+
+fn verdict_style(verdict: &str) -> Style {
+    let color = match verdict {
+        "allow" => AnsiColor::Green,
+        "deny" => AnsiColor::Red,
+        _ => return Style::new(),
+    };
+    Style::new().fg_color(Some(color.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided() -> Decided {
+        Decided {
+            time: "2026-01-02T03:04:05.678901234Z".into(),
+            verdict: "deny",
+            enforced: true,
+            granted: false,
+            rule: Some("web".into()),
+            policy: "0123456789ab".into(),
+            port: 80,
+            protocol: "tcp",
+            family: "inet",
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            uid: 1000,
+            user: Some("alice".into()),
+            euid: 0,
+            gid: 1000,
+            pid: 4242,
+            comm: "ncat".into(),
+            exe: None,
+            cgroup: Some("/user.slice".into()),
+            cgroup_id: 7,
+            netns: 1,
+            hook: "lsm",
+            errno: Some("EACCES"),
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn a_line_says_who_what_and_why() {
+        assert_eq!(
+            line(&decided(), false),
+            "03:04:05.678 deny    tcp/80 127.0.0.1              alice(1000) as 0      \
+             ncat[4242]              /user.slice                 rule web, EACCES\n"
+        );
+    }
+
+    #[test]
+    fn audit_and_default_are_told() {
+        let audit = Decided { enforced: false, errno: None, rule: None, ..decided() };
+        assert!(line(&audit, false).ends_with("default, audit only\n"));
+        assert!(line(&audit, true).starts_with("\u{1b}[31m"));
+    }
+}
