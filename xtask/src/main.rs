@@ -1,0 +1,86 @@
+//! `cargo xtask`: sets up, builds, runs and tests portguard.
+
+mod bench;
+mod build;
+mod report;
+mod run;
+mod setup;
+mod shell;
+mod test;
+mod verify;
+mod vm;
+
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Sets up, builds, runs and tests portguard.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Finds or installs what building and testing need (the other verbs do so by themselves)
+    Setup,
+    /// Builds the eBPF object, and then the programs
+    Build,
+    /// Builds, and runs portguard as root with policies/default.yaml or another policy
+    Run {
+        /// In a guest with this kernel (5.10, 6.1, 6.12, 6.18, 7.2), where the BPF LSM enforces
+        #[arg(long, value_name = "SERIES")]
+        vm: Option<String>,
+        /// Arguments of `portguard run`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Runs the tests: all of them, or those named
+    Test(TestArgs),
+    /// Loads every program into every kernel and counts the instructions that were verified
+    Verify {
+        /// Only these kernels
+        #[arg(long, value_name = "SERIES", num_args = 1..)]
+        vm: Vec<String>,
+    },
+    /// Measures the cost of a decision, in guest instructions
+    Bench {
+        /// The kernel
+        #[arg(long, value_name = "SERIES", default_value = "6.12")]
+        vm: String,
+    },
+}
+
+/// Which tests.
+#[derive(Args)]
+struct TestArgs {
+    /// Only the guests with these kernels
+    #[arg(long, value_name = "SERIES", num_args = 1..)]
+    vm: Vec<String>,
+    /// Only the tests on this machine's own kernel, as root
+    #[arg(long)]
+    native: bool,
+    /// Of the native tests and those in guests, only those whose name contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Setup => setup::everything(),
+        Verb::Build => build::run(),
+        Verb::Run { vm: None, args } => run::here(&args),
+        Verb::Run { vm: Some(series), args } => run::in_guest(&series, &args),
+        Verb::Test(TestArgs { vm, native, filter }) => test::run(&test::Selection { vm, native, filter }),
+        Verb::Verify { vm } => verify::run(&vm),
+        Verb::Bench { vm } => bench::run(&vm),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
