@@ -1,0 +1,104 @@
+//! The core library for BPF: that of a nightly toolchain's sources, or Debian's compiled one.
+
+use super::{apt, linker};
+use crate::shell;
+use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::path::Path;
+use std::process::Stdio;
+
+/// Debian's compiler, which alone knows where Debian's core library is.
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
+const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "rust-web-llvm", "libstd-rust-web-dev-bpf"];
+
+/// Where the core library comes from, and the major version of its compiler's LLVM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Core {
+    /// Built from the sources of the rustup toolchain `nightly`.
+    Nightly { llvm: u32 },
+    /// As Debian has compiled it.
+    Debian { llvm: u32 },
+}
+
+impl Core {
+    /// The LLVM that the linker has to read the bitcode of.
+    pub(crate) fn llvm(self) -> u32 {
+        match self {
+            Self::Nightly { llvm } | Self::Debian { llvm } => llvm,
+        }
+    }
+}
+
+impl fmt::Display for Core {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nightly { llvm } => write!(formatter, "rustup's nightly with rust-src (LLVM {llvm})"),
+            Self::Debian { llvm } => write!(formatter, "Debian's, for {DEBIAN_RUSTC} (LLVM {llvm})"),
+        }
+    }
+}
+
+/// The core library that this machine has, or else Debian's, installed.
+pub(crate) fn find_or_install() -> Result<Core> {
+    if let Some(core) = nightly().or_else(debian) {
+        return Ok(core);
+    }
+    eprintln!("xtask: no BPF core library here: neither a nightly with rust-src nor Debian's");
+    apt::install(DEBIAN_PACKAGES).context(
+        "the BPF core library could not be installed; `rustup toolchain install nightly \
+         --component rust-src` is the other way",
+    )?;
+    match debian() {
+        Some(core) => Ok(core),
+        None => bail!("{DEBIAN_RUSTC} has no {DEBIAN_CORE} of an LLVM that bpf-linker takes"),
+    }
+}
+
+/// The nightly toolchain, where its sources are there and a linker for its LLVM can be had.
+fn nightly() -> Option<Core> {
+    shell::which("rustup")?;
+    let toolchains = ask("rustup", &["toolchain", "list"])?;
+    if !toolchains.lines().any(|line| line.starts_with("nightly-")) {
+        return None;
+    }
+    let sysroot = ask("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])?;
+    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
+    if !sources.is_dir() {
+        return None;
+    }
+    let llvm = llvm_major(&ask("rustup", &["run", "nightly", "rustc", "-vV"])?)?;
+    linker::possible(llvm).then_some(Core::Nightly { llvm })
+}
+
+/// Debian's core library, where it is installed.
+fn debian() -> Option<Core> {
+    let mut files = std::fs::read_dir(DEBIAN_CORE).ok()?.flatten();
+    files.find(|file| file.file_name().to_string_lossy().starts_with("libcore"))?;
+    let llvm = llvm_major(&ask(DEBIAN_RUSTC, &["-vV"])?)?;
+    linker::possible(llvm).then_some(Core::Debian { llvm })
+}
+
+/// What a program answers, if it does.
+fn ask(program: &str, args: &[&str]) -> Option<String> {
+    let mut command = shell::command(program);
+    shell::quiet_output(command.args(args).stderr(Stdio::null())).ok()
+}
+
+/// The major version in `LLVM version: 22.1.8` of `rustc -vV`.
+fn llvm_major(version: &str) -> Option<u32> {
+    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    llvm.split('.').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::llvm_major;
+
+    #[test]
+    fn the_llvm_of_a_compiler() {
+        let version = "rustc 1.96.0 (ac68faa20)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
+        assert_eq!(llvm_major(version), Some(22));
+        assert_eq!(llvm_major("rustc 1.96.0"), None);
+    }
+}
