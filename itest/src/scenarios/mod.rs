@@ -1,29 +1,35 @@
 //! The tests: what portguard must do, seen from outside.
 
+mod addresses;
 mod checks;
 mod decisions;
+mod environment;
+mod lifetime;
+mod protocols;
+mod servers;
 
-use crate::harness::{Needs, Test};
+use crate::harness::{Needs, Test, World};
+
+/// What a test does.
+type TestFn = fn(&World) -> anyhow::Result<()>;
+
+/// A module's tests.
+type Table = &'static [(&'static str, Needs, TestFn)];
 
 /// All tests, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<Test> {
-    [decisions::TESTS].concat_tests()
+    let tables = [
+        decisions::TESTS,
+        addresses::TESTS,
+        protocols::TESTS,
+        lifetime::TESTS,
+        environment::TESTS,
+        servers::TESTS,
+    ];
+    tables
+        .into_iter()
+        .flatten()
+        .map(|&(name, needs, run)| Test { name, needs, run })
+        .collect()
 }
-
-/// Joins the tables of the modules.
-trait ConcatTests {
-    fn concat_tests(self) -> Vec<Test>;
-}
-
-impl<const N: usize> ConcatTests for [&'static [(&'static str, Needs, TestFn)]; N] {
-    fn concat_tests(self) -> Vec<Test> {
-        self.into_iter().flatten().map(|&(name, needs, run)| Test { name, needs, run }).collect()
-    }
-}
-
-/// What a test does.
-type TestFn = fn(&crate::harness::World) -> anyhow::Result<()>;
-
-/// A module's tests.
-type Table = &'static [(&'static str, Needs, TestFn)];

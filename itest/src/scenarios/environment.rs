@@ -1,0 +1,119 @@
+//! The command line and the environment: exit codes, what is said where something is missing, escaped text.
+
+use super::Table;
+use super::checks::{default, judged};
+use super::decisions::POLICY;
+use crate::harness::{Kind, Needs, World};
+use crate::instance::{Instance, policy_file, program};
+use crate::probe::{Attempt, Probe};
+use crate::real::Cgroups;
+use anyhow::ensure;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+pub(super) const TESTS: Table = &[
+    ("auto_says_its_hook", Needs::Nothing, auto_says_its_hook),
+    ("hook_lsm_needs_bpf_in_lsm", Needs::NoLsm, hook_lsm_needs_bpf_in_lsm),
+    ("unprivileged", Needs::Nothing, unprivileged),
+    ("exit_codes", Needs::Nothing, exit_codes),
+    ("broken_policy", Needs::Nothing, broken_policy),
+    ("control_bytes", Needs::Nothing, control_bytes),
+];
+
+/// Runs portguard to its end: exit code and stderr.
+fn ended(arguments: &[&str], uid: Option<u32>) -> anyhow::Result<(Option<i32>, String)> {
+    let mut command = Command::new(program());
+    command.args(arguments);
+    if let Some(uid) = uid {
+        command.uid(uid).gid(uid);
+    }
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok((output.status.code(), said + &String::from_utf8_lossy(&output.stdout)))
+}
+
+fn auto_says_its_hook(world: &World) -> anyhow::Result<()> {
+    let instance = Instance::start(world, POLICY)?;
+    let said = &instance.said;
+    ensure!(said.contains(&format!("hook {}", world.auto_hook())), "which hook? {said}");
+    if world.kind != Kind::Guest {
+        ensure!(said.contains("LSM") && said.contains("SCTP"), "what is left out, and why? {said}");
+    }
+    if world.kind == Kind::GuestWithoutLsm {
+        ensure!(said.contains("bpf"), "what is missing? {said}");
+    }
+    Ok(())
+}
+
+fn hook_lsm_needs_bpf_in_lsm(_: &World) -> anyhow::Result<()> {
+    let policy = policy_file(POLICY)?;
+    let path = policy.path().display().to_string();
+    let (code, said) = ended(&["run", "--hook", "lsm", "--policy", &path], None)?;
+    ensure!(code == Some(3), "exit code {code:?}: {said}");
+    let parameter = said.split_whitespace().find(|word| word.contains("lsm="));
+    let right = parameter.is_some_and(|word| word.trim_matches(['`', '\'', '"', '.', ',']).ends_with(",bpf"));
+    ensure!(right, "no boot parameter lsm=...,bpf: {said}");
+    Ok(())
+}
+
+fn unprivileged(_: &World) -> anyhow::Result<()> {
+    let policy = policy_file(POLICY)?;
+    std::fs::set_permissions(policy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    let path = policy.path().display().to_string();
+    let (code, said) = ended(&["run", "--policy", &path], Some(1000))?;
+    ensure!(code == Some(3), "exit code {code:?}: {said}");
+    ensure!(said.contains("CAP_") || said.contains("root"), "what is missing? {said}");
+    let (code, said) = ended(&["doctor"], Some(1000))?;
+    ensure!(code == Some(3) || code == Some(1), "doctor sees nothing wrong, exit code {code:?}: {said}");
+    Ok(())
+}
+
+fn exit_codes(_: &World) -> anyhow::Result<()> {
+    let (code, said) = ended(&["doctor"], None)?;
+    ensure!(code == Some(0), "doctor where run works: exit code {code:?}: {said}");
+    for arguments in [&["run", "--no-such-option"][..], &["no-such-verb"], &["run", "--hook", "none"]] {
+        let (code, said) = ended(arguments, None)?;
+        ensure!(code == Some(2), "{arguments:?}: exit code {code:?}: {said}");
+    }
+    Ok(())
+}
+
+fn broken_policy(_: &World) -> anyhow::Result<()> {
+    let policy = policy_file("version: 1\nrules:\n  - { name: web, action: alow, ports: [80] }\n")?;
+    let path = policy.path().display().to_string();
+    for verb in [&["run", "--policy", &path][..], &["check", &path]] {
+        let (code, said) = ended(verb, None)?;
+        ensure!(code == Some(1), "{verb:?}: exit code {code:?}: {said}");
+        ensure!(said.starts_with(&format!("{path}:3:26: ")), "{verb:?}: not {path}:3:26 first: {said}");
+    }
+    let good = policy_file(POLICY)?;
+    let (code, said) = ended(&["check", &good.path().display().to_string()], None)?;
+    ensure!(code == Some(0), "check of a good policy: exit code {code:?}: {said}");
+    Ok(())
+}
+
+fn control_bytes(world: &World) -> anyhow::Result<()> {
+    // A cgroup's name may hold anything but a newline and a slash, a thread's anything but NUL.
+    let cgroup = format!("pgtest-\u{1b}[31m\u{7}-{}", std::process::id());
+    let mut made = Cgroups::default();
+    made.make(std::slice::from_ref(&cgroup))?;
+    let probe = || {
+        let mut probe = Probe::user(0).in_cgroup(&cgroup).bind(Attempt::tcp(80));
+        probe.comm = b"a\x1b[2J\nb\r\xff".to_vec();
+        probe
+    };
+    for output in ["json", "text"] {
+        let instance = Instance::start_with(world, "{ version: 1, default: deny }", "auto", output)?;
+        probe().run()?;
+        let lines = instance.lines_until_now()?;
+        ensure!(lines.iter().any(|line| line.contains("80") && line.contains("pgtest-")), "no line for it: {lines:?}");
+        for line in &lines {
+            ensure!(!line.chars().any(char::is_control), "a control character in {line:?}");
+            ensure!(output == "text" || serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line:?}");
+        }
+        instance.stop()?;
+    }
+    let instance = Instance::start(world, "{ version: 1, default: deny }")?;
+    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(80)), default("deny"))?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! A life of portguard: signals, a stopped daemon, new cgroups, a storm of binds.
+
+use super::Table;
+use super::checks::{allow, answer, deny, judged};
+use super::decisions::POLICY;
+use crate::harness::{Needs, World};
+use crate::instance::Instance;
+use crate::probe::{Answer, Attempt, Probe};
+use crate::raw::loaded_programs;
+use crate::real::Cgroups;
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+pub(super) const TESTS: Table = &[
+    ("signals_leave_nothing", Needs::Nothing, signals_leave_nothing),
+    ("new_cgroups_while_stopped", Needs::Nothing, new_cgroups_while_stopped),
+    ("storm", Needs::Nothing, storm),
+];
+
+/// Cgroups that are made while the daemon cannot look.
+const CGROUPS: usize = 200;
+/// Binds of each of the two processes of the storm.
+const STORM: usize = 500;
+
+fn signals_leave_nothing(world: &World) -> anyhow::Result<()> {
+    for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
+        let before = loaded_programs()?;
+        let instance = Instance::start(world, POLICY)?;
+        judged(world, &instance, &Probe::user(33).bind(Attempt::tcp(80)), allow("web"))?;
+        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(81)), deny("no-root"))?;
+        ensure!(loaded_programs()? > before, "no program is counted while portguard runs");
+        let ended = instance.end(signal)?;
+        if signal != Signal::KILL {
+            ensure!(ended.status.code() == Some(0), "{signal:?} ended it with {}", ended.status);
+        }
+        ensure!(answer(&Probe::user(33).bind(Attempt::tcp(80)))? == libc::EACCES, "a grant outlives {signal:?}");
+        ensure!(answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0, "a denial outlives {signal:?}");
+        // The kernel frees programs after a grace period.
+        let until = Instant::now() + Duration::from_secs(30);
+        while loaded_programs()? > before {
+            ensure!(Instant::now() < until, "{signal:?} leaves programs loaded");
+            std::thread::yield_now();
+        }
+    }
+    Ok(())
+}
+
+/// Lets a stopped portguard go on, whatever happens.
+struct Stopped<'a>(&'a Instance);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.signal(Signal::CONT) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+fn new_cgroups_while_stopped(world: &World) -> anyhow::Result<()> {
+    let top = format!("pgnew-{}", std::process::id());
+    let policy = format!(
+        "{{ version: 1, rules: [
+            {{ name: in, action: allow, ports: [80], cgroups: [\"/{top}/in\"] }},
+            {{ name: out, action: deny, ports: [80], cgroups: [\"/{top}\"] }}] }}"
+    );
+    let instance = Instance::start(world, &policy)?;
+    let mut probes = Vec::new();
+    {
+        instance.signal(Signal::STOP)?;
+        let _stopped = Stopped(&instance);
+        for number in 0..CGROUPS {
+            let inside = number % 2 == 0;
+            let parent = if inside { "in" } else { "out" };
+            let path = [top.clone(), parent.to_owned(), format!("c{number}")];
+            let mut made = Cgroups::default();
+            made.make(&path)?;
+            let probe = Probe::user(1000).in_cgroup(path.join("/")).bind(Attempt::tcp(80));
+            let want = match (inside, world.grants()) {
+                (true, true) => 0,
+                (true, false) => libc::EACCES,
+                (false, _) => world.denial(instance.hook),
+            };
+            let seen = answer(&probe)?;
+            ensure!(seen == want, "errno {seen} instead of {want} in {}", path.join("/"));
+            probes.push((probe, inside, path.join("/")));
+        }
+    }
+    let events = instance.events()?;
+    for (probe, inside, path) in &probes {
+        let comm = String::from_utf8_lossy(&probe.comm);
+        let of_it: Vec<_> = events.iter().filter(|event| event["comm"] == *comm).collect();
+        let word = if *inside { "allow" } else { "deny" };
+        let right = matches!(of_it[..], [event]
+            if event["verdict"] == word && event["cgroup"] == format!("/{path}").as_str());
+        ensure!(right, "{word} in /{path} is reported as {of_it:?}");
+    }
+    Ok(())
+}
+
+fn storm(world: &World) -> anyhow::Result<()> {
+    let instance = Instance::start(world, POLICY)?;
+    let one = |uid: u32, shift: usize| {
+        let mut probe = Probe::user(uid);
+        for number in 0..STORM {
+            // Addresses of their own: the processes must not meet.
+            let [.., high, low] = u32::try_from(number).unwrap_or(0).to_be_bytes();
+            let address = std::net::Ipv4Addr::new(127, 50 + u8::try_from(shift).unwrap_or(0), high, low.max(1));
+            let port = 80 + u16::try_from(number % 3).unwrap_or(0);
+            probe = probe.bind(Attempt::tcp_at(address, port));
+        }
+        probe
+    };
+    // uid 33: granted, kernel, kernel; uid 0: kernel, denied, kernel.
+    let granted = if world.grants() { 0 } else { libc::EACCES };
+    let plans = [
+        (one(33, 0), [granted, libc::EACCES, libc::EACCES]),
+        (one(0, 1), [0, world.denial(instance.hook), 0]),
+    ];
+    let running = plans.iter().map(|(probe, _)| probe.spawn()).collect::<Result<Vec<_>, _>>()?;
+    for (running, (probe, wants)) in running.into_iter().zip(&plans) {
+        let answers = running.wait()?;
+        ensure!(answers.len() == STORM, "{} answers", answers.len());
+        for (answer, want) in answers.iter().zip(wants.iter().cycle()) {
+            ensure!(*answer == Answer::Bound(*want), "{answer:?} instead of {want} for uid {:?}", probe.uids);
+        }
+    }
+    let ended = instance.stop()?;
+    let summary = ended.said.lines().find(|line| line.contains("decided")).context("no summary on stderr")?;
+    let thirds = [STORM.div_ceil(3), (STORM - 1).div_ceil(3), STORM / 3];
+    let (allowed, denied, all) = (thirds[0], thirds[1], 2 * STORM);
+    let rest = all - allowed - denied;
+    for part in [format!("decided {all}"), format!("{allowed} allow"), format!("{denied} deny"), format!("{rest} kernel")] {
+        ensure!(summary.contains(&part), "no \"{part}\" in: {summary}");
+    }
+    Ok(())
+}

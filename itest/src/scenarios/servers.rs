@@ -1,0 +1,112 @@
+//! Real servers: nginx as a plain user on a granted port, ncat refused.
+
+use super::Table;
+use crate::harness::{Needs, World};
+use crate::instance::{DEADLINE, Instance};
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+pub(super) const TESTS: Table = &[("nginx_and_ncat", Needs::Native, nginx_and_ncat)];
+
+const WWW_DATA: u32 = 33;
+const NOBODY: u32 = 65534;
+
+/// A server that is ended when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGTERM lets nginx end its workers; it may be gone already.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
+    let port = (80..100)
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .context("no free port from 80 on")?;
+    let policy = format!(
+        "{{ version: 1, rules: [
+            {{ name: web, action: allow, ports: [{port}], users: [{WWW_DATA}] }},
+            {{ name: nobody-else, action: deny, ports: [{port}] }}] }}"
+    );
+    let instance = Instance::start(world, &policy)?;
+    let directory = tempfile::tempdir()?;
+    chown(directory.path(), Some(WWW_DATA), Some(WWW_DATA))?;
+    let _nginx = nginx(directory.path(), port)?;
+    let page = get(port)?;
+    ensure!(page.starts_with("HTTP/1.1 200") && page.ends_with("portguard was here"), "nginx answers {page:?}");
+
+    let ncat = Command::new("/usr/bin/ncat")
+        .args(["-l", "127.0.0.2", &port.to_string()])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .output()
+        .context("/usr/bin/ncat")?;
+    let said = String::from_utf8_lossy(&ncat.stderr);
+    ensure!(!ncat.status.success() && said.contains("Permission denied"), "ncat: {}, {said}", ncat.status);
+
+    let events = instance.events()?;
+    let has = |uid: u32, verdict: &str, program: &str| {
+        events.iter().any(|event| {
+            event["uid"] == uid && event["verdict"] == verdict && event["comm"] == program && event["port"] == port
+        })
+    };
+    ensure!(has(WWW_DATA, "allow", "nginx"), "no event of nginx: {events:?}");
+    ensure!(has(NOBODY, "deny", "ncat"), "no event of ncat: {events:?}");
+    instance.stop()?;
+    Ok(())
+}
+
+/// nginx as www-data from its first instruction on, with no capability.
+fn nginx(directory: &std::path::Path, port: u16) -> anyhow::Result<Server> {
+    let at = directory.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {at}/{name};"))
+        .concat();
+    let configuration = format!(
+        "daemon off; pid {at}/pid; error_log {at}/error.log; events {{}}
+         http {{ access_log off; {temporary}
+         server {{ listen 127.0.0.1:{port}; location / {{ return 200 'portguard was here'; }} }} }}"
+    );
+    let file = directory.join("nginx.conf");
+    std::fs::write(&file, configuration)?;
+    let child = Command::new("/usr/sbin/nginx")
+        .args(["-e", "stderr", "-p"])
+        .arg(directory)
+        .arg("-c")
+        .arg(&file)
+        .uid(WWW_DATA)
+        .gid(WWW_DATA)
+        .stdin(Stdio::null())
+        .spawn()
+        .context("/usr/sbin/nginx")?;
+    let mut server = Server(child);
+    let until = Instant::now() + DEADLINE;
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        if let Some(status) = server.0.try_wait()? {
+            let log = std::fs::read_to_string(directory.join("error.log")).unwrap_or_default();
+            bail!("nginx ended with {status}: {log}");
+        }
+        ensure!(Instant::now() < until, "nginx does not listen");
+        std::thread::yield_now();
+    }
+    Ok(server)
+}
+
+fn get(port: u16) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
+}
