@@ -101,15 +101,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Runs a command and returns what it wrote to stdout; fails if it does.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     say(command);
-    quiet_output(command)
+    answer(command.stderr(Stdio::inherit()))
 }
 
-/// As [`output`], for questions that change nothing: asked without a word.
-pub(crate) fn quiet_output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("running {}", line(command)))?;
+/// As [`output`], for questions that change nothing: asked without a word, and without its stderr.
+pub(crate) fn answer(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("running {}", line(command)))?;
     ensure!(output.status.success(), "{} ended with {}", line(command), output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

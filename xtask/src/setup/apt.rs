@@ -25,8 +25,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 pub(crate) fn in_archive(package: &str) -> bool {
     let mut show = shell::command("apt-cache");
     show.args(["show", "--no-all-versions", package]);
-    show.stderr(std::process::Stdio::null());
-    shell::which("apt-cache").is_some() && show.output().is_ok_and(|output| output.status.success())
+    shell::which("apt-cache").is_some() && shell::answer(&mut show).is_ok()
 }
 
 /// Reads the package lists anew, once a run.

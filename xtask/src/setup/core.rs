@@ -5,7 +5,6 @@ use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::Path;
-use std::process::Stdio;
 
 /// Debian's compiler, which alone knows where Debian's core library is.
 pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -82,7 +81,7 @@ fn debian() -> Option<Core> {
 /// What a program answers, if it does.
 fn ask(program: &str, args: &[&str]) -> Option<String> {
     let mut command = shell::command(program);
-    shell::quiet_output(command.args(args).stderr(Stdio::null())).ok()
+    shell::answer(command.args(args)).ok()
 }
 
 /// The major version in `LLVM version: 22.1.8` of `rustc -vV`.

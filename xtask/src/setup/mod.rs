@@ -5,8 +5,7 @@ mod core;
 mod deny;
 mod linker;
 
-pub(crate) use apt::in_archive;
-pub(crate) use core::Core;
+pub(crate) use core::{Core, DEBIAN_RUSTC};
 pub(crate) use deny::cargo_deny;
 pub(crate) use linker::linker_path;
 

@@ -1,0 +1,83 @@
+//! The verb `run`: portguard on this machine or in a guest.
+
+use crate::vm::{self, Boot};
+use crate::{build, setup, shell};
+use anyhow::{Context, Result, bail, ensure};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+const DEFAULT_POLICY: &str = "policies/default.yaml";
+const PROGRAM: &str = "target/release/portguard";
+
+/// Runs portguard here, in xtask's place, so that signals and the exit code are its own.
+pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
+    build::everything()?;
+    let mut portguard = shell::as_root(shell::path(PROGRAM));
+    portguard.arg("run");
+    if policy_in(args).is_none() {
+        portguard.args(["--policy", DEFAULT_POLICY]);
+    }
+    portguard.args(args);
+    shell::say(&portguard);
+    let error = portguard.exec();
+    Err(error).with_context(|| format!("running {}", shell::line(&portguard)))
+}
+
+/// Shows portguard at work in a guest: the binds of the policy's own tests, and the decisions.
+pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
+    build::everything()?;
+    setup::for_guests()?;
+    let mut boot = Boot::new(series, "demo", &["demo", "--policy"]);
+    match policy_in(args) {
+        None => boot.arguments.push(format!("/{DEFAULT_POLICY}")),
+        Some((policy, rest)) => {
+            let policy = Path::new(&policy);
+            ensure!(policy.exists(), "there is no policy {}", policy.display());
+            let Some(name) = policy.file_name() else {
+                bail!("{} does not name a policy", policy.display());
+            };
+            let name = format!("given/{}", name.to_string_lossy());
+            boot.arguments.push(format!("/{name}"));
+            boot.files.push((std::path::absolute(policy)?, name));
+            boot.after_dashes(&rest);
+        }
+    }
+    if policy_in(args).is_none() {
+        boot.after_dashes(args);
+    }
+    boot.live = true;
+    let ended = vm::boot(&boot)?;
+    Ok(if ended.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The policy that the arguments name, and the other arguments.
+fn policy_in(args: &[String]) -> Option<(String, Vec<String>)> {
+    let (mut policy, mut rest) = (None, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--policy" {
+            policy = Some(args.next()?.clone());
+        } else if let Some(path) = arg.strip_prefix("--policy=") {
+            policy = Some(path.to_owned());
+        } else {
+            rest.push(arg.clone());
+        }
+    }
+    policy.map(|policy| (policy, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::policy_in;
+
+    #[test]
+    fn a_policy_is_found_among_arguments() {
+        let args = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let found = |words| policy_in(&args(words));
+        let given = Some(("p.yaml".to_owned(), args("--hook lsm")));
+        assert_eq!(found("--policy p.yaml --hook lsm"), given);
+        assert_eq!(found("--hook lsm --policy=p.yaml"), given);
+        assert_eq!(found("--hook lsm"), None);
+    }
+}
