@@ -70,6 +70,34 @@ fn compiled_decisions_equal_the_oracle() {
     assert!(by_rule * 3 > decided, "most binds miss every rule");
 }
 
+/// A rule that the parser calls dead must be dead. (That it finds each dead rule is not asked for.)
+#[test]
+fn a_rule_said_never_to_decide_never_does() {
+    let warned = std::cell::Cell::new(0usize);
+    hold(
+        "dead rules",
+        cases(1000).div_ceil(2),
+        case(&World::wide(), 4..=40, BINDS),
+        |(model, binds)| {
+            let loaded = parsed(&model.to_yaml());
+            for problem in loaded.warnings.iter() {
+                if !problem.message.contains("never decides") {
+                    continue;
+                }
+                let dead = problem.message.split('`').nth(1).expect("the rule's name");
+                warned.set(warned.get() + 1);
+                for bind in &binds {
+                    let deciding = model.decide(bind).and_then(|answer| answer.rule);
+                    prop_assert_ne!(deciding, Some(dead), "{:?}: {}", bind, problem.message);
+                }
+            }
+            Ok(())
+        },
+    );
+    println!("{} rules said to be dead", warned.get());
+    assert!(warned.get() > 50, "hardly any rule is said to be dead");
+}
+
 /// Files of a directory in byte order of their names, rules in a row, the last setting wins.
 #[test]
 fn a_directory_of_files_is_one_policy() {
