@@ -24,16 +24,18 @@ pub fn run(probe: &str) -> anyhow::Result<()> {
     let mut open = Vec::new();
     let mut answers = Vec::new();
     for attempt in &probe.attempts {
-        answers.push(match raw::socket(attempt.domain, attempt.kind, attempt.protocol) {
-            Err(errno) => Answer::NoSocket(errno),
-            Ok(socket) => {
-                let answer = knock(attempt, socket.as_fd());
-                if probe.attempts.len() == 1 {
-                    open.push(socket);
+        answers.push(
+            match raw::socket(attempt.domain, attempt.kind, attempt.protocol) {
+                Err(errno) => Answer::NoSocket(errno),
+                Ok(socket) => {
+                    let answer = knock(attempt, socket.as_fd());
+                    if probe.attempts.len() == 1 {
+                        open.push(socket);
+                    }
+                    answer
                 }
-                answer
-            }
-        });
+            },
+        );
     }
     println!("{}", serde_json::to_string(&answers)?);
     Ok(())
@@ -41,7 +43,9 @@ pub fn run(probe: &str) -> anyhow::Result<()> {
 
 fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> Answer {
     let mut buffer = attempt.address.clone();
-    let len = attempt.len.unwrap_or(u32::try_from(buffer.len()).unwrap_or(u32::MAX));
+    let len = attempt
+        .len
+        .unwrap_or(u32::try_from(buffer.len()).unwrap_or(u32::MAX));
     buffer.resize(ADDRESS_ROOM, 0);
     let answer = match attempt.door {
         Door::Bind => Ok(raw::bind(socket, &buffer, len)),
@@ -72,7 +76,8 @@ fn become_it(probe: &Probe) -> anyhow::Result<()> {
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(real, effective, saved)?;
     if probe.netns == Some(Netns::NewWithUser) {
-        raw::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET).context("a user and a network namespace")?;
+        raw::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET)
+            .context("a user and a network namespace")?;
     }
     set_name(&CString::new(probe.comm.clone())?)?;
     Ok(())

@@ -44,7 +44,8 @@ pub fn run(policy: &Path, args: &[String]) -> anyhow::Result<()> {
             }
         }
     });
-    told.recv_timeout(DEADLINE).context("portguard did not become ready")?;
+    told.recv_timeout(DEADLINE)
+        .context("portguard did not become ready")?;
     for entry in &entries {
         show(entry)?;
     }
@@ -68,7 +69,10 @@ fn entries(policy: &Path) -> anyhow::Result<Vec<Value>> {
 /// Makes the bind of one entry and says who made it.
 fn show(entry: &Value) -> anyhow::Result<()> {
     let word = |key: &str| entry.get(key).and_then(Value::as_str);
-    let port = entry.get("port").and_then(Value::as_u64).context("a test without port")?;
+    let port = entry
+        .get("port")
+        .and_then(Value::as_u64)
+        .context("a test without port")?;
     let port = u16::try_from(port)?;
     let (uid, user) = user(entry.get("user"))?;
     let cgroup = word("cgroup").unwrap_or("/").trim_matches('/').to_owned();
@@ -79,8 +83,15 @@ fn show(entry: &Value) -> anyhow::Result<()> {
     let protocol = word("protocol").unwrap_or("tcp");
     let attempt = match protocol {
         "udp" => Attempt::udp(port),
-        "sctp" => Attempt { protocol: 132, ..Attempt::tcp(port) },
-        "dccp" => Attempt { kind: 6, protocol: 33, ..Attempt::tcp(port) },
+        "sctp" => Attempt {
+            protocol: 132,
+            ..Attempt::tcp(port)
+        },
+        "dccp" => Attempt {
+            kind: 6,
+            protocol: 33,
+            ..Attempt::tcp(port)
+        },
         _ => Attempt::tcp(port),
     };
     let mut probe = Probe::user(uid).in_cgroup(&cgroup).bind(attempt);
@@ -102,9 +113,13 @@ fn user(value: Option<&Value>) -> anyhow::Result<(u32, String)> {
             let known = std::fs::read_to_string("/etc/passwd")?;
             let uid = known.lines().find_map(|line| {
                 let mut fields = line.split(':');
-                (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+                (fields.next() == Some(name))
+                    .then(|| fields.nth(1)?.parse().ok())
+                    .flatten()
             });
-            let uid = uid.or_else(|| name.parse().ok()).with_context(|| format!("no user {name}"))?;
+            let uid = uid
+                .or_else(|| name.parse().ok())
+                .with_context(|| format!("no user {name}"))?;
             Ok((uid, name.clone()))
         }
         Some(other) => bail!("no user: {other:?}"),

@@ -52,10 +52,22 @@ pub struct World {
 
 impl World {
     fn new(kind: Kind) -> anyhow::Result<Self> {
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        let mut numbers = release.split(['.', '-', '+']).map_while(|part| part.parse().ok());
-        let kernel = numbers.next().zip(numbers.next()).with_context(|| format!("kernel {release}"))?;
-        Ok(Self { kind, kernel, cgroups: cgroup_root()? })
+        let release = rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        let mut numbers = release
+            .split(['.', '-', '+'])
+            .map_while(|part| part.parse().ok());
+        let kernel = numbers
+            .next()
+            .zip(numbers.next())
+            .with_context(|| format!("kernel {release}"))?;
+        Ok(Self {
+            kind,
+            kernel,
+            cgroups: cgroup_root()?,
+        })
     }
 
     /// `allow` skips the capability check.
@@ -67,25 +79,41 @@ impl World {
     /// The hook that `--hook auto` must take.
     #[must_use]
     pub fn auto_hook(&self) -> &'static str {
-        if self.kind == Kind::Guest { "lsm" } else { "cgroup" }
+        if self.kind == Kind::Guest {
+            "lsm"
+        } else {
+            "cgroup"
+        }
     }
 
     /// The arguments of `--hook` that must work here.
     #[must_use]
     pub fn hooks(&self) -> &'static [&'static str] {
-        if self.kind == Kind::Guest { &["auto", "lsm", "cgroup"] } else { &["auto", "cgroup"] }
+        if self.kind == Kind::Guest {
+            &["auto", "lsm", "cgroup"]
+        } else {
+            &["auto", "cgroup"]
+        }
     }
 
     /// What a denial by this hook ends with.
     #[must_use]
     pub fn denial(&self, hook: &str) -> i32 {
-        if hook == "cgroup" && self.kernel < (5, 18) { libc::EPERM } else { libc::EACCES }
+        if hook == "cgroup" && self.kernel < (5, 18) {
+            libc::EPERM
+        } else {
+            libc::EACCES
+        }
     }
 
     fn lacks(&self, needs: Needs) -> Option<&'static str> {
         match needs {
-            Needs::Lsm if self.kind != Kind::Guest => Some("BPF LSM programs do not run on this kernel"),
-            Needs::NoLsm if self.kind != Kind::GuestWithoutLsm => Some("the kernel was not booted without bpf in lsm="),
+            Needs::Lsm if self.kind != Kind::Guest => {
+                Some("BPF LSM programs do not run on this kernel")
+            }
+            Needs::NoLsm if self.kind != Kind::GuestWithoutLsm => {
+                Some("the kernel was not booted without bpf in lsm=")
+            }
             Needs::Native if self.kind != Kind::Native => Some("a guest has no Debian userland"),
             _ => None,
         }
@@ -109,10 +137,16 @@ impl std::error::Error for NotApplicable {}
 /// # Errors
 /// Where one failed or none ran.
 pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "these tests need root");
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "these tests need root"
+    );
     let world = World::new(kind)?;
     let (mut passed, mut failed) = (0, 0);
-    for test in tests.iter().filter(|test| filter.is_none_or(|part| test.name.contains(part))) {
+    for test in tests
+        .iter()
+        .filter(|test| filter.is_none_or(|part| test.name.contains(part)))
+    {
         if let Some(reason) = world.lacks(test.needs) {
             println!("n/a {}: {reason}", test.name);
             continue;

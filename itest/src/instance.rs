@@ -77,7 +77,12 @@ impl Instance {
     ///
     /// # Errors
     /// Where it ends instead, or takes too long.
-    pub fn start_with(world: &World, policy: &str, hook: &'static str, output: &str) -> anyhow::Result<Self> {
+    pub fn start_with(
+        world: &World,
+        policy: &str,
+        hook: &'static str,
+        output: &str,
+    ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
         let program = program();
         let mut child = Command::new(&program)
@@ -90,8 +95,19 @@ impl Instance {
             .with_context(|| program.display().to_string())?;
         let stdout = lines(child.stdout.take().context("stdout is a pipe")?);
         let stderr = lines(child.stderr.take().context("stderr is a pipe")?);
-        let hook = if hook == "auto" { world.auto_hook() } else { hook };
-        let mut instance = Self { child, stdout, stderr, said: String::new(), hook, _policy: file };
+        let hook = if hook == "auto" {
+            world.auto_hook()
+        } else {
+            hook
+        };
+        let mut instance = Self {
+            child,
+            stdout,
+            stderr,
+            said: String::new(),
+            hook,
+            _policy: file,
+        };
         instance.wait_until_ready()?;
         Ok(instance)
     }
@@ -99,7 +115,10 @@ impl Instance {
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + DEADLINE;
         loop {
-            match self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self
+                .stderr
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => {
                     self.said.push_str(&line);
                     self.said.push('\n');
@@ -107,8 +126,12 @@ impl Instance {
                         return Ok(());
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => bail!("not ready after {DEADLINE:?}; it said:\n{}", self.said),
-                Err(RecvTimeoutError::Disconnected) => bail!("it ended before it was ready:\n{}", self.said),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("not ready after {DEADLINE:?}; it said:\n{}", self.said)
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("it ended before it was ready:\n{}", self.said)
+                }
             }
         }
     }
@@ -130,7 +153,10 @@ impl Instance {
         let until = Instant::now() + DEADLINE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let line = self.stdout.recv_timeout(left).with_context(|| format!("no event for {mark}:{SENTINEL}"))?;
+            let line = self
+                .stdout
+                .recv_timeout(left)
+                .with_context(|| format!("no event for {mark}:{SENTINEL}"))?;
             if line.contains(&mark) && line.contains("999") {
                 return Ok(lines);
             }
@@ -182,7 +208,11 @@ impl Instance {
             self.said.push('\n');
         }
         let status = self.child.wait()?;
-        Ok(Ended { status, said: std::mem::take(&mut self.said), rest })
+        Ok(Ended {
+            status,
+            said: std::mem::take(&mut self.said),
+            rest,
+        })
     }
 
     /// Ends it as an administrator would.
@@ -191,7 +221,12 @@ impl Instance {
     /// Where it ends otherwise than with 0.
     pub fn stop(self) -> anyhow::Result<Ended> {
         let ended = self.end(Signal::TERM)?;
-        ensure!(ended.status.code() == Some(0), "SIGTERM ended it with {}:\n{}", ended.status, ended.said);
+        ensure!(
+            ended.status.code() == Some(0),
+            "SIGTERM ended it with {}:\n{}",
+            ended.status,
+            ended.said
+        );
         Ok(ended)
     }
 }
@@ -208,7 +243,10 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver): (Sender<String>, _) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
                 break;
             }
         }

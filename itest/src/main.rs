@@ -60,7 +60,11 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Native { filter } => harness::run(Kind::Native, filter.as_deref(), &scenarios::all()),
         Verb::Guest { no_bpf_lsm, filter } => {
-            let kind = if no_bpf_lsm { Kind::GuestWithoutLsm } else { Kind::Guest };
+            let kind = if no_bpf_lsm {
+                Kind::GuestWithoutLsm
+            } else {
+                Kind::Guest
+            };
             harness::run(kind, filter.as_deref(), &scenarios::all())
         }
         Verb::Demo { policy, args } => demo::run(&policy, &args),

@@ -85,7 +85,14 @@ impl Probe {
     pub fn user(uid: u32) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let comm = format!("pg{}-{number}", std::process::id());
-        Self { uids: [uid; 3], gid: uid, cgroup: Vec::new(), netns: None, comm: comm.into_bytes(), attempts: Vec::new() }
+        Self {
+            uids: [uid; 3],
+            gid: uid,
+            cgroup: Vec::new(),
+            netns: None,
+            comm: comm.into_bytes(),
+            attempts: Vec::new(),
+        }
     }
 
     /// With these real and effective uids; the saved one is the effective.
@@ -139,7 +146,10 @@ impl Probe {
     /// Where it cannot become what it is told to.
     pub fn run(&self) -> anyhow::Result<Vec<Answer>> {
         let answers = self.spawn()?.wait()?;
-        ensure!(answers.len() == self.attempts.len(), "{self:?}: {answers:?}");
+        ensure!(
+            answers.len() == self.attempts.len(),
+            "{self:?}: {answers:?}"
+        );
         Ok(answers)
     }
 }
@@ -164,7 +174,14 @@ impl Attempt {
     /// An attempt by bind(2).
     #[must_use]
     pub fn new(domain: i32, kind: i32, protocol: i32, address: Vec<u8>) -> Self {
-        Self { domain, kind, protocol, address, len: None, door: Door::Bind }
+        Self {
+            domain,
+            kind,
+            protocol,
+            address,
+            len: None,
+            door: Door::Bind,
+        }
     }
 
     /// TCP on 127.0.0.1.
@@ -176,13 +193,23 @@ impl Attempt {
     /// TCP on an IPv4 address.
     #[must_use]
     pub fn tcp_at(address: Ipv4Addr, port: u16) -> Self {
-        Self::new(libc::AF_INET, libc::SOCK_STREAM, 0, inet(libc::AF_INET, address, port))
+        Self::new(
+            libc::AF_INET,
+            libc::SOCK_STREAM,
+            0,
+            inet(libc::AF_INET, address, port),
+        )
     }
 
     /// UDP on 127.0.0.1.
     #[must_use]
     pub fn udp(port: u16) -> Self {
-        Self::new(libc::AF_INET, libc::SOCK_DGRAM, 0, inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port))
+        Self::new(
+            libc::AF_INET,
+            libc::SOCK_DGRAM,
+            0,
+            inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port),
+        )
     }
 
     /// TCP on an IPv6 address.
@@ -214,11 +241,24 @@ fn family(number: i32) -> [u8; 2] {
 /// A `sockaddr_in` that claims to be of family `claimed`.
 #[must_use]
 pub fn inet(claimed: i32, address: Ipv4Addr, port: u16) -> Vec<u8> {
-    [&family(claimed)[..], &port.to_be_bytes(), &address.octets(), &[0; 8]].concat()
+    [
+        &family(claimed)[..],
+        &port.to_be_bytes(),
+        &address.octets(),
+        &[0; 8],
+    ]
+    .concat()
 }
 
 /// A `sockaddr_in6`.
 #[must_use]
 pub fn inet6(address: Ipv6Addr, port: u16) -> Vec<u8> {
-    [&family(libc::AF_INET6)[..], &port.to_be_bytes(), &[0; 4], &address.octets(), &[0; 4]].concat()
+    [
+        &family(libc::AF_INET6)[..],
+        &port.to_be_bytes(),
+        &[0; 4],
+        &address.octets(),
+        &[0; 4],
+    ]
+    .concat()
 }

@@ -36,14 +36,20 @@ pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> Result<OwnedFd, i
 
 /// bind(2) with `len` of a buffer that holds at least as much.
 pub(crate) fn bind(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
-    assert!(len as usize <= buffer.len(), "the kernel would read past the buffer");
+    assert!(
+        len as usize <= buffer.len(),
+        "the kernel would read past the buffer"
+    );
     // SAFETY: the kernel reads `len` bytes, which the buffer has.
     answer(unsafe { libc::bind(fd.as_raw_fd(), buffer.as_ptr().cast(), len) })
 }
 
 /// `sctp_bindx`.
 pub(crate) fn bindx(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
-    assert!(len as usize <= buffer.len(), "the kernel would read past the buffer");
+    assert!(
+        len as usize <= buffer.len(),
+        "the kernel would read past the buffer"
+    );
     let option = buffer.as_ptr().cast();
     // SAFETY: the kernel reads `len` bytes, which the buffer has.
     answer(unsafe { libc::setsockopt(fd.as_raw_fd(), SOL_SCTP, BINDX_ADD, option, len) })
@@ -54,11 +60,16 @@ pub(crate) fn uring(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> Result<i32, 
     let errno = |error: io::Error| error.raw_os_error().unwrap_or(-1);
     let mut ring = io_uring::IoUring::new(2).map_err(errno)?;
     let mut operations = io_uring::Probe::new();
-    ring.submitter().register_probe(&mut operations).map_err(errno)?;
+    ring.submitter()
+        .register_probe(&mut operations)
+        .map_err(errno)?;
     if !operations.is_supported(io_uring::opcode::Bind::CODE) {
         return Err(libc::EOPNOTSUPP);
     }
-    assert!(len as usize <= buffer.len(), "the kernel would read past the buffer");
+    assert!(
+        len as usize <= buffer.len(),
+        "the kernel would read past the buffer"
+    );
     let target = io_uring::types::Fd(fd.as_raw_fd());
     let entry = io_uring::opcode::Bind::new(target, buffer.as_ptr().cast(), len).build();
     // SAFETY: the descriptor and the buffer outlive the operation, which is waited for below.
@@ -124,12 +135,19 @@ fn int80(number: usize, first: usize, second: usize, third: usize) -> i32 {
         );
     }
     // The 32-bit table answers in 32 bits.
-    -(u32::try_from(result & 0xffff_ffff).unwrap_or(0).cast_signed())
+    -(u32::try_from(result & 0xffff_ffff)
+        .unwrap_or(0)
+        .cast_signed())
 }
 
 /// bind by the 32-bit table: through socketcall, or as a call of its own.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn bind32(fd: BorrowedFd<'_>, buffer: &[u8], len: u32, socketcall: bool) -> Result<i32, i32> {
+pub(crate) fn bind32(
+    fd: BorrowedFd<'_>,
+    buffer: &[u8],
+    len: u32,
+    socketcall: bool,
+) -> Result<i32, i32> {
     let low = Low::new(buffer)?;
     let fd = fd.as_raw_fd().cast_unsigned();
     let address = u32::try_from(low.0.addr()).map_err(|_| libc::EFAULT)?;
@@ -151,7 +169,11 @@ pub(crate) fn bind32(_: BorrowedFd<'_>, _: &[u8], _: u32, _: bool) -> Result<i32
 /// A new network namespace, and before it a user namespace if wanted.
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
     // SAFETY: changes the namespaces of this process, which has one thread; no memory is touched.
-    if unsafe { libc::unshare(flags) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::unshare(flags) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// How many programs the kernel has loaded.
@@ -166,10 +188,21 @@ pub(crate) fn loaded_programs() -> io::Result<u32> {
         let mut attributes = [id, 0, 0, 0];
         let size = size_of_val(&attributes);
         // SAFETY: the kernel reads and writes `size` bytes, which the array has.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_GET_NEXT_ID, attributes.as_mut_ptr(), size) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_GET_NEXT_ID,
+                attributes.as_mut_ptr(),
+                size,
+            )
+        };
         if result != 0 {
             let error = io::Error::last_os_error();
-            return if error.raw_os_error() == Some(libc::ENOENT) { Ok(count) } else { Err(error) };
+            return if error.raw_os_error() == Some(libc::ENOENT) {
+                Ok(count)
+            } else {
+                Err(error)
+            };
         }
         [_, id, ..] = attributes;
         count += 1;

@@ -24,28 +24,67 @@ rules:
 ";
 
 fn stream(claimed: i32, address: Ipv4Addr, port: u16) -> Attempt {
-    Attempt::new(libc::AF_INET, libc::SOCK_STREAM, 0, inet(claimed, address, port))
+    Attempt::new(
+        libc::AF_INET,
+        libc::SOCK_STREAM,
+        0,
+        inet(claimed, address, port),
+    )
 }
 
 fn unspec_family(world: &World) -> anyhow::Result<()> {
     let instance = Instance::start(world, POLICY)?;
     let any = || stream(libc::AF_UNSPEC, Ipv4Addr::UNSPECIFIED, 80);
-    let event = judged(world, &instance, &Probe::user(1000).bind(any()), allow("web"))?;
-    ensure!(event["family"] == "inet" && event["address"] == "0.0.0.0", "{event}");
+    let event = judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(any()),
+        allow("web"),
+    )?;
+    ensure!(
+        event["family"] == "inet" && event["address"] == "0.0.0.0",
+        "{event}"
+    );
     judged(world, &instance, &Probe::user(0).bind(any()), deny("not"))?;
     let other = || stream(libc::AF_UNSPEC, Ipv4Addr::LOCALHOST, 80);
-    unjudged(&instance, &Probe::user(1000).bind(other()), libc::EAFNOSUPPORT)?;
+    unjudged(
+        &instance,
+        &Probe::user(1000).bind(other()),
+        libc::EAFNOSUPPORT,
+    )?;
     unjudged(&instance, &Probe::user(0).bind(other()), libc::EAFNOSUPPORT)
 }
 
 fn ipv6_and_v4_mapped(world: &World) -> anyhow::Result<()> {
     let instance = Instance::start(world, POLICY)?;
     let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-    for (address, shown) in [(Ipv6Addr::LOCALHOST, "::1"), (mapped, "127.0.0.1"), (Ipv6Addr::UNSPECIFIED, "::")] {
-        let event = judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp6(address, 80)), allow("web"))?;
-        ensure!(event["family"] == "inet6" && event["address"] == shown, "{event}");
-        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp6(address, 80)), deny("not"))?;
-        judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp6(address, 82)), default("kernel"))?;
+    for (address, shown) in [
+        (Ipv6Addr::LOCALHOST, "::1"),
+        (mapped, "127.0.0.1"),
+        (Ipv6Addr::UNSPECIFIED, "::"),
+    ] {
+        let event = judged(
+            world,
+            &instance,
+            &Probe::user(1000).bind(Attempt::tcp6(address, 80)),
+            allow("web"),
+        )?;
+        ensure!(
+            event["family"] == "inet6" && event["address"] == shown,
+            "{event}"
+        );
+        judged(
+            world,
+            &instance,
+            &Probe::user(0).bind(Attempt::tcp6(address, 80)),
+            deny("not"),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(1000).bind(Attempt::tcp6(address, 82)),
+            default("kernel"),
+        )?;
     }
     Ok(())
 }
@@ -63,8 +102,18 @@ fn wrong_lengths(world: &World) -> anyhow::Result<()> {
         }
     }
     // More than is needed is an address all the same.
-    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(80).claiming(28)), deny("not"))?;
-    judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp(80).claiming(28)), allow("web"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(Attempt::tcp(80).claiming(28)),
+        deny("not"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(Attempt::tcp(80).claiming(28)),
+        allow("web"),
+    )?;
     Ok(())
 }
 
@@ -78,11 +127,28 @@ fn wrong_family(world: &World) -> anyhow::Result<()> {
     }
     let v6 = |address| Attempt::new(libc::AF_INET6, libc::SOCK_STREAM, 0, address);
     for uid in [0, 1000] {
-        unjudged(&instance, &Probe::user(uid).bind(v6(v4_in_v6.clone())), libc::EAFNOSUPPORT)?;
-        unjudged(&instance, &Probe::user(uid).bind(v6(unspec.clone())), libc::EAFNOSUPPORT)?;
+        unjudged(
+            &instance,
+            &Probe::user(uid).bind(v6(v4_in_v6.clone())),
+            libc::EAFNOSUPPORT,
+        )?;
+        unjudged(
+            &instance,
+            &Probe::user(uid).bind(v6(unspec.clone())),
+            libc::EAFNOSUPPORT,
+        )?;
         let v6_in_v4 = stream(libc::AF_INET6, Ipv4Addr::LOCALHOST, 80);
-        unjudged(&instance, &Probe::user(uid).bind(v6_in_v4), libc::EAFNOSUPPORT)?;
+        unjudged(
+            &instance,
+            &Probe::user(uid).bind(v6_in_v4),
+            libc::EAFNOSUPPORT,
+        )?;
     }
-    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(80)), deny("not"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(Attempt::tcp(80)),
+        deny("not"),
+    )?;
     Ok(())
 }

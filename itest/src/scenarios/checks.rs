@@ -15,30 +15,56 @@ pub(super) struct Verdict {
 }
 
 pub(super) const fn allow(rule: &'static str) -> Verdict {
-    Verdict { word: "allow", rule: Some(rule), audit: false }
+    Verdict {
+        word: "allow",
+        rule: Some(rule),
+        audit: false,
+    }
 }
 
 pub(super) const fn deny(rule: &'static str) -> Verdict {
-    Verdict { word: "deny", rule: Some(rule), audit: false }
+    Verdict {
+        word: "deny",
+        rule: Some(rule),
+        audit: false,
+    }
 }
 
 /// By the kernel's rule because a rule says so.
 pub(super) const fn kernel(rule: &'static str) -> Verdict {
-    Verdict { word: "kernel", rule: Some(rule), audit: false }
+    Verdict {
+        word: "kernel",
+        rule: Some(rule),
+        audit: false,
+    }
 }
 
 /// By the policy's default.
 pub(super) const fn default(word: &'static str) -> Verdict {
-    Verdict { word, rule: None, audit: false }
+    Verdict {
+        word,
+        rule: None,
+        audit: false,
+    }
 }
 
 impl Verdict {
     pub(super) const fn in_audit(self) -> Self {
-        Self { audit: true, ..self }
+        Self {
+            audit: true,
+            ..self
+        }
     }
 
     /// What the bind ends with.
-    fn errno(self, world: &World, instance: &Instance, probe: &Probe, port: u16, grantable: bool) -> i32 {
+    fn errno(
+        self,
+        world: &World,
+        instance: &Instance,
+        probe: &Probe,
+        port: u16,
+        grantable: bool,
+    ) -> i32 {
         match self.word {
             "deny" if !self.audit => world.denial(instance.hook),
             "allow" if !self.audit && grantable && world.grants() => 0,
@@ -50,21 +76,34 @@ impl Verdict {
 /// The kernel's own rule: a process has the capability while its effective uid is 0.
 pub(super) fn by_kernel(probe: &Probe, port: u16) -> i32 {
     let [_, effective, _] = probe.uids;
-    if (1..1024).contains(&port) && effective != 0 { libc::EACCES } else { 0 }
+    if (1..1024).contains(&port) && effective != 0 {
+        libc::EACCES
+    } else {
+        0
+    }
 }
 
 /// The one answer of a probe with one attempt; what the kernel does not have is said, not passed over.
 pub(super) fn answer(probe: &Probe) -> anyhow::Result<i32> {
     match probe.run()?[..] {
         [Answer::Bound(errno)] => Ok(errno),
-        [Answer::NoSocket(errno)] => Err(NotApplicable(format!("socket() ends with errno {errno}")).into()),
-        [Answer::NoDoor(errno)] => Err(NotApplicable(format!("this way to bind ends with errno {errno}")).into()),
+        [Answer::NoSocket(errno)] => {
+            Err(NotApplicable(format!("socket() ends with errno {errno}")).into())
+        }
+        [Answer::NoDoor(errno)] => {
+            Err(NotApplicable(format!("this way to bind ends with errno {errno}")).into())
+        }
         ref other => bail!("one answer expected: {other:?}"),
     }
 }
 
 /// The bind ends as the verdict says, and its one event says so too.
-pub(super) fn judged(world: &World, instance: &Instance, probe: &Probe, verdict: Verdict) -> anyhow::Result<Value> {
+pub(super) fn judged(
+    world: &World,
+    instance: &Instance,
+    probe: &Probe,
+    verdict: Verdict,
+) -> anyhow::Result<Value> {
     let attempt = probe.attempts.first().context("a bind")?;
     let port = port_of(&attempt.address)?;
     let grantable = attempt.protocol != 132;
@@ -77,13 +116,20 @@ pub(super) fn judged(world: &World, instance: &Instance, probe: &Probe, verdict:
         bail!("{} events instead of one: {}", events.len(), what());
     };
     let refused = verdict.word == "deny" && !verdict.audit;
-    let errno = refused.then(|| if want == libc::EPERM { "EPERM" } else { "EACCES" });
+    let errno = refused.then_some(if want == libc::EPERM {
+        "EPERM"
+    } else {
+        "EACCES"
+    });
     let [uid, euid, _] = probe.uids;
     for (field, value) in [
         ("verdict", json!(verdict.word)),
         ("rule", json!(verdict.rule)),
         ("enforced", json!(!verdict.audit)),
-        ("granted", json!(verdict.word == "allow" && !verdict.audit && grantable && world.grants())),
+        (
+            "granted",
+            json!(verdict.word == "allow" && !verdict.audit && grantable && world.grants()),
+        ),
         ("port", json!(port)),
         ("uid", json!(uid)),
         ("euid", json!(euid)),
@@ -102,7 +148,10 @@ pub(super) fn unjudged(instance: &Instance, probe: &Probe, want: i32) -> anyhow:
     let seen = answer(probe)?;
     let events = instance.events_of(&probe.comm)?;
     ensure!(seen == want, "errno {seen} instead of {want}: {probe:?}");
-    ensure!(events.is_empty(), "an event for a bind that is not judged: {events:?}, {probe:?}");
+    ensure!(
+        events.is_empty(),
+        "an event for a bind that is not judged: {events:?}, {probe:?}"
+    );
     Ok(())
 }
 

@@ -13,13 +13,25 @@ pub(super) const TESTS: Table = &[
     ("denial_of_root", Needs::Nothing, denial_of_root),
     ("kernel_for_both", Needs::Nothing, kernel_for_both),
     ("default_deny", Needs::Nothing, default_deny),
-    ("audit_changes_nothing", Needs::Nothing, audit_changes_nothing),
-    ("both_uids_for_a_grant", Needs::Nothing, both_uids_for_a_grant),
+    (
+        "audit_changes_nothing",
+        Needs::Nothing,
+        audit_changes_nothing,
+    ),
+    (
+        "both_uids_for_a_grant",
+        Needs::Nothing,
+        both_uids_for_a_grant,
+    ),
     ("first_match_wins", Needs::Nothing, first_match_wins),
     ("cgroup_and_all_below", Needs::Nothing, cgroup_and_all_below),
     ("outside_protect", Needs::Nothing, outside_protect),
     ("protect_above_1023", Needs::Nothing, protect_above_1023),
-    ("port_byte_order_and_edges", Needs::Nothing, port_byte_order_and_edges),
+    (
+        "port_byte_order_and_edges",
+        Needs::Nothing,
+        port_byte_order_and_edges,
+    ),
 ];
 
 /// uid 33 may have 80, root may not have 81, everything else is the kernel's.
@@ -34,13 +46,29 @@ rules:
 fn grant(world: &World) -> anyhow::Result<()> {
     for hook in world.hooks() {
         let web = Probe::user(33).bind(Attempt::tcp(80));
-        ensure!(answer(&web)? == libc::EACCES, "uid 33 may bind 80 before portguard runs");
+        ensure!(
+            answer(&web)? == libc::EACCES,
+            "uid 33 may bind 80 before portguard runs"
+        );
         let instance = Instance::start_with(world, POLICY, hook, "json")?;
         let event = judged(world, &instance, &web, allow("web"))?;
-        ensure!(event["protocol"] == "tcp" && event["family"] == "inet" && event["address"] == "127.0.0.1", "{event}");
-        judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp(80)), default("kernel"))?;
+        ensure!(
+            event["protocol"] == "tcp"
+                && event["family"] == "inet"
+                && event["address"] == "127.0.0.1",
+            "{event}"
+        );
+        judged(
+            world,
+            &instance,
+            &Probe::user(1000).bind(Attempt::tcp(80)),
+            default("kernel"),
+        )?;
         instance.stop()?;
-        ensure!(answer(&web)? == libc::EACCES, "uid 33 may bind 80 after portguard has ended");
+        ensure!(
+            answer(&web)? == libc::EACCES,
+            "uid 33 may bind 80 after portguard has ended"
+        );
     }
     Ok(())
 }
@@ -48,29 +76,69 @@ fn grant(world: &World) -> anyhow::Result<()> {
 fn denial_of_root(world: &World) -> anyhow::Result<()> {
     for hook in world.hooks() {
         let instance = Instance::start_with(world, POLICY, hook, "json")?;
-        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(81)), deny("no-root"))?;
-        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(82)), default("kernel"))?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(0).bind(Attempt::tcp(81)),
+            deny("no-root"),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(0).bind(Attempt::tcp(82)),
+            default("kernel"),
+        )?;
         instance.stop()?;
-        ensure!(answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0, "a denial outlives portguard");
+        ensure!(
+            answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0,
+            "a denial outlives portguard"
+        );
     }
     Ok(())
 }
 
 fn kernel_for_both(world: &World) -> anyhow::Result<()> {
-    let policy = "{ version: 1, default: deny, rules: [{ name: own, action: kernel, ports: [83] }] }";
+    let policy =
+        "{ version: 1, default: deny, rules: [{ name: own, action: kernel, ports: [83] }] }";
     let instance = Instance::start(world, policy)?;
-    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(83)), kernel("own"))?;
-    judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp(83)), kernel("own"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(Attempt::tcp(83)),
+        kernel("own"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(Attempt::tcp(83)),
+        kernel("own"),
+    )?;
     Ok(())
 }
 
 fn default_deny(world: &World) -> anyhow::Result<()> {
-    let policy = "{ version: 1, default: deny, rules: [{ name: web, action: allow, ports: [80] }] }";
+    let policy =
+        "{ version: 1, default: deny, rules: [{ name: web, action: allow, ports: [80] }] }";
     let instance = Instance::start(world, policy)?;
     for uid in [0, 1000] {
-        judged(world, &instance, &Probe::user(uid).bind(Attempt::tcp(84)), default("deny"))?;
-        judged(world, &instance, &Probe::user(uid).bind(Attempt::udp(84)), default("deny"))?;
-        judged(world, &instance, &Probe::user(uid).bind(Attempt::tcp(80)), allow("web"))?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(uid).bind(Attempt::tcp(84)),
+            default("deny"),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(uid).bind(Attempt::udp(84)),
+            default("deny"),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(uid).bind(Attempt::tcp(80)),
+            allow("web"),
+        )?;
     }
     Ok(())
 }
@@ -79,9 +147,24 @@ fn audit_changes_nothing(world: &World) -> anyhow::Result<()> {
     let policy = format!("{POLICY}mode: audit\n");
     for hook in world.hooks() {
         let instance = Instance::start_with(world, &policy, hook, "json")?;
-        judged(world, &instance, &Probe::user(33).bind(Attempt::tcp(80)), allow("web").in_audit())?;
-        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(81)), deny("no-root").in_audit())?;
-        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(80)), default("kernel").in_audit())?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(33).bind(Attempt::tcp(80)),
+            allow("web").in_audit(),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(0).bind(Attempt::tcp(81)),
+            deny("no-root").in_audit(),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(0).bind(Attempt::tcp(80)),
+            default("kernel").in_audit(),
+        )?;
     }
     Ok(())
 }
@@ -104,7 +187,11 @@ rules:
         ((0, 0), default("kernel"), default("kernel")),
     ];
     for ((real, effective), granted, refused) in cases {
-        let probe = |port| Probe::user(real).uids(real, effective).bind(Attempt::tcp(port));
+        let probe = |port| {
+            Probe::user(real)
+                .uids(real, effective)
+                .bind(Attempt::tcp(port))
+        };
         judged(world, &instance, &probe(85), granted)?;
         judged(world, &instance, &probe(86), refused)?;
     }
@@ -120,11 +207,36 @@ rules:
   - { name: all, action: allow, ports: ["80-100"], protocols: [tcp] }
 "#;
     let instance = Instance::start(world, policy)?;
-    judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp(87)), allow("one"))?;
-    judged(world, &instance, &Probe::user(1001).bind(Attempt::tcp(87)), deny("many"))?;
-    judged(world, &instance, &Probe::user(1000).bind(Attempt::udp(88)), deny("many"))?;
-    judged(world, &instance, &Probe::user(2000).bind(Attempt::tcp(88)), allow("all"))?;
-    judged(world, &instance, &Probe::user(2000).bind(Attempt::udp(88)), default("kernel"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(Attempt::tcp(87)),
+        allow("one"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1001).bind(Attempt::tcp(87)),
+        deny("many"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(Attempt::udp(88)),
+        deny("many"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(2000).bind(Attempt::tcp(88)),
+        allow("all"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(2000).bind(Attempt::udp(88)),
+        default("kernel"),
+    )?;
     Ok(())
 }
 
@@ -152,10 +264,17 @@ fn cgroup_and_all_below(world: &World) -> anyhow::Result<()> {
         let outside = full.len() == 1;
         made.make(&full)?;
         let probe = Probe::user(1000).bind(Attempt::tcp(89));
-        let probe = if outside { probe } else { probe.in_cgroup(full.join("/")) };
+        let probe = if outside {
+            probe
+        } else {
+            probe.in_cgroup(full.join("/"))
+        };
         let event = judged(world, &instance, &probe, verdict)?;
         let shown = format!("/{}", full.join("/"));
-        ensure!(outside || event["cgroup"] == shown.as_str(), "cgroup is not {shown}: {event}");
+        ensure!(
+            outside || event["cgroup"] == shown.as_str(),
+            "cgroup is not {shown}: {event}"
+        );
     }
     Ok(())
 }
@@ -167,7 +286,12 @@ default: deny
 protect: ["80-89", 999]
 "#;
     let instance = Instance::start(world, policy)?;
-    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(80)), default("deny"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(Attempt::tcp(80)),
+        default("deny"),
+    )?;
     for port in [79, 90, 443, 20_480, 8080] {
         let probe = Probe::user(0).bind(Attempt::tcp(port));
         unjudged(&instance, &probe, 0)?;
@@ -186,10 +310,30 @@ rules:
   - { name: not-you, action: deny, ports: [5432] }
 "#;
     let instance = Instance::start(world, policy)?;
-    judged(world, &instance, &Probe::user(1000).bind(Attempt::tcp(5432)), allow("db"))?;
-    judged(world, &instance, &Probe::user(1001).bind(Attempt::tcp(5432)), deny("not-you"))?;
-    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(5432)), deny("not-you"))?;
-    judged(world, &instance, &Probe::user(1001).bind(Attempt::tcp(5433)), default("kernel"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(Attempt::tcp(5432)),
+        allow("db"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1001).bind(Attempt::tcp(5432)),
+        deny("not-you"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(Attempt::tcp(5432)),
+        deny("not-you"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1001).bind(Attempt::tcp(5433)),
+        default("kernel"),
+    )?;
     Ok(())
 }
 

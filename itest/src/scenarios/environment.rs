@@ -13,7 +13,11 @@ use std::process::Command;
 
 pub(super) const TESTS: Table = &[
     ("auto_says_its_hook", Needs::Nothing, auto_says_its_hook),
-    ("hook_lsm_needs_bpf_in_lsm", Needs::NoLsm, hook_lsm_needs_bpf_in_lsm),
+    (
+        "hook_lsm_needs_bpf_in_lsm",
+        Needs::NoLsm,
+        hook_lsm_needs_bpf_in_lsm,
+    ),
     ("unprivileged", Needs::Nothing, unprivileged),
     ("exit_codes", Needs::Nothing, exit_codes),
     ("broken_policy", Needs::Nothing, broken_policy),
@@ -29,15 +33,24 @@ fn ended(arguments: &[&str], uid: Option<u32>) -> anyhow::Result<(Option<i32>, S
     }
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok((output.status.code(), said + &String::from_utf8_lossy(&output.stdout)))
+    Ok((
+        output.status.code(),
+        said + &String::from_utf8_lossy(&output.stdout),
+    ))
 }
 
 fn auto_says_its_hook(world: &World) -> anyhow::Result<()> {
     let instance = Instance::start(world, POLICY)?;
     let said = &instance.said;
-    ensure!(said.contains(&format!("hook {}", world.auto_hook())), "which hook? {said}");
+    ensure!(
+        said.contains(&format!("hook {}", world.auto_hook())),
+        "which hook? {said}"
+    );
     if world.kind != Kind::Guest {
-        ensure!(said.contains("LSM") && said.contains("SCTP"), "what is left out, and why? {said}");
+        ensure!(
+            said.contains("LSM") && said.contains("SCTP"),
+            "what is left out, and why? {said}"
+        );
     }
     if world.kind == Kind::GuestWithoutLsm {
         ensure!(said.contains("bpf"), "what is missing? {said}");
@@ -51,27 +64,46 @@ fn hook_lsm_needs_bpf_in_lsm(_: &World) -> anyhow::Result<()> {
     let (code, said) = ended(&["run", "--hook", "lsm", "--policy", &path], None)?;
     ensure!(code == Some(3), "exit code {code:?}: {said}");
     let parameter = said.split_whitespace().find(|word| word.contains("lsm="));
-    let right = parameter.is_some_and(|word| word.trim_matches(['`', '\'', '"', '.', ',']).ends_with(",bpf"));
+    let right = parameter.is_some_and(|word| {
+        word.trim_matches(['`', '\'', '"', '.', ','])
+            .ends_with(",bpf")
+    });
     ensure!(right, "no boot parameter lsm=...,bpf: {said}");
     Ok(())
 }
 
 fn unprivileged(_: &World) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
-    std::fs::set_permissions(policy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    std::fs::set_permissions(
+        policy.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    )?;
     let path = policy.path().display().to_string();
     let (code, said) = ended(&["run", "--policy", &path], Some(1000))?;
     ensure!(code == Some(3), "exit code {code:?}: {said}");
-    ensure!(said.contains("CAP_") || said.contains("root"), "what is missing? {said}");
+    ensure!(
+        said.contains("CAP_") || said.contains("root"),
+        "what is missing? {said}"
+    );
     let (code, said) = ended(&["doctor"], Some(1000))?;
-    ensure!(code == Some(3) || code == Some(1), "doctor sees nothing wrong, exit code {code:?}: {said}");
+    ensure!(
+        code == Some(3) || code == Some(1),
+        "doctor sees nothing wrong, exit code {code:?}: {said}"
+    );
     Ok(())
 }
 
 fn exit_codes(_: &World) -> anyhow::Result<()> {
     let (code, said) = ended(&["doctor"], None)?;
-    ensure!(code == Some(0), "doctor where run works: exit code {code:?}: {said}");
-    for arguments in [&["run", "--no-such-option"][..], &["no-such-verb"], &["run", "--hook", "none"]] {
+    ensure!(
+        code == Some(0),
+        "doctor where run works: exit code {code:?}: {said}"
+    );
+    for arguments in [
+        &["run", "--no-such-option"][..],
+        &["no-such-verb"],
+        &["run", "--hook", "none"],
+    ] {
         let (code, said) = ended(arguments, None)?;
         ensure!(code == Some(2), "{arguments:?}: exit code {code:?}: {said}");
     }
@@ -84,11 +116,17 @@ fn broken_policy(_: &World) -> anyhow::Result<()> {
     for verb in [&["run", "--policy", &path][..], &["check", &path]] {
         let (code, said) = ended(verb, None)?;
         ensure!(code == Some(1), "{verb:?}: exit code {code:?}: {said}");
-        ensure!(said.starts_with(&format!("{path}:3:26: ")), "{verb:?}: not {path}:3:26 first: {said}");
+        ensure!(
+            said.starts_with(&format!("{path}:3:26: ")),
+            "{verb:?}: not {path}:3:26 first: {said}"
+        );
     }
     let good = policy_file(POLICY)?;
     let (code, said) = ended(&["check", &good.path().display().to_string()], None)?;
-    ensure!(code == Some(0), "check of a good policy: exit code {code:?}: {said}");
+    ensure!(
+        code == Some(0),
+        "check of a good policy: exit code {code:?}: {said}"
+    );
     Ok(())
 }
 
@@ -103,17 +141,34 @@ fn control_bytes(world: &World) -> anyhow::Result<()> {
         probe
     };
     for output in ["json", "text"] {
-        let instance = Instance::start_with(world, "{ version: 1, default: deny }", "auto", output)?;
+        let instance =
+            Instance::start_with(world, "{ version: 1, default: deny }", "auto", output)?;
         probe().run()?;
         let lines = instance.lines_until_now()?;
-        ensure!(lines.iter().any(|line| line.contains("80") && line.contains("pgtest-")), "no line for it: {lines:?}");
+        ensure!(
+            lines
+                .iter()
+                .any(|line| line.contains("80") && line.contains("pgtest-")),
+            "no line for it: {lines:?}"
+        );
         for line in &lines {
-            ensure!(!line.chars().any(char::is_control), "a control character in {line:?}");
-            ensure!(output == "text" || serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line:?}");
+            ensure!(
+                !line.chars().any(char::is_control),
+                "a control character in {line:?}"
+            );
+            ensure!(
+                output == "text" || serde_json::from_str::<serde_json::Value>(line).is_ok(),
+                "no JSON: {line:?}"
+            );
         }
         instance.stop()?;
     }
     let instance = Instance::start(world, "{ version: 1, default: deny }")?;
-    judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(80)), default("deny"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(Attempt::tcp(80)),
+        default("deny"),
+    )?;
     Ok(())
 }

@@ -13,8 +13,16 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
-    ("signals_leave_nothing", Needs::Nothing, signals_leave_nothing),
-    ("new_cgroups_while_stopped", Needs::Nothing, new_cgroups_while_stopped),
+    (
+        "signals_leave_nothing",
+        Needs::Nothing,
+        signals_leave_nothing,
+    ),
+    (
+        "new_cgroups_while_stopped",
+        Needs::Nothing,
+        new_cgroups_while_stopped,
+    ),
     ("storm", Needs::Nothing, storm),
 ];
 
@@ -27,15 +35,38 @@ fn signals_leave_nothing(world: &World) -> anyhow::Result<()> {
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
         let before = loaded_programs()?;
         let instance = Instance::start(world, POLICY)?;
-        judged(world, &instance, &Probe::user(33).bind(Attempt::tcp(80)), allow("web"))?;
-        judged(world, &instance, &Probe::user(0).bind(Attempt::tcp(81)), deny("no-root"))?;
-        ensure!(loaded_programs()? > before, "no program is counted while portguard runs");
+        judged(
+            world,
+            &instance,
+            &Probe::user(33).bind(Attempt::tcp(80)),
+            allow("web"),
+        )?;
+        judged(
+            world,
+            &instance,
+            &Probe::user(0).bind(Attempt::tcp(81)),
+            deny("no-root"),
+        )?;
+        ensure!(
+            loaded_programs()? > before,
+            "no program is counted while portguard runs"
+        );
         let ended = instance.end(signal)?;
         if signal != Signal::KILL {
-            ensure!(ended.status.code() == Some(0), "{signal:?} ended it with {}", ended.status);
+            ensure!(
+                ended.status.code() == Some(0),
+                "{signal:?} ended it with {}",
+                ended.status
+            );
         }
-        ensure!(answer(&Probe::user(33).bind(Attempt::tcp(80)))? == libc::EACCES, "a grant outlives {signal:?}");
-        ensure!(answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0, "a denial outlives {signal:?}");
+        ensure!(
+            answer(&Probe::user(33).bind(Attempt::tcp(80)))? == libc::EACCES,
+            "a grant outlives {signal:?}"
+        );
+        ensure!(
+            answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0,
+            "a denial outlives {signal:?}"
+        );
         // The kernel frees programs after a grace period.
         let until = Instant::now() + Duration::from_secs(30);
         while loaded_programs()? > before {
@@ -75,21 +106,30 @@ fn new_cgroups_while_stopped(world: &World) -> anyhow::Result<()> {
             let path = [top.clone(), parent.to_owned(), format!("c{number}")];
             let mut made = Cgroups::default();
             made.make(&path)?;
-            let probe = Probe::user(1000).in_cgroup(path.join("/")).bind(Attempt::tcp(80));
+            let probe = Probe::user(1000)
+                .in_cgroup(path.join("/"))
+                .bind(Attempt::tcp(80));
             let want = match (inside, world.grants()) {
                 (true, true) => 0,
                 (true, false) => libc::EACCES,
                 (false, _) => world.denial(instance.hook),
             };
             let seen = answer(&probe)?;
-            ensure!(seen == want, "errno {seen} instead of {want} in {}", path.join("/"));
+            ensure!(
+                seen == want,
+                "errno {seen} instead of {want} in {}",
+                path.join("/")
+            );
             probes.push((probe, inside, path.join("/")));
         }
     }
     let events = instance.events()?;
     for (probe, inside, path) in &probes {
         let comm = String::from_utf8_lossy(&probe.comm);
-        let of_it: Vec<_> = events.iter().filter(|event| event["comm"] == *comm).collect();
+        let of_it: Vec<_> = events
+            .iter()
+            .filter(|event| event["comm"] == *comm)
+            .collect();
         let word = if *inside { "allow" } else { "deny" };
         let right = matches!(of_it[..], [event]
             if event["verdict"] == word && event["cgroup"] == format!("/{path}").as_str());
@@ -105,7 +145,12 @@ fn storm(world: &World) -> anyhow::Result<()> {
         for number in 0..STORM {
             // Addresses of their own: the processes must not meet.
             let [.., high, low] = u32::try_from(number).unwrap_or(0).to_be_bytes();
-            let address = std::net::Ipv4Addr::new(127, 50 + u8::try_from(shift).unwrap_or(0), high, low.max(1));
+            let address = std::net::Ipv4Addr::new(
+                127,
+                50 + u8::try_from(shift).unwrap_or(0),
+                high,
+                low.max(1),
+            );
             let port = 80 + u16::try_from(number % 3).unwrap_or(0);
             probe = probe.bind(Attempt::tcp_at(address, port));
         }
@@ -117,20 +162,36 @@ fn storm(world: &World) -> anyhow::Result<()> {
         (one(33, 0), [granted, libc::EACCES, libc::EACCES]),
         (one(0, 1), [0, world.denial(instance.hook), 0]),
     ];
-    let running = plans.iter().map(|(probe, _)| probe.spawn()).collect::<Result<Vec<_>, _>>()?;
+    let running = plans
+        .iter()
+        .map(|(probe, _)| probe.spawn())
+        .collect::<Result<Vec<_>, _>>()?;
     for (running, (probe, wants)) in running.into_iter().zip(&plans) {
         let answers = running.wait()?;
         ensure!(answers.len() == STORM, "{} answers", answers.len());
         for (answer, want) in answers.iter().zip(wants.iter().cycle()) {
-            ensure!(*answer == Answer::Bound(*want), "{answer:?} instead of {want} for uid {:?}", probe.uids);
+            ensure!(
+                *answer == Answer::Bound(*want),
+                "{answer:?} instead of {want} for uid {:?}",
+                probe.uids
+            );
         }
     }
     let ended = instance.stop()?;
-    let summary = ended.said.lines().find(|line| line.contains("decided")).context("no summary on stderr")?;
+    let summary = ended
+        .said
+        .lines()
+        .find(|line| line.contains("decided"))
+        .context("no summary on stderr")?;
     let thirds = [STORM.div_ceil(3), (STORM - 1).div_ceil(3), STORM / 3];
     let (allowed, denied, all) = (thirds[0], thirds[1], 2 * STORM);
     let rest = all - allowed - denied;
-    for part in [format!("decided {all}"), format!("{allowed} allow"), format!("{denied} deny"), format!("{rest} kernel")] {
+    for part in [
+        format!("decided {all}"),
+        format!("{allowed} allow"),
+        format!("{denied} deny"),
+        format!("{rest} kernel"),
+    ] {
         ensure!(summary.contains(&part), "no \"{part}\" in: {summary}");
     }
     Ok(())

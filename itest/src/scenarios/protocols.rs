@@ -16,7 +16,11 @@ pub(super) const TESTS: Table = &[
     ("dccp", Needs::Nothing, dccp),
     ("sctp", Needs::Lsm, sctp),
     ("sctp_bindx", Needs::Lsm, sctp_bindx),
-    ("sctp_v6_with_v4_address", Needs::Lsm, sctp_v6_with_v4_address),
+    (
+        "sctp_v6_with_v4_address",
+        Needs::Lsm,
+        sctp_v6_with_v4_address,
+    ),
     ("io_uring", Needs::Nothing, io_uring),
     ("socketcall_32", Needs::Nothing, socketcall_32),
     ("bind_32", Needs::Nothing, bind_32),
@@ -31,19 +35,48 @@ pub(super) const TESTS: Table = &[
 const SCTP: i32 = 132;
 
 fn of(kind: i32, protocol: i32) -> impl Fn(u16) -> Attempt {
-    move |port| Attempt { kind, protocol, ..Attempt::tcp(port) }
+    move |port| Attempt {
+        kind,
+        protocol,
+        ..Attempt::tcp(port)
+    }
 }
 
 /// Allowed, refused and left to the kernel, by one kind of bind.
 fn all_verdicts(world: &World, make: impl Fn(u16) -> Attempt, word: &str) -> anyhow::Result<()> {
     answer(&Probe::user(0).bind(make(80)))?;
     let instance = Instance::start(world, POLICY)?;
-    let event = judged(world, &instance, &Probe::user(1000).bind(make(80)), allow("web"))?;
+    let event = judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(make(80)),
+        allow("web"),
+    )?;
     ensure!(event["protocol"] == word, "protocol is not {word}: {event}");
-    judged(world, &instance, &Probe::user(0).bind(make(81)), deny("not"))?;
-    judged(world, &instance, &Probe::user(1000).bind(make(81)), deny("not"))?;
-    judged(world, &instance, &Probe::user(0).bind(make(82)), default("kernel"))?;
-    judged(world, &instance, &Probe::user(1000).bind(make(82)), default("kernel"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(make(81)),
+        deny("not"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(make(81)),
+        deny("not"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(0).bind(make(82)),
+        default("kernel"),
+    )?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(1000).bind(make(82)),
+        default("kernel"),
+    )?;
     Ok(())
 }
 
@@ -69,11 +102,22 @@ fn sctp(world: &World) -> anyhow::Result<()> {
 }
 
 fn sctp_bindx(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, |port| of(libc::SOCK_STREAM, SCTP)(port).by(Door::Bindx), "sctp")
+    all_verdicts(
+        world,
+        |port| of(libc::SOCK_STREAM, SCTP)(port).by(Door::Bindx),
+        "sctp",
+    )
 }
 
 fn sctp_v6_with_v4_address(world: &World) -> anyhow::Result<()> {
-    let v6 = |port| Attempt::new(libc::AF_INET6, libc::SOCK_STREAM, SCTP, inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port));
+    let v6 = |port| {
+        Attempt::new(
+            libc::AF_INET6,
+            libc::SOCK_STREAM,
+            SCTP,
+            inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port),
+        )
+    };
     all_verdicts(world, v6, "sctp")?;
     all_verdicts(world, |port| v6(port).by(Door::Bindx), "sctp")
 }
@@ -94,9 +138,17 @@ fn bind_32(world: &World) -> anyhow::Result<()> {
 fn never_judged(world: &World, uid: u32, attempt: &Attempt) -> anyhow::Result<()> {
     let probe = || Probe::user(uid).bind(attempt.clone());
     let before = answer(&probe())?;
-    let instance = Instance::start(world, "{ version: 1, default: deny, protect: [\"1-65535\"] }")?;
+    let instance = Instance::start(
+        world,
+        "{ version: 1, default: deny, protect: [\"1-65535\"] }",
+    )?;
     unjudged(&instance, &probe(), before)?;
-    judged(world, &instance, &Probe::user(uid).bind(Attempt::udp(80)), default("deny"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(uid).bind(Attempt::udp(80)),
+        default("deny"),
+    )?;
     Ok(())
 }
 
@@ -137,7 +189,11 @@ fn unix_never_judged(world: &World) -> anyhow::Result<()> {
     let mut address = u16::try_from(libc::AF_UNIX)?.to_ne_bytes().to_vec();
     address.extend([0, 80]);
     address.extend(format!("pgtest-{}-of-enough-length", std::process::id()).bytes());
-    never_judged(world, 1000, &Attempt::new(libc::AF_UNIX, libc::SOCK_STREAM, 0, address))
+    never_judged(
+        world,
+        1000,
+        &Attempt::new(libc::AF_UNIX, libc::SOCK_STREAM, 0, address),
+    )
 }
 
 fn vsock_never_judged(world: &World) -> anyhow::Result<()> {
@@ -147,8 +203,16 @@ fn vsock_never_judged(world: &World) -> anyhow::Result<()> {
     address.extend(80u32.to_ne_bytes());
     address.extend(u32::MAX.to_ne_bytes());
     address.extend([0; 4]);
-    never_judged(world, 0, &Attempt::new(libc::AF_VSOCK, libc::SOCK_STREAM, 0, address.clone()))?;
-    never_judged(world, 1000, &Attempt::new(libc::AF_VSOCK, libc::SOCK_STREAM, 0, address))
+    never_judged(
+        world,
+        0,
+        &Attempt::new(libc::AF_VSOCK, libc::SOCK_STREAM, 0, address.clone()),
+    )?;
+    never_judged(
+        world,
+        1000,
+        &Attempt::new(libc::AF_VSOCK, libc::SOCK_STREAM, 0, address),
+    )
 }
 
 fn netns_of_root(world: &World) -> anyhow::Result<()> {
@@ -164,16 +228,32 @@ fn scopes(world: &World, uid: u32, netns: Netns) -> anyhow::Result<()> {
     let at = |port| Attempt::tcp_at(Ipv4Addr::UNSPECIFIED, port);
     let probe = |port| Probe::user(uid).in_netns(netns).bind(at(port));
     match probe(81).run() {
-        Ok(answers) => ensure!(answers == [Answer::Bound(0)], "{answers:?} in a namespace of one's own"),
+        Ok(answers) => ensure!(
+            answers == [Answer::Bound(0)],
+            "{answers:?} in a namespace of one's own"
+        ),
         Err(error) => return Err(NotApplicable(format!("{error:#}")).into()),
     }
     let instance = Instance::start(world, POLICY)?;
     unjudged(&instance, &probe(81), 0)?;
-    judged(world, &instance, &Probe::user(uid).bind(at(81)), deny("not"))?;
+    judged(
+        world,
+        &instance,
+        &Probe::user(uid).bind(at(81)),
+        deny("not"),
+    )?;
     instance.stop()?;
     let all = Instance::start(world, &format!("{POLICY}scope: all\n"))?;
     let inside = judged(world, &all, &probe(81), deny("not"))?;
-    let outside = judged(world, &all, &Probe::user(1000).bind(Attempt::tcp(80)), allow("web"))?;
-    ensure!(inside["netns"] != outside["netns"], "one netns for both: {inside}, {outside}");
+    let outside = judged(
+        world,
+        &all,
+        &Probe::user(1000).bind(Attempt::tcp(80)),
+        allow("web"),
+    )?;
+    ensure!(
+        inside["netns"] != outside["netns"],
+        "one netns for both: {inside}, {outside}"
+    );
     Ok(())
 }

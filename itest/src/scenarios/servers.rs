@@ -42,7 +42,10 @@ fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
     chown(directory.path(), Some(WWW_DATA), Some(WWW_DATA))?;
     let _nginx = nginx(directory.path(), port)?;
     let page = get(port)?;
-    ensure!(page.starts_with("HTTP/1.1 200") && page.ends_with("portguard was here"), "nginx answers {page:?}");
+    ensure!(
+        page.starts_with("HTTP/1.1 200") && page.ends_with("portguard was here"),
+        "nginx answers {page:?}"
+    );
 
     let ncat = Command::new("/usr/bin/ncat")
         .args(["-l", "127.0.0.2", &port.to_string()])
@@ -52,15 +55,25 @@ fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
         .output()
         .context("/usr/bin/ncat")?;
     let said = String::from_utf8_lossy(&ncat.stderr);
-    ensure!(!ncat.status.success() && said.contains("Permission denied"), "ncat: {}, {said}", ncat.status);
+    ensure!(
+        !ncat.status.success() && said.contains("Permission denied"),
+        "ncat: {}, {said}",
+        ncat.status
+    );
 
     let events = instance.events()?;
     let has = |uid: u32, verdict: &str, program: &str| {
         events.iter().any(|event| {
-            event["uid"] == uid && event["verdict"] == verdict && event["comm"] == program && event["port"] == port
+            event["uid"] == uid
+                && event["verdict"] == verdict
+                && event["comm"] == program
+                && event["port"] == port
         })
     };
-    ensure!(has(WWW_DATA, "allow", "nginx"), "no event of nginx: {events:?}");
+    ensure!(
+        has(WWW_DATA, "allow", "nginx"),
+        "no event of nginx: {events:?}"
+    );
     ensure!(has(NOBODY, "deny", "ncat"), "no event of ncat: {events:?}");
     instance.stop()?;
     Ok(())
