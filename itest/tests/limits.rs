@@ -1,9 +1,4 @@
 //! The largest policies that the limits allow: they compile, in what time and to what size, and are right.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test says by panicking what is wrong"
-)]
 
 use portguard::compile::compile;
 use portguard_itest::bridge::{Nobody, oracle_says, parsed, tables_of, tables_say};

@@ -2,11 +2,6 @@
 //!
 //! The whole way is taken: a model, its YAML, the parser, the compiler, the code that the kernel
 //! runs. `PORTGUARD_SEED` replays a run, `PORTGUARD_CASES` sets how many policies are tried.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test says by panicking what is wrong"
-)]
 
 use portguard::compile::compile;
 use portguard_common::Page;
