@@ -4,7 +4,9 @@
 //! image from the compiler lacks) ends the decision without a verdict, and the caller falls back to
 //! the kernel's own rule. That never grants anything.
 
-use crate::image::{Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS};
+use crate::image::{
+    Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS,
+};
 use crate::{CLASSES_PER_PAGE, Request, UserWord, Verdict, WORDS_PER_MASK};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
@@ -59,7 +61,7 @@ pub fn decide<I: Image + ?Sized>(
         if summary == 0 {
             break;
         }
-        let at = lowest_bit(summary);
+        let at = lowest_bit::<I>(summary);
         summary &= summary - 1;
         let (r, e) = (real.mask(at), effective.mask(at));
         // An `allow` or `kernel` rule needs both uids in its set, a `deny` rule takes either: a setuid
@@ -67,7 +69,7 @@ pub fn decide<I: Image + ?Sized>(
         let users = (r & e) | ((r ^ e) & denies.mask(at));
         let hits = ports.mask(at) & users & cgroups.mask(at);
         if hits != 0 {
-            let rule = at * 64 + lowest_bit(hits);
+            let rule = at * 64 + lowest_bit::<I>(hits);
             let word = image.page(header.rule_page() as u32)?.rule(rule);
             return Some(Decision::new(word, rule as u16));
         }
@@ -79,12 +81,9 @@ pub fn decide<I: Image + ?Sized>(
 }
 
 /// Number of the lowest bit that is set; `bits` is not zero.
-///
-/// The compiler computes it by a table and knows the entries to be below 64; the verifier does not, and
-/// must see a mask that the compiler would leave out.
 #[inline(always)]
-fn lowest_bit(bits: u64) -> u32 {
-    core::hint::black_box(bits.trailing_zeros()) & 63
+fn lowest_bit<I: Image + ?Sized>(bits: u64) -> u32 {
+    I::opaque(bits.trailing_zeros()) & 63
 }
 
 impl Decision {
@@ -147,10 +146,10 @@ fn user_vector<'a, I: Image + ?Sized>(
     let at = if header.user_page_count() == 1 {
         0
     } else {
-        last_not_above(image.page(first - 1)?, uid)
+        last_not_above::<I>(image.page(first - 1)?, uid)
     };
     let page = image.page(first + at)?;
-    let class = UserWord(page.word(last_not_above(page, uid) as usize)).class();
+    let class = UserWord(page.word(last_not_above::<I>(page, uid) as usize)).class();
     vector(image, header.user_vectors(), class)
 }
 
@@ -160,7 +159,7 @@ fn user_vector<'a, I: Image + ?Sized>(
 /// Nine steps, always, each of which moves the sign of a comparison to the bit that it decides: no
 /// branch, so the verifier walks one path and not 2^9.
 #[inline(always)]
-fn last_not_above(page: &Page, uid: u32) -> u32 {
+fn last_not_above<I: Image + ?Sized>(page: &Page, uid: u32) -> u32 {
     let last = UserWord::last_of(uid).0;
     let mut base = 0u32;
     let mut bit = PAGE_WORDS.trailing_zeros();
@@ -168,10 +167,10 @@ fn last_not_above(page: &Page, uid: u32) -> u32 {
         bit -= 1;
         let half = 1 << bit;
         // The top bit is set where the word is not above: the top bits of both are clear.
-        let not_above = !last.wrapping_sub(page.word((base + half) as usize));
+        let not_above = !last.wrapping_sub(page.word(I::opaque(base + half) as usize));
         base += (not_above >> (63 - bit)) as u32 & half;
     }
-    base
+    I::opaque(base)
 }
 
 #[cfg(test)]
@@ -192,9 +191,16 @@ mod tests {
             }
             for uid in 0..len as u32 * 10 + 5 {
                 let want = (uid / 10).min(len as u32 - 1);
-                assert_eq!(last_not_above(&page, uid), want, "len {len}, uid {uid}");
+                assert_eq!(
+                    last_not_above::<[Page]>(&page, uid),
+                    want,
+                    "len {len}, uid {uid}"
+                );
             }
-            assert_eq!(last_not_above(&page, u32::MAX - 1), len as u32 - 1);
+            assert_eq!(
+                last_not_above::<[Page]>(&page, u32::MAX - 1),
+                len as u32 - 1
+            );
         }
     }
 

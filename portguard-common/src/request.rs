@@ -40,21 +40,26 @@ impl Protocol {
     ///
     /// A protocol number that is not known is judged by its socket type, so that a protocol new to
     /// the kernel fails closed.
+    ///
+    /// By a table and not by comparisons: after those the verifier would know the protocol, and walk
+    /// everything that follows once for each.
     #[inline(always)]
     #[must_use]
-    pub const fn of_socket(sock_type: u16, number: u16) -> Option<Self> {
+    pub fn of_socket(sock_type: u16, number: u16) -> Option<Self> {
         if sock_type == number::SOCK_RAW {
             return None;
         }
-        match number {
-            number::TCP | number::MPTCP | number::SMC => Some(Self::Tcp),
-            number::UDP | number::UDPLITE => Some(Self::Udp),
-            number::SCTP => Some(Self::Sctp),
-            number::DCCP => Some(Self::Dccp),
-            number::ICMP | number::ICMPV6 | number::L2TP => None,
-            _ if sock_type == number::SOCK_STREAM => Some(Self::Tcp),
-            _ => Some(Self::Udp),
-        }
+        let known = match TABLE.get(usize::from(number)) {
+            Some(entry) => *entry,
+            None => BY_TYPE,
+        };
+        let index = match known {
+            NO_PORTS => return None,
+            BY_TYPE if sock_type == number::SOCK_STREAM => Self::Tcp as u8,
+            BY_TYPE => Self::Udp as u8,
+            index => index,
+        };
+        Self::from_index(index)
     }
 
     /// Whether `return 3` of a cgroup bind program can skip the capability check of this protocol.
@@ -76,6 +81,7 @@ impl Protocol {
     }
 
     /// The protocol with this number of ours.
+    #[inline(always)]
     #[must_use]
     pub const fn from_index(index: u8) -> Option<Self> {
         match index {
@@ -88,6 +94,27 @@ impl Protocol {
     }
 }
 
+/// In [`TABLE`]: the socket type decides.
+const BY_TYPE: u8 = 4;
+/// In [`TABLE`]: no ports.
+const NO_PORTS: u8 = 5;
+
+/// What each `IPPROTO_*` is to us: a [`Protocol`], [`BY_TYPE`] or [`NO_PORTS`].
+static TABLE: [u8; 512] = {
+    let mut table = [BY_TYPE; 512];
+    table[number::TCP as usize] = Protocol::Tcp as u8;
+    table[number::MPTCP as usize] = Protocol::Tcp as u8;
+    table[number::SMC as usize] = Protocol::Tcp as u8;
+    table[number::UDP as usize] = Protocol::Udp as u8;
+    table[number::UDPLITE as usize] = Protocol::Udp as u8;
+    table[number::SCTP as usize] = Protocol::Sctp as u8;
+    table[number::DCCP as usize] = Protocol::Dccp as u8;
+    table[number::ICMP as usize] = NO_PORTS;
+    table[number::ICMPV6 as usize] = NO_PORTS;
+    table[number::L2TP as usize] = NO_PORTS;
+    table
+};
+
 /// The address family of the socket (not what the address claims).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -96,6 +123,20 @@ pub enum Family {
     Inet = 4,
     /// `AF_INET6`.
     Inet6 = 6,
+}
+
+impl Family {
+    /// The family that an address of `sa_family` is bound as: `AF_INET6` (10) or, for `AF_INET` and the
+    /// `AF_UNSPEC` that the kernel takes for it, IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_address(sa_family: u16) -> Self {
+        if sa_family == 10 {
+            Self::Inet6
+        } else {
+            Self::Inet
+        }
+    }
 }
 
 /// One bind, reduced to what rules can match.

@@ -5,7 +5,9 @@
 //! ago matches, and one removed and made again has another id. v2 directories cannot be renamed.
 
 use crate::emit;
-use crate::kernel::{Address, OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_NAME, Task};
+use crate::kernel::{
+    Address, OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_NAME, Task,
+};
 use crate::maps::{CGROUPS, SCRATCH, TRIE};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated};
 use portguard_common::{Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, TrieKey};
@@ -63,12 +65,16 @@ pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> u32 {
 pub struct Path {
     /// `kernfs_node`s, the one below the root last; unused slots zero.
     nodes: [u64; MAX_CGROUP_DEPTH],
+    /// Nodes in use. Counted in memory: a count in a register is a number that the verifier knows, and it
+    /// would walk all that follows once for each.
+    count: u64,
     key: TrieKey,
 }
 
 /// What a fresh [`Path`] is made from.
 static EMPTY: Path = Path {
     nodes: [0; MAX_CGROUP_DEPTH],
+    count: 0,
     key: TrieKey {
         parent: 0,
         name: [0; NAME_BYTES],
@@ -130,6 +136,7 @@ impl Path {
                 return Some(depth); // the root, which is no node of a path
             }
             self.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
+            self.count += 1;
             cgroup = parent;
         }
         if cgroup.follow(&OFF_CGROUP_PARENT).0 == 0 {
@@ -143,23 +150,22 @@ impl Path {
     #[inline(always)]
     fn walk_down(&mut self, root: u64) -> u32 {
         let mut class = 0;
+        let mut left = self.count;
         self.key.parent = root;
-        for i in 1..=MAX_CGROUP_DEPTH {
-            let node = self.node(MAX_CGROUP_DEPTH - i);
-            if node == 0 {
-                continue;
+        for _ in 0..MAX_CGROUP_DEPTH {
+            if left == 0 {
+                break;
             }
+            left -= 1;
             self.zero_name();
-            name(node, &raw mut self.key.name);
+            name(self.node(left as usize), &raw mut self.key.name);
             // SAFETY: the map is written by the loader only, which never changes an entry and never uses
             // a node's number again: the value is whole.
-            match unsafe { TRIE.get(&self.key) } {
-                Some(child) => {
-                    class = child.class as u32;
-                    self.key.parent = child.node;
-                }
-                None => break,
-            }
+            let Some(child) = (unsafe { TRIE.get(&self.key) }) else {
+                break;
+            };
+            class = child.class as u32;
+            self.key.parent = child.node;
         }
         class
     }
@@ -183,5 +189,7 @@ impl Path {
 pub fn name(node: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
     let text: u64 = Address(node).read(&OFF_KN_NAME);
     // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source.
-    unsafe { generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _) }
+    unsafe {
+        generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _)
+    }
 }

@@ -9,9 +9,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::MaybeUninit;
-use portguard_common::{
-    CgroupRecord, Counter, Event, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind,
-};
+use portguard_common::{CgroupRecord, Counter, Event, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind};
 
 /// Adds one to a counter.
 #[inline(always)]
@@ -23,9 +21,9 @@ pub fn count(counter: Counter) {
     }
 }
 
-/// Reports a decision; `address` writes the bound address.
+/// Reports a decision; `describe` writes the family and the address.
 #[inline(always)]
-pub fn decision(judged: &Judged, address: impl FnOnce(&mut [u8; 16])) {
+pub fn decision(judged: &Judged, describe: impl FnOnce(&mut Event)) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::Lost);
         return;
@@ -47,11 +45,10 @@ pub fn decision(judged: &Judged, address: impl FnOnce(&mut [u8; 16])) {
     event.netns = judged.socket.netns;
     event.port = judged.request.port;
     event.rule = judged.decision.rule;
-    address(&mut event.address);
+    describe(event);
     // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
     // SAFETY: 16 bytes of the record, as the helper is told.
     unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
-    event.family = judged.socket.family as u8;
     event.protocol = judged.request.protocol as u8;
     event.verdict = judged.decision.verdict as u8;
     event.flags = judged.flags;

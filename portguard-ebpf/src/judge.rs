@@ -2,17 +2,14 @@
 
 use crate::cgroup;
 use crate::emit;
-use crate::kernel::{
-    CGROUP_DENIES, GRANTS, HOST_NETNS, OFF_SOCKET_SK, SET_RETVAL, Task,
-};
+use crate::kernel::{CGROUP_DENIES, GRANTS, HOST_NETNS, OFF_SOCKET_SK, SET_RETVAL, Task};
 use crate::maps::{MapImage, POLICY};
 use crate::request::{CgroupBind, SockAddr, Socket};
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_set_retval};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, Decision, EACCES, EventFlags, Family, Header, HeaderFlags, Image, Request, Verdict,
-    decide, is_protected,
+    Counter, Decision, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Request,
+    Verdict, decide, is_protected,
 };
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
@@ -101,14 +98,14 @@ fn judge(image: &MapImage<'_>, socket: Socket, port: u16, hook: u8) -> Option<Ju
 
 /// Counts and reports a decision.
 #[inline(always)]
-fn report(judged: &Judged, address: impl FnOnce(&mut [u8; 16])) {
+fn report(judged: &Judged, describe: impl FnOnce(&mut Event)) {
     emit::count(match judged.decision.verdict {
         Verdict::Kernel => Counter::Kernel,
         Verdict::Allow => Counter::Allow,
         Verdict::Deny => Counter::Deny,
     });
     if judged.decision.report {
-        emit::decision(judged, address);
+        emit::decision(judged, describe);
     }
 }
 
@@ -127,7 +124,7 @@ fn lsm(sock: *const u8, address: SockAddr) -> i32 {
     let Some(judged) = judge(&image, socket, port, 0) else {
         return 0;
     };
-    report(&judged, |into| address.bytes(socket.family, into));
+    report(&judged, |event| address.describe(event));
     if judged.enforced(Verdict::Deny) {
         -EACCES
     } else {
@@ -143,7 +140,11 @@ pub fn socket_bind(ctx: &LsmContext) -> i32 {
         len: ctx.arg(2),
     };
     // SAFETY: `struct socket` by BTF, and the offset of its `sk` pointer by BTF.
-    let sock = unsafe { *socket.add(OFF_SOCKET_SK.load() as usize).cast::<*const u8>() };
+    let sock = unsafe {
+        *socket
+            .add(OFF_SOCKET_SK.load() as usize)
+            .cast::<*const u8>()
+    };
     lsm(sock, address)
 }
 
@@ -184,7 +185,7 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> i32 {
     };
     // Where an LSM program runs it has decided, counted and reported this bind: only grant here.
     if CGROUP_DENIES.load() != 0 {
-        report(&judged, |into| bind.bytes(family, into));
+        report(&judged, |event| bind.describe(family, event));
         if judged.enforced(Verdict::Deny) {
             if SET_RETVAL.load() != 0 {
                 // SAFETY: a plain number; the helper exists where the loader says so.
@@ -197,6 +198,5 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> i32 {
     if GRANTS.load() != 0 && judged.enforced(Verdict::Allow) {
         return 3;
     }
-    let _ = ctx.as_ptr();
     1
 }

@@ -5,7 +5,7 @@
 //! the stack or in a ring buffer reservation, and counters are atomic.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     internal_features,
     reason = "the only way to an atomic add on this target"

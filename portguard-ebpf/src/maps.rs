@@ -4,6 +4,7 @@ use crate::cgroup::Path;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
+use core::arch::asm;
 use portguard_common::{Counter, Image, Page, TrieKey, TrieNode};
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
@@ -16,7 +17,8 @@ pub static POLICY: ArrayOfMaps<Pages, 1> = ArrayOfMaps::new();
 
 /// Children in the cgroup tries of all generations. Written by the loader only.
 #[btf_map]
-pub static TRIE: HashMap<TrieKey, TrieNode, { 1 << 17 }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub static TRIE: HashMap<TrieKey, TrieNode, { 1 << 17 }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 
 /// Cgroup id -> packed class: see `cgroup`. Written by the programs only.
 #[btf_map]
@@ -41,5 +43,12 @@ impl Image for MapImage<'_> {
     #[inline(always)]
     fn page(&self, number: u32) -> Option<&Page> {
         self.0.get(number)
+    }
+
+    #[inline(always)]
+    fn opaque(mut value: u32) -> u32 {
+        // SAFETY: moves a register to itself, which the compiler cannot see through.
+        unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+        value
     }
 }

@@ -8,12 +8,13 @@ use crate::kernel::{
 };
 use aya_ebpf::Global;
 use aya_ebpf::bindings::bpf_sock_addr;
-use portguard_common::{Family, Protocol};
+use portguard_common::{Event, Family, Protocol};
 
-pub const AF_UNSPEC: u16 = 0;
-pub const AF_INET: u16 = 2;
-pub const AF_INET6: u16 = 10;
+const AF_UNSPEC: u16 = 0;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 const AF_SMC: u16 = 43;
+const IPPROTO_SCTP: u16 = 132;
 
 /// Offsets in `struct sockaddr_in` and `sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`).
 const IN_ADDR: u64 = 4;
@@ -26,8 +27,6 @@ const SOCKADDR_IN6: i32 = 24;
 /// A socket that has ports.
 #[derive(Clone, Copy)]
 pub struct Socket {
-    /// As the kernel will bind it.
-    pub family: Family,
     pub protocol: Protocol,
     /// Inode number of its network namespace.
     pub netns: u32,
@@ -42,10 +41,14 @@ pub struct SockAddr {
 }
 
 impl SockAddr {
+    /// What the address says it is.
+    ///
+    /// Read anew each time: what the verifier learned of one copy would make it walk all that follows
+    /// once for each family.
     #[inline(always)]
     fn family(self) -> u16 {
         // SAFETY: a BTF-typed pointer to `struct sockaddr`, whose first field this is.
-        unsafe { *self.typed.cast::<u16>() }
+        unsafe { core::ptr::read_volatile(self.typed.cast::<u16>()) }
     }
 
     /// The port, host byte order, or `None` where the address is too short for any IP protocol, which
@@ -66,38 +69,37 @@ impl SockAddr {
         unsafe { *self.typed.add(IN_ADDR as usize).cast::<u32>() == 0 }
     }
 
-    /// Whether a socket of `family` will take this address, and as which family.
+    /// Whether a socket of `family` will take this address.
     ///
     /// What the kernel refuses anyway is not decided: it says so itself, by its own errno.
     #[inline(always)]
-    fn bound_family(self, family: u16, protocol: u16) -> Option<Family> {
+    fn is_taken_by(self, family: u16, protocol: u16) -> bool {
+        let claimed = self.family();
+        // `__inet_bind`: AF_UNSPEC is taken for AF_INET where the address is the wildcard.
+        let inet = claimed == AF_INET || (claimed == AF_UNSPEC && self.is_any4());
+        let inet6 = claimed == AF_INET6 && self.len >= SOCKADDR_IN6;
         match family {
-            // `__inet_bind`: AF_UNSPEC is taken for AF_INET where the address is the wildcard.
-            AF_INET if self.family() == AF_INET => Some(Family::Inet),
-            AF_INET if self.family() == AF_UNSPEC && self.is_any4() => Some(Family::Inet),
-            AF_INET6 if self.family() == AF_INET6 && self.len >= SOCKADDR_IN6 => {
-                Some(Family::Inet6)
-            }
+            AF_INET => inet,
             // `sctp_do_bind`: an IPv6 socket takes an IPv4 address, and its 16 bytes do.
-            AF_INET6 if self.family() == AF_INET && protocol == 132 => Some(Family::Inet),
+            AF_INET6 => inet6 || (claimed == AF_INET && protocol == IPPROTO_SCTP),
             // `smc_bind` hands the address to the TCP socket below.
-            AF_SMC if self.family() == AF_INET6 && self.len >= SOCKADDR_IN6 => Some(Family::Inet6),
-            AF_SMC if self.family() == AF_INET => Some(Family::Inet),
-            AF_SMC if self.family() == AF_UNSPEC && self.is_any4() => Some(Family::Inet),
-            _ => None,
+            AF_SMC => inet || inet6,
+            _ => false,
         }
     }
 
-    /// The address bytes for an event: 16 for inet6, 4 and zeros for inet.
+    /// Writes family and address into an event: 16 bytes for inet6, 4 and zeros for inet.
     #[inline(always)]
-    pub fn bytes(self, family: Family, into: &mut [u8; 16]) {
-        // A probe read, since typed access ends with the 16 bytes of `struct sockaddr`.
+    pub fn describe(self, event: &mut Event) {
+        // Probe reads, since typed access ends with the 16 bytes of `struct sockaddr`.
         let address = Address(self.typed as u64);
+        let family = Family::of_address(self.family());
+        event.family = family as u8;
         match family {
             Family::Inet => {
-                into[..4].copy_from_slice(&address.read_at::<u32>(IN_ADDR).to_ne_bytes());
+                event.address[..4].copy_from_slice(&address.read_at::<u32>(IN_ADDR).to_ne_bytes());
             }
-            Family::Inet6 => address.copy_at(IN6_ADDR, into),
+            Family::Inet6 => address.copy_at(IN6_ADDR, &mut event.address),
         }
     }
 }
@@ -116,7 +118,9 @@ impl Socket {
     pub fn of_sock(sock: *const u8, address: SockAddr) -> Option<Self> {
         let family: u16 = typed(sock, &OFF_SK_FAMILY);
         let number: u16 = typed(sock, &OFF_SK_PROTOCOL);
-        let bound = address.bound_family(family, number)?;
+        if !address.is_taken_by(family, number) {
+            return None;
+        }
         let protocol = if family == AF_SMC {
             Protocol::Tcp
         } else {
@@ -127,7 +131,6 @@ impl Socket {
             return None;
         }
         Some(Self {
-            family: bound,
             protocol,
             netns: typed(net, &OFF_NET_INUM),
         })
@@ -175,7 +178,6 @@ impl CgroupBind {
             return None;
         }
         Some(Socket {
-            family,
             protocol: Protocol::of_socket(self.type_() as u16, self.protocol() as u16)?,
             netns: self.netns(),
         })
@@ -194,17 +196,21 @@ impl CgroupBind {
         Address(number).follow(&OFF_SK_NET).read(&OFF_NET_INUM)
     }
 
+    /// Writes family and address into an event.
     #[inline(always)]
-    pub fn bytes(self, family: Family, into: &mut [u8; 16]) {
+    pub fn describe(self, family: Family, event: &mut Event) {
+        event.family = family as u8;
         match family {
-            Family::Inet => into[..4].copy_from_slice(&self.user_ip4().to_ne_bytes()),
+            Family::Inet => event.address[..4].copy_from_slice(&self.user_ip4().to_ne_bytes()),
             Family::Inet6 => {
                 // SAFETY: the program's own context.
                 let words = unsafe { &raw const (*self.0).user_ip6 }.cast::<u32>();
                 for i in 0..4 {
                     // SAFETY: one of the four words of `user_ip6`.
-                    let word = unsafe { core::ptr::read_volatile(words.add(i)) };
-                    into[i * 4..i * 4 + 4].copy_from_slice(&word.to_ne_bytes());
+                    let word = unsafe { words.add(i) };
+                    // SAFETY: as above; the verifier rewrites each load.
+                    let word = unsafe { core::ptr::read_volatile(word) };
+                    event.address[i * 4..i * 4 + 4].copy_from_slice(&word.to_ne_bytes());
                 }
             }
         }

@@ -3,7 +3,9 @@
 use crate::cgroups::CgroupPaths;
 use crate::compile::Tables;
 use crate::event::Enricher;
-use crate::kernel::{Counts, Enforcer, Environment, FaultLog, KernelError, Record, Records, watch, watch_faults};
+use crate::kernel::{
+    Counts, Enforcer, Environment, FaultLog, KernelError, Record, Records, watch, watch_faults,
+};
 use crate::sink::{Format, Sink};
 use std::time::Duration;
 use thiserror::Error;

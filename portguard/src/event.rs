@@ -159,7 +159,8 @@ impl UserNames {
 
     fn name(&mut self, uid: u32) -> Option<String> {
         let now = Instant::now();
-        self.known.retain(|_, (since, _)| now.duration_since(*since) < Self::KEEP);
+        self.known
+            .retain(|_, (since, _)| now.duration_since(*since) < Self::KEEP);
         let (_, name) = self.known.entry(uid).or_insert_with(|| {
             let user = uzers::get_user_by_uid(uid);
             let name = user.map(|user| escape(user.name().as_encoded_bytes()));

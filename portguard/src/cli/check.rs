@@ -44,7 +44,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         loaded.policy.tests.len() - failures.len(),
         loaded.policy.tests.len(),
     );
-    Ok(if failures.is_empty() { Exit::Success } else { Exit::NotSo })
+    Ok(if failures.is_empty() {
+        Exit::Success
+    } else {
+        Exit::NotSo
+    })
 }
 
 /// What a test of the policy got instead, or `None` where it holds.
@@ -67,17 +71,26 @@ fn failure(tables: &Tables, test: &Expectation) -> Option<String> {
         test.cgroup.join("/")
     );
     let Some(decision) = decision else {
-        return Some(format!("{at}: {bind}: port {} is not in `protect`, so nothing is decided", test.port));
+        return Some(format!(
+            "{at}: {bind}: port {} is not in `protect`, so nothing is decided",
+            test.port
+        ));
     };
     let rule = tables.rule_name(decision.rule);
     let by = rule.map_or("the default".into(), |rule| format!("rule {rule}"));
-    let wrong_rule = test.rule.as_deref().is_some_and(|wanted| Some(wanted) != rule);
+    let wrong_rule = test
+        .rule
+        .as_deref()
+        .is_some_and(|wanted| Some(wanted) != rule);
     if decision.verdict != test.expect || wrong_rule {
         let wanted = match &test.rule {
             Some(rule) => format!("{} by rule {rule}", test.expect.as_str()),
             None => test.expect.as_str().to_owned(),
         };
-        return Some(format!("{at}: {bind}: expected {wanted}, got {} by {by}", decision.verdict.as_str()));
+        return Some(format!(
+            "{at}: {bind}: expected {wanted}, got {} by {by}",
+            decision.verdict.as_str()
+        ));
     }
     None
 }

@@ -25,7 +25,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let environment = Environment::probe();
     let mut conditions = environment.conditions().to_vec();
     conditions.push(trial(&environment));
-    let works = conditions.iter().all(|condition| condition.severity != Severity::Missing);
+    let works = conditions
+        .iter()
+        .all(|condition| condition.severity != Severity::Missing);
     let rows: Vec<Row<'_>> = conditions.iter().map(row).collect();
     if args.json {
         let report = serde_json::json!({ "works": works, "conditions": rows });
@@ -38,7 +40,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             }
         }
     }
-    Ok(if works { Exit::Success } else { Exit::Environment })
+    Ok(if works {
+        Exit::Success
+    } else {
+        Exit::Environment
+    })
 }
 
 fn row(condition: &Condition) -> Row<'_> {
@@ -67,7 +73,11 @@ fn trial(environment: &Environment) -> Condition {
     }
     match Enforcer::start(environment, HookChoice::Auto) {
         Ok(enforcer) => {
-            let grants = if enforcer.features().grants { "grants" } else { "no grants (Linux 5.12)" };
+            let grants = if enforcer.features().grants {
+                "grants"
+            } else {
+                "no grants (Linux 5.12)"
+            };
             match enforcer.hook() {
                 Hook::Lsm => Condition {
                     name,
@@ -79,7 +89,9 @@ fn trial(environment: &Environment) -> Condition {
                     name,
                     severity: Severity::Warning,
                     found: format!("cgroup hooks only, {grants}"),
-                    mend: enforcer.fallback().map(|reason| format!("the LSM hook: {reason}")),
+                    mend: enforcer
+                        .fallback()
+                        .map(|reason| format!("the LSM hook: {reason}")),
                 },
             }
         }

@@ -124,11 +124,19 @@ fn format(output: OutputArg) -> Format {
 
 /// Says what is enforced, by which hook, and what that leaves out.
 fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) {
-    let paths: Vec<String> = args.policy.iter().map(|path| path.display().to_string()).collect();
-    let ports: Vec<String> = policy.protect.iter().map(|range| match (range.start(), range.end()) {
-        (start, end) if start == end => start.to_string(),
-        (start, end) => format!("{start}-{end}"),
-    }).collect();
+    let paths: Vec<String> = args
+        .policy
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let ports: Vec<String> = policy
+        .protect
+        .iter()
+        .map(|range| match (range.start(), range.end()) {
+            (start, end) if start == end => start.to_string(),
+            (start, end) => format!("{start}-{end}"),
+        })
+        .collect();
     eprintln!(
         "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
@@ -137,22 +145,32 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         counted(tables.user_count(), "user"),
         ports.join(","),
         policy.default.as_str(),
-        if policy.mode == Mode::Audit { ", audit only: nothing is denied or granted" } else { "" },
+        if policy.mode == Mode::Audit {
+            ", audit only: nothing is denied or granted"
+        } else {
+            ""
+        },
     );
     if let Some(reason) = enforcer.fallback() {
         eprintln!("portguard: the LSM hook cannot be used: {reason}");
     }
     match enforcer.hook() {
-        Hook::Lsm => eprintln!("portguard: hook lsm: socket_bind and sctp_bind_connect decide, the cgroup hooks grant"),
+        Hook::Lsm => eprintln!(
+            "portguard: hook lsm: socket_bind and sctp_bind_connect decide, the cgroup hooks grant"
+        ),
         Hook::Cgroup => eprintln!(
             "portguard: hook cgroup: bind4 and bind6 decide; this leaves out SCTP, which has no cgroup hook"
         ),
     }
     if !enforcer.features().grants {
-        eprintln!("portguard: this kernel knows no grants (Linux 5.12): `allow` still needs CAP_NET_BIND_SERVICE below port 1024");
+        eprintln!(
+            "portguard: this kernel knows no grants (Linux 5.12): `allow` still needs CAP_NET_BIND_SERVICE below port 1024"
+        );
     }
     if enforcer.hook() == Hook::Cgroup && !enforcer.features().set_errno {
-        eprintln!("portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)");
+        eprintln!(
+            "portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)"
+        );
     }
     if policy.scope == Scope::Host {
         eprintln!("portguard: scope host: binds in other network namespaces are left alone");
@@ -174,9 +192,15 @@ fn sum_up(ended: &Ended) {
         counts.lost + ended.unwritten,
     );
     if counts.unread > 0 {
-        eprintln!("portguard: {} cgroup paths could not be read: no rule that names a cgroup matched there", counts.unread);
+        eprintln!(
+            "portguard: {} cgroup paths could not be read: no rule that names a cgroup matched there",
+            counts.unread
+        );
     }
     if counts.faults > 0 {
-        eprintln!("portguard: {} decisions failed on a missing table: the kernel's own rule held; please report this", counts.faults);
+        eprintln!(
+            "portguard: {} decisions failed on a missing table: the kernel's own rule held; please report this",
+            counts.faults
+        );
     }
 }

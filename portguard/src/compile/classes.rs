@@ -2,7 +2,9 @@
 
 use super::CompileError;
 use crate::policy::Rule;
-use portguard_common::{MAX_CLASSES, MAX_RULES, Protocol, VECTOR_WORDS, WORDS_PER_MASK, class_number};
+use portguard_common::{
+    MAX_CLASSES, MAX_RULES, Protocol, VECTOR_WORDS, WORDS_PER_MASK, class_number,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 

@@ -90,11 +90,7 @@ impl Builder {
     }
 
     /// The port table of each protocol, those that are equal sharing one.
-    fn port_tables(
-        &mut self,
-        policy: &Policy,
-        header: &mut Page,
-    ) -> Result<Classes, CompileError> {
+    fn port_tables(&mut self, policy: &Policy, header: &mut Page) -> Result<Classes, CompileError> {
         let mut classes = Classes::new();
         // Class 0 means "not protected": no protected port may have it, so an empty set takes it first
         // under a number of its own.
@@ -129,9 +125,7 @@ impl Builder {
         }
         let words: Vec<u64> = users
             .iter()
-            .map(|user| {
-                UserWord::new(user.start as u32, classes.number(&user.rules) as u32).0
-            })
+            .map(|user| UserWord::new(user.start as u32, classes.number(&user.rules) as u32).0)
             .collect();
         classes.check("users")?;
         let index: Vec<u64> = words.iter().step_by(PAGE_WORDS).copied().collect();
@@ -181,7 +175,9 @@ fn port_words(policy: &Policy, protocol: Protocol, classes: &mut Classes) -> Vec
     for range in &policy.protect {
         for port in range.clone() {
             let at = numbers.partition_point(|(start, _)| *start <= u64::from(port));
-            let class = numbers.get(at.wrapping_sub(1)).map_or(0, |(_, class)| *class);
+            let class = numbers
+                .get(at.wrapping_sub(1))
+                .map_or(0, |(_, class)| *class);
             let word = usize::from(port) / 4;
             let shift = (port % 4) * 16;
             words[word] = words[word] & !(0xffff << shift) | class << shift;

@@ -8,8 +8,8 @@ mod image;
 
 use crate::policy::Policy;
 use portguard_common::{
-    Decision, Header, HeaderFlags, Image, MAX_CLASSES, MAX_RULES, Page, Protocol, Request, TrieKey, TrieNode, decide,
-    is_protected,
+    Decision, Header, HeaderFlags, Image, MAX_CLASSES, MAX_RULES, Page, Protocol, Request, TrieKey,
+    TrieNode, decide, is_protected,
 };
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -20,13 +20,17 @@ use zerocopy::IntoBytes;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CompileError {
     /// More rules than a vector has bits.
-    #[error("the policy has {0} rules, the limit is {MAX_RULES}: merge rules or split the policy over hosts")]
+    #[error(
+        "the policy has {0} rules, the limit is {MAX_RULES}: merge rules or split the policy over hosts"
+    )]
     TooManyRules(usize),
     /// More user ranges than the user pages hold.
     #[error("the policy names {0} distinct user ranges, the limit is {limit}: use ranges", limit = image::MAX_USER_WORDS)]
     TooManyUsers(usize),
     /// More sets of rules by port, user or cgroup than 16 bits number.
-    #[error("the rules make {0} classes of {1}, the limit is {MAX_CLASSES}: let more rules share the same {1}")]
+    #[error(
+        "the rules make {0} classes of {1}, the limit is {MAX_CLASSES}: let more rules share the same {1}"
+    )]
     TooManyClasses(usize, &'static str),
     /// More cgroup paths than the map of names holds.
     #[error("the rules name {0} distinct cgroups, the limit is {limit}", limit = cgroups::MAX_NODES)]

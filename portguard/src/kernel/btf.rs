@@ -109,7 +109,9 @@ impl Btf {
         };
         let magic = btf.bytes.get(..2).and_then(|b| b.try_into().ok());
         if magic.map(u16::from_ne_bytes) != Some(MAGIC) {
-            return Err(BtfError::Damaged("it does not begin with BTF's magic number"));
+            return Err(BtfError::Damaged(
+                "it does not begin with BTF's magic number",
+            ));
         }
         let header = btf.word(4)? as usize;
         let section = |offset: u32| header.checked_add(offset as usize);
@@ -124,7 +126,8 @@ impl Btf {
         btf.strings = strings;
         while at < end {
             let known = btf.read_type(at)?;
-            btf.types.push(u32::try_from(at).map_err(|_| overflow_error())?);
+            btf.types
+                .push(u32::try_from(at).map_err(|_| overflow_error())?);
             at += 12 + trailing_bytes(known)?;
         }
         Ok(btf)
@@ -144,7 +147,11 @@ impl Btf {
             bits = bits.checked_add(offset).ok_or_else(unknown)?;
             id = member;
         }
-        if bits.is_multiple_of(8) { Ok(bits / 8) } else { Err(unknown()) }
+        if bits.is_multiple_of(8) {
+            Ok(bits / 8)
+        } else {
+            Err(unknown())
+        }
     }
 
     /// Whether the kernel has a function of this name.
@@ -181,7 +188,11 @@ impl Btf {
         for i in 0..known.len() {
             let at = known.at + 12 + 12 * i;
             let (member, id, raw) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
-            let bits = if known.has_bitfields() { raw & 0xff_ffff } else { raw };
+            let bits = if known.has_bitfields() {
+                raw & 0xff_ffff
+            } else {
+                raw
+            };
             if self.name_is(member, name) {
                 return Ok(Some((bits, id)));
             }
@@ -246,7 +257,11 @@ fn trailing_bytes(known: Type) -> Result<usize, BtfError> {
         kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * known.len(),
         kind::ENUM | kind::FUNC_PROTO => 8 * known.len(),
         0 => return Err(BtfError::Damaged("it has a type of kind 0")),
-        other if other > kind::LAST => return Err(BtfError::Damaged("it has a kind of type that is newer than portguard")),
+        other if other > kind::LAST => {
+            return Err(BtfError::Damaged(
+                "it has a kind of type that is newer than portguard",
+            ));
+        }
         _ => 0,
     })
 }

@@ -66,7 +66,9 @@ pub enum KernelError {
     #[error("cannot make the canary bind on 127.0.0.1: {0}")]
     Canary(#[source] std::io::Error),
     /// The LSM programs are attached and never called.
-    #[error("the LSM programs are attached, but the kernel never calls them: `bpf` is not among the active LSMs\n  boot with {0}")]
+    #[error(
+        "the LSM programs are attached, but the kernel never calls them: `bpf` is not among the active LSMs\n  boot with {0}"
+    )]
     LsmNotRunning(String),
     /// The cgroup programs are attached and never called.
     #[error("the cgroup programs are attached, but the kernel does not call them")]
@@ -231,7 +233,8 @@ fn load_cgroup_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
 }
 
 fn load_lsm_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let btf = aya::Btf::from_sys_fs().map_err(|error| KernelError::Object(Box::new(error.into())))?;
+    let btf =
+        aya::Btf::from_sys_fs().map_err(|error| KernelError::Object(Box::new(error.into())))?;
     for name in LSM_PROGRAMS {
         let program = lsm_program(ebpf, name)?;
         program.load(name, &btf).map_err(refused(name))?;
@@ -340,9 +343,7 @@ impl Enforcer {
         let mut pages: Array<MapData, Wire<Page>> =
             Array::create(count, BPF_F_INNER_MAP).map_err(map_error(name))?;
         for (number, page) in (0..).zip(tables.pages()) {
-            pages
-                .set(number, Wire(*page), 0)
-                .map_err(map_error(name))?;
+            pages.set(number, Wire(*page), 0).map_err(map_error(name))?;
         }
         let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
         let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> =
@@ -372,7 +373,9 @@ impl Enforcer {
     pub fn take_records(&mut self) -> Result<Records, KernelError> {
         let name = "EVENTS";
         let map = self.ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
-        Ok(Records::new(RingBuf::try_from(map).map_err(map_error(name))?))
+        Ok(Records::new(
+            RingBuf::try_from(map).map_err(map_error(name))?,
+        ))
     }
 
     /// The programs' own complaints, for the `log` crate; `None` where the channel cannot be opened.

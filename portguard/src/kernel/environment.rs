@@ -44,11 +44,8 @@ pub struct Environment {
 }
 
 /// `CAP_*` of `include/uapi/linux/capability.h`.
-const CAPABILITIES: [(u32, &str); 3] = [
-    (12, "CAP_NET_ADMIN"),
-    (38, "CAP_PERFMON"),
-    (39, "CAP_BPF"),
-];
+const CAPABILITIES: [(u32, &str); 3] =
+    [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// The oldest kernel with all that the programs use.
@@ -143,7 +140,11 @@ impl Environment {
         let identity = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         if identity.split_whitespace().eq(["0", "0", "4294967295"]) {
             return match (self.host_netns, self.is_init_netns) {
-                (0, _) => missing(name, "/proc/self/ns/net cannot be read", "mount -t proc proc /proc"),
+                (0, _) => missing(
+                    name,
+                    "/proc/self/ns/net cannot be read",
+                    "mount -t proc proc /proc",
+                ),
                 (netns, true) => good(name, format!("network namespace {netns}")),
                 (netns, false) => Condition {
                     name,
@@ -212,7 +213,9 @@ fn kernel_version() -> Condition {
     let name = "Linux 5.10 or later";
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= OLDEST {
         good(name, release)
@@ -288,7 +291,9 @@ fn unprivileged_ports() -> Condition {
         Some(start) if start < 1024 => Condition {
             name,
             severity: Severity::Warning,
-            found: format!("{start}: from there on the kernel asks for no capability, a `kernel` verdict lets everyone bind"),
+            found: format!(
+                "{start}: from there on the kernel asks for no capability, a `kernel` verdict lets everyone bind"
+            ),
             mend: Some("sysctl net.ipv4.ip_unprivileged_port_start=1024".into()),
         },
         Some(start) => good(name, start.to_string()),

@@ -11,7 +11,9 @@ mod securityfs;
 mod wire;
 
 pub use btf::{Btf, BtfError};
-pub use enforcer::{Counts, Features, Enforcer, Hook, HookChoice, Installed, KernelError, Loaded, load_programs};
+pub use enforcer::{
+    Counts, Enforcer, Features, Hook, HookChoice, Installed, KernelError, Loaded, load_programs,
+};
 pub use environment::{Condition, Environment, Severity};
 pub use offsets::{OffsetError, Offsets};
 pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};

@@ -75,7 +75,9 @@ impl AsRawFd for Records {
 pub fn parse_record(bytes: &[u8]) -> Option<Record> {
     let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
     if kind == RecordKind::Decision as u32 {
-        return Event::read_from_prefix(bytes).ok().map(|(event, _)| Record::Decision(event));
+        return Event::read_from_prefix(bytes)
+            .ok()
+            .map(|(event, _)| Record::Decision(event));
     }
     if kind != RecordKind::Cgroup as u32 {
         return None;

@@ -23,7 +23,12 @@ fn read_unmounted(name: &str) -> std::io::Result<String> {
         FsMountFlags::FSMOUNT_CLOEXEC,
         MountAttrFlags::MOUNT_ATTR_RDONLY,
     )?;
-    let file = rustix::fs::openat(&mount, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::openat(
+        &mount,
+        name,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut text = String::new();
     std::fs::File::from(file).read_to_string(&mut text)?;
     Ok(text)

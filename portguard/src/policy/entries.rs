@@ -57,11 +57,19 @@ impl Reader<'_> {
         match digits(text) {
             Some(port @ 1..=65_535) => u16::try_from(port).ok(),
             Some(_) => {
-                self.error(path, format!("port {text} is out of range: ports are 1 to 65535"), None);
+                self.error(
+                    path,
+                    format!("port {text} is out of range: ports are 1 to 65535"),
+                    None,
+                );
                 None
             }
             None => {
-                self.error(path, format!("`{text}` is not a port"), Some("ports are 80 or \"8000-8010\"".into()));
+                self.error(
+                    path,
+                    format!("`{text}` is not a port"),
+                    Some("ports are 80 or \"8000-8010\"".into()),
+                );
                 None
             }
         }
@@ -80,7 +88,9 @@ impl Reader<'_> {
                     if start > end {
                         self.error(
                             path,
-                            format!("user range {start}-{end} is empty: the start is above the end"),
+                            format!(
+                                "user range {start}-{end} is empty: the start is above the end"
+                            ),
                             Some(format!("write \"{end}-{start}\"")),
                         );
                         return None;
@@ -97,7 +107,11 @@ impl Reader<'_> {
                 }
             },
             _ => {
-                self.expected(path, "a user name, an id or a range like \"1000-1999\"", value);
+                self.expected(
+                    path,
+                    "a user name, an id or a range like \"1000-1999\"",
+                    value,
+                );
                 None
             }
         }
@@ -107,7 +121,11 @@ impl Reader<'_> {
         match digits(text) {
             Some(uid) if uid < NO_UID => u32::try_from(uid).ok(),
             _ => {
-                self.error(path, format!("user id {text} is out of range: ids are 0 to 4294967294"), None);
+                self.error(
+                    path,
+                    format!("user id {text} is out of range: ids are 0 to 4294967294"),
+                    None,
+                );
                 None
             }
         }
@@ -127,13 +145,20 @@ impl Reader<'_> {
     pub(super) fn cgroup(&mut self, value: &Value, path: &str) -> Option<CgroupPath> {
         let names = self.cgroup_names(value, path)?;
         if names.iter().any(|name| name.contains('*')) {
-            self.error(path, "patterns in cgroup paths are not supported by this version of portguard", None);
+            self.error(
+                path,
+                "patterns in cgroup paths are not supported by this version of portguard",
+                None,
+            );
             return None;
         }
         if names.len() > MAX_CGROUP_DEPTH {
             self.error(
                 path,
-                format!("the cgroup path has {} levels, the limit is {MAX_CGROUP_DEPTH}", names.len()),
+                format!(
+                    "the cgroup path has {} levels, the limit is {MAX_CGROUP_DEPTH}",
+                    names.len()
+                ),
                 Some("name a cgroup further up: a rule holds for all below".into()),
             );
             return None;
@@ -146,20 +171,34 @@ impl Reader<'_> {
         let text = self.text(value, path, "a cgroup path")?;
         let Some(below) = text.strip_prefix('/') else {
             let help = format!("write \"/{text}\"");
-            self.error(path, format!("cgroup path `{text}` does not begin with `/`"), Some(help));
+            self.error(
+                path,
+                format!("cgroup path `{text}` does not begin with `/`"),
+                Some(help),
+            );
             return None;
         };
         if below.is_empty() {
             return Some(Vec::new());
         }
         // A path copied with its closing slash is the same cgroup.
-        let names: Vec<String> = below.strip_suffix('/').unwrap_or(below).split('/').map(str::to_owned).collect();
+        let names: Vec<String> = below
+            .strip_suffix('/')
+            .unwrap_or(below)
+            .split('/')
+            .map(str::to_owned)
+            .collect();
         for name in &names {
             let problem = match name.as_str() {
                 "" => "has an empty name".to_owned(),
                 "." | ".." => format!("has the name `{name}`, which no cgroup has"),
-                _ if name.len() > MAX_CGROUP_NAME => format!("has a name of {} bytes, the limit is {MAX_CGROUP_NAME}", name.len()),
-                _ if name.contains('\0') || name.contains('\n') => "has a name with a NUL or a newline, which no cgroup has".to_owned(),
+                _ if name.len() > MAX_CGROUP_NAME => format!(
+                    "has a name of {} bytes, the limit is {MAX_CGROUP_NAME}",
+                    name.len()
+                ),
+                _ if name.contains('\0') || name.contains('\n') => {
+                    "has a name with a NUL or a newline, which no cgroup has".to_owned()
+                }
                 _ => continue,
             };
             self.error(path, format!("the cgroup path {problem}"), None);

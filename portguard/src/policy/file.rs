@@ -49,8 +49,18 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
         Err(refusals) => {
             for refusal in refusals {
                 let mark = refusal.mark;
-                let place = Place { file: path.into(), line: mark.line, column: mark.column };
-                problems.push(Problem::at(Severity::Error, place, mark.len, text, refusal.message));
+                let place = Place {
+                    file: path.into(),
+                    line: mark.line,
+                    column: mark.column,
+                };
+                problems.push(Problem::at(
+                    Severity::Error,
+                    place,
+                    mark.len,
+                    text,
+                    refusal.message,
+                ));
             }
             return (File::default(), problems);
         }
@@ -64,7 +74,13 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
                 line: at.as_ref().map_or(1, serde_yaml::Location::line),
                 column: at.as_ref().map_or(1, serde_yaml::Location::column),
             };
-            problems.push(Problem::at(Severity::Error, place, 1, text, format!("this is not YAML: {error}")));
+            problems.push(Problem::at(
+                Severity::Error,
+                place,
+                1,
+                text,
+                format!("this is not YAML: {error}"),
+            ));
             (File::default(), problems)
         }
     }
@@ -77,7 +93,13 @@ fn read_value(
     names: &dyn Names,
     value: &Value,
 ) -> (File, Problems) {
-    let mut reader = Reader { file: path, text, marks, names, problems: Problems::default() };
+    let mut reader = Reader {
+        file: path,
+        text,
+        marks,
+        names,
+        problems: Problems::default(),
+    };
     let file = reader.file(value).unwrap_or_default();
     reader.problems.sort();
     (file, reader.problems)
@@ -86,21 +108,39 @@ fn read_value(
 impl Reader<'_> {
     fn file(&mut self, value: &Value) -> Option<File> {
         if value.is_null() {
-            self.error("", "the file is empty", Some("a policy begins with `version: 1`".into()));
+            self.error(
+                "",
+                "the file is empty",
+                Some("a policy begins with `version: 1`".into()),
+            );
             return None;
         }
-        let known = ["version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests"];
+        let known = [
+            "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
+        ];
         let map = self.mapping(value, "", &known, &[])?;
         self.version(map.get("version"));
         let mut file = File::default();
         if let Some(value) = map.get("mode") {
-            file.mode = self.word(value, "/mode", &[("enforce", Mode::Enforce), ("audit", Mode::Audit)]);
+            file.mode = self.word(
+                value,
+                "/mode",
+                &[("enforce", Mode::Enforce), ("audit", Mode::Audit)],
+            );
         }
         if let Some(value) = map.get("default") {
-            file.default = self.word(value, "/default", &[("kernel", Verdict::Kernel), ("deny", Verdict::Deny)]);
+            file.default = self.word(
+                value,
+                "/default",
+                &[("kernel", Verdict::Kernel), ("deny", Verdict::Deny)],
+            );
         }
         if let Some(value) = map.get("scope") {
-            file.scope = self.word(value, "/scope", &[("host", Scope::Host), ("all", Scope::All)]);
+            file.scope = self.word(
+                value,
+                "/scope",
+                &[("host", Scope::Host), ("all", Scope::All)],
+            );
         }
         if let Some(value) = map.get("log") {
             let words = [("all", Log::All), ("deny", Log::Deny), ("none", Log::None)];
@@ -121,11 +161,16 @@ impl Reader<'_> {
 
     fn version(&mut self, value: Option<&Value>) {
         match value {
-            None => self.error("", "`version` is missing", Some("begin with `version: 1`".into())),
+            None => self.error(
+                "",
+                "`version` is missing",
+                Some("begin with `version: 1`".into()),
+            ),
             Some(value) if value.as_u64() == Some(1) => {}
             Some(value) => {
                 let found = scalar_text(value).unwrap_or_else(|| "something else".into());
-                let message = format!("policy version {found} is unknown: this portguard reads version 1");
+                let message =
+                    format!("policy version {found} is unknown: this portguard reads version 1");
                 self.error("/version", message, None);
             }
         }
@@ -177,17 +222,26 @@ impl Reader<'_> {
         let known = ["name", "action", "ports", "protocols", "users", "cgroups"];
         let later = ["groups", "units", "addresses", "mode", "log"];
         let map = self.mapping(value, path, &known, &later)?;
-        let name = self.required(map, path, "name").and_then(|value| self.rule_name(value, path));
+        let name = self
+            .required(map, path, "name")
+            .and_then(|value| self.rule_name(value, path));
         let action = self.required(map, path, "action");
-        let action = action.and_then(|value| self.word(value, &format!("{path}/action"), &VERDICTS));
+        let action =
+            action.and_then(|value| self.word(value, &format!("{path}/action"), &VERDICTS));
         let ports = self.each(map, path, "ports", "ports", Self::ports);
-        let protocols = self.each(map, path, "protocols", "protocols", |reader, value, path| {
-            reader.word(value, path, &PROTOCOLS)
-        });
+        let protocols = self.each(
+            map,
+            path,
+            "protocols",
+            "protocols",
+            |reader, value, path| reader.word(value, path, &PROTOCOLS),
+        );
         let users = self.each(map, path, "users", "users", Self::users);
         let cgroups = self.each(map, path, "cgroups", "cgroups", Self::cgroup);
         if action == Some(Verdict::Allow)
-            && protocols.as_ref().is_some_and(|named| named.contains(&Protocol::Sctp))
+            && protocols
+                .as_ref()
+                .is_some_and(|named| named.contains(&Protocol::Sctp))
         {
             self.warn(
                 &format!("{path}/protocols"),
@@ -237,7 +291,8 @@ impl Reader<'_> {
         let expect = self.required(map, path, "expect");
         let uid = user.and_then(|value| self.one_user(value, &format!("{path}/user")));
         let port = port.and_then(|value| self.port(value, &format!("{path}/port")));
-        let expect = expect.and_then(|value| self.word(value, &format!("{path}/expect"), &VERDICTS));
+        let expect =
+            expect.and_then(|value| self.word(value, &format!("{path}/expect"), &VERDICTS));
         let protocol = match map.get("protocol") {
             Some(value) => self.word(value, &format!("{path}/protocol"), &PROTOCOLS),
             None => Some(Protocol::Tcp),
@@ -247,7 +302,10 @@ impl Reader<'_> {
             None => Some(Vec::new()),
         };
         let rule = match map.get("rule") {
-            Some(value) => Some(self.text(value, &format!("{path}/rule"), "a rule's name")?.to_owned()),
+            Some(value) => Some(
+                self.text(value, &format!("{path}/rule"), "a rule's name")?
+                    .to_owned(),
+            ),
             None => None,
         };
         Some(Expectation {

@@ -58,7 +58,13 @@ impl Marks {
             }
             match path.rfind('/') {
                 Some(end) => path = &path[..end],
-                None => return Mark { line: 1, column: 1, len: 0 },
+                None => {
+                    return Mark {
+                        line: 1,
+                        column: 1,
+                        len: 0,
+                    };
+                }
             }
         }
     }
@@ -110,13 +116,21 @@ pub(super) fn scan(text: &str) -> Result<Marks, Vec<Refusal>> {
             }
             Err(error) => {
                 let at = error.marker();
-                let mark = Mark { line: at.line(), column: at.col() + 1, len: 1 };
+                let mark = Mark {
+                    line: at.line(),
+                    column: at.col() + 1,
+                    len: 1,
+                };
                 scan.refuse(mark, format!("this is not YAML: {}", error.info()));
                 break;
             }
         }
     }
-    if scan.refusals.is_empty() { Ok(scan.marks) } else { Err(scan.refusals) }
+    if scan.refusals.is_empty() {
+        Ok(scan.marks)
+    } else {
+        Err(scan.refusals)
+    }
 }
 
 fn mark_of(span: &Span) -> Mark {
@@ -124,13 +138,20 @@ fn mark_of(span: &Span) -> Mark {
     Mark {
         line: span.start.line(),
         column: span.start.col() + 1,
-        len: if one_line { span.end.col().saturating_sub(span.start.col()) } else { 1 },
+        len: if one_line {
+            span.end.col().saturating_sub(span.start.col())
+        } else {
+            1
+        },
     }
 }
 
 impl Scan {
     fn refuse(&mut self, mark: Mark, message: impl Into<String>) {
-        self.refusals.push(Refusal { mark, message: message.into() });
+        self.refusals.push(Refusal {
+            mark,
+            message: message.into(),
+        });
     }
 
     /// Takes one event; `None` where reading on makes no sense.
@@ -139,7 +160,10 @@ impl Scan {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.refuse(mark, "a policy file is one YAML document, this is a second one");
+                    self.refuse(
+                        mark,
+                        "a policy file is one YAML document, this is a second one",
+                    );
                     return None;
                 }
             }
@@ -176,7 +200,10 @@ impl Scan {
     fn grow(&mut self, nodes: usize, mark: Mark) -> Option<()> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
-            self.refuse(mark, format!("the file has more than {MAX_NODES} values with its aliases written out"));
+            self.refuse(
+                mark,
+                format!("the file has more than {MAX_NODES} values with its aliases written out"),
+            );
             return None;
         }
         Some(())
@@ -187,11 +214,19 @@ impl Scan {
         if anchor > 0 {
             self.anchors.insert(anchor, 1);
         }
-        if let Some(Open { path, kind: Kind::Mapping { key: key @ None }, .. }) = self.open.last_mut() {
+        if let Some(Open {
+            path,
+            kind: Kind::Mapping { key: key @ None },
+            ..
+        }) = self.open.last_mut()
+        {
             *key = Some(text.to_owned());
             let path = format!("{path}/{text}");
             if let Some(first) = self.marks.keys.get(&path) {
-                let message = format!("duplicate key `{text}`: the first is on line {}", first.line);
+                let message = format!(
+                    "duplicate key `{text}`: the first is on line {}",
+                    first.line
+                );
                 self.refuse(mark, message);
             } else {
                 self.marks.keys.insert(path, mark);
@@ -203,13 +238,21 @@ impl Scan {
 
     fn start(&mut self, kind: Kind, anchor: usize, mark: Mark) -> Option<()> {
         if self.open.len() >= MAX_DEPTH {
-            self.refuse(mark, format!("values are nested deeper than {MAX_DEPTH} levels"));
+            self.refuse(
+                mark,
+                format!("values are nested deeper than {MAX_DEPTH} levels"),
+            );
             return None;
         }
         let nodes_before = self.nodes;
         self.grow(1, mark)?;
         let path = self.place(mark)?;
-        self.open.push(Open { path, kind, anchor, nodes_before });
+        self.open.push(Open {
+            path,
+            kind,
+            anchor,
+            nodes_before,
+        });
         Some(())
     }
 
@@ -217,7 +260,8 @@ impl Scan {
         if let Some(closed) = self.open.pop()
             && closed.anchor > 0
         {
-            self.anchors.insert(closed.anchor, self.nodes - closed.nodes_before);
+            self.anchors
+                .insert(closed.anchor, self.nodes - closed.nodes_before);
         }
     }
 
@@ -225,11 +269,19 @@ impl Scan {
     fn place(&mut self, mark: Mark) -> Option<String> {
         let path = match self.open.last_mut() {
             None => String::new(),
-            Some(Open { path, kind: Kind::Sequence { next }, .. }) => {
+            Some(Open {
+                path,
+                kind: Kind::Sequence { next },
+                ..
+            }) => {
                 *next += 1;
                 format!("{path}/{}", *next - 1)
             }
-            Some(Open { path, kind: Kind::Mapping { key }, .. }) => match key.take() {
+            Some(Open {
+                path,
+                kind: Kind::Mapping { key },
+                ..
+            }) => match key.take() {
                 Some(key) => format!("{path}/{key}"),
                 None => {
                     self.refuse(mark, "a key must be a plain word");

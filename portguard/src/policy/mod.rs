@@ -60,7 +60,11 @@ pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Problems> {
 /// # Errors
 /// As for [`load`].
 pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Problems> {
-    merge(&[(path.to_owned(), text.to_owned())], names, Problems::default())
+    merge(
+        &[(path.to_owned(), text.to_owned())],
+        names,
+        Problems::default(),
+    )
 }
 
 /// The files behind a path.
@@ -71,7 +75,10 @@ fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     let entries = match std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
         Ok(entries) => entries,
         Err(error) => {
-            problems.push(Problem::of_file(path, format!("cannot list the directory: {error}")));
+            problems.push(Problem::of_file(
+                path,
+                format!("cannot list the directory: {error}"),
+            ));
             return Vec::new();
         }
     };
@@ -79,11 +86,21 @@ fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
         .into_iter()
         .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|end| end == "yaml" || end == "yml")
+        })
         .collect();
-    files.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+    files.sort_by(|a, b| {
+        a.as_os_str()
+            .as_encoded_bytes()
+            .cmp(b.as_os_str().as_encoded_bytes())
+    });
     if files.is_empty() {
-        problems.push(Problem::of_file(path, "the directory has no policy files: *.yaml or *.yml"));
+        problems.push(Problem::of_file(
+            path,
+            "the directory has no policy files: *.yaml or *.yml",
+        ));
     }
     files
 }
@@ -95,40 +112,66 @@ fn read_text(path: &Path, room: u64) -> Result<String, String> {
     if !kind.is_file() {
         return Err("this is not a regular file".into());
     }
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot read the file: {error}"))?;
+    let file =
+        std::fs::File::open(path).map_err(|error| format!("cannot read the file: {error}"))?;
     let mut bytes = Vec::new();
-    file.take(room + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot read the file: {error}"))?;
+    file.take(room + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot read the file: {error}"))?;
     if bytes.len() as u64 > room {
-        return Err(format!("the policy has more than {} MiB of YAML", MAX_BYTES >> 20));
+        return Err(format!(
+            "the policy has more than {} MiB of YAML",
+            MAX_BYTES >> 20
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
-        format!("the file is not UTF-8 text: byte {} is not", error.utf8_error().valid_up_to() + 1)
+        format!(
+            "the file is not UTF-8 text: byte {} is not",
+            error.utf8_error().valid_up_to() + 1
+        )
     })
 }
 
-fn merge(texts: &[(PathBuf, String)], names: &dyn Names, mut problems: Problems) -> Result<Loaded, Problems> {
+fn merge(
+    texts: &[(PathBuf, String)],
+    names: &dyn Names,
+    mut problems: Problems,
+) -> Result<Loaded, Problems> {
     let mut policy = Policy::default();
     let hostname = names.hostname();
     for (path, text) in texts {
         let (file, found) = file::read(path, text, names);
         problems.append(found);
         let here = file.hosts.as_ref().is_none_or(|hosts| {
-            hosts.iter().any(|pattern| WildMatch::new(pattern).matches(&hostname))
+            hosts
+                .iter()
+                .any(|pattern| WildMatch::new(pattern).matches(&hostname))
         });
         if here {
             add(&mut policy, file);
         }
     }
-    let text_of: HashMap<&Path, &str> = texts.iter().map(|(path, text)| (path.as_path(), text.as_str())).collect();
+    let text_of: HashMap<&Path, &str> = texts
+        .iter()
+        .map(|(path, text)| (path.as_path(), text.as_str()))
+        .collect();
     check_names(&policy, &text_of, &mut problems);
     check_limits(&policy, texts, &mut problems);
     if problems.has_errors() {
         return Err(problems);
     }
     for (rule, message) in shadow::warnings(&policy) {
-        problems.push(at_rule(Severity::Warning, &policy.rules[rule], &text_of, message));
+        problems.push(at_rule(
+            Severity::Warning,
+            &policy.rules[rule],
+            &text_of,
+            message,
+        ));
     }
-    Ok(Loaded { policy, warnings: problems })
+    Ok(Loaded {
+        policy,
+        warnings: problems,
+    })
 }
 
 fn add(policy: &mut Policy, file: File) {
@@ -143,8 +186,16 @@ fn add(policy: &mut Policy, file: File) {
     policy.tests.extend(file.tests);
 }
 
-fn at_rule(severity: Severity, rule: &Rule, texts: &HashMap<&Path, &str>, message: String) -> Problem {
-    let text = texts.get(rule.place.file.as_path()).copied().unwrap_or_default();
+fn at_rule(
+    severity: Severity,
+    rule: &Rule,
+    texts: &HashMap<&Path, &str>,
+    message: String,
+) -> Problem {
+    let text = texts
+        .get(rule.place.file.as_path())
+        .copied()
+        .unwrap_or_default();
     Problem::at(severity, rule.place.clone(), 1, text, message)
 }
 
@@ -162,18 +213,28 @@ fn check_names(policy: &Policy, texts: &HashMap<&Path, &str>, problems: &mut Pro
         if let Some(rule) = &test.rule
             && !seen.contains_key(rule.as_str())
         {
-            let text = texts.get(test.place.file.as_path()).copied().unwrap_or_default();
+            let text = texts
+                .get(test.place.file.as_path())
+                .copied()
+                .unwrap_or_default();
             let help = reader::nearest(rule, seen.keys().copied());
             let message = format!("the test names the rule `{rule}`, which does not exist");
-            problems.push(Problem::at(Severity::Error, test.place.clone(), 1, text, message).with_help(help));
+            problems.push(
+                Problem::at(Severity::Error, test.place.clone(), 1, text, message).with_help(help),
+            );
         }
     }
 }
 
 fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Problems) {
-    let Some((last, _)) = texts.last() else { return };
+    let Some((last, _)) = texts.last() else {
+        return;
+    };
     if policy.rules.len() > MAX_RULES {
-        let message = format!("the policy has {} rules, the limit is {MAX_RULES}", policy.rules.len());
+        let message = format!(
+            "the policy has {} rules, the limit is {MAX_RULES}",
+            policy.rules.len()
+        );
         problems.push(Problem::of_file(last, message));
     }
     let users: BTreeSet<(u32, u32)> = policy
@@ -183,7 +244,10 @@ fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Pro
         .map(|range| (*range.start(), *range.end()))
         .collect();
     if users.len() > MAX_USERS {
-        let message = format!("the policy names {} distinct users, the limit is {MAX_USERS}: use ranges", users.len());
+        let message = format!(
+            "the policy names {} distinct users, the limit is {MAX_USERS}: use ranges",
+            users.len()
+        );
         problems.push(Problem::of_file(last, message));
     }
 }

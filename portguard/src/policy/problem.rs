@@ -100,7 +100,11 @@ impl Problem {
         let snippet = Snippet::source(shown)
             .line_start(self.place.line)
             .annotation(mark);
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let body = renderer.render(&[Group::with_level(level).element(snippet)]);
         format!("{head}{body}\n")
     }
@@ -115,7 +119,11 @@ impl Problem {
             if i == at {
                 start = Some(shown.len());
             }
-            shown.push(if character.is_control() { '\u{fffd}' } else { character });
+            shown.push(if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            });
             if i < at + self.len.max(1) {
                 end = shown.len();
             }
@@ -140,7 +148,8 @@ impl Problems {
     }
 
     pub(super) fn sort(&mut self) {
-        self.0.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        self.0
+            .sort_by_key(|problem| (problem.place.line, problem.place.column));
     }
 
     /// Whether any is an error.
@@ -152,7 +161,9 @@ impl Problems {
     /// Problems of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.iter().filter(|problem| problem.severity == severity).count()
+        self.iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
     }
 
     /// Every problem.

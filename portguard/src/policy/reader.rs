@@ -38,17 +38,32 @@ impl Reader<'_> {
 
     /// Notes an error at the value at `path`.
     pub(super) fn error(&mut self, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.note(Severity::Error, self.marks.value(path), message.into(), help);
+        self.note(
+            Severity::Error,
+            self.marks.value(path),
+            message.into(),
+            help,
+        );
     }
 
     /// Notes an error at the key of `path`.
-    pub(super) fn error_at_key(&mut self, path: &str, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn error_at_key(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.note(Severity::Error, self.marks.key(path), message.into(), help);
     }
 
     /// Notes a warning at the value at `path`.
     pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
-        self.note(Severity::Warning, self.marks.value(path), message.into(), None);
+        self.note(
+            Severity::Warning,
+            self.marks.value(path),
+            message.into(),
+            None,
+        );
     }
 
     /// The mapping at `path` with only `known` keys; `later` are keys of the format that this version
@@ -68,20 +83,37 @@ impl Reader<'_> {
             let word = scalar_text(key).unwrap_or_default();
             let at = format!("{path}/{word}");
             if later.contains(&word.as_str()) {
-                self.error_at_key(&at, format!("`{word}` is not supported by this version of portguard"), None);
+                self.error_at_key(
+                    &at,
+                    format!("`{word}` is not supported by this version of portguard"),
+                    None,
+                );
             } else if !known.contains(&word.as_str()) {
                 let help = nearest(&word, known.iter().copied());
-                self.error_at_key(&at, format!("unknown key `{word}`"), help.or_else(|| all_of(known)));
+                self.error_at_key(
+                    &at,
+                    format!("unknown key `{word}`"),
+                    help.or_else(|| all_of(known)),
+                );
             }
         }
         Some(mapping)
     }
 
     /// The entries of the list at `path`, which has at least one.
-    pub(super) fn list<'v>(&mut self, value: &'v Value, path: &str, what: &str) -> Option<&'v [Value]> {
+    pub(super) fn list<'v>(
+        &mut self,
+        value: &'v Value,
+        path: &str,
+        what: &str,
+    ) -> Option<&'v [Value]> {
         match value {
             Value::Sequence(entries) if entries.is_empty() => {
-                self.error(path, format!("the list of {what} is empty"), Some("leave the key out to match all".into()));
+                self.error(
+                    path,
+                    format!("the list of {what} is empty"),
+                    Some("leave the key out to match all".into()),
+                );
                 None
             }
             Value::Sequence(entries) => Some(entries),
@@ -102,7 +134,12 @@ impl Reader<'_> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, value: &Value, path: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        value: &Value,
+        path: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let Value::String(text) = value else {
             self.expected(path, &either(&names), value);
@@ -112,7 +149,11 @@ impl Reader<'_> {
             return Some(*meaning);
         }
         let help = nearest(text, names.iter().copied());
-        self.error(path, format!("expected {}, found `{text}`", either(&names)), help);
+        self.error(
+            path,
+            format!("expected {}, found `{text}`", either(&names)),
+            help,
+        );
         None
     }
 
@@ -129,7 +170,11 @@ impl Reader<'_> {
 
     /// Notes a value of the wrong kind.
     pub(super) fn expected(&mut self, path: &str, what: &str, found: &Value) {
-        self.error(path, format!("expected {what}, found {}", kind(found)), None);
+        self.error(
+            path,
+            format!("expected {what}, found {}", kind(found)),
+            None,
+        );
     }
 }
 

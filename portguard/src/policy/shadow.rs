@@ -29,7 +29,10 @@ pub(super) fn warnings(policy: &Policy) -> Vec<(usize, String)> {
     for (i, rule) in policy.rules.iter().enumerate() {
         let piece = Piece::of(rule, &policy.protect);
         if piece.ports.is_empty() {
-            let message = format!("rule `{}` never decides: none of its ports is in `protect`", rule.name);
+            let message = format!(
+                "rule `{}` never decides: none of its ports is in `protect`",
+                rule.name
+            );
             found.push((i, message));
         } else if let Some(last) = taker(&piece, rule, &policy.rules[..i], &mut budget) {
             let message = format!(
@@ -89,16 +92,25 @@ impl<'a> Piece<'a> {
             shared[i] &= theirs[i];
         }
         if other_protocols.contains(&true) {
-            left.push(Self { protocols: other_protocols, ..self.clone() });
+            left.push(Self {
+                protocols: other_protocols,
+                ..self.clone()
+            });
         }
         if !ports.is_empty() && shared.contains(&true) {
-            left.push(Self { ports, protocols: shared, ..self });
+            left.push(Self {
+                ports,
+                protocols: shared,
+                ..self
+            });
         }
     }
 }
 
 fn names(rule: &Rule, protocol: Protocol) -> bool {
-    rule.protocols.as_ref().is_none_or(|named| named.contains(&protocol))
+    rule.protocols
+        .as_ref()
+        .is_none_or(|named| named.contains(&protocol))
 }
 
 /// Whether `other` matches every user of the piece.
@@ -106,7 +118,9 @@ fn names(rule: &Rule, protocol: Protocol) -> bool {
 /// An `allow` or `kernel` rule looks at both uids, a `deny` rule at either: a `deny` rule has cases
 /// with a foreign uid beside its own, which only an earlier `deny` or a rule for everyone takes.
 fn takes_users(other: &Rule, piece: &Piece<'_>, action: Verdict) -> bool {
-    let Some(theirs) = &other.users else { return true };
+    let Some(theirs) = &other.users else {
+        return true;
+    };
     let Some(ours) = &piece.users else {
         return outside(&[0..=u32::MAX - 1], &merged(theirs)).is_empty();
     };
@@ -117,7 +131,9 @@ fn takes_users(other: &Rule, piece: &Piece<'_>, action: Verdict) -> bool {
 }
 
 fn takes_cgroups(other: &Rule, piece: &Piece<'_>) -> bool {
-    let Some(theirs) = &other.cgroups else { return true };
+    let Some(theirs) = &other.cgroups else {
+        return true;
+    };
     let within = |path: &CgroupPath| theirs.iter().any(|their| path.0.starts_with(&their.0));
     match &piece.cgroups {
         Some(ours) => ours.iter().all(|path| within(path)),
@@ -151,7 +167,10 @@ impl Number for u32 {
 
 /// The ranges in order, those that touch made one.
 fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
-    let mut sorted: Vec<_> = ranges.iter().map(|range| (*range.start(), *range.end())).collect();
+    let mut sorted: Vec<_> = ranges
+        .iter()
+        .map(|range| (*range.start(), *range.end()))
+        .collect();
     sorted.sort_unstable();
     let mut out: Vec<RangeInclusive<T>> = Vec::new();
     for (start, end) in sorted {
@@ -181,7 +200,10 @@ fn outside<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> Vec<R
         let mut start = Some(*range.start());
         // Merged ranges are in order: those that end before this one are passed over at once.
         let first = b.partition_point(|cut| cut.end() < range.start());
-        for cut in b[first..].iter().take_while(|cut| cut.start() <= range.end()) {
+        for cut in b[first..]
+            .iter()
+            .take_while(|cut| cut.start() <= range.end())
+        {
             if let (Some(from), Some(to)) = (start, cut.start().previous())
                 && from <= to
             {

@@ -93,7 +93,9 @@ fn write_all(receiver: &Receiver<Box<Decided>>, format: Format) {
             Err(error) if !failed => {
                 failed = true;
                 // Enforcement goes on: a full disk or a closed pipe must not open a port.
-                eprintln!("portguard: cannot write decisions to standard output: {error}; enforcement goes on");
+                eprintln!(
+                    "portguard: cannot write decisions to standard output: {error}; enforcement goes on"
+                );
             }
             Err(_) => {}
         }

@@ -8,14 +8,22 @@ const WIDTHS: [usize; 6] = [12, 8, 30, 22, 24, 28];
 
 /// The table's heading.
 pub(super) fn heading(color: bool) -> String {
-    let style = if color { Style::new().bold() } else { Style::new() };
+    let style = if color {
+        Style::new().bold()
+    } else {
+        Style::new()
+    };
     let cells = ["TIME", "VERDICT", "WHAT", "WHO", "PROCESS", "CGROUP"].map(String::from);
     format!("{style}{}WHY{style:#}\n", row(&cells))
 }
 
 /// The line, its newline included.
 pub(super) fn line(decided: &Decided, color: bool) -> String {
-    let style = if color { verdict_style(decided.verdict) } else { Style::new() };
+    let style = if color {
+        verdict_style(decided.verdict)
+    } else {
+        Style::new()
+    };
     let clock = decided.time.get(11..23).unwrap_or(&decided.time);
     let what = format!("{}/{} {}", decided.protocol, decided.port, decided.address);
     let cells = [
@@ -116,7 +124,12 @@ mod tests {
 
     #[test]
     fn audit_and_default_are_told() {
-        let audit = Decided { enforced: false, errno: None, rule: None, ..decided() };
+        let audit = Decided {
+            enforced: false,
+            errno: None,
+            rule: None,
+            ..decided()
+        };
         assert!(line(&audit, false).ends_with("default, audit only\n"));
         assert!(line(&audit, true).starts_with("\u{1b}[31m"));
     }
