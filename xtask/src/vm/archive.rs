@@ -1,0 +1,83 @@
+//! Packages of another Debian suite, fetched without touching the machine's own apt.
+
+use super::sources;
+use crate::{report, shell};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The package lists of one suite, in a directory of their own.
+pub(super) struct Archive {
+    directory: PathBuf,
+}
+
+impl Archive {
+    /// Reads a suite's package lists.
+    pub(super) fn open(directory: &Path, suite: &str) -> Result<Self> {
+        let source = sources::debian().context(
+            "no source of the Debian archive (an address that ends in /debian) in /etc/apt",
+        )?;
+        for part in ["lists/partial", "archives/partial", "parts", "packages"] {
+            std::fs::create_dir_all(directory.join(part))?;
+        }
+        std::fs::write(directory.join("suite.sources"), source.deb822(suite))?;
+        std::fs::write(directory.join("status"), "")?;
+        let archive = Self { directory: directory.to_path_buf() };
+        let bar = report::progress(format!("package lists of {suite}"));
+        let update = shell::output(archive.apt("apt-get").args(["-q", "update"]));
+        bar.finish_and_clear();
+        update?;
+        Ok(archive)
+    }
+
+    /// The names of the packages that begin so.
+    pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = shell::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// Fetches packages and unpacks them into a directory.
+    pub(super) fn unpack(&self, packages: &[String], into: &Path) -> Result<()> {
+        let bar = report::progress(format!("fetching {}", packages.join(" ")));
+        let mut download = self.apt("apt-get");
+        download.current_dir(self.directory.join("packages"));
+        let fetched = shell::output(download.args(["-q", "download"]).args(packages));
+        bar.finish_and_clear();
+        fetched?;
+        let mut unpacked = 0;
+        for file in std::fs::read_dir(self.directory.join("packages"))? {
+            let file = file?.path();
+            if file.extension().is_some_and(|extension| extension == "deb") {
+                shell::run(shell::command("dpkg-deb").arg("-x").arg(file).arg(into))?;
+                unpacked += 1;
+            }
+        }
+        ensure!(unpacked == packages.len(), "{unpacked} packages came of {}", packages.join(" "));
+        Ok(())
+    }
+
+    /// apt with nothing of the machine's own but its keys.
+    fn apt(&self, program: &str) -> Command {
+        let mut apt = shell::command(program);
+        let own = |name: &str| self.directory.join(name).display().to_string();
+        let options = [
+            format!("Dir::State::Lists={}", own("lists")),
+            format!("Dir::State::status={}", own("status")),
+            format!("Dir::Cache={}", self.directory.display()),
+            format!("Dir::Cache::archives={}", own("archives")),
+            format!("Dir::Etc::SourceList={}", own("suite.sources")),
+            format!("Dir::Etc::SourceParts={}", own("parts")),
+            "Dir::Cache::pkgcache=".to_owned(),
+            "Dir::Cache::srcpkgcache=".to_owned(),
+            "APT::Architecture=amd64".to_owned(),
+            "APT::Architectures=amd64".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+            "Acquire::Check-Valid-Until=false".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+        ];
+        for option in options {
+            apt.args(["-o", &option]);
+        }
+        apt
+    }
+}

@@ -1,0 +1,122 @@
+//! Guests: a real kernel, a file system in memory, one command, and its end.
+
+mod archive;
+mod initrd;
+pub(crate) mod kernel;
+mod modules;
+mod qemu;
+mod sources;
+
+use crate::{report, setup, shell};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+/// A guest to boot.
+pub(crate) struct Boot {
+    /// Its kernel.
+    pub(crate) series: String,
+    /// Tells this guest's files from those of others with the same kernel.
+    pub(crate) name: String,
+    /// What it runs.
+    pub(crate) arguments: Vec<String>,
+    /// Further files and directories, and where they go.
+    pub(crate) files: Vec<(PathBuf, String)>,
+    /// Whether its LSMs are to include BPF.
+    pub(crate) bpf_lsm: bool,
+    /// Whether its clock is to count instructions, on one CPU.
+    pub(crate) counting: bool,
+    /// Whether to print the console as it comes.
+    pub(crate) live: bool,
+}
+
+impl Boot {
+    /// A guest that runs portguard-itest with these arguments.
+    pub(crate) fn new(series: &str, name: &str, arguments: &[&str]) -> Self {
+        let mut all = vec!["/bin/portguard-itest".to_owned()];
+        all.extend(arguments.iter().map(ToString::to_string));
+        Self {
+            series: series.to_owned(),
+            name: name.to_owned(),
+            arguments: all,
+            files: Vec::new(),
+            bpf_lsm: true,
+            counting: false,
+            live: false,
+        }
+    }
+
+    /// Adds arguments that portguard-itest hands on.
+    pub(crate) fn after_dashes(&mut self, arguments: &[String]) {
+        if !arguments.is_empty() {
+            self.arguments.push("--".to_owned());
+            self.arguments.extend_from_slice(arguments);
+        }
+    }
+}
+
+/// What became of a guest.
+pub(crate) struct Ended {
+    /// All that came over its console.
+    pub(crate) output: String,
+    /// Why it counts as failed.
+    pub(crate) failure: Option<String>,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+/// What all guests of one kernel have in common.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    image: PathBuf,
+    files: PathBuf,
+}
+
+/// Fetches a kernel and packs its guests' files, once a run.
+pub(crate) fn prepare(series: &str) -> Result<Prepared> {
+    static DONE: Mutex<BTreeMap<String, Prepared>> = Mutex::new(BTreeMap::new());
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(prepared) = done.get(series) {
+        return Ok(prepared.clone());
+    }
+    let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
+    let files = initrd::common(series, &kernel)
+        .with_context(|| format!("packing the files of guests with {series}"))?;
+    let prepared = Prepared { image: kernel.image, files };
+    done.insert(series.to_owned(), prepared.clone());
+    Ok(prepared)
+}
+
+/// Boots a guest and waits for its end.
+pub(crate) fn boot(boot: &Boot) -> Result<Ended> {
+    let prepared = prepare(&boot.series)?;
+    let files = initrd::with_command(&prepared.files, boot).context("packing the guest's command")?;
+    let bar = (!boot.live).then(|| report::progress(format!("{} {}", boot.series, boot.name)));
+    let ended = qemu::boot(&prepared.image, &files, boot);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let ended = ended?;
+    if let (true, Some(failure)) = (boot.live, &ended.failure) {
+        eprintln!("xtask: guest {}: {failure}", boot.series);
+    }
+    Ok(ended)
+}
+
+/// The verb `guest`: any command in a guest, with what has been built.
+pub(crate) fn shell_command(series: &str, arguments: &[String]) -> Result<ExitCode> {
+    setup::for_guests()?;
+    let mut guest = Boot::new(series, "guest", &[]);
+    guest.arguments = arguments.to_vec();
+    guest.live = true;
+    let ended = boot(&guest)?;
+    eprintln!("xtask: {:.1} s", ended.seconds);
+    Ok(if ended.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where guests' files are kept.
+fn directory() -> PathBuf {
+    shell::path("target/vm")
+}

@@ -1,0 +1,116 @@
+//! The kernel modules of a guest, with those they depend on, in the order of loading.
+
+use crate::shell;
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// Modules for the protocols that the tests bind; a kernel may lack some, or have them built in.
+const WANTED: &[&str] = &[
+    "sctp",
+    "dccp",
+    "dccp_ipv4",
+    "dccp_ipv6",
+    "vsock",
+    "vsock_loopback",
+    "smc",
+    "udp_tunnel",
+    "nfs",
+    "lockd",
+    "sunrpc",
+];
+
+/// Copies the modules of a kernel, uncompressed; returns the names of their files in order.
+pub(super) fn copy(from: &Path, into: &Path) -> Result<Vec<String>> {
+    fs::create_dir_all(into)?;
+    let mut files = BTreeMap::new();
+    index(from, &mut files)?;
+    ensure!(!files.is_empty(), "no modules in {}", from.display());
+    let mut load = Load { files, into, visited: Vec::new(), order: Vec::new() };
+    for name in WANTED {
+        load.module(name)?;
+    }
+    Ok(load.order)
+}
+
+/// Where each module lies, by its name.
+fn index(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() {
+            index(&entry.path(), files)?;
+        } else if let Some(module) = name.strip_suffix(".ko").or_else(|| name.strip_suffix(".ko.xz")) {
+            files.insert(module.replace('-', "_"), entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The copying so far.
+struct Load<'a> {
+    files: BTreeMap<String, PathBuf>,
+    into: &'a Path,
+    visited: Vec<String>,
+    order: Vec<String>,
+}
+
+impl Load<'_> {
+    /// Copies a module after those it depends on.
+    fn module(&mut self, name: &str) -> Result<()> {
+        let name = name.replace('-', "_");
+        if self.visited.contains(&name) {
+            return Ok(());
+        }
+        self.visited.push(name.clone());
+        let Some(file) = self.files.get(&name) else {
+            return Ok(());
+        };
+        let bytes = uncompressed(file).with_context(|| format!("reading {}", file.display()))?;
+        for other in dependencies(&bytes) {
+            self.module(&other)?;
+        }
+        let file = format!("{name}.ko");
+        fs::write(self.into.join(&file), bytes).with_context(|| format!("copying {file}"))?;
+        self.order.push(file);
+        Ok(())
+    }
+}
+
+/// A module's bytes.
+fn uncompressed(file: &Path) -> Result<Vec<u8>> {
+    if file.extension().is_some_and(|extension| extension == "ko") {
+        return Ok(fs::read(file)?);
+    }
+    let mut xz = shell::command("xz");
+    let output = xz.arg("-dc").arg(file).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "{} ended with {}", shell::line(&xz), output.status);
+    Ok(output.stdout)
+}
+
+/// What a module depends on: the entry `depends=a,b` among its strings.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    let key = b"\0depends=";
+    let Some(at) = module.windows(key.len()).position(|window| window == key) else {
+        return Vec::new();
+    };
+    let value = module.get(at + key.len()..).unwrap_or_default();
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    let names = String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dependencies;
+
+    #[test]
+    fn dependencies_stand_in_the_modules_strings() {
+        let module = b"\x7fELF\0license=GPL\0depends=libcrc32c,udp_tunnel\0retpoline=Y\0";
+        assert_eq!(dependencies(module), ["libcrc32c", "udp_tunnel"]);
+        assert!(dependencies(b"ELF\0depends=\0name=x\0").is_empty());
+        assert!(dependencies(b"ELF").is_empty());
+    }
+}
