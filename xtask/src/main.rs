@@ -44,6 +44,14 @@ enum Verb {
         #[arg(long, value_name = "SERIES", num_args = 1..)]
         vm: Vec<String>,
     },
+    /// Runs any command in a guest, with the programs as they were built last
+    Guest {
+        /// The kernel
+        series: String,
+        /// The command, `sh -c ...` for more than one
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
     /// Measures the cost of a decision, in guest instructions
     Bench {
         /// The kernel
@@ -74,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Run { vm: Some(series), args } => run::in_guest(&series, &args),
         Verb::Test(TestArgs { vm, native, filter }) => test::run(&test::Selection { vm, native, filter }),
         Verb::Verify { vm } => verify::run(&vm),
+        Verb::Guest { series, command } => vm::shell_command(&series, &command),
         Verb::Bench { vm } => bench::run(&vm),
     };
     match done {

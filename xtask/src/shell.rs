@@ -85,6 +85,11 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// Words as a shell takes them.
+pub(crate) fn words(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// Says a command.
 pub(crate) fn say(command: &Command) {
     eprintln!("$ {}", line(command));

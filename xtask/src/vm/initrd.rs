@@ -64,8 +64,7 @@ pub(super) fn with_command(common: &Path, boot: &Boot) -> Result<PathBuf> {
     let tree = super::directory().join("tree").join(&name);
     let _ = fs::remove_dir_all(&tree);
     fs::create_dir_all(&tree)?;
-    let words: Vec<String> = boot.arguments.iter().map(|word| shell::quoted(word)).collect();
-    fs::write(tree.join("command"), format!("exec {}\n", words.join(" ")))?;
+    fs::write(tree.join("command"), format!("exec {}\n", shell::words(&boot.arguments)))?;
     for (from, to) in &boot.files {
         copy_tree(from, &tree.join(to))?;
     }

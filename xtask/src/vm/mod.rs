@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A guest to boot.
@@ -103,6 +104,44 @@ pub(crate) fn boot(boot: &Boot) -> Result<Ended> {
         eprintln!("xtask: guest {}: {failure}", boot.series);
     }
     Ok(ended)
+}
+
+/// Boots guests, two at a time, and prints the console of each when it is done.
+pub(crate) fn boot_all(boots: &[Boot]) -> Vec<Result<Ended>> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Result<Ended>)>> = Mutex::new(Vec::new());
+    let worker = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(guest) = boots.get(at) else {
+                break;
+            };
+            let ended = boot(guest);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            show(guest, &ended);
+            done.push((at, ended));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(worker);
+        scope.spawn(worker);
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, ended)| ended).collect()
+}
+
+/// Prints what became of a guest.
+fn show(guest: &Boot, ended: &Result<Ended>) {
+    println!("\n== guest {} {}: {}", guest.series, guest.name, shell::words(&guest.arguments));
+    match ended {
+        Ok(ended) => {
+            println!("{}", ended.output.trim_end());
+            let result = ended.failure.as_deref().unwrap_or("ok");
+            println!("== guest {} {}: {result}, {:.1} s", guest.series, guest.name, ended.seconds);
+        }
+        Err(error) => println!("== guest {} {}: {error:#}", guest.series, guest.name),
+    }
 }
 
 /// The verb `guest`: any command in a guest, with what has been built.

@@ -1,0 +1,152 @@
+//! The verb `test`: every step runs, whatever became of those before, and is summed up at the end.
+
+mod steps;
+
+use crate::report::{self, Count};
+use crate::vm::kernel;
+use crate::{build, setup, verify, vm};
+use anyhow::{Context as _, Result, bail};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Which tests to run.
+pub(crate) struct Selection {
+    /// Guests with these kernels.
+    pub(crate) vm: Vec<String>,
+    /// Those on this machine's own kernel.
+    pub(crate) native: bool,
+    /// Only tests with such a name.
+    pub(crate) filter: Option<String>,
+}
+
+impl Selection {
+    /// Nothing in particular was asked for, so everything is.
+    fn everything(&self) -> bool {
+        self.vm.is_empty() && !self.native
+    }
+}
+
+/// One line of the summary.
+struct Step {
+    name: String,
+    count: Count,
+    seconds: f64,
+}
+
+/// The steps so far.
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+impl Steps {
+    /// Runs a step; an error is a failure of it, and is said at once.
+    fn run(&mut self, name: &str, step: impl FnOnce() -> Result<Count>) -> bool {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let count = step().unwrap_or_else(|error| {
+            eprintln!("xtask: {name}: {error:#}");
+            Count::one(false)
+        });
+        self.0.push(Step { name: name.to_owned(), count, seconds: started.elapsed().as_secs_f64() });
+        count.failed == 0
+    }
+
+    /// The same for what only succeeds or fails.
+    fn plain(&mut self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
+        self.run(name, || step().map(|()| Count::one(true)))
+    }
+
+    /// Prints the summary, and its last line.
+    fn summary(&self) -> ExitCode {
+        let mut table = report::table(&["step", "result", "seconds"]);
+        let mut sum = Count::default();
+        for step in &self.0 {
+            let Count { passed, failed } = step.count;
+            let result = if failed == 0 {
+                format!("ok, {passed} passed")
+            } else {
+                format!("FAILED, {passed} passed, {failed} failed")
+            };
+            table.add_row([step.name.clone(), result, format!("{:.0}", step.seconds)]);
+            sum += step.count;
+        }
+        println!("\n{table}");
+        println!("{} passed, {} failed", sum.passed, sum.failed);
+        if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Runs the tests selected.
+pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
+    let series = kernel::selected(&selection.vm)?;
+    let (all, filter) = (selection.everything(), selection.filter.as_deref());
+    let mut steps = Steps::default();
+    if all {
+        steps.plain("formatting", steps::formatting);
+    }
+    let built = steps.plain("build", build::everything);
+    if all {
+        steps.plain("clippy", steps::clippy);
+        steps.run("cargo test", steps::cargo_test);
+        steps.plain("dependencies", steps::dependencies);
+        steps.plain("advisories", steps::advisories);
+        steps.run("policies", || if_built(built, steps::policies));
+    }
+    if all || selection.native {
+        steps.run("native", || if_built(built, || steps::native(filter)));
+    }
+    if all || !selection.vm.is_empty() {
+        guests(&mut steps, &series, built, filter);
+    }
+    if all {
+        let of_verify = Instant::now();
+        let counts = if_built(built, || verify::counts(&series));
+        let seconds = of_verify.elapsed().as_secs_f64();
+        let count = counts.unwrap_or_else(|error| {
+            eprintln!("xtask: verify: {error:#}");
+            Count::one(false)
+        });
+        steps.0.push(Step { name: "verify".to_owned(), count, seconds });
+    }
+    Ok(steps.summary())
+}
+
+/// Runs a step that is about what was built, if that is of now.
+fn if_built<T>(built: bool, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !built {
+        bail!("not run, since the build failed");
+    }
+    step()
+}
+
+/// The guests: each kernel twice, with the BPF LSM and without.
+fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>) {
+    let ready = steps.plain("kernels", || {
+        setup::for_guests()?;
+        if_built(built, || series.iter().try_for_each(|series| vm::prepare(series).map(|_| ())))
+    });
+    let mut boots = Vec::new();
+    for series in series {
+        for (name, bpf_lsm) in [("lsm", true), ("no-lsm", false)] {
+            let mut boot = vm::Boot::new(series, name, &["guest"]);
+            boot.bpf_lsm = bpf_lsm;
+            boot.arguments.extend((!bpf_lsm).then(|| "--no-bpf-lsm".to_owned()));
+            boot.arguments.extend(filter.map(str::to_owned));
+            boots.push(boot);
+        }
+    }
+    let ended = if ready || built { vm::boot_all(&boots) } else { Vec::new() };
+    let mut ended = ended.into_iter();
+    for boot in &boots {
+        let result = ended.next().unwrap_or_else(|| Err(anyhow::anyhow!("not booted")));
+        let seconds = result.as_ref().map_or(0.0, |ended| ended.seconds);
+        let count = result.and_then(|ended| {
+            let count = report::final_count(&ended.output).context("the tests gave no sum")?;
+            Ok(count.ended(ended.failure.is_none()))
+        });
+        let count = count.unwrap_or_else(|error| {
+            eprintln!("xtask: guest {} {}: {error:#}", boot.series, boot.name);
+            Count::one(false)
+        });
+        steps.0.push(Step { name: format!("guest {} {}", boot.series, boot.name), count, seconds });
+    }
+}
