@@ -33,7 +33,12 @@ fn parse(line: &str) -> Option<[&str; 4]> {
     let mut cells = row.split('\t').map(str::trim);
     let mut next = || cells.next();
     let (name, instructions) = (next()?, next()?);
-    Some([name, instructions, next().unwrap_or_default(), next().unwrap_or_default()])
+    Some([
+        name,
+        instructions,
+        next().unwrap_or_default(),
+        next().unwrap_or_default(),
+    ])
 }
 
 #[cfg(test)]
@@ -44,7 +49,10 @@ mod tests {
     fn a_row_has_four_cells_of_which_two_may_be_missing() {
         let row = parse("bench: no rules\t812\t1.04\t1.10");
         assert_eq!(row, Some(["no rules", "812", "1.04", "1.10"]));
-        assert_eq!(parse("bench: bare bind\t780"), Some(["bare bind", "780", "", ""]));
+        assert_eq!(
+            parse("bench: bare bind\t780"),
+            Some(["bare bind", "780", "", ""])
+        );
         assert_eq!(parse("bench: measuring"), None);
     }
 }

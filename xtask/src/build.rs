@@ -29,7 +29,14 @@ pub(crate) fn everything() -> Result<()> {
         let built = shell::path(BUILT).join(name);
         copy_if_changed(&built, &objects.join(format!("{name}.o")))?;
     }
-    shell::run(&mut shell::cargo(&["build", "--release", "-p", "portguard", "-p", "portguard-itest"]))
+    shell::run(&mut shell::cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "portguard",
+        "-p",
+        "portguard-itest",
+    ]))
 }
 
 /// The build of the eBPF programs.
@@ -37,14 +44,28 @@ fn ebpf(core: Core) -> Command {
     let mut cargo = shell::command("cargo");
     match core {
         Core::Nightly { .. } => {
-            cargo.env_remove("RUSTUP_TOOLCHAIN").args(["+nightly", "build", "-Z", "build-std=core"]);
+            cargo.env_remove("RUSTUP_TOOLCHAIN").args([
+                "+nightly",
+                "build",
+                "-Z",
+                "build-std=core",
+            ]);
         }
         Core::Debian { .. } => {
             // The compiled core library is of this compiler, which calls itself stable.
-            cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").arg("build");
+            cargo
+                .env("RUSTC", DEBIAN_RUSTC)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .arg("build");
         }
     }
-    cargo.args(["--release", "--target", "bpfel-unknown-none", "-p", "portguard-ebpf"]);
+    cargo.args([
+        "--release",
+        "--target",
+        "bpfel-unknown-none",
+        "-p",
+        "portguard-ebpf",
+    ]);
     cargo.args(["--target-dir", "target/ebpf-build"]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&setup::linker_path()));
     for name in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS"] {
@@ -57,7 +78,16 @@ fn ebpf(core: Core) -> Command {
 fn rust_flags(linker: &Path) -> String {
     let linker = format!("linker={}", linker.display());
     let architecture = format!("bpf_target_arch=\"{}\"", std::env::consts::ARCH);
-    let flags = ["-C", &linker, "-C", "debuginfo=2", "-C", "link-arg=--btf", "--cfg", &architecture];
+    let flags = [
+        "-C",
+        &linker,
+        "-C",
+        "debuginfo=2",
+        "-C",
+        "link-arg=--btf",
+        "--cfg",
+        &architecture,
+    ];
     flags.join("\x1f")
 }
 

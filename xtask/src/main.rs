@@ -79,8 +79,13 @@ fn main() -> ExitCode {
         Verb::Setup => setup::everything(),
         Verb::Build => build::run(),
         Verb::Run { vm: None, args } => run::here(&args),
-        Verb::Run { vm: Some(series), args } => run::in_guest(&series, &args),
-        Verb::Test(TestArgs { vm, native, filter }) => test::run(&test::Selection { vm, native, filter }),
+        Verb::Run {
+            vm: Some(series),
+            args,
+        } => run::in_guest(&series, &args),
+        Verb::Test(TestArgs { vm, native, filter }) => {
+            test::run(&test::Selection { vm, native, filter })
+        }
         Verb::Verify { vm } => verify::run(&vm),
         Verb::Guest { series, command } => vm::shell_command(&series, &command),
         Verb::Bench { vm } => bench::run(&vm),

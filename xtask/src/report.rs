@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A table that fits the terminal.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     table
@@ -34,7 +34,10 @@ pub(crate) struct Count {
 impl Count {
     /// One test's result.
     pub(crate) fn one(passed: bool) -> Self {
-        Self { passed: u64::from(passed), failed: u64::from(!passed) }
+        Self {
+            passed: u64::from(passed),
+            failed: u64::from(!passed),
+        }
     }
 
     /// This count, but with a failure where the program that counted did not succeed.
@@ -56,8 +59,14 @@ impl std::ops::AddAssign for Count {
 /// The last line `N passed, N failed` of a program's output, as portguard-itest ends.
 pub(crate) fn final_count(output: &str) -> Option<Count> {
     output.lines().rev().find_map(|line| {
-        let (passed, failed) = line.trim().strip_suffix(" failed")?.split_once(" passed, ")?;
-        Some(Count { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
+        let (passed, failed) = line
+            .trim()
+            .strip_suffix(" failed")?
+            .split_once(" passed, ")?;
+        Some(Count {
+            passed: passed.parse().ok()?,
+            failed: failed.parse().ok()?,
+        })
     })
 }
 
@@ -85,7 +94,13 @@ mod tests {
     #[test]
     fn the_last_line_of_the_tests_is_counted() {
         let output = "ok a\n1 passed, 0 failed\r\nFAIL b\n12 passed, 3 failed\r\nbye\n";
-        assert_eq!(final_count(output), Some(Count { passed: 12, failed: 3 }));
+        assert_eq!(
+            final_count(output),
+            Some(Count {
+                passed: 12,
+                failed: 3
+            })
+        );
         assert_eq!(final_count("passed, failed"), None);
     }
 
@@ -93,13 +108,33 @@ mod tests {
     fn cargos_results_are_summed() {
         let output = "test a ... ok\ntest result: ok. 12 passed; 0 failed; 1 ignored; finished in 0.1s\n\
                       test result: FAILED. 3 passed; 2 failed; 0 ignored\n";
-        assert_eq!(cargo_count(output), Count { passed: 15, failed: 2 });
+        assert_eq!(
+            cargo_count(output),
+            Count {
+                passed: 15,
+                failed: 2
+            }
+        );
     }
 
     #[test]
     fn a_program_that_ended_badly_counts_as_a_failure() {
-        assert_eq!(Count::one(true).ended(false), Count { passed: 1, failed: 1 });
-        assert_eq!(Count { passed: 1, failed: 2 }.ended(false).failed, 2);
+        assert_eq!(
+            Count::one(true).ended(false),
+            Count {
+                passed: 1,
+                failed: 1
+            }
+        );
+        assert_eq!(
+            Count {
+                passed: 1,
+                failed: 2
+            }
+            .ended(false)
+            .failed,
+            2
+        );
         assert_eq!(Count::one(true).ended(true).failed, 0);
     }
 }

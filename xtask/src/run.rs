@@ -48,7 +48,11 @@ pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
     }
     boot.live = true;
     let ended = vm::boot(&boot)?;
-    Ok(if ended.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ended.failure.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The policy that the arguments name, and the other arguments.

@@ -21,7 +21,13 @@ pub(crate) fn path(relative: &str) -> PathBuf {
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
-    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUST_RECURSION_COUNT"] {
+    for name in [
+        "CARGO",
+        "RUSTC",
+        "RUSTUP_TOOLCHAIN",
+        "LD_LIBRARY_PATH",
+        "RUST_RECURSION_COUNT",
+    ] {
         command.env_remove(name);
     }
     for (name, _) in std::env::vars_os() {
@@ -87,7 +93,11 @@ pub(crate) fn quoted(word: &str) -> String {
 
 /// Words as a shell takes them.
 pub(crate) fn words(words: &[String]) -> String {
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Says a command.
@@ -98,7 +108,9 @@ pub(crate) fn say(command: &Command) {
 /// Runs a command on the terminal; fails if it does.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     say(command);
-    let status = command.status().with_context(|| format!("running {}", line(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("running {}", line(command)))?;
     ensure!(status.success(), "{} ended with {status}", line(command));
     Ok(())
 }
@@ -111,8 +123,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// As [`output`], for questions that change nothing: asked without a word, and without its stderr.
 pub(crate) fn answer(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("running {}", line(command)))?;
-    ensure!(output.status.success(), "{} ended with {}", line(command), output.status);
+    let output = command
+        .output()
+        .with_context(|| format!("running {}", line(command)))?;
+    ensure!(
+        output.status.success(),
+        "{} ended with {}",
+        line(command),
+        output.status
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

@@ -23,7 +23,9 @@ impl Verified {
     }
 
     fn cell(&self) -> String {
-        let count = self.instructions.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        let count = self
+            .instructions
+            .map_or_else(|| "-".to_owned(), |count| count.to_string());
         match (&self.refusal, self.good()) {
             (Some(_), _) => "FAIL".to_owned(),
             (None, true) => count,
@@ -37,14 +39,20 @@ pub(crate) fn run(series: &[String]) -> Result<ExitCode> {
     let series = kernel::selected(series)?;
     build::everything()?;
     let count = counts(&series)?;
-    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if count.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Asks the kernels, prints the table, and counts each program on each kernel as a test.
 pub(crate) fn counts(series: &[&str]) -> Result<Count> {
     setup::for_guests()?;
-    let boots: Vec<Boot> =
-        series.iter().map(|series| Boot::new(series, "verify", &["verify"])).collect();
+    let boots: Vec<Boot> = series
+        .iter()
+        .map(|series| Boot::new(series, "verify", &["verify"]))
+        .collect();
     let ended = vm::boot_all(&boots);
     let mut columns = Vec::new();
     let mut count = Count::default();
@@ -91,7 +99,11 @@ fn parse(line: &str) -> Option<Verified> {
         (Some("ok"), _) => None,
         (_, message) => Some(message.unwrap_or("refused without a word").to_owned()),
     };
-    Some(Verified { program, instructions, refusal })
+    Some(Verified {
+        program,
+        instructions,
+        refusal,
+    })
 }
 
 /// Prints programs by kernels.
@@ -122,13 +134,20 @@ mod tests {
 
     fn ended(output: &str, failure: Option<&str>) -> Result<Ended> {
         let failure = failure.map(str::to_owned);
-        Ok(Ended { output: output.to_owned(), failure, seconds: 1.0 })
+        Ok(Ended {
+            output: output.to_owned(),
+            failure,
+            seconds: 1.0,
+        })
     }
 
     #[test]
     fn lines_are_read_with_counts_and_refusals() {
         let found = parse("verify: bind4+deny 3421 ok").expect("a line");
-        assert_eq!((found.program.as_str(), found.instructions), ("bind4+deny", Some(3421)));
+        assert_eq!(
+            (found.program.as_str(), found.instructions),
+            ("bind4+deny", Some(3421))
+        );
         assert!(found.good());
         let refused = parse("[ 1.2] x verify: bind6 - FAIL unknown func | R1").expect("a line");
         assert_eq!(refused.refusal.as_deref(), Some("unknown func | R1"));
@@ -142,7 +161,15 @@ mod tests {
     #[test]
     fn silence_and_a_broken_guest_are_failures() {
         assert!(!column(ended("", None), "6.1").iter().all(Verified::good));
-        assert!(!column(ended("verify: a 1 ok\n", Some("panic")), "6.1").iter().all(Verified::good));
-        assert!(column(ended("verify: a 1 ok\n", None), "6.1").iter().all(Verified::good));
+        assert!(
+            !column(ended("verify: a 1 ok\n", Some("panic")), "6.1")
+                .iter()
+                .all(Verified::good)
+        );
+        assert!(
+            column(ended("verify: a 1 ok\n", None), "6.1")
+                .iter()
+                .all(Verified::good)
+        );
     }
 }

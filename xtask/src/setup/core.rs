@@ -32,8 +32,12 @@ impl Core {
 impl fmt::Display for Core {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nightly { llvm } => write!(formatter, "rustup's nightly with rust-src (LLVM {llvm})"),
-            Self::Debian { llvm } => write!(formatter, "Debian's, for {DEBIAN_RUSTC} (LLVM {llvm})"),
+            Self::Nightly { llvm } => {
+                write!(formatter, "rustup's nightly with rust-src (LLVM {llvm})")
+            }
+            Self::Debian { llvm } => {
+                write!(formatter, "Debian's, for {DEBIAN_RUSTC} (LLVM {llvm})")
+            }
         }
     }
 }
@@ -86,7 +90,9 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
 
 /// The major version in `LLVM version: 22.1.8` of `rustc -vV`.
 fn llvm_major(version: &str) -> Option<u32> {
-    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let llvm = version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
     llvm.split('.').next()?.trim().parse().ok()
 }
 

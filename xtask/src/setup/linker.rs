@@ -49,7 +49,10 @@ pub(crate) fn ensure(llvm: u32) -> Result<()> {
     if installed(llvm) {
         return Ok(());
     }
-    ensure!(LLVM.contains(&llvm), "bpf-linker {VERSION} knows LLVM {LLVM:?}, not {llvm}");
+    ensure!(
+        LLVM.contains(&llvm),
+        "bpf-linker {VERSION} knows LLVM {LLVM:?}, not {llvm}"
+    );
     eprintln!("xtask: building bpf-linker {VERSION} for LLVM {llvm}, about a minute");
     if !has_library(llvm) {
         apt::install(&[&format!("llvm-{llvm}-dev")])?;

@@ -28,7 +28,11 @@ const GUESTS: &[Need] = &[
 ];
 
 /// What the tests on this machine's own kernel take.
-const NATIVE: &[Need] = &[("nginx", "nginx-light"), ("ncat", "ncat"), ("ip", "iproute2")];
+const NATIVE: &[Need] = &[
+    ("nginx", "nginx-light"),
+    ("ncat", "ncat"),
+    ("ip", "iproute2"),
+];
 
 /// The verb `setup`: all that any other verb needs, said line by line.
 pub(crate) fn everything() -> Result<ExitCode> {
@@ -42,7 +46,10 @@ pub(crate) fn everything() -> Result<ExitCode> {
         println!("{program}: {}", found.display());
     }
     for series in kernel::all() {
-        println!("kernel {series}: {}", kernel::fetch(series)?.image.display());
+        println!(
+            "kernel {series}: {}",
+            kernel::fetch(series)?.image.display()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,7 +79,13 @@ pub(crate) fn for_native() -> Result<()> {
 
 /// Installs the packages of the programs that are missing.
 fn packages(needs: &[Need]) -> Result<()> {
-    let missing = needs.iter().filter(|(program, _)| shell::which(program).is_none());
+    let missing = needs
+        .iter()
+        .filter(|(program, _)| shell::which(program).is_none());
     let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
-    if missing.is_empty() { Ok(()) } else { apt::install(&missing) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        apt::install(&missing)
+    }
 }

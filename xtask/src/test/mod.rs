@@ -46,7 +46,11 @@ impl Steps {
             eprintln!("xtask: {name}: {error:#}");
             Count::one(false)
         });
-        self.0.push(Step { name: name.to_owned(), count, seconds: started.elapsed().as_secs_f64() });
+        self.0.push(Step {
+            name: name.to_owned(),
+            count,
+            seconds: started.elapsed().as_secs_f64(),
+        });
         count.failed == 0
     }
 
@@ -71,7 +75,11 @@ impl Steps {
         }
         println!("\n{table}");
         println!("{} passed, {} failed", sum.passed, sum.failed);
-        if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if sum.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -105,7 +113,11 @@ pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
             eprintln!("xtask: verify: {error:#}");
             Count::one(false)
         });
-        steps.0.push(Step { name: "verify".to_owned(), count, seconds });
+        steps.0.push(Step {
+            name: "verify".to_owned(),
+            count,
+            seconds,
+        });
     }
     Ok(steps.summary())
 }
@@ -122,22 +134,33 @@ fn if_built<T>(built: bool, step: impl FnOnce() -> Result<T>) -> Result<T> {
 fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>) {
     let ready = steps.plain("kernels", || {
         setup::for_guests()?;
-        if_built(built, || series.iter().try_for_each(|series| vm::prepare(series).map(|_| ())))
+        if_built(built, || {
+            series
+                .iter()
+                .try_for_each(|series| vm::prepare(series).map(|_| ()))
+        })
     });
     let mut boots = Vec::new();
     for series in series {
         for (name, bpf_lsm) in [("lsm", true), ("no-lsm", false)] {
             let mut boot = vm::Boot::new(series, name, &["guest"]);
             boot.bpf_lsm = bpf_lsm;
-            boot.arguments.extend((!bpf_lsm).then(|| "--no-bpf-lsm".to_owned()));
+            boot.arguments
+                .extend((!bpf_lsm).then(|| "--no-bpf-lsm".to_owned()));
             boot.arguments.extend(filter.map(str::to_owned));
             boots.push(boot);
         }
     }
-    let ended = if ready || built { vm::boot_all(&boots) } else { Vec::new() };
+    let ended = if ready || built {
+        vm::boot_all(&boots)
+    } else {
+        Vec::new()
+    };
     let mut ended = ended.into_iter();
     for boot in &boots {
-        let result = ended.next().unwrap_or_else(|| Err(anyhow::anyhow!("not booted")));
+        let result = ended
+            .next()
+            .unwrap_or_else(|| Err(anyhow::anyhow!("not booted")));
         let seconds = result.as_ref().map_or(0.0, |ended| ended.seconds);
         let count = result.and_then(|ended| {
             let count = report::final_count(&ended.output).context("the tests gave no sum")?;
@@ -147,6 +170,10 @@ fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>)
             eprintln!("xtask: guest {} {}: {error:#}", boot.series, boot.name);
             Count::one(false)
         });
-        steps.0.push(Step { name: format!("guest {} {}", boot.series, boot.name), count, seconds });
+        steps.0.push(Step {
+            name: format!("guest {} {}", boot.series, boot.name),
+            count,
+            seconds,
+        });
     }
 }

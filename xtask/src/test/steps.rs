@@ -48,7 +48,10 @@ pub(super) fn policies() -> Result<Count> {
     let directory = shell::path("policies");
     for entry in std::fs::read_dir(&directory).context("reading policies")? {
         let policy = entry?.path();
-        if policy.extension().is_none_or(|extension| extension != "yaml") {
+        if policy
+            .extension()
+            .is_none_or(|extension| extension != "yaml")
+        {
             continue;
         }
         let mut check = shell::command(shell::path("target/release/portguard"));

@@ -22,7 +22,9 @@ impl Archive {
         }
         std::fs::write(directory.join("suite.sources"), source.deb822(suite))?;
         std::fs::write(directory.join("status"), "")?;
-        let archive = Self { directory: directory.to_path_buf() };
+        let archive = Self {
+            directory: directory.to_path_buf(),
+        };
         let bar = report::progress(format!("package lists of {suite}"));
         let update = shell::output(archive.apt("apt-get").args(["-q", "update"]));
         bar.finish_and_clear();
@@ -52,7 +54,11 @@ impl Archive {
                 unpacked += 1;
             }
         }
-        ensure!(unpacked == packages.len(), "{unpacked} packages came of {}", packages.join(" "));
+        ensure!(
+            unpacked == packages.len(),
+            "{unpacked} packages came of {}",
+            packages.join(" ")
+        );
         Ok(())
     }
 

@@ -27,7 +27,9 @@ nogroup:x:65534:
 
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
 
-const DIRECTORIES: &[&str] = &["bin", "dev", "etc", "lib", "modules", "proc", "root", "run", "sys", "tmp"];
+const DIRECTORIES: &[&str] = &[
+    "bin", "dev", "etc", "lib", "modules", "proc", "root", "run", "sys", "tmp",
+];
 
 /// The programs of this repository, which a guest has where they are built.
 const PROGRAMS: &[&str] = &["portguard", "portguard-itest"];
@@ -44,7 +46,10 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     fs::write(tree.join("etc/passwd"), PASSWD)?;
     fs::write(tree.join("etc/group"), GROUP)?;
     fs::write(tree.join("etc/nsswitch.conf"), NSSWITCH)?;
-    fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost guest\n::1 localhost\n")?;
+    fs::write(
+        tree.join("etc/hosts"),
+        "127.0.0.1 localhost guest\n::1 localhost\n",
+    )?;
     programs(&tree)?;
     copy_tree(&shell::path("policies"), &tree.join("policies"))?;
     let empty = shell::path("target/ebpf/empty.o");
@@ -53,9 +58,15 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
         fs::copy(empty, tree.join("lib/portguard/empty.o"))?;
     }
     let order = modules::copy(&kernel.modules, &tree.join("modules"))?;
-    eprintln!("xtask: kernel {series} gets the modules {}", order.join(" "));
+    eprintln!(
+        "xtask: kernel {series} gets the modules {}",
+        order.join(" ")
+    );
     fs::write(tree.join("etc/modules-load"), order.join("\n") + "\n")?;
-    pack(&tree, &super::directory().join(format!("{series}.common.gz")))
+    pack(
+        &tree,
+        &super::directory().join(format!("{series}.common.gz")),
+    )
 }
 
 /// Adds a guest's command: a kernel unpacks archives that follow one another.
@@ -64,11 +75,17 @@ pub(super) fn with_command(common: &Path, boot: &Boot) -> Result<PathBuf> {
     let tree = super::directory().join("tree").join(&name);
     let _ = fs::remove_dir_all(&tree);
     fs::create_dir_all(&tree)?;
-    fs::write(tree.join("command"), format!("exec {}\n", shell::words(&boot.arguments)))?;
+    fs::write(
+        tree.join("command"),
+        format!("exec {}\n", shell::words(&boot.arguments)),
+    )?;
     for (from, to) in &boot.files {
         copy_tree(from, &tree.join(to))?;
     }
-    let command = pack(&tree, &super::directory().join(format!("{name}.command.gz")))?;
+    let command = pack(
+        &tree,
+        &super::directory().join(format!("{name}.command.gz")),
+    )?;
     let mut bytes = fs::read(common)?;
     bytes.extend(fs::read(command)?);
     let whole = super::directory().join(format!("{name}.gz"));
@@ -108,14 +125,25 @@ fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut ldd = shell::command("ldd");
     let output = ldd.arg(program).output().context("running ldd")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(!text.contains("not found"), "ldd {} misses libraries:\n{text}", program.display());
+    ensure!(
+        !text.contains("not found"),
+        "ldd {} misses libraries:\n{text}",
+        program.display()
+    );
     Ok(linked(&text))
 }
 
 /// The absolute paths in ldd's lines `libc.so.6 => /lib/libc.so.6 (0x7f..)`.
 fn linked(text: &str) -> BTreeSet<PathBuf> {
-    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
-    text.lines().filter(|line| line.contains(" (0x")).filter_map(path).collect()
+    let path = |line: &str| {
+        line.split_whitespace()
+            .find(|word| word.starts_with('/'))
+            .map(PathBuf::from)
+    };
+    text.lines()
+        .filter(|line| line.contains(" (0x"))
+        .filter_map(path)
+        .collect()
 }
 
 /// Copies a file or a directory with all that is in it.
@@ -137,7 +165,9 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
     let line = "find . -mindepth 1 -print0 | cpio --quiet -0 -o -H newc -R 0:0 | gzip -1 > \"$1\"";
     let mut bash = shell::command("bash");
-    bash.args(["-o", "pipefail", "-c", line, "pack"]).arg(archive).current_dir(tree);
+    bash.args(["-o", "pipefail", "-c", line, "pack"])
+        .arg(archive)
+        .current_dir(tree);
     shell::run(&mut bash)?;
     Ok(archive.to_path_buf())
 }
@@ -159,7 +189,10 @@ mod tests {
     fn every_user_of_a_guest_has_a_group() {
         for line in PASSWD.lines() {
             let gid = line.split(':').nth(3);
-            assert!(GROUP.lines().any(|group| group.split(':').nth(2) == gid), "{line}");
+            assert!(
+                GROUP.lines().any(|group| group.split(':').nth(2) == gid),
+                "{line}"
+            );
         }
     }
 }

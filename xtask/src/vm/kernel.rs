@@ -42,7 +42,10 @@ pub(crate) fn selected(asked: &[String]) -> Result<Vec<&'static str>> {
 fn known(series: &str) -> Result<(&'static str, &'static [&'static str])> {
     match SERIES.iter().find(|(known, _)| *known == series) {
         Some(found) => Ok(*found),
-        None => bail!("no kernel {series}; there are {}", all().collect::<Vec<_>>().join(", ")),
+        None => bail!(
+            "no kernel {series}; there are {}",
+            all().collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -50,7 +53,10 @@ fn known(series: &str) -> Result<(&'static str, &'static [&'static str])> {
 pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     let (series, suites) = known(series)?;
     let home = super::directory().join("kernels").join(series);
-    let kernel = Kernel { image: home.join("vmlinuz"), modules: home.join("modules") };
+    let kernel = Kernel {
+        image: home.join("vmlinuz"),
+        modules: home.join("modules"),
+    };
     if kernel.image.is_file() && kernel.modules.is_dir() {
         return Ok(kernel);
     }
@@ -91,10 +97,20 @@ fn fetch_from(suite: &str, series: &str, home: &Path) -> Result<()> {
     archive.unpack(&packages, &tree)?;
     let done = work.join("done");
     fs::create_dir(&done)?;
-    let image = find(&tree, &|path, name| path.is_file() && name.starts_with("vmlinuz"));
-    fs::copy(image.with_context(|| format!("no vmlinuz in {newest}"))?, done.join("vmlinuz"))?;
-    let modules = find(&tree, &|path, name| name == "kernel" && path.join("net").is_dir());
-    fs::rename(modules.with_context(|| format!("no modules in {newest}"))?, done.join("modules"))?;
+    let image = find(&tree, &|path, name| {
+        path.is_file() && name.starts_with("vmlinuz")
+    });
+    fs::copy(
+        image.with_context(|| format!("no vmlinuz in {newest}"))?,
+        done.join("vmlinuz"),
+    )?;
+    let modules = find(&tree, &|path, name| {
+        name == "kernel" && path.join("net").is_dir()
+    });
+    fs::rename(
+        modules.with_context(|| format!("no modules in {newest}"))?,
+        done.join("modules"),
+    )?;
     fs::write(done.join("package"), format!("{newest}\n"))?;
     let _ = fs::remove_dir_all(home);
     fs::create_dir_all(home.parent().unwrap_or(home))?;
@@ -116,18 +132,26 @@ fn newest(names: &[String]) -> Option<String> {
 
 /// The numbers in a name: names of one series sort by them as versions do.
 fn numbers(name: &str) -> Vec<u64> {
-    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
 }
 
 /// The first path in a tree that is as wanted, without following links.
 fn find(tree: &Path, wanted: &dyn Fn(&Path, &str) -> bool) -> Option<PathBuf> {
     let entries: Vec<_> = fs::read_dir(tree).ok()?.flatten().collect();
-    let here = entries.iter().find(|entry| wanted(&entry.path(), &entry.file_name().to_string_lossy()));
+    let here = entries
+        .iter()
+        .find(|entry| wanted(&entry.path(), &entry.file_name().to_string_lossy()));
     if let Some(entry) = here {
         return Some(entry.path());
     }
-    let directories = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    directories.into_iter().find_map(|entry| find(&entry.path(), wanted))
+    let directories = entries
+        .iter()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories
+        .into_iter()
+        .find_map(|entry| find(&entry.path(), wanted))
 }
 
 #[cfg(test)]
@@ -146,15 +170,24 @@ mod tests {
             "linux-image-5.10.0-32-cloud-amd64-dbg",
             "linux-image-5.10.0-33-amd64",
         ];
-        assert_eq!(of(&names).as_deref(), Some("linux-image-5.10.0-32-cloud-amd64-unsigned"));
-        let names = ["linux-image-6.12.117+deb13-cloud-amd64", "linux-image-6.12.9+deb13-cloud-amd64"];
+        assert_eq!(
+            of(&names).as_deref(),
+            Some("linux-image-5.10.0-32-cloud-amd64-unsigned")
+        );
+        let names = [
+            "linux-image-6.12.117+deb13-cloud-amd64",
+            "linux-image-6.12.9+deb13-cloud-amd64",
+        ];
         assert_eq!(of(&names).as_deref(), Some(names[0]));
         assert_eq!(of(&["linux-image-6.12.117+deb13-cloud-amd64-dbg"]), None);
     }
 
     #[test]
     fn a_signed_kernel_goes_before_the_unsigned_one_of_its_version() {
-        let names = ["linux-image-6.1.0-56-cloud-amd64-unsigned", "linux-image-6.1.0-56-cloud-amd64"];
+        let names = [
+            "linux-image-6.1.0-56-cloud-amd64-unsigned",
+            "linux-image-6.1.0-56-cloud-amd64",
+        ];
         assert_eq!(of(&names).as_deref(), Some(names[1]));
     }
 

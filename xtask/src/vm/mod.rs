@@ -85,7 +85,10 @@ pub(crate) fn prepare(series: &str) -> Result<Prepared> {
     let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
     let files = initrd::common(series, &kernel)
         .with_context(|| format!("packing the files of guests with {series}"))?;
-    let prepared = Prepared { image: kernel.image, files };
+    let prepared = Prepared {
+        image: kernel.image,
+        files,
+    };
     done.insert(series.to_owned(), prepared.clone());
     Ok(prepared)
 }
@@ -93,7 +96,8 @@ pub(crate) fn prepare(series: &str) -> Result<Prepared> {
 /// Boots a guest and waits for its end.
 pub(crate) fn boot(boot: &Boot) -> Result<Ended> {
     let prepared = prepare(&boot.series)?;
-    let files = initrd::with_command(&prepared.files, boot).context("packing the guest's command")?;
+    let files =
+        initrd::with_command(&prepared.files, boot).context("packing the guest's command")?;
     let bar = (!boot.live).then(|| report::progress(format!("{} {}", boot.series, boot.name)));
     let ended = qemu::boot(&prepared.image, &files, boot);
     if let Some(bar) = bar {
@@ -133,12 +137,20 @@ pub(crate) fn boot_all(boots: &[Boot]) -> Vec<Result<Ended>> {
 
 /// Prints what became of a guest.
 fn show(guest: &Boot, ended: &Result<Ended>) {
-    println!("\n== guest {} {}: {}", guest.series, guest.name, shell::words(&guest.arguments));
+    println!(
+        "\n== guest {} {}: {}",
+        guest.series,
+        guest.name,
+        shell::words(&guest.arguments)
+    );
     match ended {
         Ok(ended) => {
             println!("{}", ended.output.trim_end());
             let result = ended.failure.as_deref().unwrap_or("ok");
-            println!("== guest {} {}: {result}, {:.1} s", guest.series, guest.name, ended.seconds);
+            println!(
+                "== guest {} {}: {result}, {:.1} s",
+                guest.series, guest.name, ended.seconds
+            );
         }
         Err(error) => println!("== guest {} {}: {error:#}", guest.series, guest.name),
     }
@@ -152,7 +164,11 @@ pub(crate) fn shell_command(series: &str, arguments: &[String]) -> Result<ExitCo
     guest.live = true;
     let ended = boot(&guest)?;
     eprintln!("xtask: {:.1} s", ended.seconds);
-    Ok(if ended.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ended.failure.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Where guests' files are kept.

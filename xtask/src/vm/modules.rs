@@ -28,7 +28,12 @@ pub(super) fn copy(from: &Path, into: &Path) -> Result<Vec<String>> {
     let mut files = BTreeMap::new();
     index(from, &mut files)?;
     ensure!(!files.is_empty(), "no modules in {}", from.display());
-    let mut load = Load { files, into, visited: Vec::new(), order: Vec::new() };
+    let mut load = Load {
+        files,
+        into,
+        visited: Vec::new(),
+        order: Vec::new(),
+    };
     for name in WANTED {
         load.module(name)?;
     }
@@ -37,12 +42,17 @@ pub(super) fn copy(from: &Path, into: &Path) -> Result<Vec<String>> {
 
 /// Where each module lies, by its name.
 fn index(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
+    for entry in
+        fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?
+    {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type()?.is_dir() {
             index(&entry.path(), files)?;
-        } else if let Some(module) = name.strip_suffix(".ko").or_else(|| name.strip_suffix(".ko.xz")) {
+        } else if let Some(module) = name
+            .strip_suffix(".ko")
+            .or_else(|| name.strip_suffix(".ko.xz"))
+        {
             files.insert(module.replace('-', "_"), entry.path());
         }
     }
@@ -86,7 +96,12 @@ fn uncompressed(file: &Path) -> Result<Vec<u8>> {
     }
     let mut xz = shell::command("xz");
     let output = xz.arg("-dc").arg(file).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "{} ended with {}", shell::line(&xz), output.status);
+    ensure!(
+        output.status.success(),
+        "{} ended with {}",
+        shell::line(&xz),
+        output.status
+    );
     Ok(output.stdout)
 }
 
@@ -97,9 +112,16 @@ fn dependencies(module: &[u8]) -> Vec<String> {
         return Vec::new();
     };
     let value = module.get(at + key.len()..).unwrap_or_default();
-    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(value.len());
     let names = String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned();
-    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]

@@ -36,21 +36,50 @@ pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
     } else {
         judge(&output)
     };
-    Ok(Ended { output, failure, seconds: started.elapsed().as_secs_f64() })
+    Ok(Ended {
+        output,
+        failure,
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 fn command(image: &Path, files: &Path, boot: &Boot) -> Command {
     let mut qemu = shell::command("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults", "-nic", "none"]);
-    qemu.args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot"]);
+    qemu.args([
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max",
+        "-m",
+        "1024",
+        "-nodefaults",
+        "-nic",
+        "none",
+    ]);
+    qemu.args([
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-monitor",
+        "none",
+        "-no-reboot",
+    ]);
     if boot.counting {
         qemu.args(["-icount", "shift=0,sleep=off", "-smp", "1"]);
     } else {
         qemu.args(["-smp", "2"]);
     }
     qemu.arg("-kernel").arg(image).arg("-initrd").arg(files);
-    let lsm = if boot.bpf_lsm { "landlock,lockdown,yama,bpf" } else { "landlock,lockdown,yama" };
-    qemu.args(["-append", &format!("console=ttyS0 quiet panic=-1 lsm={lsm}")]);
+    let lsm = if boot.bpf_lsm {
+        "landlock,lockdown,yama,bpf"
+    } else {
+        "landlock,lockdown,yama"
+    };
+    qemu.args([
+        "-append",
+        &format!("console=ttyS0 quiet panic=-1 lsm={lsm}"),
+    ]);
     qemu
 }
 
@@ -108,7 +137,10 @@ mod tests {
     #[test]
     fn only_a_command_that_succeeded_is_a_success() {
         assert_eq!(judge("hello\nportguard-guest-exit: 0\n"), None);
-        assert_eq!(judge("hello\nportguard-guest-exit: 0\n[ 3.1] reboot: Power down\n"), None);
+        assert_eq!(
+            judge("hello\nportguard-guest-exit: 0\n[ 3.1] reboot: Power down\n"),
+            None
+        );
         let failed = judge("portguard-guest-exit: 101\n");
         assert_eq!(failed.as_deref(), Some("its command ended with 101"));
         assert!(judge("hello\n").is_some());
@@ -126,7 +158,7 @@ mod tests {
     fn waiting_ends_at_the_deadline() {
         let (sender, receiver) = mpsc::channel();
         assert!(sender.send(b"a".to_vec()).is_ok());
-        assert_eq!(collect(&receiver, Instant::now(), false).1, false);
+        assert!(!collect(&receiver, Instant::now(), false).1);
         drop(sender);
         assert!(collect(&receiver, Instant::now() + LIMIT, false).1);
     }

@@ -12,8 +12,10 @@ pub(super) struct Source {
 impl Source {
     /// A source file for another suite of this archive.
     pub(super) fn deb822(&self, suite: &str) -> String {
-        let mut text =
-            format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n", self.uri);
+        let mut text = format!(
+            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n",
+            self.uri
+        );
         if let Some(keys) = &self.signed_by {
             text.push_str(&format!("Signed-By: {keys}\n"));
         }
@@ -24,7 +26,10 @@ impl Source {
 /// The first source of the machine that is the Debian archive.
 pub(super) fn debian() -> Option<Source> {
     let mut files = vec!["/etc/apt/sources.list".into()];
-    let parts = std::fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    let parts = std::fs::read_dir("/etc/apt/sources.list.d")
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut parts: Vec<_> = parts.map(|entry| entry.path()).collect();
     parts.sort();
     files.append(&mut parts);
@@ -48,7 +53,8 @@ fn is_debian(source: &Source) -> bool {
 fn through_mirror_list(source: Source) -> Source {
     let first = source.uri.strip_prefix("mirror+file:").and_then(|list| {
         let text = std::fs::read_to_string(Path::new(list)).ok()?;
-        text.lines().find_map(|line| line.split_whitespace().next().map(str::to_owned))
+        text.lines()
+            .find_map(|line| line.split_whitespace().next().map(str::to_owned))
     });
     match first {
         Some(uri) => Source { uri, ..source },
@@ -67,7 +73,9 @@ fn one_line_source(line: &str) -> Option<Source> {
         Some(rest) => rest.split_once(']')?,
         None => ("", rest),
     };
-    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
+    let signed_by = options
+        .split_whitespace()
+        .find_map(|option| option.strip_prefix("signed-by="));
     Some(Source {
         uri: rest.split_whitespace().next()?.to_owned(),
         signed_by: signed_by.map(|keys| keys.replace(',', " ")),
@@ -97,13 +105,21 @@ fn stanzas(text: &str) -> Vec<Source> {
 }
 
 fn stanza(fields: &[(String, String)]) -> Vec<Source> {
-    let field = |name: &str| fields.iter().find(|(found, _)| found == name).map(|(_, value)| value);
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value)
+    };
     let has = |name, word| field(name).is_some_and(|v| v.split_whitespace().any(|w| w == word));
     if !has("types", "deb") || has("enabled", "no") {
         return Vec::new();
     }
     let uris = field("uris").map_or("", String::as_str).split_whitespace();
-    let source = |uri: &str| Source { uri: uri.to_owned(), signed_by: field("signed-by").cloned() };
+    let source = |uri: &str| Source {
+        uri: uri.to_owned(),
+        signed_by: field("signed-by").cloned(),
+    };
     uris.map(source).collect()
 }
 
@@ -122,10 +138,19 @@ mod tests {
                     deb [arch=amd64 signed-by=/k.gpg] http://a.example/debian/ bookworm main\n";
         let found = first(one_line(text));
         let uri = "http://a.example/debian/".to_owned();
-        assert_eq!(found, Some(Source { uri, signed_by: Some("/k.gpg".to_owned()) }));
+        assert_eq!(
+            found,
+            Some(Source {
+                uri,
+                signed_by: Some("/k.gpg".to_owned())
+            })
+        );
         let plain = first(one_line("deb https://b.example/debian trixie main contrib"));
         assert_eq!(plain.and_then(|source| source.signed_by), None);
-        assert_eq!(first(one_line("deb-src http://a.example/debian sid main")), None);
+        assert_eq!(
+            first(one_line("deb-src http://a.example/debian sid main")),
+            None
+        );
     }
 
     #[test]
@@ -136,14 +161,20 @@ mod tests {
         let found = first(stanzas(text));
         let keys = found.and_then(|source| source.signed_by);
         assert_eq!(keys.as_deref(), Some("\n -----BEGIN\n .\n -----END"));
-        assert_eq!(first(stanzas(&text.replace("deb deb-src", "deb-src"))), None);
+        assert_eq!(
+            first(stanzas(&text.replace("deb deb-src", "deb-src"))),
+            None
+        );
         assert_eq!(first(stanzas(&format!("{text}Enabled: no\n"))), None);
     }
 
     #[test]
     fn another_suite_is_asked_with_the_same_keys() {
         let uri = "http://a.example/debian".to_owned();
-        let source = Source { uri, signed_by: Some("/k.gpg".to_owned()) };
+        let source = Source {
+            uri,
+            signed_by: Some("/k.gpg".to_owned()),
+        };
         let text = source.deb822("trixie");
         assert!(text.contains("\nSuites: trixie\n") && text.ends_with("Signed-By: /k.gpg\n"));
     }
