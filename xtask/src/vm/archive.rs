@@ -22,6 +22,7 @@ impl Archive {
         }
         std::fs::write(directory.join("suite.sources"), source.deb822(suite))?;
         std::fs::write(directory.join("status"), "")?;
+        std::fs::write(directory.join("apt.conf"), settings(directory))?;
         let archive = Self {
             directory: directory.to_path_buf(),
         };
@@ -62,28 +63,33 @@ impl Archive {
         Ok(())
     }
 
-    /// apt with nothing of the machine's own but its keys.
+    /// apt with nothing of the machine's own but its keys and how it reaches the network.
     fn apt(&self, program: &str) -> Command {
         let mut apt = shell::command(program);
-        let own = |name: &str| self.directory.join(name).display().to_string();
-        let options = [
-            format!("Dir::State::Lists={}", own("lists")),
-            format!("Dir::State::status={}", own("status")),
-            format!("Dir::Cache={}", self.directory.display()),
-            format!("Dir::Cache::archives={}", own("archives")),
-            format!("Dir::Etc::SourceList={}", own("suite.sources")),
-            format!("Dir::Etc::SourceParts={}", own("parts")),
-            "Dir::Cache::pkgcache=".to_owned(),
-            "Dir::Cache::srcpkgcache=".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures=amd64".to_owned(),
-            "APT::Sandbox::User=root".to_owned(),
-            "Acquire::Check-Valid-Until=false".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-        ];
-        for option in options {
-            apt.args(["-o", &option]);
-        }
+        apt.env("APT_CONFIG", self.directory.join("apt.conf"));
         apt
     }
+}
+
+/// The settings by which apt keeps everything in one directory.
+fn settings(directory: &Path) -> String {
+    let own = |name: &str| directory.join(name).display().to_string();
+    let settings = [
+        ("Dir::State::Lists", own("lists")),
+        ("Dir::State::status", own("status")),
+        ("Dir::Cache", own("")),
+        ("Dir::Cache::archives", own("archives")),
+        ("Dir::Cache::pkgcache", String::new()),
+        ("Dir::Cache::srcpkgcache", String::new()),
+        ("Dir::Etc::SourceList", own("suite.sources")),
+        ("Dir::Etc::SourceParts", own("parts")),
+        ("APT::Architecture", "amd64".to_owned()),
+        ("APT::Sandbox::User", "root".to_owned()),
+        ("Acquire::Check-Valid-Until", "false".to_owned()),
+        ("Acquire::Languages", "none".to_owned()),
+    ];
+    settings
+        .iter()
+        .map(|(name, value)| format!("{name} \"{value}\";\n"))
+        .collect()
 }

@@ -87,12 +87,11 @@ fn fetch_from(suite: &str, series: &str, home: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(&work);
     let archive = Archive::open(&work, suite)?;
     let mut names = archive.names(&format!("linux-binary-{series}."))?;
-    names.extend(archive.names(&format!("linux-image-{series}."))?);
-    let newest = newest(&names).with_context(|| format!("{suite} has no kernel {series}"))?;
-    let mut packages = vec![newest.clone()];
-    if let Some(version) = newest.strip_prefix("linux-binary-") {
-        packages.push(format!("linux-modules-{version}"));
+    if names.is_empty() {
+        names = archive.names(&format!("linux-image-{series}."))?;
     }
+    let newest = newest(&names).with_context(|| format!("{suite} has no kernel {series}"))?;
+    let packages = packages_of(&newest);
     let tree = work.join("tree");
     archive.unpack(&packages, &tree)?;
     let done = work.join("done");
@@ -118,6 +117,15 @@ fn fetch_from(suite: &str, series: &str, home: &Path) -> Result<()> {
     fs::remove_dir_all(&work).with_context(|| format!("clearing {}", work.display()))?;
     eprintln!("xtask: kernel {series} is {newest}");
     Ok(())
+}
+
+/// The packages that a kernel consists of: newer ones are in two.
+fn packages_of(name: &str) -> Vec<String> {
+    let modules = name.strip_prefix("linux-binary-").map(|version| {
+        let version = version.strip_suffix("-unsigned").unwrap_or(version);
+        format!("linux-modules-{version}")
+    });
+    std::iter::once(name.to_owned()).chain(modules).collect()
 }
 
 /// The newest kernel among packages; of two with one version, the one that is not `-unsigned`.
@@ -189,6 +197,16 @@ mod tests {
             "linux-image-6.1.0-56-cloud-amd64",
         ];
         assert_eq!(of(&names).as_deref(), Some(names[1]));
+    }
+
+    #[test]
+    fn newer_kernels_have_their_modules_in_another_package() {
+        let packages = packages_of("linux-binary-7.2.13+deb14-cloud-amd64");
+        assert_eq!(
+            packages.last().map(String::as_str),
+            Some("linux-modules-7.2.13+deb14-cloud-amd64")
+        );
+        assert_eq!(packages_of("linux-image-6.1.0-56-cloud-amd64").len(), 1);
     }
 
     #[test]
