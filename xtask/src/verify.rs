@@ -4,6 +4,7 @@ use crate::report::{self, Count};
 use crate::vm::{self, Boot, Ended, kernel};
 use crate::{build, setup};
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// The most instructions that a program may cost: a tenth of what kernels allow.
@@ -111,12 +112,8 @@ fn show(columns: &[(&str, Vec<Verified>)]) {
     let mut header = vec!["program"];
     header.extend(columns.iter().map(|(series, _)| *series));
     let mut table = report::table(&header);
-    let mut programs: Vec<&str> = Vec::new();
-    for verified in columns.iter().flat_map(|(_, column)| column) {
-        if !programs.contains(&verified.program.as_str()) {
-            programs.push(&verified.program);
-        }
-    }
+    let verified = columns.iter().flat_map(|(_, column)| column);
+    let programs: BTreeSet<&str> = verified.map(|verified| verified.program.as_str()).collect();
     for program in programs {
         let cell = |column: &[Verified]| {
             let found = column.iter().find(|verified| verified.program == program);
