@@ -160,6 +160,7 @@ pub struct UserWord(pub u64);
 
 impl UserWord {
     const CLASS_BITS: u32 = 31;
+    const CLASS_MASK: u32 = (1 << Self::CLASS_BITS) - 1;
 
     /// A word above every uid: `(uid_t)-1` is no one's.
     pub const UNUSED: Self = Self(u64::MAX >> 1);
@@ -167,7 +168,7 @@ impl UserWord {
     /// `class` from uid `start` on.
     #[must_use]
     pub const fn new(start: u32, class: u32) -> Self {
-        Self((start as u64) << Self::CLASS_BITS | class as u64 & (1 << Self::CLASS_BITS) - 1)
+        Self((start as u64) << Self::CLASS_BITS | (class & Self::CLASS_MASK) as u64)
     }
 
     /// The greatest word of `uid`.
@@ -181,7 +182,7 @@ impl UserWord {
     #[inline(always)]
     #[must_use]
     pub const fn class(self) -> u32 {
-        self.0 as u32 & (1 << Self::CLASS_BITS) - 1
+        self.0 as u32 & Self::CLASS_MASK
     }
 }
 
@@ -194,8 +195,10 @@ impl HeaderFlags {
     pub const ENFORCE: u64 = 1;
     /// `scope: all` (else only the network namespace of the host is judged).
     pub const ALL_NETNS: u64 = 2;
-    /// At least one rule names a cgroup.
+    /// The class of the caller's cgroup is wanted: a rule names one, or events do.
     pub const CGROUPS: u64 = 4;
+    /// At least one rule allows: there may be something to grant.
+    pub const ALLOWS: u64 = 8;
 }
 
 /// Page 0 of an image: where its tables lie and what holds for all of it.

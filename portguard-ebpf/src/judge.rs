@@ -5,8 +5,10 @@ use crate::emit;
 use crate::kernel::{CGROUP_DENIES, GRANTS, HOST_NETNS, OFF_SOCKET_SK, SET_RETVAL, Task};
 use crate::maps::{MapImage, POLICY};
 use crate::request::{CgroupBind, SockAddr, Socket};
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_set_retval};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
+use aya_log_ebpf::error;
 use portguard_common::{
     Counter, Decision, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Request,
     Verdict, decide, is_protected,
@@ -53,15 +55,21 @@ fn policy() -> Option<MapImage<'static>> {
 /// kernel's own rule (never to a grant), counted, since denying every bind of a broken image could lock
 /// an operator out of the machine.
 #[inline(always)]
-fn judge(image: &MapImage<'_>, socket: Socket, port: u16, hook: u8) -> Option<Judged> {
-    let header = Header(image.page(0)?);
+fn judge(
+    ctx: &impl EbpfContext,
+    image: &MapImage<'_>,
+    header: &Header<'_>,
+    socket: Socket,
+    port: u16,
+    hook: u8,
+) -> Option<Judged> {
     if socket.netns != HOST_NETNS.load() && !header.has(HeaderFlags::ALL_NETNS) {
         return None;
     }
     let task = Task::current();
     let cgroup_id = cgroup::current_id();
     let cgroup_class = if header.has(HeaderFlags::CGROUPS) {
-        cgroup::current_class(&header, task, cgroup_id)
+        cgroup::current_class(header, task, cgroup_id)
     } else {
         0
     };
@@ -72,8 +80,12 @@ fn judge(image: &MapImage<'_>, socket: Socket, port: u16, hook: u8) -> Option<Ju
         euid: task.euid(),
         cgroup_class,
     };
-    let Some(decision) = decide(image, &header, &request) else {
+    let Some(decision) = decide(image, header, &request) else {
         emit::count(Counter::Fault);
+        error!(
+            ctx,
+            "a table of the policy is missing: the kernel's own rule held"
+        );
         return None;
     };
     let mut flags = hook;
@@ -112,7 +124,7 @@ fn report(judged: &Judged, describe: impl FnOnce(&mut Event)) {
 /// The tail of both LSM hooks. Return values are literals: from Linux 6.12 on the verifier wants to see
 /// that they lie in [-4095, 0].
 #[inline(always)]
-fn lsm(sock: *const u8, address: SockAddr) -> i32 {
+fn lsm(ctx: &LsmContext, sock: *const u8, address: SockAddr) -> i32 {
     let Some(image) = policy() else { return 0 };
     let Some(port) = address.port() else { return 0 };
     if !is_protected(&image, port) || sock.is_null() {
@@ -121,7 +133,10 @@ fn lsm(sock: *const u8, address: SockAddr) -> i32 {
     let Some(socket) = Socket::of_sock(sock, address) else {
         return 0;
     };
-    let Some(judged) = judge(&image, socket, port, 0) else {
+    let Some(header) = image.page(0).map(Header) else {
+        return 0;
+    };
+    let Some(judged) = judge(ctx, &image, &header, socket, port, 0) else {
         return 0;
     };
     report(&judged, |event| address.describe(event));
@@ -145,7 +160,7 @@ pub fn socket_bind(ctx: &LsmContext) -> i32 {
             .add(OFF_SOCKET_SK.load() as usize)
             .cast::<*const u8>()
     };
-    lsm(sock, address)
+    lsm(ctx, sock, address)
 }
 
 #[inline(always)]
@@ -160,7 +175,7 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> i32 {
         typed: ctx.arg(2),
         len: ctx.arg(3),
     };
-    lsm(ctx.arg(0), address)
+    lsm(ctx, ctx.arg(0), address)
 }
 
 /// What a cgroup program returns: 0 refuses, 1 lets pass, 3 lets pass and skips the capability check.
@@ -175,12 +190,20 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> i32 {
     let Some(socket) = bind.socket(family) else {
         return 1;
     };
-    // Binds by kernel threads (NFS, lockd) reach this hook, and only this one.
-    if Task::current().is_kernel_thread() {
+    let Some(header) = image.page(0).map(Header) else {
+        return 1;
+    };
+    if CGROUP_DENIES.load() == 0 {
+        // The LSM program has let this bind pass: only a grant is left to make.
+        if !header.has(HeaderFlags::ALLOWS | HeaderFlags::ENFORCE) {
+            return 1;
+        }
+    } else if Task::current().is_kernel_thread() {
+        // Binds by kernel threads (NFS, lockd) reach this hook, and no other.
         emit::count(Counter::KernelThread);
         return 1;
     }
-    let Some(judged) = judge(&image, socket, port, EventFlags::CGROUP_HOOK) else {
+    let Some(judged) = judge(ctx, &image, &header, socket, port, EventFlags::CGROUP_HOOK) else {
         return 1;
     };
     // Where an LSM program runs it has decided, counted and reported this bind: only grant here.

@@ -5,6 +5,7 @@ mod checks;
 mod decisions;
 mod environment;
 mod lifetime;
+mod policies;
 mod protocols;
 mod servers;
 
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Test> {
         protocols::TESTS,
         lifetime::TESTS,
         environment::TESTS,
+        policies::TESTS,
         servers::TESTS,
     ];
     tables

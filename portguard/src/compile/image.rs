@@ -127,7 +127,6 @@ impl Builder {
             .iter()
             .map(|user| UserWord::new(user.start as u32, classes.number(&user.rules) as u32).0)
             .collect();
-        classes.check("users")?;
         let index: Vec<u64> = words.iter().step_by(PAGE_WORDS).copied().collect();
         self.words(&index, UserWord::UNUSED.0);
         header.set_user_pages(self.next());

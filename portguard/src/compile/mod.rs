@@ -9,7 +9,7 @@ mod image;
 use crate::policy::Policy;
 use portguard_common::{
     Decision, Header, HeaderFlags, Image, MAX_CLASSES, MAX_RULES, Page, Protocol, Request, TrieKey,
-    TrieNode, decide, is_protected,
+    TrieNode, Verdict, decide, is_protected,
 };
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ pub enum CompileError {
     /// More user ranges than the user pages hold.
     #[error("the policy names {0} distinct user ranges, the limit is {limit}: use ranges", limit = image::MAX_USER_WORDS)]
     TooManyUsers(usize),
-    /// More sets of rules by port, user or cgroup than 16 bits number.
+    /// More sets of rules by port or by cgroup than 16 bits number. (User classes have 31 bits.)
     #[error(
         "the rules make {0} classes of {1}, the limit is {MAX_CLASSES}: let more rules share the same {1}"
     )]
@@ -222,7 +222,7 @@ impl AsBytesOrEmpty for Option<Page> {
 
 /// The flags of a policy's header.
 fn header_flags(policy: &Policy) -> u64 {
-    use crate::policy::{Mode, Scope};
+    use crate::policy::{Log, Mode, Scope};
     let mut flags = 0;
     if policy.mode == Mode::Enforce {
         flags |= HeaderFlags::ENFORCE;
@@ -230,8 +230,16 @@ fn header_flags(policy: &Policy) -> u64 {
     if policy.scope == Scope::All {
         flags |= HeaderFlags::ALL_NETNS;
     }
-    if policy.rules.iter().any(|rule| rule.cgroups.is_some()) {
+    // Walking the path also makes the record by which an event can name a cgroup that is gone by then.
+    if policy.log != Log::None || policy.rules.iter().any(|rule| rule.cgroups.is_some()) {
         flags |= HeaderFlags::CGROUPS;
+    }
+    if policy
+        .rules
+        .iter()
+        .any(|rule| rule.action == Verdict::Allow)
+    {
+        flags |= HeaderFlags::ALLOWS;
     }
     flags
 }
