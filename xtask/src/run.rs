@@ -29,21 +29,18 @@ pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
     build::everything()?;
     setup::for_guests()?;
     let mut boot = Boot::new(series, "demo", &["demo", "--policy"]);
-    match policy_in(args) {
-        None => boot.arguments.push(format!("/{DEFAULT_POLICY}")),
-        Some((policy, rest)) => {
-            let policy = Path::new(&policy);
-            ensure!(policy.exists(), "there is no policy {}", policy.display());
-            let Some(name) = policy.file_name() else {
-                bail!("{} does not name a policy", policy.display());
-            };
-            let name = format!("given/{}", name.to_string_lossy());
-            boot.arguments.push(format!("/{name}"));
-            boot.files.push((std::path::absolute(policy)?, name));
-            boot.after_dashes(&rest);
-        }
-    }
-    if policy_in(args).is_none() {
+    if let Some((policy, rest)) = policy_in(args) {
+        let policy = Path::new(&policy);
+        ensure!(policy.exists(), "there is no policy {}", policy.display());
+        let Some(name) = policy.file_name() else {
+            bail!("{} does not name a policy", policy.display());
+        };
+        let name = format!("given/{}", name.to_string_lossy());
+        boot.arguments.push(format!("/{name}"));
+        boot.files.push((std::path::absolute(policy)?, name));
+        boot.after_dashes(&rest);
+    } else {
+        boot.arguments.push(format!("/{DEFAULT_POLICY}"));
         boot.after_dashes(args);
     }
     boot.live = true;

@@ -17,17 +17,12 @@ pub(crate) fn path(relative: &str) -> PathBuf {
     root().join(relative)
 }
 
-/// A command in the repository, without what cargo and rustup set for xtask itself.
+/// A command in the repository, without what cargo sets for xtask itself. A toolchain that was
+/// asked for by `cargo +TOOLCHAIN xtask` stays.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
-    for name in [
-        "CARGO",
-        "RUSTC",
-        "RUSTUP_TOOLCHAIN",
-        "LD_LIBRARY_PATH",
-        "RUST_RECURSION_COUNT",
-    ] {
+    for name in ["CARGO", "RUSTC", "LD_LIBRARY_PATH", "RUST_RECURSION_COUNT"] {
         command.env_remove(name);
     }
     for (name, _) in std::env::vars_os() {
