@@ -17,6 +17,9 @@ pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
     portguard.arg("run");
     if policy_in(args).is_none() {
         portguard.args(["--policy", DEFAULT_POLICY]);
+    } else {
+        // What the caller names is meant from where the caller is.
+        portguard.current_dir(std::env::current_dir()?);
     }
     portguard.args(args);
     shell::say(&portguard);
