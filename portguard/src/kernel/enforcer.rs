@@ -3,77 +3,23 @@
 //! The order leaves no half-guarded moment: programs are attached while no policy is installed (they
 //! let everything pass and count a canary), and one write of one map slot puts the policy in force.
 
-use super::btf::BtfError;
 use super::environment::Environment;
-use super::offsets::{OffsetError, Offsets};
+use super::error::{KernelError, map_error, refused};
+use super::programs::{
+    CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
+};
 use super::records::Records;
 use super::wire::Wire;
 use crate::compile::Tables;
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, RingBuf};
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::Ebpf;
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, RingBuf};
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm};
 use aya_log::EbpfLogger;
 use portguard_common::{Counter, Page, TrieKey, TrieNode};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use thiserror::Error;
 
 /// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
 const BPF_F_INNER_MAP: u32 = 1 << 12;
-
-/// Why nothing is enforced.
-#[derive(Debug, Error)]
-pub enum KernelError {
-    /// BTF is missing or damaged.
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// A structure is unknown.
-    #[error(transparent)]
-    Offsets(#[from] OffsetError),
-    /// The object cannot be loaded.
-    #[error("cannot load the eBPF object: {0}")]
-    Object(#[source] Box<EbpfError>),
-    /// A program was refused.
-    #[error("the kernel refused the program {name}: {source}")]
-    Program {
-        /// Which.
-        name: &'static str,
-        /// Why.
-        #[source]
-        source: Box<ProgramError>,
-    },
-    /// A map operation failed.
-    #[error("cannot write the map {name}: {source}")]
-    Map {
-        /// Which.
-        name: &'static str,
-        /// Why.
-        #[source]
-        source: Box<MapError>,
-    },
-    /// The object is not the one this binary was built with.
-    #[error("the eBPF object has no {0}: rebuild with `cargo xtask build`")]
-    Missing(&'static str),
-    /// The root of the cgroup v2 tree cannot be opened.
-    #[error("cannot open the cgroup v2 tree at {}: {source}", path.display())]
-    Cgroup {
-        /// Its mount point.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The canary bind itself failed.
-    #[error("cannot make the canary bind on 127.0.0.1: {0}")]
-    Canary(#[source] std::io::Error),
-    /// The LSM programs are attached and never called.
-    #[error(
-        "the LSM programs are attached, but the kernel never calls them: `bpf` is not among the active LSMs\n  boot with {0}"
-    )]
-    LsmNotRunning(String),
-    /// The cgroup programs are attached and never called.
-    #[error("the cgroup programs are attached, but the kernel does not call them")]
-    CgroupNotRunning,
-}
 
 /// `--hook`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,22 +49,6 @@ pub struct Enforcer {
     fallback: Option<String>,
 }
 
-/// What the cgroup programs of this kernel may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features {
-    /// Skip the capability check (Linux 5.12).
-    pub grants: bool,
-    /// Choose the errno of a refusal (Linux 5.18).
-    pub set_errno: bool,
-}
-
-/// A policy in force: what to say about it.
-#[derive(Clone, Copy, Debug)]
-pub struct Installed {
-    /// Pages of its image.
-    pub pages: usize,
-}
-
 /// The counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -136,110 +66,6 @@ pub struct Counts {
     pub faults: u64,
     /// Cgroups whose path could not be read.
     pub unread: u64,
-}
-
-/// The object in the kernel, its programs verified but not attached.
-pub struct Loaded {
-    /// The loaded object.
-    pub ebpf: Ebpf,
-    /// What its cgroup programs were allowed to do.
-    pub features: Features,
-}
-
-const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
-const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
-
-/// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
-/// the probe is the program itself, not a version number.
-///
-/// # Errors
-/// Where the kernel refuses the object or a program, or BTF is missing.
-pub fn load_programs(environment: &Environment, hook: Hook) -> Result<Loaded, KernelError> {
-    let offsets = Offsets::from_btf(&super::Btf::of_running_kernel()?)?;
-    let steps = [(true, true), (true, false), (false, false)];
-    let mut refused = None;
-    for (grants, set_errno) in steps {
-        let features = Features { grants, set_errno };
-        let mut ebpf = load_object(environment, &offsets, hook, features)?;
-        match load_cgroup_programs(&mut ebpf) {
-            Ok(()) => {
-                if hook == Hook::Lsm {
-                    load_lsm_programs(&mut ebpf)?;
-                }
-                return Ok(Loaded { ebpf, features });
-            }
-            Err(error) => refused = Some(error),
-        }
-    }
-    Err(refused.unwrap_or(KernelError::Missing("cgroup programs")))
-}
-
-fn load_object(
-    environment: &Environment,
-    offsets: &Offsets,
-    hook: Hook,
-    features: Features,
-) -> Result<Ebpf, KernelError> {
-    let mut loader = EbpfLoader::new();
-    for (global, offset) in offsets.iter() {
-        loader.override_global(global, offset, true);
-    }
-    let flags = [
-        ("GRANTS", u32::from(features.grants)),
-        ("SET_RETVAL", u32::from(features.set_errno)),
-        ("CGROUP_DENIES", u32::from(hook == Hook::Cgroup)),
-        ("HOST_NETNS", environment.host_netns),
-    ];
-    for (global, value) in &flags {
-        loader.override_global(global, value, true);
-    }
-    loader
-        .load(super::object())
-        .map_err(|error| KernelError::Object(Box::new(error)))
-}
-
-fn refused(name: &'static str) -> impl Fn(ProgramError) -> KernelError {
-    move |source| KernelError::Program {
-        name,
-        source: Box::new(source),
-    }
-}
-
-fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
-    move |source| KernelError::Map {
-        name,
-        source: Box::new(source),
-    }
-}
-
-fn cgroup_program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut CgroupSockAddr, KernelError> {
-    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
-    program.try_into().map_err(refused(name))
-}
-
-fn lsm_program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Lsm, KernelError> {
-    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
-    program.try_into().map_err(refused(name))
-}
-
-fn load_cgroup_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    for name in CGROUP_PROGRAMS {
-        cgroup_program(ebpf, name)?.load().map_err(refused(name))?;
-    }
-    Ok(())
-}
-
-fn load_lsm_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let btf =
-        aya::Btf::from_sys_fs().map_err(|error| KernelError::Object(Box::new(error.into())))?;
-    for name in LSM_PROGRAMS {
-        let program = lsm_program(ebpf, name)?;
-        program.load(name, &btf).map_err(refused(name))?;
-    }
-    Ok(())
 }
 
 impl Enforcer {
@@ -336,7 +162,7 @@ impl Enforcer {
     ///
     /// # Errors
     /// Where a map cannot be written; then the old policy is still in force.
-    pub fn install(&mut self, tables: &Tables) -> Result<Installed, KernelError> {
+    pub fn install(&mut self, tables: &Tables) -> Result<(), KernelError> {
         self.insert_names(tables)?;
         let name = "POLICY";
         let count = u32::try_from(tables.pages().len()).unwrap_or(u32::MAX);
@@ -349,9 +175,7 @@ impl Enforcer {
         let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> =
             ArrayOfMaps::try_from(map).map_err(map_error(name))?;
         slot.set(0, &pages, 0).map_err(map_error(name))?;
-        Ok(Installed {
-            pages: tables.pages().len(),
-        })
+        Ok(())
     }
 
     fn insert_names(&mut self, tables: &Tables) -> Result<(), KernelError> {

@@ -5,17 +5,19 @@
 mod btf;
 mod enforcer;
 mod environment;
+mod error;
 mod offsets;
+mod programs;
 mod records;
 mod securityfs;
 mod wire;
 
 pub use btf::{Btf, BtfError};
-pub use enforcer::{
-    Counts, Enforcer, Features, Hook, HookChoice, Installed, KernelError, Loaded, load_programs,
-};
+pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
 pub use environment::{Condition, Environment, Severity};
+pub use error::KernelError;
 pub use offsets::{OffsetError, Offsets};
+pub use programs::{Features, Loaded, load_programs};
 pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 
 /// The eBPF object, as `cargo xtask build` compiled it.

@@ -1,0 +1,110 @@
+//! The object and its programs: loaded with as many features as the kernel's verifier takes.
+
+use super::enforcer::Hook;
+use super::environment::Environment;
+use super::error::{KernelError, refused};
+use super::offsets::Offsets;
+use aya::programs::{CgroupSockAddr, Lsm};
+use aya::{Ebpf, EbpfLoader};
+
+/// What the cgroup programs of this kernel may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Skip the capability check (Linux 5.12).
+    pub grants: bool,
+    /// Choose the errno of a refusal (Linux 5.18).
+    pub set_errno: bool,
+}
+
+/// The object in the kernel, its programs verified but not attached.
+pub struct Loaded {
+    /// The loaded object.
+    pub ebpf: Ebpf,
+    /// What its cgroup programs were allowed to do.
+    pub features: Features,
+}
+
+pub(super) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
+pub(super) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
+
+/// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
+/// the probe is the program itself, not a version number.
+///
+/// # Errors
+/// Where the kernel refuses the object or a program, or BTF is missing.
+pub fn load_programs(environment: &Environment, hook: Hook) -> Result<Loaded, KernelError> {
+    let offsets = Offsets::from_btf(&super::Btf::of_running_kernel()?)?;
+    let steps = [(true, true), (true, false), (false, false)];
+    let mut refused = None;
+    for (grants, set_errno) in steps {
+        let features = Features { grants, set_errno };
+        let mut ebpf = load_object(environment, &offsets, hook, features)?;
+        match load_cgroup_programs(&mut ebpf) {
+            Ok(()) => {
+                if hook == Hook::Lsm {
+                    load_lsm_programs(&mut ebpf)?;
+                }
+                return Ok(Loaded { ebpf, features });
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or(KernelError::Missing("cgroup programs")))
+}
+
+fn load_object(
+    environment: &Environment,
+    offsets: &Offsets,
+    hook: Hook,
+    features: Features,
+) -> Result<Ebpf, KernelError> {
+    let mut loader = EbpfLoader::new();
+    for (global, offset) in offsets.iter() {
+        loader.override_global(global, offset, true);
+    }
+    let flags = [
+        ("GRANTS", u32::from(features.grants)),
+        ("SET_RETVAL", u32::from(features.set_errno)),
+        ("CGROUP_DENIES", u32::from(hook == Hook::Cgroup)),
+        ("HOST_NETNS", environment.host_netns),
+    ];
+    for (global, value) in &flags {
+        loader.override_global(global, value, true);
+    }
+    loader
+        .load(super::object())
+        .map_err(|error| KernelError::Object(Box::new(error)))
+}
+
+pub(super) fn cgroup_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut CgroupSockAddr, KernelError> {
+    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+    program.try_into().map_err(refused(name))
+}
+
+pub(super) fn lsm_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Lsm, KernelError> {
+    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+    program.try_into().map_err(refused(name))
+}
+
+fn load_cgroup_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    for name in CGROUP_PROGRAMS {
+        cgroup_program(ebpf, name)?.load().map_err(refused(name))?;
+    }
+    Ok(())
+}
+
+fn load_lsm_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let btf =
+        aya::Btf::from_sys_fs().map_err(|error| KernelError::Object(Box::new(error.into())))?;
+    for name in LSM_PROGRAMS {
+        let program = lsm_program(ebpf, name)?;
+        program.load(name, &btf).map_err(refused(name))?;
+    }
+    Ok(())
+}
