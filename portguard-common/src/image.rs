@@ -32,6 +32,8 @@ pub const NO_RULE: u16 = u16::MAX;
 pub const PAGE_WORDS: usize = 512;
 /// Ports whose classes fit in a page, 16 bits each.
 pub const PORTS_PER_PAGE: usize = PAGE_WORDS * 4;
+/// Pages that an image may have (256 MiB).
+pub const MAX_PAGES: u32 = 65_536;
 /// Words with a bit for each rule.
 pub const WORDS_PER_MASK: usize = MAX_RULES / 64;
 /// Words of a vector: the summary, then the mask.

@@ -16,8 +16,8 @@ pub use cgroup::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, TrieKey, TrieNod
 pub use decide::{Decision, PORT_TABLE_START, decide, is_protected};
 pub use event::{CgroupRecord, Counter, Event, EventFlags, RecordKind};
 pub use image::{
-    ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_RULES, NO_RULE,
-    PAGE_WORDS, PORTS_PER_PAGE, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,
+    ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_PAGES, MAX_RULES,
+    NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,
     VECTORS_PER_PAGE, WORDS_PER_MASK, class_number,
 };
 pub use request::{Family, Protocol, Request};
