@@ -6,6 +6,7 @@ mod marks;
 mod model;
 mod names;
 mod problem;
+mod ranges;
 mod reader;
 mod shadow;
 

@@ -112,7 +112,7 @@ impl Problem {
     /// The part of the line around the problem, printable, and the bytes to underline in it.
     fn excerpt(&self, line: &str) -> (String, std::ops::Range<usize>) {
         let at = self.place.column.saturating_sub(1);
-        let skip = if at > SHOWN / 2 { at - SHOWN / 2 } else { 0 };
+        let skip = at.saturating_sub(SHOWN / 2);
         let mut shown = String::new();
         let (mut start, mut end) = (None, 0);
         for (i, character) in line.chars().enumerate().skip(skip).take(SHOWN) {

@@ -2,220 +2,296 @@
 //!
 //! A rule is a box: a set of values in each dimension. Earlier rules are cut out of it piece by piece;
 //! nothing left means that it never decides. The pieces may grow, so the work has a budget: where that
-//! runs out the rule is taken to be alive, and no wrong warning is given.
+//! runs out, a rule is only held against each earlier one alone, and in the end taken to be alive. So
+//! a warning may be missing, but none is wrong.
 
-use super::model::{CgroupPath, Policy, Rule};
+use super::model::{Policy, Rule};
+use super::ranges::{common, merged, outside, within};
 use portguard_common::{Protocol, Verdict};
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
-/// Pieces looked at for all rules of a policy together.
-const BUDGET: usize = 2_000_000;
+/// Steps of cutting for all rules of a policy together.
+const CUTS: usize = 24_000_000;
+/// Steps of cutting for one rule: one that takes more leaves the rest to the others.
+const CUTS_OF_ONE: usize = 1_000_000;
+/// Steps of comparing rules one with one, where cutting has been given up.
+const PAIRS: usize = 24_000_000;
+
+type Ports = Vec<RangeInclusive<u16>>;
+type Uids = Vec<RangeInclusive<u32>>;
+
+/// A rule, its lists in order.
+struct Shape<'a> {
+    action: Verdict,
+    ports: Ports,
+    /// A bit for each.
+    protocols: u8,
+    /// `None`: all users.
+    users: Option<Uids>,
+    /// A rule for a cgroup holds for all below it, so each stands for its whole subtree: what takes the
+    /// cgroup itself takes all below, and what takes something below never takes the cgroup itself.
+    cgroups: Vec<&'a [String]>,
+}
 
 /// The cases of a rule that are still open.
 #[derive(Clone)]
 struct Piece<'a> {
-    ports: Vec<RangeInclusive<u16>>,
-    protocols: [bool; 4],
-    /// `None`: all users.
-    users: Option<Vec<RangeInclusive<u32>>>,
-    /// `None`: all cgroups.
-    cgroups: Option<Vec<&'a CgroupPath>>,
+    ports: Rc<Ports>,
+    protocols: u8,
+    users: Pairs,
+    cgroups: Rc<Vec<&'a [String]>>,
+}
+
+/// Pairs of real and effective uid: both are in `both`, and one at least is in `one`, a part of `both`.
+///
+/// For `allow` and `kernel` rules, which look at both uids, the two sets are the same; for `deny` rules,
+/// which look at either, `both` is everyone: they have cases with one foreign uid.
+#[derive(Clone)]
+struct Pairs {
+    both: Rc<Uids>,
+    one: Rc<Uids>,
+}
+
+/// What is left of a set of pairs.
+enum Left {
+    All,
+    Some(Pairs),
+    Nothing,
 }
 
 /// Rules to warn about, by number.
 pub(super) fn warnings(policy: &Policy) -> Vec<(usize, String)> {
-    let mut budget = BUDGET;
+    let protect = merged(&policy.protect);
+    let mut shapes: Vec<Shape<'_>> = Vec::with_capacity(policy.rules.len());
+    let (mut cuts, mut pairs) = (CUTS, PAIRS);
     let mut found = Vec::new();
     for (i, rule) in policy.rules.iter().enumerate() {
-        let piece = Piece::of(rule, &policy.protect);
-        if piece.ports.is_empty() {
+        let shape = Shape::of(rule, &protect);
+        if shape.ports.is_empty() {
             let message = format!(
                 "rule `{}` never decides: none of its ports is in `protect`",
                 rule.name
             );
             found.push((i, message));
-        } else if let Some(last) = taker(&piece, rule, &policy.rules[..i], &mut budget) {
-            let message = format!(
-                "rule `{}` never decides: earlier rules, the last of them `{}`, take all its cases",
-                rule.name, policy.rules[last].name
-            );
-            found.push((i, message));
+        } else {
+            let whole = Piece::of(&shape);
+            let mut of_one = cuts.min(CUTS_OF_ONE);
+            let before = of_one;
+            let last = match taker(&whole, &shapes, &mut of_one) {
+                Some(answer) => answer,
+                None => lone_taker(&whole, &shapes, &mut pairs),
+            };
+            cuts -= before - of_one;
+            if let Some(last) = last {
+                let message = format!(
+                    "rule `{}` never decides: earlier rules, the last of them `{}`, take all its cases",
+                    rule.name, policy.rules[last].name
+                );
+                found.push((i, message));
+            }
         }
+        shapes.push(shape);
     }
     found
 }
 
-/// The earlier rule that takes the last case of `rule`, where all are taken.
-fn taker(whole: &Piece<'_>, rule: &Rule, earlier: &[Rule], budget: &mut usize) -> Option<usize> {
+/// The earlier rule that takes the last case of `whole`, where all are taken; `None` where that is not
+/// known within the budget.
+fn taker(whole: &Piece<'_>, earlier: &[Shape<'_>], budget: &mut usize) -> Option<Option<usize>> {
     let mut open = vec![whole.clone()];
     for (i, other) in earlier.iter().enumerate() {
-        let mut left = Vec::new();
+        // Most rules have nothing in common with most others: seen without moving a piece.
+        *budget = budget.checked_sub(open.len())?;
+        if !open.iter().any(|piece| piece.meets(other)) {
+            continue;
+        }
+        let mut left = Vec::with_capacity(open.len());
         for piece in open {
-            *budget = budget.checked_sub(1)?;
-            piece.without(other, rule.action, &mut left);
+            *budget = budget.checked_sub(piece.cost(other))?;
+            piece.without(other, &mut left);
         }
         if left.is_empty() {
-            return Some(i);
+            return Some(Some(i));
         }
         open = left;
+    }
+    Some(None)
+}
+
+/// An earlier rule that takes all of `whole` alone.
+fn lone_taker(whole: &Piece<'_>, earlier: &[Shape<'_>], budget: &mut usize) -> Option<usize> {
+    for (i, other) in earlier.iter().enumerate() {
+        *budget = budget.checked_sub(1)?;
+        if !whole.meets(other) {
+            continue;
+        }
+        *budget = budget.checked_sub(whole.cost(other))?;
+        let alone = whole.protocols & !other.protocols == 0
+            && within(&whole.ports, &other.ports)
+            && whole.cgroups.iter().all(|path| other.has(path))
+            && matches!(whole.users.without(other), Left::Nothing);
+        if alone {
+            return Some(i);
+        }
     }
     None
 }
 
-impl<'a> Piece<'a> {
+impl<'a> Shape<'a> {
     fn of(rule: &'a Rule, protect: &[RangeInclusive<u16>]) -> Self {
-        let all = [1..=u16::MAX];
-        let ports = rule.ports.as_deref().unwrap_or(&all);
+        let ports = match &rule.ports {
+            Some(ports) => common(&merged(ports), protect),
+            None => protect.to_vec(),
+        };
+        let named = |protocol: &Protocol| {
+            rule.protocols
+                .as_ref()
+                .is_none_or(|named| named.contains(protocol))
+        };
+        let bits = Protocol::ALL.iter().enumerate();
         Self {
-            ports: common(&merged(ports), &merged(protect)),
-            protocols: Protocol::ALL.map(|protocol| names(rule, protocol)),
+            action: rule.action,
+            ports,
+            protocols: bits
+                .filter(|(_, protocol)| named(protocol))
+                .fold(0, |bits, (i, _)| bits | 1 << i),
             users: rule.users.as_deref().map(merged),
-            cgroups: rule.cgroups.as_ref().map(|paths| paths.iter().collect()),
+            cgroups: match &rule.cgroups {
+                Some(paths) => paths.iter().map(|path| path.0.as_slice()).collect(),
+                None => vec![&[]],
+            },
         }
     }
 
-    /// Adds to `left` what `other` does not take of this piece of a rule with `action`.
-    fn without(self, other: &Rule, action: Verdict, left: &mut Vec<Self>) {
-        if !takes_users(other, &self, action) || !takes_cgroups(other, &self) {
+    /// Whether the rule holds for a cgroup and all below it.
+    fn has(&self, path: &[String]) -> bool {
+        self.cgroups.iter().any(|above| path.starts_with(above))
+    }
+
+    fn is_for(&self, ports: &Ports) -> bool {
+        let (Some(first), Some(last)) = (ports.first(), ports.last()) else {
+            return false;
+        };
+        let from = self
+            .ports
+            .partition_point(|port| port.end() < first.start());
+        self.ports
+            .get(from)
+            .is_some_and(|port| port.start() <= last.end())
+    }
+}
+
+impl<'a> Piece<'a> {
+    fn of(shape: &Shape<'a>) -> Self {
+        let everyone = || Rc::new(vec![0..=u32::MAX - 1]);
+        let one = shape.users.clone().map_or_else(everyone, Rc::new);
+        let both = match shape.action {
+            Verdict::Deny => everyone(),
+            Verdict::Allow | Verdict::Kernel => Rc::clone(&one),
+        };
+        Self {
+            ports: Rc::new(shape.ports.clone()),
+            protocols: shape.protocols,
+            users: Pairs { both, one },
+            cgroups: Rc::new(shape.cgroups.clone()),
+        }
+    }
+
+    /// Whether the two may have cases in common.
+    fn meets(&self, other: &Shape<'_>) -> bool {
+        self.protocols & other.protocols != 0 && other.is_for(&self.ports)
+    }
+
+    /// Steps that cutting takes, more or less.
+    fn cost(&self, other: &Shape<'_>) -> usize {
+        self.ports.len()
+            + other.ports.len()
+            + self.cgroups.len() * other.cgroups.len()
+            + self.users.both.len()
+            + self.users.one.len()
+            + other.users.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Adds to `left` what `other` does not take of this piece.
+    fn without(self, other: &Shape<'_>, left: &mut Vec<Self>) {
+        let protocols = self.protocols & other.protocols;
+        let ports = common(&self.ports, &other.ports);
+        let (cgroups, other_cgroups): (Vec<_>, Vec<_>) =
+            self.cgroups.iter().partition(|path| other.has(path));
+        if protocols == 0 || ports.is_empty() || cgroups.is_empty() {
             left.push(self);
             return;
         }
-        let theirs = Protocol::ALL.map(|protocol| names(other, protocol));
-        let ports = match &other.ports {
-            Some(ports) => outside(&self.ports, &merged(ports)),
-            None => Vec::new(),
+        let users = match self.users.without(other) {
+            Left::All => {
+                left.push(self);
+                return;
+            }
+            Left::Some(users) => Some(users),
+            Left::Nothing => None,
         };
-        let mut other_protocols = self.protocols;
-        let mut shared = self.protocols;
-        for i in 0..4 {
-            other_protocols[i] &= !theirs[i];
-            shared[i] &= theirs[i];
-        }
-        if other_protocols.contains(&true) {
+        let other_ports = outside(&self.ports, &other.ports);
+        let mut rest = self;
+        if rest.protocols != protocols {
             left.push(Self {
-                protocols: other_protocols,
-                ..self.clone()
+                protocols: rest.protocols & !protocols,
+                ..rest.clone()
+            });
+            rest.protocols = protocols;
+        }
+        if !other_ports.is_empty() {
+            left.push(Self {
+                ports: Rc::new(other_ports),
+                ..rest.clone()
+            });
+            rest.ports = Rc::new(ports);
+        }
+        if !other_cgroups.is_empty() {
+            left.push(Self {
+                cgroups: Rc::new(other_cgroups),
+                ..rest.clone()
+            });
+            rest.cgroups = Rc::new(cgroups);
+        }
+        if let Some(users) = users {
+            left.push(Self { users, ..rest });
+        }
+    }
+}
+
+impl Pairs {
+    /// What the users of `other` leave.
+    fn without(&self, other: &Shape<'_>) -> Left {
+        let Some(theirs) = &other.users else {
+            return Left::Nothing;
+        };
+        let both = outside(&self.both, theirs);
+        if both == *self.both {
+            return Left::All;
+        }
+        if other.action == Verdict::Deny {
+            // It takes every pair that has one of its users.
+            let one = outside(&self.one, theirs);
+            if one.is_empty() {
+                return Left::Nothing;
+            }
+            return Left::Some(Self {
+                both: Rc::new(both),
+                one: Rc::new(one),
             });
         }
-        if !ports.is_empty() && shared.contains(&true) {
-            left.push(Self {
-                ports,
-                protocols: shared,
-                ..self
-            });
+        // It takes the pairs that have no foreign uid: those with one in what is outside it are left.
+        if both.is_empty() {
+            Left::Nothing
+        } else if within(&both, &self.one) {
+            Left::Some(Self {
+                both: Rc::clone(&self.both),
+                one: Rc::new(both),
+            })
+        } else {
+            // The pairs that are left have no such form; all of them is too many, which only hides a warning.
+            Left::All
         }
     }
-}
-
-fn names(rule: &Rule, protocol: Protocol) -> bool {
-    rule.protocols
-        .as_ref()
-        .is_none_or(|named| named.contains(&protocol))
-}
-
-/// Whether `other` matches every user of the piece.
-///
-/// An `allow` or `kernel` rule looks at both uids, a `deny` rule at either: a `deny` rule has cases
-/// with a foreign uid beside its own, which only an earlier `deny` or a rule for everyone takes.
-fn takes_users(other: &Rule, piece: &Piece<'_>, action: Verdict) -> bool {
-    let Some(theirs) = &other.users else {
-        return true;
-    };
-    let Some(ours) = &piece.users else {
-        return outside(&[0..=u32::MAX - 1], &merged(theirs)).is_empty();
-    };
-    if action == Verdict::Deny && other.action != Verdict::Deny {
-        return false;
-    }
-    outside(ours, &merged(theirs)).is_empty()
-}
-
-fn takes_cgroups(other: &Rule, piece: &Piece<'_>) -> bool {
-    let Some(theirs) = &other.cgroups else {
-        return true;
-    };
-    let within = |path: &CgroupPath| theirs.iter().any(|their| path.0.starts_with(&their.0));
-    match &piece.cgroups {
-        Some(ours) => ours.iter().all(|path| within(path)),
-        None => theirs.iter().any(|their| their.0.is_empty()),
-    }
-}
-
-/// Numbers that ranges are made of.
-trait Number: Copy + Ord {
-    fn next(self) -> Option<Self>;
-    fn previous(self) -> Option<Self>;
-}
-
-impl Number for u16 {
-    fn next(self) -> Option<Self> {
-        self.checked_add(1)
-    }
-    fn previous(self) -> Option<Self> {
-        self.checked_sub(1)
-    }
-}
-
-impl Number for u32 {
-    fn next(self) -> Option<Self> {
-        self.checked_add(1)
-    }
-    fn previous(self) -> Option<Self> {
-        self.checked_sub(1)
-    }
-}
-
-/// The ranges in order, those that touch made one.
-fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
-    let mut sorted: Vec<_> = ranges
-        .iter()
-        .map(|range| (*range.start(), *range.end()))
-        .collect();
-    sorted.sort_unstable();
-    let mut out: Vec<RangeInclusive<T>> = Vec::new();
-    for (start, end) in sorted {
-        match out.last_mut() {
-            Some(last) if last.end().next().is_none_or(|next| start <= next) => {
-                *last = *last.start()..=end.max(*last.end());
-            }
-            _ => out.push(start..=end),
-        }
-    }
-    out
-}
-
-/// What two lists of merged ranges share.
-fn common<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
-    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x, y)));
-    pairs
-        .map(|(x, y)| *x.start().max(y.start())..=*x.end().min(y.end()))
-        .filter(|range| range.start() <= range.end())
-        .collect()
-}
-
-/// What of `a` lies outside `b`, both merged.
-fn outside<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
-    let mut out = Vec::new();
-    for range in a {
-        let mut start = Some(*range.start());
-        // Merged ranges are in order: those that end before this one are passed over at once.
-        let first = b.partition_point(|cut| cut.end() < range.start());
-        for cut in b[first..]
-            .iter()
-            .take_while(|cut| cut.start() <= range.end())
-        {
-            if let (Some(from), Some(to)) = (start, cut.start().previous())
-                && from <= to
-            {
-                out.push(from..=to);
-            }
-            start = cut.end().next();
-        }
-        if let Some(from) = start
-            && from <= *range.end()
-        {
-            out.push(from..=*range.end());
-        }
-    }
-    out
 }

@@ -1,0 +1,101 @@
+//! Sets of numbers as sorted lists of ranges.
+
+use std::ops::RangeInclusive;
+
+/// Numbers that ranges are made of.
+pub(super) trait Number: Copy + Ord {
+    fn next(self) -> Option<Self>;
+    fn previous(self) -> Option<Self>;
+}
+
+impl Number for u16 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+    fn previous(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+}
+
+impl Number for u32 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+    fn previous(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+}
+
+/// The ranges in order, those that touch made one.
+pub(super) fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
+    let mut sorted: Vec<_> = ranges
+        .iter()
+        .map(|range| (*range.start(), *range.end()))
+        .collect();
+    sorted.sort_unstable();
+    let mut out: Vec<RangeInclusive<T>> = Vec::new();
+    for (start, end) in sorted {
+        match out.last_mut() {
+            Some(last) if last.end().next().is_none_or(|next| start <= next) => {
+                *last = *last.start()..=end.max(*last.end());
+            }
+            _ => out.push(start..=end),
+        }
+    }
+    out
+}
+
+/// What two lists of merged ranges share.
+pub(super) fn common<T: Number>(
+    a: &[RangeInclusive<T>],
+    b: &[RangeInclusive<T>],
+) -> Vec<RangeInclusive<T>> {
+    let mut out = Vec::new();
+    for x in a {
+        // Merged ranges are in order: those that end before this one are passed over at once.
+        let first = b.partition_point(|y| y.end() < x.start());
+        for y in b[first..].iter().take_while(|y| y.start() <= x.end()) {
+            out.push(*x.start().max(y.start())..=*x.end().min(y.end()));
+        }
+    }
+    out
+}
+
+/// Whether all of `a` lies in `b`, both merged.
+pub(super) fn within<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> bool {
+    a.iter().all(|x| {
+        let at = b.partition_point(|y| y.end() < x.start());
+        b.get(at)
+            .is_some_and(|y| y.start() <= x.start() && x.end() <= y.end())
+    })
+}
+
+/// What of `a` lies outside `b`, both merged.
+pub(super) fn outside<T: Number>(
+    a: &[RangeInclusive<T>],
+    b: &[RangeInclusive<T>],
+) -> Vec<RangeInclusive<T>> {
+    let mut out = Vec::new();
+    for range in a {
+        let mut start = Some(*range.start());
+        // Merged ranges are in order: those that end before this one are passed over at once.
+        let first = b.partition_point(|cut| cut.end() < range.start());
+        for cut in b[first..]
+            .iter()
+            .take_while(|cut| cut.start() <= range.end())
+        {
+            if let (Some(from), Some(to)) = (start, cut.start().previous())
+                && from <= to
+            {
+                out.push(from..=to);
+            }
+            start = cut.end().next();
+        }
+        if let Some(from) = start
+            && from <= *range.end()
+        {
+            out.push(from..=*range.end());
+        }
+    }
+    out
+}
