@@ -74,10 +74,7 @@ pub fn decide<I: Image + ?Sized>(
             return Some(Decision::new(word, rule as u16));
         }
     }
-    Some(Decision::new(
-        RuleWord(header.default_word() as u8),
-        NO_RULE,
-    ))
+    Some(Decision::by_default(header))
 }
 
 /// Number of the lowest bit that is set; `bits` is not zero.
@@ -87,6 +84,13 @@ fn lowest_bit<I: Image + ?Sized>(bits: u64) -> u32 {
 }
 
 impl Decision {
+    /// What the policy says where no rule matches.
+    #[inline(always)]
+    #[must_use]
+    pub const fn by_default(header: &Header<'_>) -> Self {
+        Self::new(RuleWord(header.default_word() as u8), NO_RULE)
+    }
+
     #[inline(always)]
     const fn new(word: RuleWord, rule: u16) -> Self {
         Self {

@@ -106,7 +106,8 @@ pub enum Counter {
     Fault = 5,
     /// Programs that ran while no policy was installed: the canary's proof.
     Canary = 6,
-    /// Cgroups whose path could not be read (too deep, or no memory): no rule that names a cgroup matched.
+    /// Cgroups whose path could not be read (too deep, or no memory): where rules name cgroups, the default
+    /// decided.
     Unread = 7,
 }
 

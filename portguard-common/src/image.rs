@@ -195,8 +195,10 @@ impl HeaderFlags {
     pub const ENFORCE: u64 = 1;
     /// `scope: all` (else only the network namespace of the host is judged).
     pub const ALL_NETNS: u64 = 2;
-    /// The class of the caller's cgroup is wanted: a rule names one, or events do.
-    pub const CGROUPS: u64 = 4;
+    /// The paths of callers' cgroups are wanted: rules name some, or events do.
+    pub const CGROUP_PATHS: u64 = 4;
+    /// At least one rule names a cgroup.
+    pub const CGROUP_RULES: u64 = 16;
     /// At least one rule allows: there may be something to grant.
     pub const ALLOWS: u64 = 8;
 }

@@ -42,21 +42,26 @@ pub fn current_id() -> u64 {
     unsafe { bpf_get_current_cgroup_id() }
 }
 
-/// The class of the caller's cgroup in the policy of `header`; 0 where no rule names its path.
+/// The class of the caller's cgroup in the policy of `header`; `None`, counted, where its path cannot be
+/// read: deeper than is walked, or no memory for the walk.
 #[inline(always)]
-pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> u32 {
+pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> Option<u32> {
     let generation = header.generation();
     if let Some(slot) = CGROUPS.get_ptr(&id) {
         // SAFETY: a map value, eight bytes and aligned: one load, never torn.
         let cached = Cached(unsafe { core::ptr::read_volatile(slot) });
         if let Some(class) = cached.class(id, generation) {
-            return class;
+            return Some(class);
         }
     }
-    let class = walk(header.trie_root(), task, id);
+    let Some(class) = walk(header.trie_root(), task, id) else {
+        // Not remembered: the next bind may find memory.
+        emit::count(Counter::Unread);
+        return None;
+    };
     // A failed insert costs the next bind another walk, nothing else.
     let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);
-    class
+    Some(class)
 }
 
 /// A path while it is walked: too large for the stack.
@@ -84,28 +89,21 @@ static EMPTY: Path = Path {
 /// The class of the running task's cgroup, by its path.
 ///
 /// The path lies in a map entry under the thread's own id, which no other thread touches, whoever
-/// preempts whom. Without memory for it, or deeper than can be read, no rule that names a cgroup
-/// matches: class 0, and it is counted.
+/// preempts whom.
 #[inline(always)]
-fn walk(root: u64, task: Task, id: u64) -> u32 {
+fn walk(root: u64, task: Task, id: u64) -> Option<u32> {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
-    let Some(path) = SCRATCH.get_ptr_mut(&thread) else {
-        emit::count(Counter::Unread);
-        return 0;
-    };
     // SAFETY: a map value under this thread's key: nobody else reads or writes it.
-    let path = unsafe { &mut *path };
+    let path = unsafe { &mut *SCRATCH.get_ptr_mut(&thread)? };
+    let depth = path.walk_up(task);
     let mut class = 0;
-    match path.walk_up(task) {
-        Some(depth) => {
-            emit::cgroup(id, depth, path);
-            class = path.walk_down(root);
-        }
-        None => emit::count(Counter::Unread),
+    if let Some(depth) = depth {
+        emit::cgroup(id, depth, path);
+        class = path.walk_down(root);
     }
     let _ = SCRATCH.remove(&thread);
-    class
+    depth.map(|_| class)
 }
 
 impl Path {

@@ -68,19 +68,26 @@ fn judge(
     }
     let task = Task::current();
     let cgroup_id = cgroup::current_id();
-    let cgroup_class = if header.has(HeaderFlags::CGROUPS) {
+    let cgroup_class = if header.has(HeaderFlags::CGROUP_PATHS) {
         cgroup::current_class(header, task, cgroup_id)
     } else {
-        0
+        Some(0)
     };
     let request = Request {
         port,
         protocol: socket.protocol,
         uid: bpf_get_current_uid_gid() as u32,
         euid: task.euid(),
-        cgroup_class,
+        cgroup_class: cgroup_class.unwrap_or(0),
     };
-    let Some(decision) = decide(image, header, &request) else {
+    let decided = if cgroup_class.is_none() && header.has(HeaderFlags::CGROUP_RULES) {
+        // Which rules hold is not known, so none does: a rule behind one that was missed could allow
+        // what that one denies.
+        Some(Decision::by_default(header))
+    } else {
+        decide(image, header, &request)
+    };
+    let Some(decision) = decided else {
         emit::count(Counter::Fault);
         error!(
             ctx,

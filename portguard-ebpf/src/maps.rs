@@ -26,7 +26,7 @@ pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
 
 /// Thread id -> the path that the thread is walking. Written by the programs only.
 #[btf_map]
-pub static SCRATCH: HashMap<u64, Path, 512> = HashMap::new();
+pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 
 /// Decisions and cgroup names for the daemon. 1 MiB: about 10,000 decisions.
 #[btf_map]

@@ -1,6 +1,7 @@
 //! The tests: what portguard must do, seen from outside.
 
 mod addresses;
+mod cgroups;
 mod checks;
 mod decisions;
 mod environment;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Test> {
     let tables = [
         decisions::TESTS,
         addresses::TESTS,
+        cgroups::TESTS,
         protocols::TESTS,
         lifetime::TESTS,
         environment::TESTS,

@@ -193,7 +193,7 @@ fn sum_up(ended: &Ended) {
     );
     if counts.unread > 0 {
         eprintln!(
-            "portguard: {} cgroup paths could not be read: no rule that names a cgroup matched there",
+            "portguard: {} cgroup paths could not be read: where rules name cgroups, the default decided",
             counts.unread
         );
     }

@@ -230,9 +230,13 @@ fn header_flags(policy: &Policy) -> u64 {
     if policy.scope == Scope::All {
         flags |= HeaderFlags::ALL_NETNS;
     }
-    // Walking the path also makes the record by which an event can name a cgroup that is gone by then.
-    if policy.log != Log::None || policy.rules.iter().any(|rule| rule.cgroups.is_some()) {
-        flags |= HeaderFlags::CGROUPS;
+    let named = policy.rules.iter().any(|rule| rule.cgroups.is_some());
+    if named {
+        flags |= HeaderFlags::CGROUP_RULES;
+    }
+    // Walking a path also makes the record by which an event can name a cgroup that is gone by then.
+    if named || policy.log != Log::None {
+        flags |= HeaderFlags::CGROUP_PATHS;
     }
     if policy
         .rules

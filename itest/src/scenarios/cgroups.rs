@@ -1,0 +1,62 @@
+//! Cgroups that are deep, long of name, or gone by the time that anybody looks.
+
+use super::Table;
+use super::checks::{allow, default, deny, judged};
+use crate::harness::{Needs, World};
+use crate::instance::Instance;
+use crate::probe::{Attempt, Probe};
+use crate::real::Cgroups;
+use anyhow::ensure;
+
+pub(super) const TESTS: Table = &[
+    ("deep_cgroups", Needs::Nothing, deep_cgroups),
+    ("long_names", Needs::Nothing, long_names),
+];
+
+/// A rule holds for all below, however deep; where the path is too deep to be read, no rule does, and an
+/// `allow` behind a missed `deny` least of all.
+fn deep_cgroups(world: &World) -> anyhow::Result<()> {
+    let top = format!("pgdeep-{}", std::process::id());
+    let policy = format!(
+        "{{ version: 1, default: kernel, rules: [
+            {{ name: not-here, action: deny, ports: [89], cgroups: [\"/{top}\"] }},
+            {{ name: web, action: allow, ports: [89, 999], users: [33] }}] }}"
+    );
+    let instance = Instance::start(world, &policy)?;
+    let mut made = Cgroups::default();
+    for (depth, verdict) in [
+        (1, deny("not-here")),
+        (32, deny("not-here")),
+        (33, deny("not-here")),
+        (100, deny("not-here")),
+        (140, default("kernel")),
+    ] {
+        let mut path = vec![top.clone()];
+        path.extend((1..depth).map(|_| "d".to_owned()));
+        made.make(&path)?;
+        let probe = Probe::user(33).bind(Attempt::tcp(89));
+        judged(world, &instance, &probe.in_cgroup(path.join("/")), verdict)?;
+    }
+    let outside = Probe::user(33).bind(Attempt::tcp(89));
+    judged(world, &instance, &outside, allow("web"))?;
+    instance.stop().map(|_| ())
+}
+
+/// Names are compared whole, up to the longest that the kernel makes.
+fn long_names(world: &World) -> anyhow::Result<()> {
+    let name = format!("pglong-{}-{}", std::process::id(), "x".repeat(300));
+    let (longest, shorter) = (&name[..255], &name[..254]);
+    let policy = format!(
+        "{{ version: 1, default: kernel, rules: [
+            {{ name: longest, action: deny, ports: [89], cgroups: [\"/{longest}\"] }}] }}"
+    );
+    let instance = Instance::start(world, &policy)?;
+    let mut made = Cgroups::default();
+    for (name, verdict) in [(longest, deny("longest")), (shorter, default("kernel"))] {
+        made.make(&[name.to_owned()])?;
+        let probe = Probe::user(0).bind(Attempt::tcp(89));
+        let event = judged(world, &instance, &probe.in_cgroup(name.to_owned()), verdict)?;
+        ensure!(event["cgroup"] == format!("/{name}"), "{event}");
+    }
+    instance.stop().map(|_| ())
+}
