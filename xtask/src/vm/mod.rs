@@ -98,12 +98,7 @@ pub(crate) fn boot(boot: &Boot) -> Result<Ended> {
     let prepared = prepare(&boot.series)?;
     let files =
         initrd::with_command(&prepared.files, boot).context("packing the guest's command")?;
-    let bar = (!boot.live).then(|| report::progress(format!("{} {}", boot.series, boot.name)));
-    let ended = qemu::boot(&prepared.image, &files, boot);
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    let ended = ended?;
+    let ended = qemu::boot(&prepared.image, &files, boot)?;
     if let (true, Some(failure)) = (boot.live, &ended.failure) {
         eprintln!("xtask: guest {}: {failure}", boot.series);
     }
@@ -113,6 +108,7 @@ pub(crate) fn boot(boot: &Boot) -> Result<Ended> {
 /// Boots guests, two at a time, and prints the console of each when it is done.
 pub(crate) fn boot_all(boots: &[Boot]) -> Vec<Result<Ended>> {
     let next = AtomicUsize::new(0);
+    let bar = report::progress(format!("{} guests, two at a time", boots.len()));
     let done: Mutex<Vec<(usize, Result<Ended>)>> = Mutex::new(Vec::new());
     let worker = || {
         loop {
@@ -122,7 +118,7 @@ pub(crate) fn boot_all(boots: &[Boot]) -> Vec<Result<Ended>> {
             };
             let ended = boot(guest);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            show(guest, &ended);
+            bar.suspend(|| show(guest, &ended));
             done.push((at, ended));
         }
     };
@@ -130,6 +126,7 @@ pub(crate) fn boot_all(boots: &[Boot]) -> Vec<Result<Ended>> {
         scope.spawn(worker);
         scope.spawn(worker);
     });
+    bar.finish_and_clear();
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, ended)| ended).collect()
