@@ -28,6 +28,11 @@ impl Reader<'_> {
                 (port, port)
             }
             Value::String(text) => match text.split_once('-') {
+                // A part that is missing is not the problem: the whole is no port.
+                Some((start, end)) if start.trim().is_empty() || end.trim().is_empty() => {
+                    let port = self.port_number(path, text)?;
+                    (port, port)
+                }
                 Some((start, end)) => (
                     self.port_number(path, start.trim())?,
                     self.port_number(path, end.trim())?,

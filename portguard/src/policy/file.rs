@@ -1,5 +1,6 @@
 //! One policy file: YAML text -> its part of a policy, with every problem in it.
 
+use super::loose::Loose;
 use super::marks::{self, Marks};
 use super::model::{Expectation, Log, Mode, Place, Rule, Scope};
 use super::names::Names;
@@ -7,6 +8,7 @@ use super::problem::{Problem, Problems, Severity};
 use super::reader::{Reader, scalar_text};
 use portguard_common::{Protocol, Verdict};
 use serde_yaml::{Mapping, Value};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -44,29 +46,28 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
     let mut problems = Problems::default();
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let marks = match marks::scan(text) {
-        Ok(marks) => marks,
-        Err(refusals) => {
-            for refusal in refusals {
-                let mark = refusal.mark;
-                let place = Place {
-                    file: path.into(),
-                    line: mark.line,
-                    column: mark.column,
-                };
-                problems.push(Problem::at(
-                    Severity::Error,
-                    place,
-                    mark.len,
-                    text,
-                    refusal.message,
-                ));
-            }
-            return (File::default(), problems);
-        }
-    };
-    match serde_yaml::from_str::<Value>(text) {
-        Ok(value) => read_value(path, text, &marks, names, &value),
+    let (marks, refusals) = marks::scan(text);
+    let fatal = refusals.iter().any(|refusal| refusal.fatal);
+    for refusal in refusals {
+        let mark = refusal.mark;
+        let place = Place {
+            file: path.into(),
+            line: mark.line,
+            column: mark.column,
+        };
+        problems.push(Problem::at(
+            Severity::Error,
+            place,
+            mark.len,
+            text,
+            refusal.message,
+        ));
+    }
+    if fatal {
+        return (File::default(), problems);
+    }
+    match serde_yaml::from_str::<Loose>(text) {
+        Ok(Loose(value)) => read_value(path, text, &marks, names, &value, problems),
         Err(error) => {
             let at = error.location();
             let place = Place {
@@ -92,13 +93,14 @@ fn read_value(
     marks: &Marks,
     names: &dyn Names,
     value: &Value,
+    problems: Problems,
 ) -> (File, Problems) {
     let mut reader = Reader {
         file: path,
         text,
         marks,
         names,
-        problems: Problems::default(),
+        problems,
     };
     let file = reader.file(value).unwrap_or_default();
     reader.problems.sort();
@@ -118,7 +120,8 @@ impl Reader<'_> {
         let known = [
             "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
         ];
-        let map = self.mapping(value, "", &known, &[])?;
+        // Somebody who sets these for all rules at once must not think that they are obeyed.
+        let map = self.mapping(value, "", &known, &["groups", "units", "addresses"])?;
         self.version(map.get("version"));
         let mut file = File::default();
         if let Some(value) = map.get("mode") {
@@ -189,9 +192,10 @@ impl Reader<'_> {
         let path = format!("{path}/{key}");
         let entries = self.list(value, &path, what)?;
         let mut good = Vec::with_capacity(entries.len());
+        let mut seen = HashSet::with_capacity(entries.len());
         for (i, entry) in entries.iter().enumerate() {
             let at = format!("{path}/{i}");
-            if entries[..i].len() < 64 && entries[..i].contains(entry) {
+            if !seen.insert(entry) {
                 self.warn(&at, "this entry is in the list already");
             }
             good.extend(read(self, entry, &at));
@@ -238,6 +242,8 @@ impl Reader<'_> {
         );
         let users = self.each(map, path, "users", "users", Self::users);
         let cgroups = self.each(map, path, "cgroups", "cgroups", Self::cgroup);
+        // Only where sctp is named: a rule without `protocols` says "whatever the protocol", as most do
+        // that only ever meet tcp, and a warning for each of them would be read by nobody.
         if action == Some(Verdict::Allow)
             && protocols
                 .as_ref()

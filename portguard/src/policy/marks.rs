@@ -27,6 +27,8 @@ pub(super) struct Mark {
 pub(super) struct Refusal {
     pub(super) mark: Mark,
     pub(super) message: String,
+    /// Whether the values of the file make no sense because of it.
+    pub(super) fatal: bool,
 }
 
 /// Places by path: `/rules/3/ports/0`.
@@ -93,11 +95,8 @@ struct Scan {
     documents: usize,
 }
 
-/// Reads the places of `text`.
-///
-/// # Errors
-/// All that is refused; syntax errors end the reading, others do not.
-pub(super) fn scan(text: &str) -> Result<Marks, Vec<Refusal>> {
+/// Reads the places of `text`, and all that is refused in it; what is fatal ends the reading.
+pub(super) fn scan(text: &str) -> (Marks, Vec<Refusal>) {
     let mut scan = Scan {
         marks: Marks::default(),
         refusals: Vec::new(),
@@ -106,6 +105,14 @@ pub(super) fn scan(text: &str) -> Result<Marks, Vec<Refusal>> {
         nodes: 0,
         documents: 0,
     };
+    if let Some((mark, character)) = control(text) {
+        let number = u32::from(character);
+        scan.refuse(
+            mark,
+            format!("the file has the control character U+{number:04X}, which YAML does not allow"),
+        );
+        return (scan.marks, scan.refusals);
+    }
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         match event {
@@ -126,11 +133,21 @@ pub(super) fn scan(text: &str) -> Result<Marks, Vec<Refusal>> {
             }
         }
     }
-    if scan.refusals.is_empty() {
-        Ok(scan.marks)
-    } else {
-        Err(scan.refusals)
-    }
+    (scan.marks, scan.refusals)
+}
+
+/// The first control character that YAML has no place for.
+fn control(text: &str) -> Option<(Mark, char)> {
+    let refused = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    let (at, character) = text.char_indices().find(|(_, c)| refused(*c))?;
+    let before = text.get(..at)?;
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let mark = Mark {
+        line: before.matches('\n').count() + 1,
+        column: before.get(start..)?.chars().count() + 1,
+        len: 1,
+    };
+    Some((mark, character))
 }
 
 fn mark_of(span: &Span) -> Mark {
@@ -147,10 +164,16 @@ fn mark_of(span: &Span) -> Mark {
 }
 
 impl Scan {
+    /// Refuses what makes all values of the file doubtful.
     fn refuse(&mut self, mark: Mark, message: impl Into<String>) {
+        self.note(mark, message.into(), true);
+    }
+
+    fn note(&mut self, mark: Mark, message: String, fatal: bool) {
         self.refusals.push(Refusal {
             mark,
-            message: message.into(),
+            message,
+            fatal,
         });
     }
 
@@ -193,7 +216,7 @@ impl Scan {
 
     fn tag(&mut self, tagged: bool, mark: Mark) {
         if tagged {
-            self.refuse(mark, "YAML tags have no meaning in a policy");
+            self.note(mark, "YAML tags have no meaning in a policy".into(), false);
         }
     }
 
@@ -220,14 +243,17 @@ impl Scan {
             ..
         }) = self.open.last_mut()
         {
-            *key = Some(text.to_owned());
             let path = format!("{path}/{text}");
+            // What stands below a key given twice has a place of its own: no path has a NUL.
+            let again = format!("{text}\0{}:{}", mark.line, mark.column);
+            let first = !self.marks.keys.contains_key(&path);
+            *key = Some(if first { text.to_owned() } else { again });
             if let Some(first) = self.marks.keys.get(&path) {
                 let message = format!(
                     "duplicate key `{text}`: the first is on line {}",
                     first.line
                 );
-                self.refuse(mark, message);
+                self.note(mark, message, false);
             } else {
                 self.marks.keys.insert(path, mark);
             }

@@ -2,6 +2,7 @@
 
 mod entries;
 mod file;
+mod loose;
 mod marks;
 mod model;
 mod names;
