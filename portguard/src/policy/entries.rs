@@ -140,8 +140,14 @@ impl Reader<'_> {
         if let Some(uid) = self.names.uid(name) {
             return Some(uid);
         }
-        let known = self.names.user_names();
-        let help = nearest(name, known.iter().map(String::as_str));
+        // Neither read nor compared for each of thousands of unknown users.
+        let help = if self.problems.is_full() {
+            None
+        } else {
+            let names = self.names;
+            let known = self.known_users.get_or_insert_with(|| names.user_names());
+            nearest(name, known.iter().map(String::as_str))
+        };
         self.error(path, format!("unknown user `{name}`"), help);
         None
     }

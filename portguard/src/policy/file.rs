@@ -59,7 +59,6 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
             Severity::Error,
             place,
             mark.len,
-            text,
             refusal.message,
         ));
     }
@@ -67,7 +66,7 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
         return (File::default(), problems);
     }
     match serde_yaml::from_str::<Loose>(text) {
-        Ok(Loose(value)) => read_value(path, text, &marks, names, &value, problems),
+        Ok(Loose(value)) => read_value(path, &marks, names, &value, problems),
         Err(error) => {
             let at = error.location();
             let place = Place {
@@ -79,7 +78,6 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
                 Severity::Error,
                 place,
                 1,
-                text,
                 format!("this is not YAML: {error}"),
             ));
             (File::default(), problems)
@@ -89,7 +87,6 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
 
 fn read_value(
     path: &Path,
-    text: &str,
     marks: &Marks,
     names: &dyn Names,
     value: &Value,
@@ -97,9 +94,9 @@ fn read_value(
 ) -> (File, Problems) {
     let mut reader = Reader {
         file: path,
-        text,
         marks,
         names,
+        known_users: None,
         problems,
     };
     let file = reader.file(value).unwrap_or_default();

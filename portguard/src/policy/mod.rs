@@ -19,6 +19,7 @@ use file::{File, MAX_BYTES};
 use portguard_common::MAX_RULES;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use wildmatch::WildMatch;
 
@@ -109,17 +110,21 @@ fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
 
 /// Reads a regular file of at most `room` bytes of UTF-8.
 fn read_text(path: &Path, room: u64) -> Result<String, String> {
-    // Looked at before it is opened: opening a fifo would wait for its writer.
-    let kind = std::fs::metadata(path).map_err(|error| format!("cannot read the file: {error}"))?;
-    if !kind.is_file() {
+    // Without O_NONBLOCK, opening a fifo would wait for its writer; what was opened is looked at, not
+    // what the path names by then.
+    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
         return Err("this is not a regular file".into());
     }
-    let file =
-        std::fs::File::open(path).map_err(|error| format!("cannot read the file: {error}"))?;
     let mut bytes = Vec::new();
     file.take(room + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot read the file: {error}"))?;
+        .map_err(cannot)?;
     if bytes.len() as u64 > room {
         return Err(format!(
             "the policy has more than {} MiB of YAML",
@@ -140,6 +145,8 @@ fn merge(
     mut problems: Problems,
 ) -> Result<Loaded, Problems> {
     let mut policy = Policy::default();
+    // Those of files for other hosts too: a fleet has one policy, in which a name means one rule.
+    let mut used = Used::default();
     let hostname = names.hostname();
     for (path, text) in texts {
         let (file, found) = file::read(path, text, names);
@@ -149,31 +156,42 @@ fn merge(
                 .iter()
                 .any(|pattern| WildMatch::new(pattern).matches(&hostname))
         });
+        let rules = file.rules.iter();
+        used.rules
+            .extend(rules.map(|rule| (rule.name.clone(), rule.place.clone())));
+        let tests = file.tests.iter();
+        used.tests
+            .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.place.clone()))));
         if here {
             add(&mut policy, file);
         }
     }
-    let text_of: HashMap<&Path, &str> = texts
-        .iter()
-        .map(|(path, text)| (path.as_path(), text.as_str()))
-        .collect();
-    check_names(&policy, &text_of, &mut problems);
+    check_names(&used, &mut problems);
     check_limits(&policy, texts, &mut problems);
-    if problems.has_errors() {
-        return Err(problems);
+    let broken = problems.has_errors();
+    if !broken {
+        for (rule, message) in shadow::warnings(&policy) {
+            let place = policy.rules[rule].place.clone();
+            problems.push(Problem::at(Severity::Warning, place, 1, message));
+        }
     }
-    for (rule, message) in shadow::warnings(&policy) {
-        problems.push(at_rule(
-            Severity::Warning,
-            &policy.rules[rule],
-            &text_of,
-            message,
-        ));
+    for (path, text) in texts {
+        problems.quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+    }
+    if broken {
+        return Err(problems);
     }
     Ok(Loaded {
         policy,
         warnings: problems,
     })
+}
+
+/// Names of rules: where they are given, and where tests use them.
+#[derive(Default)]
+struct Used {
+    rules: Vec<(String, Place)>,
+    tests: Vec<(String, Place)>,
 }
 
 fn add(policy: &mut Policy, file: File) {
@@ -188,42 +206,26 @@ fn add(policy: &mut Policy, file: File) {
     policy.tests.extend(file.tests);
 }
 
-fn at_rule(
-    severity: Severity,
-    rule: &Rule,
-    texts: &HashMap<&Path, &str>,
-    message: String,
-) -> Problem {
-    let text = texts
-        .get(rule.place.file.as_path())
-        .copied()
-        .unwrap_or_default();
-    Problem::at(severity, rule.place.clone(), 1, text, message)
-}
-
-fn check_names(policy: &Policy, texts: &HashMap<&Path, &str>, problems: &mut Problems) {
+fn check_names(used: &Used, problems: &mut Problems) {
     let mut seen: HashMap<&str, &Place> = HashMap::new();
-    for rule in &policy.rules {
-        if let Some(first) = seen.get(rule.name.as_str()) {
-            let message = format!("rule name `{}` is used twice: first at {first}", rule.name);
-            problems.push(at_rule(Severity::Error, rule, texts, message));
+    for (name, place) in &used.rules {
+        if let Some(first) = seen.get(name.as_str()) {
+            let message = format!("rule name `{name}` is used twice: first at {first}");
+            problems.push(Problem::at(Severity::Error, place.clone(), 1, message));
         } else {
-            seen.insert(&rule.name, &rule.place);
+            seen.insert(name, place);
         }
     }
-    for test in &policy.tests {
-        if let Some(rule) = &test.rule
-            && !seen.contains_key(rule.as_str())
-        {
-            let text = texts
-                .get(test.place.file.as_path())
-                .copied()
-                .unwrap_or_default();
-            let help = reader::nearest(rule, seen.keys().copied());
-            let message = format!("the test names the rule `{rule}`, which does not exist");
-            problems.push(
-                Problem::at(Severity::Error, test.place.clone(), 1, text, message).with_help(help),
-            );
+    for (name, place) in &used.tests {
+        if !seen.contains_key(name.as_str()) {
+            let help = if problems.is_full() {
+                None
+            } else {
+                reader::nearest(name, seen.keys().copied())
+            };
+            let message = format!("the test names the rule `{name}`, which does not exist");
+            let problem = Problem::at(Severity::Error, place.clone(), 1, message);
+            problems.push(problem.with_help(help));
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::model::Place;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 /// How bad a problem is.
@@ -27,13 +28,23 @@ pub struct Problem {
     pub help: Option<String>,
     /// Characters to underline.
     len: usize,
-    /// The line of the file, where there is one.
-    line: Option<String>,
+    /// Whether its line is to be shown.
+    quoted: bool,
+    /// The part of the line around it, printable, and the bytes to underline there.
+    shown: Option<(String, Range<usize>)>,
 }
 
 /// All problems of a policy, in the order of their places.
 #[derive(Clone, Debug, Default)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    kept: Vec<Problem>,
+    /// Problems of each severity, those that are not kept among them.
+    errors: usize,
+    warnings: usize,
+}
+
+/// Problems of each severity that are kept and shown: nobody reads more at once.
+const KEPT: usize = 100;
 
 /// The longest part of a line that is shown.
 const SHOWN: usize = 160;
@@ -51,26 +62,26 @@ impl Problem {
             message: message.into(),
             help: None,
             len: 0,
-            line: None,
+            quoted: false,
+            shown: None,
         }
     }
 
-    /// A problem at a place in `text`, the whole file.
+    /// A problem at a place; its line comes by [`Problems::quote`].
     pub(super) fn at(
         severity: Severity,
         place: Place,
         len: usize,
-        text: &str,
         message: impl Into<String>,
     ) -> Self {
-        let line = text.lines().nth(place.line.saturating_sub(1));
         Self {
             severity,
-            line: line.map(str::to_owned),
             place,
             message: message.into(),
             help: None,
             len,
+            quoted: true,
+            shown: None,
         }
     }
 
@@ -87,8 +98,9 @@ impl Problem {
             Severity::Warning => "warning: ",
         };
         let head = format!("{}: {warning}{}\n", self.place, printable(&self.message));
-        let Some(line) = &self.line else { return head };
-        let (shown, span) = self.excerpt(line);
+        let Some((shown, span)) = self.shown.clone() else {
+            return head;
+        };
         let mut mark = AnnotationKind::Primary.span(span);
         if let Some(help) = &self.help {
             mark = mark.label(printable(help));
@@ -110,7 +122,7 @@ impl Problem {
     }
 
     /// The part of the line around the problem, printable, and the bytes to underline in it.
-    fn excerpt(&self, line: &str) -> (String, std::ops::Range<usize>) {
+    fn excerpt(&self, line: &str) -> (String, Range<usize>) {
         let at = self.place.column.saturating_sub(1);
         let skip = at.saturating_sub(SHOWN / 2);
         let mut shown = String::new();
@@ -119,11 +131,11 @@ impl Problem {
             if i == at {
                 start = Some(shown.len());
             }
-            shown.push(if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            });
+            match character {
+                // A backslash of the file stands for itself here.
+                '\\' => shown.push(character),
+                _ => shown.push_str(&printable(character.encode_utf8(&mut [0; 4]))),
+            }
             if i < at + self.len.max(1) {
                 end = shown.len();
             }
@@ -140,16 +152,51 @@ fn printable(text: &str) -> String {
 
 impl Problems {
     pub(super) fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        let count = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count <= KEPT {
+            self.kept.push(problem);
+        }
     }
 
-    pub(super) fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
+    /// Whether another error would not be shown: then its help need not be found.
+    pub(super) const fn is_full(&self) -> bool {
+        self.errors >= KEPT
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        let (errors, warnings) = (self.errors + other.errors, self.warnings + other.warnings);
+        for problem in other.kept {
+            self.push(problem);
+        }
+        (self.errors, self.warnings) = (errors, warnings);
     }
 
     pub(super) fn sort(&mut self) {
-        self.0
+        self.kept
             .sort_by_key(|problem| (problem.place.line, problem.place.column));
+    }
+
+    /// Gives the problems of `file` their lines of its text, all on one way through it.
+    pub(super) fn quote(&mut self, file: &Path, text: &str) {
+        let mut wanted: Vec<&mut Problem> = self
+            .kept
+            .iter_mut()
+            .filter(|problem| problem.quoted && problem.place.file == file)
+            .collect();
+        wanted.sort_by_key(|problem| problem.place.line);
+        let mut lines = lines(text).zip(1..).peekable();
+        for problem in wanted {
+            while lines.next_if(|(_, i)| *i < problem.place.line).is_some() {}
+            if let Some((line, i)) = lines.peek()
+                && *i == problem.place.line
+            {
+                problem.shown = Some(problem.excerpt(line));
+            }
+        }
     }
 
     /// Whether any is an error.
@@ -161,21 +208,35 @@ impl Problems {
     /// Problems of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.iter()
-            .filter(|problem| problem.severity == severity)
-            .count()
+        match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        }
     }
 
-    /// Every problem.
+    /// Every problem that is kept: the first hundred errors and the first hundred warnings.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.kept.iter()
     }
 
     /// All problems as text, each beginning `FILE:LINE:COL: `.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
-        self.iter().map(|problem| problem.render(color)).collect()
+        let mut text: String = self.iter().map(|problem| problem.render(color)).collect();
+        let more = self.errors + self.warnings - self.kept.len();
+        if more > 0 {
+            text.push_str(&format!("and {more} more problems, not shown\n"));
+        }
+        text
     }
+}
+
+/// The lines of a text, which YAML ends by CR, LF or both.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').flat_map(|line| {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        line.strip_suffix('\r').unwrap_or(line).split('\r')
+    })
 }
 
 impl fmt::Display for Problems {

@@ -10,9 +10,10 @@ use std::path::Path;
 /// What the readers of a file share.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
-    pub(super) text: &'a str,
     pub(super) marks: &'a Marks,
     pub(super) names: &'a dyn Names,
+    /// Names of users to suggest, read where one is unknown.
+    pub(super) known_users: Option<Vec<String>>,
     pub(super) problems: Problems,
 }
 
@@ -32,7 +33,7 @@ impl Reader<'_> {
 
     fn note(&mut self, severity: Severity, mark: Mark, message: String, help: Option<String>) {
         let place = self.place_of(mark);
-        let problem = Problem::at(severity, place, mark.len, self.text, message);
+        let problem = Problem::at(severity, place, mark.len, message);
         self.problems.push(problem.with_help(help));
     }
 
@@ -89,7 +90,9 @@ impl Reader<'_> {
                     None,
                 );
             } else if !known.contains(&word.as_str()) {
-                let help = nearest(&word, known.iter().copied());
+                let full = self.problems.is_full();
+                let near = || nearest(&word, known.iter().copied());
+                let help = if full { None } else { near() };
                 self.error_at_key(
                     &at,
                     format!("unknown key `{word}`"),
