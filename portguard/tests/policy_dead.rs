@@ -1,5 +1,10 @@
 //! Rules that never decide: a warning is never wrong, and the plain cases have theirs.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
 use portguard::policy::{Names, Policy, parse};
 use portguard_common::Verdict;
 use proptest::prelude::*;

@@ -1,5 +1,10 @@
 //! Files and directories of policies: order, hosts, settings, limits, and what is no policy at all.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
 use portguard::policy::{Loaded, Log, Mode, Names, Problems, Scope, Severity, load, parse};
 use portguard_common::Verdict;
 use proptest::prelude::*;
@@ -205,65 +210,67 @@ fn names_of_users_are_read_once() {
     assert_eq!(machine.read.get(), 1);
 }
 
+/// What texts are made of.
+const WORDS: &[&str] = &[
+    "version: 1",
+    "rules:",
+    "tests:",
+    "name: ",
+    "action: ",
+    "ports: ",
+    "users: ",
+    "cgroups: ",
+    "allow",
+    "deny",
+    "\n",
+    "\n ",
+    "\n  - ",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ", ",
+    "\"",
+    "'",
+    "&a ",
+    "*a",
+    "!x ",
+    "---\n",
+    "...",
+    "|",
+    ">",
+    "#",
+    "80",
+    "-1",
+    "1-2",
+    "/a",
+    "\t",
+    "\r",
+    "\0",
+    "\u{1b}[31m",
+    "\u{9b}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{202e}",
+    "\u{feff}",
+    "ä",
+    "日",
+    "\\",
+    "<<: ",
+    "? ",
+    ": ",
+    "%YAML 1.2\n",
+    "99999999999999999999",
+    "mode: audit\n",
+    "hosts: [\"*\"]\n",
+    "~",
+];
+
 /// Text made of what policies are made of, and of what they are not.
 fn yaml() -> impl Strategy<Value = String> {
-    let words: &'static [&str] = &[
-        "version: 1",
-        "rules:",
-        "tests:",
-        "name: ",
-        "action: ",
-        "ports: ",
-        "users: ",
-        "cgroups: ",
-        "allow",
-        "deny",
-        "\n",
-        "\n ",
-        "\n  - ",
-        "- ",
-        "[",
-        "]",
-        "{",
-        "}",
-        ", ",
-        "\"",
-        "'",
-        "&a ",
-        "*a",
-        "!x ",
-        "---\n",
-        "...",
-        "|",
-        ">",
-        "#",
-        "80",
-        "-1",
-        "1-2",
-        "/a",
-        "\t",
-        "\r",
-        "\0",
-        "\u{1b}[31m",
-        "\u{9b}",
-        "\u{85}",
-        "\u{2028}",
-        "\u{202e}",
-        "\u{feff}",
-        "ä",
-        "日",
-        "\\",
-        "<<: ",
-        "? ",
-        ": ",
-        "%YAML 1.2\n",
-        "99999999999999999999",
-        "mode: audit\n",
-        "hosts: [\"*\"]\n",
-        "~",
-    ];
     let word =
-        prop_oneof![8 => proptest::sample::select(words).prop_map(str::to_owned), 1 => ".{0,4}"];
+        prop_oneof![8 => proptest::sample::select(WORDS).prop_map(str::to_owned), 1 => ".{0,4}"];
     let begin =
         proptest::sample::select(&["", "version: 1\n", "version: 1\nrules:\n - name: "][..]);
     (begin, proptest::collection::vec(word, 0..40))
