@@ -42,26 +42,33 @@ pub fn current_id() -> u64 {
     unsafe { bpf_get_current_cgroup_id() }
 }
 
-/// The class of the caller's cgroup in the policy of `header`; `None`, counted, where its path cannot be
-/// read: deeper than is walked, or no memory for the walk.
+/// In place of a class: the path could not be read.
+///
+/// A number and not an `Option`, whose missing payload the compiler may read before it looks at the tag;
+/// the verifier takes that for the use of a register that was never set.
+pub const UNREAD: u32 = u32::MAX;
+
+/// The class of the caller's cgroup in the policy of `header`, or [`UNREAD`], counted, where it is deeper
+/// than is walked or there is no memory for the walk.
 #[inline(always)]
-pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> Option<u32> {
+pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> u32 {
     let generation = header.generation();
     if let Some(slot) = CGROUPS.get_ptr(&id) {
         // SAFETY: a map value, eight bytes and aligned: one load, never torn.
         let cached = Cached(unsafe { core::ptr::read_volatile(slot) });
         if let Some(class) = cached.class(id, generation) {
-            return Some(class);
+            return class;
         }
     }
-    let Some(class) = walk(header.trie_root(), task, id) else {
+    let class = walk(header.trie_root(), task, id);
+    if class == UNREAD {
         // Not remembered: the next bind may find memory.
         emit::count(Counter::Unread);
-        return None;
-    };
+        return UNREAD;
+    }
     // A failed insert costs the next bind another walk, nothing else.
     let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);
-    Some(class)
+    class
 }
 
 /// A path while it is walked: too large for the stack.
@@ -73,6 +80,8 @@ pub struct Path {
     /// Nodes in use. Counted in memory: a count in a register is a number that the verifier knows, and it
     /// would walk all that follows once for each.
     count: u64,
+    /// Levels below the root.
+    pub depth: u64,
     key: TrieKey,
 }
 
@@ -80,6 +89,7 @@ pub struct Path {
 static EMPTY: Path = Path {
     nodes: [0; MAX_CGROUP_DEPTH],
     count: 0,
+    depth: 0,
     key: TrieKey {
         parent: 0,
         name: [0; NAME_BYTES],
@@ -91,19 +101,21 @@ static EMPTY: Path = Path {
 /// The path lies in a map entry under the thread's own id, which no other thread touches, whoever
 /// preempts whom.
 #[inline(always)]
-fn walk(root: u64, task: Task, id: u64) -> Option<u32> {
+fn walk(root: u64, task: Task, id: u64) -> u32 {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
+    let Some(path) = SCRATCH.get_ptr_mut(&thread) else {
+        return UNREAD;
+    };
     // SAFETY: a map value under this thread's key: nobody else reads or writes it.
-    let path = unsafe { &mut *SCRATCH.get_ptr_mut(&thread)? };
-    let depth = path.walk_up(task);
-    let mut class = 0;
-    if let Some(depth) = depth {
-        emit::cgroup(id, depth, path);
+    let path = unsafe { &mut *path };
+    let mut class = UNREAD;
+    if path.walk_up(task) {
+        emit::cgroup(id, path);
         class = path.walk_down(root);
     }
     let _ = SCRATCH.remove(&thread);
-    depth.map(|_| class)
+    class
 }
 
 impl Path {
@@ -113,14 +125,14 @@ impl Path {
         self.nodes[level & (MAX_CGROUP_DEPTH - 1)]
     }
 
-    /// Collects the nodes from the cgroup to the root; returns its depth, or `None` where it is too deep.
+    /// Collects the nodes from the cgroup to the root; `false` where it is too deep.
     #[inline(always)]
-    fn walk_up(&mut self, task: Task) -> Option<u32> {
+    fn walk_up(&mut self, task: Task) -> bool {
         let mut cgroup = task.cgroup();
-        let depth: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
+        let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
+        self.depth = u64::from(level);
         // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below: what lies
         // deeper cannot change the class.
-        let mut level = depth;
         for _ in 0..MAX_SKIPPED {
             if level <= MAX_CGROUP_DEPTH as u32 {
                 break;
@@ -131,17 +143,13 @@ impl Path {
         for i in 0..MAX_CGROUP_DEPTH {
             let parent = cgroup.follow(&OFF_CGROUP_PARENT);
             if parent.0 == 0 {
-                return Some(depth); // the root, which is no node of a path
+                return true; // the root, which is no node of a path
             }
             self.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
             self.count += 1;
             cgroup = parent;
         }
-        if cgroup.follow(&OFF_CGROUP_PARENT).0 == 0 {
-            Some(depth)
-        } else {
-            None
-        }
+        cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
     }
 
     /// Walks down the trie from `root`; the class of the deepest node reached holds.

@@ -57,7 +57,7 @@ pub fn decision(judged: &Judged, describe: impl FnOnce(&mut Event)) {
 
 /// Reports the path of a cgroup that was walked.
 #[inline(always)]
-pub fn cgroup(id: u64, depth: u32, path: &Path) {
+pub fn cgroup(id: u64, path: &Path) {
     let Some(mut entry) = EVENTS.reserve_untyped::<CgroupRecord>(0) else {
         // No decision is lost by this: the daemon still finds the path by the id while the cgroup lives.
         return;
@@ -66,7 +66,7 @@ pub fn cgroup(id: u64, depth: u32, path: &Path) {
     // SAFETY: exclusive memory of the reservation; bytes that are not written are not read.
     let record = unsafe { &mut *record };
     record.kind = RecordKind::Cgroup as u32;
-    record.depth = depth;
+    record.depth = path.depth as u32;
     record.cgroup_id = id;
     let mut end = 0usize;
     for i in 0..MAX_CGROUP_DEPTH {

@@ -5,10 +5,8 @@ use crate::emit;
 use crate::kernel::{CGROUP_DENIES, GRANTS, HOST_NETNS, OFF_SOCKET_SK, SET_RETVAL, Task};
 use crate::maps::{MapImage, POLICY};
 use crate::request::{CgroupBind, SockAddr, Socket};
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_set_retval};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
-use aya_log_ebpf::error;
 use portguard_common::{
     Counter, Decision, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Request,
     Verdict, decide, is_protected,
@@ -49,38 +47,43 @@ fn policy() -> Option<MapImage<'static>> {
     }
 }
 
+/// A table of the policy is missing, which no image from the compiler lacks.
+///
+/// Fail open to the kernel's own rule (never to a grant), counted: denying every bind for a broken image
+/// could lock an operator out of the machine.
+pub struct Fault;
+
 /// Decides for the running task.
 ///
-/// `None` where the policy's scope leaves the bind alone, or a table is missing: fail open to the
-/// kernel's own rule (never to a grant), counted, since denying every bind of a broken image could lock
-/// an operator out of the machine.
+/// `None` where the policy's scope leaves the bind alone.
 #[inline(always)]
 fn judge(
-    ctx: &impl EbpfContext,
     image: &MapImage<'_>,
     header: &Header<'_>,
     socket: Socket,
     port: u16,
     hook: u8,
-) -> Option<Judged> {
+) -> Result<Option<Judged>, Fault> {
     if socket.netns != HOST_NETNS.load() && !header.has(HeaderFlags::ALL_NETNS) {
-        return None;
+        return Ok(None);
     }
     let task = Task::current();
     let cgroup_id = cgroup::current_id();
-    let cgroup_class = if header.has(HeaderFlags::CGROUP_PATHS) {
-        cgroup::current_class(header, task, cgroup_id)
-    } else {
-        Some(0)
-    };
+    let mut cgroup_class = 0;
+    if header.has(HeaderFlags::CGROUP_PATHS) {
+        cgroup_class = cgroup::current_class(header, task, cgroup_id);
+        if cgroup_class == cgroup::UNREAD && !header.has(HeaderFlags::CGROUP_RULES) {
+            cgroup_class = 0;
+        }
+    }
     let request = Request {
         port,
         protocol: socket.protocol,
         uid: bpf_get_current_uid_gid() as u32,
         euid: task.euid(),
-        cgroup_class: cgroup_class.unwrap_or(0),
+        cgroup_class,
     };
-    let decided = if cgroup_class.is_none() && header.has(HeaderFlags::CGROUP_RULES) {
+    let decided = if cgroup_class == cgroup::UNREAD {
         // Which rules hold is not known, so none does: a rule behind one that was missed could allow
         // what that one denies.
         Some(Decision::by_default(header))
@@ -89,11 +92,7 @@ fn judge(
     };
     let Some(decision) = decided else {
         emit::count(Counter::Fault);
-        error!(
-            ctx,
-            "a table of the policy is missing: the kernel's own rule held"
-        );
-        return None;
+        return Err(Fault);
     };
     let mut flags = hook;
     if header.has(HeaderFlags::ENFORCE) {
@@ -105,14 +104,14 @@ fn judge(
             flags |= EventFlags::GRANTED;
         }
     }
-    Some(Judged {
+    Ok(Some(Judged {
         request,
         socket,
         decision,
         cgroup_id,
         generation: header.generation() as u32,
         flags,
-    })
+    }))
 }
 
 /// Counts and reports a decision.
@@ -131,31 +130,33 @@ fn report(judged: &Judged, describe: impl FnOnce(&mut Event)) {
 /// The tail of both LSM hooks. Return values are literals: from Linux 6.12 on the verifier wants to see
 /// that they lie in [-4095, 0].
 #[inline(always)]
-fn lsm(ctx: &LsmContext, sock: *const u8, address: SockAddr) -> i32 {
-    let Some(image) = policy() else { return 0 };
-    let Some(port) = address.port() else { return 0 };
+fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
+    let Some(image) = policy() else {
+        return Ok(0);
+    };
+    let Some(port) = address.port() else {
+        return Ok(0);
+    };
     if !is_protected(&image, port) || sock.is_null() {
-        return 0;
+        return Ok(0);
     }
     let Some(socket) = Socket::of_sock(sock, address) else {
-        return 0;
+        return Ok(0);
     };
-    let Some(header) = image.page(0).map(Header) else {
-        return 0;
-    };
-    let Some(judged) = judge(ctx, &image, &header, socket, port, 0) else {
-        return 0;
+    let header = image.page(0).map(Header).ok_or(Fault)?;
+    let Some(judged) = judge(&image, &header, socket, port, 0)? else {
+        return Ok(0);
     };
     report(&judged, |event| address.describe(event));
     if judged.enforced(Verdict::Deny) {
-        -EACCES
+        Ok(-EACCES)
     } else {
-        0
+        Ok(0)
     }
 }
 
 #[inline(always)]
-pub fn socket_bind(ctx: &LsmContext) -> i32 {
+pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
     let socket: *const u8 = ctx.arg(0);
     let address = SockAddr {
         typed: ctx.arg(1),
@@ -167,14 +168,14 @@ pub fn socket_bind(ctx: &LsmContext) -> i32 {
             .add(OFF_SOCKET_SK.load() as usize)
             .cast::<*const u8>()
     };
-    lsm(ctx, sock, address)
+    lsm(sock, address)
 }
 
 #[inline(always)]
-pub fn sctp_bind_connect(ctx: &LsmContext) -> i32 {
+pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
     let option: i32 = ctx.arg(1);
     if option != SCTP_SOCKOPT_BINDX_ADD {
-        return 0;
+        return Ok(0);
     }
     // The option's buffer may hold several addresses: the first decides the port, and another port
     // behind it is refused (`sctp_do_bind`).
@@ -182,36 +183,34 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> i32 {
         typed: ctx.arg(2),
         len: ctx.arg(3),
     };
-    lsm(ctx, ctx.arg(0), address)
+    lsm(ctx.arg(0), address)
 }
 
 /// What a cgroup program returns: 0 refuses, 1 lets pass, 3 lets pass and skips the capability check.
 #[inline(always)]
-pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> i32 {
+pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> {
     let bind = CgroupBind(ctx.sock_addr);
-    let Some(image) = policy() else { return 1 };
+    let Some(image) = policy() else { return Ok(1) };
     let port = bind.port();
     if !is_protected(&image, port) {
-        return 1;
+        return Ok(1);
     }
     let Some(socket) = bind.socket(family) else {
-        return 1;
+        return Ok(1);
     };
-    let Some(header) = image.page(0).map(Header) else {
-        return 1;
-    };
+    let header = image.page(0).map(Header).ok_or(Fault)?;
     if CGROUP_DENIES.load() == 0 {
         // The LSM program has let this bind pass: only a grant is left to make.
         if !header.has(HeaderFlags::ALLOWS | HeaderFlags::ENFORCE) {
-            return 1;
+            return Ok(1);
         }
     } else if Task::current().is_kernel_thread() {
         // Binds by kernel threads (NFS, lockd) reach this hook, and no other.
         emit::count(Counter::KernelThread);
-        return 1;
+        return Ok(1);
     }
-    let Some(judged) = judge(ctx, &image, &header, socket, port, EventFlags::CGROUP_HOOK) else {
-        return 1;
+    let Some(judged) = judge(&image, &header, socket, port, EventFlags::CGROUP_HOOK)? else {
+        return Ok(1);
     };
     // Where an LSM program runs it has decided, counted and reported this bind: only grant here.
     if CGROUP_DENIES.load() != 0 {
@@ -221,12 +220,12 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> i32 {
                 // SAFETY: a plain number; the helper exists where the loader says so.
                 unsafe { bpf_set_retval(-EACCES) };
             }
-            return 0;
+            return Ok(0);
         }
     }
     // The first test is a constant to the verifier: where the kernel knows no grants it must not see a 3.
     if GRANTS.load() != 0 && judged.enforced(Verdict::Allow) {
-        return 3;
+        return Ok(3);
     }
-    1
+    Ok(1)
 }

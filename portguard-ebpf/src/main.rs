@@ -20,6 +20,28 @@ mod request;
 
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
+use aya_log_ebpf::error;
+use judge::Fault;
+use portguard_common::Family;
+
+/// The program's answer, or for a fault a line in its own log and `kernel`: what lets the bind pass.
+///
+/// A macro and not a function: the log's code is large, and where two programs share it the compiler
+/// makes a call of it that the verifier refuses.
+macro_rules! or_report {
+    ($ctx:ident, $answer:expr, $kernel:literal) => {
+        match $answer {
+            Ok(answer) => answer,
+            Err(Fault) => {
+                error!(
+                    &$ctx,
+                    "a table of the policy is missing: the kernel's own rule held"
+                );
+                $kernel
+            }
+        }
+    };
+}
 
 /// Every bind(2), io_uring bind and socketcall: `security_socket_bind` is their one way.
 #[lsm(hook = "socket_bind")]
@@ -28,7 +50,7 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    judge::socket_bind(&ctx)
+    or_report!(ctx, judge::socket_bind(&ctx), 0)
 }
 
 /// SCTP's second door: `setsockopt(SCTP_SOCKOPT_BINDX_ADD)` binds without `socket_bind`.
@@ -38,19 +60,19 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    judge::sctp_bind_connect(&ctx)
+    or_report!(ctx, judge::sctp_bind_connect(&ctx), 0)
 }
 
 /// Grants, and denials where no LSM program runs, on AF_INET sockets.
 #[cgroup_sock_addr(bind4)]
 pub fn bind4(ctx: SockAddrContext) -> i32 {
-    judge::cgroup_bind(&ctx, portguard_common::Family::Inet)
+    or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet), 1)
 }
 
 /// Grants, and denials where no LSM program runs, on AF_INET6 sockets.
 #[cgroup_sock_addr(bind6)]
 pub fn bind6(ctx: SockAddrContext) -> i32 {
-    judge::cgroup_bind(&ctx, portguard_common::Family::Inet6)
+    or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet6), 1)
 }
 
 /// No panic is reachable: a call to this would be an endless loop, which the verifier refuses.
