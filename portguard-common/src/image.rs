@@ -91,6 +91,13 @@ impl Page {
         words: [0; PAGE_WORDS],
     };
 
+    /// The page that these words are.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_words(words: &[u64; PAGE_WORDS]) -> &Self {
+        zerocopy::transmute_ref!(words)
+    }
+
     /// The word at `index`, taken modulo [`PAGE_WORDS`]: no panic path and, in the kernel, a bound that the
     /// verifier sees.
     #[inline(always)]

@@ -5,10 +5,14 @@ use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
-use portguard_common::{Counter, Image, Page, TrieKey, TrieNode};
+use portguard_common::{Counter, Image, PAGE_WORDS, Page, TrieKey, TrieNode};
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
-pub type Pages = Array<Page, 1, { BPF_F_INNER_MAP as usize }>;
+///
+/// The value is an array and not a `Page`: an inner map must equal its template, and on Linux 6.1 one
+/// whose value is a structure by BTF does not equal one without BTF, which is what the loader makes
+/// (`timer_off` in `bpf_map_meta_equal`).
+pub type Pages = Array<[u64; PAGE_WORDS], 1, { BPF_F_INNER_MAP as usize }>;
 
 /// Slot 0 holds the policy in force; empty until the loader has proved that the programs run.
 /// Written by the loader only.
@@ -42,7 +46,7 @@ pub struct MapImage<'a>(pub &'a Pages);
 impl Image for MapImage<'_> {
     #[inline(always)]
     fn page(&self, number: u32) -> Option<&Page> {
-        self.0.get(number)
+        self.0.get(number).map(Page::from_words)
     }
 
     #[inline(always)]
