@@ -55,7 +55,7 @@ fn long_names(world: &World) -> anyhow::Result<()> {
     for (name, verdict) in [(longest, deny("longest")), (shorter, default("kernel"))] {
         made.make(&[name.to_owned()])?;
         let probe = Probe::user(0).bind(Attempt::tcp(89));
-        let event = judged(world, &instance, &probe.in_cgroup(name.to_owned()), verdict)?;
+        let event = judged(world, &instance, &probe.in_cgroup(name), verdict)?;
         ensure!(event["cgroup"] == format!("/{name}"), "{event}");
     }
     instance.stop().map(|_| ())

@@ -1,6 +1,6 @@
 //! `portguard check`: are these policy files good, and do their tests hold?
 
-use super::Exit;
+use super::{Exit, counted};
 use crate::compile::{Bind, Tables, compile};
 use crate::policy::{self, Expectation};
 use std::io::IsTerminal;
@@ -37,10 +37,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         eprintln!("{failure}");
     }
     println!(
-        "policy {}: {} rules, {} users, {} of {} tests hold",
+        "policy {}: {}, {}, {} of {} tests hold",
         tables.short_digest(),
-        tables.rule_count(),
-        tables.user_count(),
+        counted(tables.rule_count(), "rule"),
+        counted(tables.user_count(), "user"),
         loaded.policy.tests.len() - failures.len(),
         loaded.policy.tests.len(),
     );

@@ -73,6 +73,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// `1 rule`, `2 rules`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

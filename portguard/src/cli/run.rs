@@ -1,6 +1,6 @@
 //! `portguard run`: enforce in the foreground.
 
-use super::Exit;
+use super::{Exit, counted};
 use crate::compile::{Tables, compile};
 use crate::daemon::{self, Ended};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice};
@@ -175,10 +175,6 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
     if policy.scope == Scope::Host {
         eprintln!("portguard: scope host: binds in other network namespaces are left alone");
     }
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn sum_up(ended: &Ended) {
