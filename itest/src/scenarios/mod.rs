@@ -6,6 +6,7 @@ mod checks;
 mod decisions;
 mod environment;
 mod lifetime;
+mod missing;
 mod policies;
 mod protocols;
 mod servers;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Test> {
         protocols::TESTS,
         lifetime::TESTS,
         environment::TESTS,
+        missing::TESTS,
         policies::TESTS,
         servers::TESTS,
     ];

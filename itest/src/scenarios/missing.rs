@@ -1,0 +1,75 @@
+//! What `run` and `doctor` say of a machine that lacks something: made so in a mount namespace of the
+//! test's own.
+
+use super::Table;
+use super::decisions::POLICY;
+use crate::harness::{Needs, World};
+use crate::instance::{policy_file, program};
+use anyhow::{Context as _, ensure};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+pub(super) const TESTS: Table = &[
+    ("no_cgroup_v2", Needs::Nothing, no_cgroup_v2),
+    ("no_btf", Needs::Nothing, no_btf),
+];
+
+fn no_cgroup_v2(world: &World) -> anyhow::Result<()> {
+    let root = world.cgroups.clone();
+    lacks("cgroup v2: no mount of it", "mount -t cgroup2", move || {
+        unmount(&root, UnmountFlags::DETACH)
+    })
+}
+
+fn no_btf(_: &World) -> anyhow::Result<()> {
+    let wanted = "the kernel's BTF: cannot read /sys/kernel/btf/vmlinux";
+    lacks(wanted, "CONFIG_DEBUG_INFO_BTF=y", || {
+        mount(
+            "none",
+            "/sys/kernel/btf",
+            "tmpfs",
+            MountFlags::empty(),
+            None,
+        )
+    })
+}
+
+/// `run` and `doctor` end with 3, name what is missing and how it is mended.
+fn lacks(
+    wanted: &str,
+    mend: &str,
+    take_away: impl Fn() -> rustix::io::Result<()> + Clone + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let policy = policy_file(POLICY)?;
+    let path = policy.path().to_str().context("the policy's path")?;
+    for arguments in [&["run", "--policy", path][..], &["doctor"]] {
+        let take_away = take_away.clone();
+        let mut command = Command::new(program());
+        command.args(arguments);
+        let prepare = move || {
+            // SAFETY: the child of a fork, about to exec: it leaves nobody's descriptors behind.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+            mount_change(
+                "/",
+                MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+            )?;
+            take_away()?;
+            Ok(())
+        };
+        // SAFETY: system calls alone between fork and exec; the test is a single thread here.
+        unsafe { command.pre_exec(prepare) };
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
+        let code = output.status.code();
+        ensure!(code == Some(3), "{arguments:?}: exit code {code:?}: {said}");
+        ensure!(said.contains(mend), "{arguments:?}: no mend: {said}");
+        if arguments[0] == "run" {
+            ensure!(said.contains(wanted), "{arguments:?}: {said}");
+        }
+    }
+    Ok(())
+}
