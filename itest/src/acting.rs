@@ -20,20 +20,12 @@ const ADDRESS_ROOM: usize = 256;
 pub fn run(probe: &str) -> anyhow::Result<()> {
     let probe: Probe = serde_json::from_str(probe)?;
     become_it(&probe)?;
-    // The sockets stay open until all is done: two binds of one port are to meet.
-    let mut open = Vec::new();
     let mut answers = Vec::new();
     for attempt in &probe.attempts {
         answers.push(
             match raw::socket(attempt.domain, attempt.kind, attempt.protocol) {
                 Err(errno) => Answer::NoSocket(errno),
-                Ok(socket) => {
-                    let answer = knock(attempt, socket.as_fd());
-                    if probe.attempts.len() == 1 {
-                        open.push(socket);
-                    }
-                    answer
-                }
+                Ok(socket) => knock(attempt, socket.as_fd()),
             },
         );
     }

@@ -1,15 +1,16 @@
 //! The harness: named tests, which of them a machine can run, and what is printed of each.
 
+use crate::lsms;
 use crate::real::cgroup_root;
 use anyhow::{Context as _, ensure};
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where the tests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// On a machine that others use too, by the cgroup hooks.
+    /// On a machine that others use too, by the hooks that it has.
     Native,
     /// In a guest whose kernel runs BPF LSM programs.
     Guest,
@@ -48,6 +49,8 @@ pub struct World {
     pub kernel: (u32, u32),
     /// Where the cgroup v2 tree is mounted.
     pub cgroups: PathBuf,
+    /// Why no BPF LSM program runs here, where none does.
+    pub without_lsm: Option<String>,
 }
 
 impl World {
@@ -67,7 +70,19 @@ impl World {
             kind,
             kernel,
             cgroups: cgroup_root()?,
+            without_lsm: match kind {
+                // Whoever booted a guest chose it.
+                Kind::Guest => None,
+                Kind::GuestWithoutLsm => Some("this guest has no bpf in lsm=".into()),
+                Kind::Native => lsms::without_bpf(),
+            },
         })
+    }
+
+    /// How long portguard may take until it is ready: an emulated machine is slow.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(if self.kind == Kind::Native { 30 } else { 120 })
     }
 
     /// `allow` skips the capability check.
@@ -79,7 +94,7 @@ impl World {
     /// The hook that `--hook auto` must take.
     #[must_use]
     pub fn auto_hook(&self) -> &'static str {
-        if self.kind == Kind::Guest {
+        if self.without_lsm.is_none() {
             "lsm"
         } else {
             "cgroup"
@@ -89,7 +104,7 @@ impl World {
     /// The arguments of `--hook` that must work here.
     #[must_use]
     pub fn hooks(&self) -> &'static [&'static str] {
-        if self.kind == Kind::Guest {
+        if self.without_lsm.is_none() {
             &["auto", "lsm", "cgroup"]
         } else {
             &["auto", "cgroup"]
@@ -106,15 +121,15 @@ impl World {
         }
     }
 
-    fn lacks(&self, needs: Needs) -> Option<&'static str> {
+    fn lacks(&self, needs: Needs) -> Option<String> {
         match needs {
-            Needs::Lsm if self.kind != Kind::Guest => {
-                Some("BPF LSM programs do not run on this kernel")
-            }
+            Needs::Lsm => self.without_lsm.clone(),
             Needs::NoLsm if self.kind != Kind::GuestWithoutLsm => {
-                Some("the kernel was not booted without bpf in lsm=")
+                Some("the kernel was not booted without bpf in lsm=".into())
             }
-            Needs::Native if self.kind != Kind::Native => Some("a guest has no Debian userland"),
+            Needs::Native if self.kind != Kind::Native => {
+                Some("a guest has no Debian userland".into())
+            }
             _ => None,
         }
     }

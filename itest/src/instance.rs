@@ -108,12 +108,12 @@ impl Instance {
             hook,
             _policy: file,
         };
-        instance.wait_until_ready()?;
+        instance.wait_until_ready(world.patience())?;
         Ok(instance)
     }
 
-    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let until = Instant::now() + DEADLINE;
+    fn wait_until_ready(&mut self, within: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + within;
         loop {
             match self
                 .stderr
@@ -127,7 +127,7 @@ impl Instance {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("not ready after {DEADLINE:?}; it said:\n{}", self.said)
+                    bail!("not ready after {within:?}; it said:\n{}", self.said)
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     bail!("it ended before it was ready:\n{}", self.said)

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod generate;
 pub mod harness;
 pub mod instance;
+pub mod lsms;
 pub mod oracle;
 pub mod probe;
 pub mod property;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
+use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -154,19 +155,32 @@ impl Probe {
     }
 }
 
-/// A probe's process.
+/// A probe's process, killed when dropped.
 pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already where it was waited for; std knows and signals nobody else.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 impl Running {
     /// What became of its binds.
     ///
     /// # Errors
     /// Where it could not become what it was told to.
-    pub fn wait(self) -> anyhow::Result<Vec<Answer>> {
-        let output = self.0.wait_with_output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the probe: {}", said.trim());
-        Ok(serde_json::from_slice(&output.stdout)?)
+    pub fn wait(mut self) -> anyhow::Result<Vec<Answer>> {
+        let (mut answers, mut said) = (Vec::new(), String::new());
+        let stdout = self.0.stdout.as_mut().context("stdout is a pipe")?;
+        stdout.read_to_end(&mut answers)?;
+        // An error is a line or two: the pipe holds them.
+        let stderr = self.0.stderr.as_mut().context("stderr is a pipe")?;
+        stderr.read_to_string(&mut said)?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the probe: {}", said.trim());
+        Ok(serde_json::from_slice(&answers)?)
     }
 }
 

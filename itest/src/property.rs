@@ -36,8 +36,16 @@ struct Seen {
 /// # Errors
 /// At the first bind that ends otherwise than the oracle says, with the policy and the seed.
 pub fn run() -> anyhow::Result<()> {
+    run_policies(POLICIES)
+}
+
+/// As many policies as are asked for, or as `PORTGUARD_CASES` says.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_policies(policies: u32) -> anyhow::Result<()> {
     let seed = seed();
-    let policies = cases(POLICIES);
+    let policies = cases(policies);
     println!("property: {policies} policies, {BINDS} binds each, PORTGUARD_SEED={seed}");
     let mut runner = runner_from(seed, policies);
     let strategy = case(&World::real(BASE, &USERS), 3..=12, BINDS);

@@ -144,11 +144,8 @@ fn wrong_family(world: &World) -> anyhow::Result<()> {
             libc::EAFNOSUPPORT,
         )?;
     }
-    judged(
-        world,
-        &instance,
-        &Probe::user(0).bind(Attempt::tcp(80)),
-        deny("not"),
-    )?;
+    let right = |uid| Probe::user(uid).bind(Attempt::tcp(80));
+    judged(world, &instance, &right(0), deny("not"))?;
+    judged(world, &instance, &right(1000), allow("web"))?;
     Ok(())
 }

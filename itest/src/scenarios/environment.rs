@@ -1,10 +1,11 @@
 //! The command line and the environment: exit codes, what is said where something is missing, escaped text.
 
 use super::Table;
-use super::checks::{default, judged};
+use super::checks::{allow, default, judged};
 use super::decisions::POLICY;
 use crate::harness::{Kind, Needs, World};
 use crate::instance::{Instance, policy_file, program};
+use crate::lsms;
 use crate::probe::{Attempt, Probe};
 use crate::real::Cgroups;
 use anyhow::ensure;
@@ -46,7 +47,7 @@ fn auto_says_its_hook(world: &World) -> anyhow::Result<()> {
         said.contains(&format!("hook {}", world.auto_hook())),
         "which hook? {said}"
     );
-    if world.kind != Kind::Guest {
+    if world.auto_hook() == "cgroup" {
         ensure!(
             said.contains("LSM") && said.contains("SCTP"),
             "what is left out, and why? {said}"
@@ -64,11 +65,23 @@ fn hook_lsm_needs_bpf_in_lsm(_: &World) -> anyhow::Result<()> {
     let (code, said) = ended(&["run", "--hook", "lsm", "--policy", &path], None)?;
     ensure!(code == Some(3), "exit code {code:?}: {said}");
     let parameter = said.split_whitespace().find(|word| word.contains("lsm="));
-    let right = parameter.is_some_and(|word| {
-        word.trim_matches(['`', '\'', '"', '.', ','])
-            .ends_with(",bpf")
-    });
-    ensure!(right, "no boot parameter lsm=...,bpf: {said}");
+    let value = parameter
+        .and_then(|word| {
+            word.trim_matches(['`', '\'', '"', '.', ','])
+                .split_once("lsm=")
+        })
+        .map(|(_, value)| value.split(',').collect::<Vec<_>>())
+        .unwrap_or_default();
+    // Those that are always on and have fixed places are no part of the parameter.
+    let mut wanted = lsms::active()?;
+    wanted.retain(|name| !matches!(name.as_str(), "capability" | "ima" | "evm"));
+    ensure!(wanted.iter().all(|name| name != "bpf"), "bpf is active");
+    wanted.push("bpf".into());
+    ensure!(
+        value == wanted,
+        "the boot parameter is not lsm={}: {said}",
+        wanted.join(",")
+    );
     Ok(())
 }
 
@@ -82,8 +95,10 @@ fn unprivileged(_: &World) -> anyhow::Result<()> {
     let (code, said) = ended(&["run", "--policy", &path], Some(1000))?;
     ensure!(code == Some(3), "exit code {code:?}: {said}");
     ensure!(
-        said.contains("CAP_") || said.contains("root"),
-        "what is missing? {said}"
+        ["CAP_NET_ADMIN", "CAP_BPF"]
+            .iter()
+            .all(|name| said.contains(name)),
+        "which capabilities are missing? {said}"
     );
     let (code, said) = ended(&["doctor"], Some(1000))?;
     ensure!(
@@ -163,12 +178,11 @@ fn control_bytes(world: &World) -> anyhow::Result<()> {
         }
         instance.stop()?;
     }
-    let instance = Instance::start(world, "{ version: 1, default: deny }")?;
-    judged(
-        world,
-        &instance,
-        &Probe::user(0).bind(Attempt::tcp(80)),
-        default("deny"),
-    )?;
+    let policy =
+        "{ version: 1, default: deny, rules: [{ name: tls, action: allow, ports: [443] }] }";
+    let instance = Instance::start(world, policy)?;
+    let bind = |port| Probe::user(0).in_cgroup(&cgroup).bind(Attempt::tcp(port));
+    judged(world, &instance, &bind(80), default("deny"))?;
+    judged(world, &instance, &bind(443), allow("tls"))?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::Table;
 use super::checks::{allow, answer, deny, judged};
 use super::decisions::POLICY;
 use crate::harness::{Needs, World};
-use crate::instance::Instance;
+use crate::instance::{Ended, Instance};
 use crate::probe::{Answer, Attempt, Probe};
 use crate::raw::loaded_programs;
 use crate::real::Cgroups;
@@ -177,22 +177,31 @@ fn storm(world: &World) -> anyhow::Result<()> {
             );
         }
     }
-    let ended = instance.stop()?;
-    let summary = ended
+    summed_up(&instance.stop()?)
+}
+
+/// The counters are exact, and every decision is either reported or counted as lost.
+fn summed_up(ended: &Ended) -> anyhow::Result<()> {
+    let (allowed, denied) = (STORM.div_ceil(3), (STORM - 1).div_ceil(3));
+    let all = 2 * STORM;
+    let start = format!(
+        "portguard: decided {all}: {allowed} allow, {denied} deny, {} kernel; ",
+        all - allowed - denied
+    );
+    let lost: u64 = ended
         .said
         .lines()
-        .find(|line| line.contains("decided"))
-        .context("no summary on stderr")?;
-    let thirds = [STORM.div_ceil(3), (STORM - 1).div_ceil(3), STORM / 3];
-    let (allowed, denied, all) = (thirds[0], thirds[1], 2 * STORM);
-    let rest = all - allowed - denied;
-    for part in [
-        format!("decided {all}"),
-        format!("{allowed} allow"),
-        format!("{denied} deny"),
-        format!("{rest} kernel"),
-    ] {
-        ensure!(summary.contains(&part), "no \"{part}\" in: {summary}");
+        .find_map(|line| line.strip_prefix(&start)?.strip_suffix(" events lost"))
+        .with_context(|| format!("no line \"{start}N events lost\": {}", ended.said))?
+        .parse()?;
+    let mut reported = 0;
+    for line in &ended.rest {
+        let event: serde_json::Value = serde_json::from_str(line)?;
+        reported += event["count"].as_u64().context("count")?;
     }
+    ensure!(
+        reported + lost == u64::try_from(all)?,
+        "{reported} decisions reported, {lost} lost, of {all}"
+    );
     Ok(())
 }

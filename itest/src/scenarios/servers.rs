@@ -5,6 +5,7 @@ use crate::harness::{Needs, World};
 use crate::instance::{DEADLINE, Instance};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::chown;
@@ -62,19 +63,27 @@ fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
     );
 
     let events = instance.events()?;
-    let has = |uid: u32, verdict: &str, program: &str| {
-        events.iter().any(|event| {
-            event["uid"] == uid
-                && event["verdict"] == verdict
-                && event["comm"] == program
-                && event["port"] == port
-        })
+    let has = |wanted: Value| {
+        let wanted = wanted.as_object().into_iter().flatten();
+        let wanted: Vec<_> = wanted.collect();
+        events
+            .iter()
+            .any(|event| wanted.iter().all(|(field, value)| event[field] == **value))
     };
     ensure!(
-        has(WWW_DATA, "allow", "nginx"),
+        has(
+            json!({ "uid": WWW_DATA, "verdict": "allow", "rule": "web", "comm": "nginx",
+                    "port": port, "enforced": true, "granted": true, "errno": null })
+        ),
         "no event of nginx: {events:?}"
     );
-    ensure!(has(NOBODY, "deny", "ncat"), "no event of ncat: {events:?}");
+    ensure!(
+        has(
+            json!({ "uid": NOBODY, "verdict": "deny", "rule": "nobody-else", "comm": "ncat",
+                    "port": port, "enforced": true, "granted": false, "errno": "EACCES" })
+        ),
+        "no event of ncat: {events:?}"
+    );
     instance.stop()?;
     Ok(())
 }
