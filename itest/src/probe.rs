@@ -4,7 +4,6 @@ use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -130,8 +129,8 @@ impl Probe {
     /// Where it cannot be started.
     pub fn spawn(&self) -> anyhow::Result<Running> {
         let probe = serde_json::to_string(self)?;
-        let program: PathBuf = std::env::current_exe()?;
-        let child = Command::new(program)
+        // This very program, even where its file was replaced since it began.
+        let child = Command::new("/proc/self/exe")
             .args(["bind", &probe])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

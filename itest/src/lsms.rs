@@ -1,0 +1,39 @@
+//! The kernel's security modules, asked by the tests themselves: what portguard says of them is tested.
+
+use anyhow::Context as _;
+use portguard::kernel::{Environment, Hook, load_programs};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use std::fs::File;
+use std::io::Read as _;
+
+/// The active ones in their order, whether or not securityfs is mounted.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub fn active() -> anyhow::Result<Vec<String>> {
+    let context = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    // Attached nowhere: it goes with its descriptor.
+    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, read_only)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut text = String::new();
+    File::from(openat(&mount, "lsm", flags, Mode::empty())?).read_to_string(&mut text)?;
+    Ok(text.trim().split(',').map(str::to_owned).collect())
+}
+
+/// Why no BPF LSM program runs on this kernel: none is in its list, or it is refused when loaded.
+#[must_use]
+pub fn without_bpf() -> Option<String> {
+    let names = match active().context("the active LSMs cannot be read") {
+        Ok(names) => names,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    if !names.iter().any(|name| name == "bpf") {
+        return Some(format!("no bpf among the active LSMs {}", names.join(",")));
+    }
+    let error = load_programs(&Environment::probe(), Hook::Lsm).err()?;
+    let said = error.to_string();
+    Some(said.lines().next().unwrap_or_default().to_owned())
+}
