@@ -1,7 +1,7 @@
 //! `portguard-itest demo`: a policy enforced for a moment, with the binds of its own `tests:` made for real.
 
 use crate::instance::{DEADLINE, program};
-use crate::probe::{Attempt, Probe};
+use crate::probe::{Answer, Attempt, Probe};
 use crate::real::Cgroups;
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,7 +97,11 @@ fn show(entry: &Value) -> anyhow::Result<()> {
     let mut probe = Probe::user(uid).in_cgroup(&cgroup).bind(attempt);
     probe.comm = b"demo".to_vec();
     let answers = probe.run()?;
-    eprintln!("demo: {user} binds {protocol}/{port} in /{cgroup}: {answers:?}");
+    let outcome: Vec<String> = answers.iter().map(said).collect();
+    eprintln!(
+        "demo: {user} binds {protocol}/{port} in /{cgroup}: {}",
+        outcome.join(", ")
+    );
     Ok(())
 }
 
@@ -123,5 +127,19 @@ fn user(value: Option<&Value>) -> anyhow::Result<(u32, String)> {
             Ok((uid, name.clone()))
         }
         Some(other) => bail!("no user: {other:?}"),
+    }
+}
+
+/// What the process that made the bind would say of it.
+fn said(answer: &Answer) -> String {
+    match *answer {
+        Answer::Bound(0) => "it has the port".to_owned(),
+        Answer::Bound(errno) => format!("refused, {}", std::io::Error::from_raw_os_error(errno)),
+        Answer::NoSocket(errno) | Answer::NoDoor(errno) => {
+            format!(
+                "not possible here, {}",
+                std::io::Error::from_raw_os_error(errno)
+            )
+        }
     }
 }
