@@ -17,6 +17,8 @@ pub(super) const TESTS: Table = &[("nginx_and_ncat", Needs::Native, nginx_and_nc
 
 const WWW_DATA: u32 = 33;
 const NOBODY: u32 = 65534;
+/// What nginx serves.
+const PAGE: &str = "portguard was here";
 
 /// A server that is ended when dropped.
 struct Server(Child);
@@ -44,7 +46,7 @@ fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
     let _nginx = nginx(directory.path(), port)?;
     let page = get(port)?;
     ensure!(
-        page.starts_with("HTTP/1.1 200") && page.ends_with("portguard was here"),
+        page.starts_with("HTTP/1.1 200") && page.ends_with(PAGE),
         "nginx answers {page:?}"
     );
 
@@ -97,7 +99,7 @@ fn nginx(directory: &std::path::Path, port: u16) -> anyhow::Result<Server> {
     let configuration = format!(
         "daemon off; pid {at}/pid; error_log {at}/error.log; events {{}}
          http {{ access_log off; {temporary}
-         server {{ listen 127.0.0.1:{port}; location / {{ return 200 'portguard was here'; }} }} }}"
+         server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{PAGE}'; }} }} }}"
     );
     let file = directory.join("nginx.conf");
     std::fs::write(&file, configuration)?;
@@ -124,11 +126,18 @@ fn nginx(directory: &std::path::Path, port: u16) -> anyhow::Result<Server> {
     Ok(server)
 }
 
+/// Asks for the page, and hangs up before nginx does: who closes first keeps the port for a minute, and
+/// here it must be free for the tests of the next run.
 fn get(port: u16) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let mut page = String::new();
-    stream.read_to_string(&mut page)?;
+    let mut buffer = [0; 1024];
+    while !page.ends_with(PAGE) {
+        let length = stream.read(&mut buffer)?;
+        ensure!(length > 0, "nginx hangs up after {page:?}");
+        page += &String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+    }
     Ok(page)
 }
