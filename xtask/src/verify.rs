@@ -10,6 +10,9 @@ use std::process::ExitCode;
 /// The most instructions that a program may cost: a tenth of what kernels allow.
 const MOST: u64 = 100_000;
 
+/// What a guest's own failure is named in place of a program.
+const GUEST: &str = "(the guest)";
+
 /// What a kernel said of a program.
 #[derive(Debug, PartialEq, Eq)]
 struct Verified {
@@ -55,17 +58,19 @@ pub(crate) fn counts(series: &[&str]) -> Result<Count> {
         .map(|series| Boot::new(series, "verify", &["verify"]))
         .collect();
     let ended = vm::boot_all(&boots);
-    let mut columns = Vec::new();
+    let columns = series.iter().zip(ended);
+    let mut columns: Vec<(&str, Vec<Verified>)> = columns
+        .map(|(series, ended)| (*series, column(ended, series)))
+        .collect();
+    missing(&mut columns);
     let mut count = Count::default();
-    for (series, ended) in series.iter().zip(ended) {
-        let column = column(ended, series);
-        for verified in &column {
+    for (series, column) in &columns {
+        for verified in column {
             count += Count::one(verified.good());
             if let Some(refusal) = &verified.refusal {
                 println!("{series}: {}: {refusal}", verified.program);
             }
         }
-        columns.push((*series, column));
     }
     show(&columns);
     Ok(count)
@@ -74,7 +79,7 @@ pub(crate) fn counts(series: &[&str]) -> Result<Count> {
 /// A kernel's programs; its own failure is one more, that was refused.
 fn column(ended: Result<Ended>, series: &str) -> Vec<Verified> {
     let broken = |why: String| Verified {
-        program: "(the guest)".to_owned(),
+        program: GUEST.to_owned(),
         instructions: None,
         refusal: Some(why),
     };
@@ -89,6 +94,26 @@ fn column(ended: Result<Ended>, series: &str) -> Vec<Verified> {
         column.push(broken(failure));
     }
     column
+}
+
+/// A program that one kernel names and another does not is refused by that other.
+fn missing(columns: &mut [(&str, Vec<Verified>)]) {
+    let verified = columns.iter().flat_map(|(_, column)| column);
+    let programs: BTreeSet<String> = verified
+        .map(|verified| verified.program.clone())
+        .filter(|program| program != GUEST)
+        .collect();
+    for (_, column) in columns {
+        for program in &programs {
+            if !column.iter().any(|verified| verified.program == *program) {
+                column.push(Verified {
+                    program: program.clone(),
+                    instructions: None,
+                    refusal: Some("nothing was said of it".to_owned()),
+                });
+            }
+        }
+    }
 }
 
 /// A line `verify: NAME COUNT ok` or `verify: NAME COUNT FAIL MESSAGE`, where COUNT may be `-`.
@@ -153,6 +178,19 @@ mod tests {
         assert!(parse("verify: bind6 - ok").expect("a line").good());
         assert!(!parse("verify: bind6 17").expect("a line").good());
         assert_eq!(parse("hello"), None);
+    }
+
+    #[test]
+    fn a_program_missing_on_one_kernel_is_a_failure() {
+        let both = "verify: a 1 ok\nverify: b 2 ok\n";
+        let mut columns = vec![
+            ("6.1", column(ended(both, None), "6.1")),
+            ("6.12", column(ended("verify: a 1 ok\n", None), "6.12")),
+        ];
+        missing(&mut columns);
+        let good = |at: usize| columns[at].1.iter().all(Verified::good);
+        assert!(good(0) && !good(1));
+        assert_eq!(columns[1].1.len(), 2);
     }
 
     #[test]

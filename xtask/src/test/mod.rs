@@ -65,10 +65,10 @@ impl Steps {
         let mut sum = Count::default();
         for step in &self.0 {
             let Count { passed, failed } = step.count;
-            let result = if failed == 0 {
-                format!("ok, {passed} passed")
-            } else {
-                format!("FAILED, {passed} passed, {failed} failed")
+            let result = match (passed, failed) {
+                (0, 0) => "NOTHING CHECKED".to_owned(),
+                (_, 0) => format!("ok, {passed} passed"),
+                _ => format!("FAILED, {passed} passed, {failed} failed"),
             };
             table.add_row([step.name.clone(), result, format!("{:.0}", step.seconds)]);
             sum += step.count;
@@ -96,7 +96,7 @@ pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
         steps.plain("clippy", steps::clippy);
         steps.run("cargo test", steps::cargo_test);
         steps.plain("dependencies", steps::dependencies);
-        steps.plain("advisories", steps::advisories);
+        steps.run("advisories", steps::advisories);
         steps.run("policies", || if_built(built, steps::policies));
     }
     if all || selection.native {
