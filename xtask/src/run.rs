@@ -29,6 +29,10 @@ pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
 
 /// Shows portguard at work in a guest: the binds of the policy's own tests, and the decisions.
 pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
+    ensure!(
+        policies_in(args) <= 1,
+        "a guest takes one --policy: put several files into a directory"
+    );
     build::everything()?;
     setup::for_guests()?;
     let mut boot = Boot::new(series, "demo", &["demo", "--policy"]);
@@ -55,6 +59,12 @@ pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
     })
 }
 
+/// How many policies the arguments name.
+fn policies_in(args: &[String]) -> usize {
+    let named = |arg: &&String| *arg == "--policy" || arg.starts_with("--policy=");
+    args.iter().filter(named).count()
+}
+
 /// The policy that the arguments name, and the other arguments.
 fn policy_in(args: &[String]) -> Option<(String, Vec<String>)> {
     let (mut policy, mut rest) = (None, Vec::new());
@@ -73,7 +83,7 @@ fn policy_in(args: &[String]) -> Option<(String, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::policy_in;
+    use super::{policies_in, policy_in};
 
     #[test]
     fn a_policy_is_found_among_arguments() {
@@ -83,5 +93,6 @@ mod tests {
         assert_eq!(found("--policy p.yaml --hook lsm"), given);
         assert_eq!(found("--hook lsm --policy=p.yaml"), given);
         assert_eq!(found("--hook lsm"), None);
+        assert_eq!(policies_in(&args("--policy a --hook lsm --policy=b")), 2);
     }
 }
