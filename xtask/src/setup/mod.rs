@@ -10,7 +10,7 @@ pub(crate) use deny::cargo_deny;
 pub(crate) use linker::linker_path;
 
 use crate::shell;
-use crate::vm::kernel;
+use crate::vm::{self, kernel};
 use anyhow::Result;
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,6 +45,7 @@ pub(crate) fn everything() -> Result<ExitCode> {
         let found = shell::which(program).unwrap_or_default();
         println!("{program}: {}", found.display());
     }
+    vm::alone()?;
     for series in kernel::all() {
         println!(
             "kernel {series}: {}",

@@ -10,6 +10,7 @@ mod sources;
 use crate::{report, setup, shell};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +76,23 @@ pub(crate) struct Prepared {
     files: PathBuf,
 }
 
+/// Waits until no other xtask uses target/vm; it stays this one's until the process ends.
+pub(crate) fn alone() -> Result<()> {
+    static HELD: Mutex<Option<File>> = Mutex::new(None);
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.is_some() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(directory()).context("making target/vm")?;
+    let file = File::create(directory().join("lock")).context("opening target/vm/lock")?;
+    if file.try_lock().is_err() {
+        eprintln!("xtask: waiting for another xtask with guests of its own");
+        file.lock().context("locking target/vm/lock")?;
+    }
+    *held = Some(file);
+    Ok(())
+}
+
 /// Fetches a kernel and packs its guests' files, once a run.
 pub(crate) fn prepare(series: &str) -> Result<Prepared> {
     static DONE: Mutex<BTreeMap<String, Prepared>> = Mutex::new(BTreeMap::new());
@@ -82,6 +100,7 @@ pub(crate) fn prepare(series: &str) -> Result<Prepared> {
     if let Some(prepared) = done.get(series) {
         return Ok(prepared.clone());
     }
+    alone()?;
     let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
     let files = initrd::common(series, &kernel)
         .with_context(|| format!("packing the files of guests with {series}"))?;
