@@ -4,7 +4,7 @@ use crate::event::Decided;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
-const WIDTHS: [usize; 6] = [12, 8, 30, 22, 24, 28];
+const WIDTHS: [usize; 6] = [13, 8, 30, 22, 24, 28];
 
 /// The table's heading.
 pub(super) fn heading(color: bool) -> String {
