@@ -1,10 +1,11 @@
 //! The real portguard as a child process: started with a policy, read from, stopped and resumed.
 
+use crate::instance::program;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -92,18 +93,6 @@ impl Drop for Daemon {
         let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
         let _ = self.child.wait();
     }
-}
-
-/// `PORTGUARD`, else the binary beside this one, else `/bin/portguard`.
-fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("PORTGUARD") {
-        return path.into();
-    }
-    std::env::current_exe()
-        .ok()
-        .map(|path| path.with_file_name("portguard"))
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| "/bin/portguard".into())
 }
 
 fn read_events(stdout: ChildStdout) -> Receiver<Value> {

@@ -1,8 +1,8 @@
 //! The harness: named tests, which of them a machine can run, and what is printed of each.
 
 use crate::lsms;
-use crate::real::cgroup_root;
-use anyhow::{Context as _, ensure};
+use crate::real::{cgroup_root, kernel_version};
+use anyhow::ensure;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -55,20 +55,9 @@ pub struct World {
 
 impl World {
     fn new(kind: Kind) -> anyhow::Result<Self> {
-        let release = rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned();
-        let mut numbers = release
-            .split(['.', '-', '+'])
-            .map_while(|part| part.parse().ok());
-        let kernel = numbers
-            .next()
-            .zip(numbers.next())
-            .with_context(|| format!("kernel {release}"))?;
         Ok(Self {
             kind,
-            kernel,
+            kernel: kernel_version()?,
             cgroups: cgroup_root()?,
             without_lsm: match kind {
                 // Whoever booted a guest chose it.

@@ -186,24 +186,32 @@ pub struct Powers {
     pub sctp: bool,
 }
 
+/// Version of the running kernel.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn kernel_version() -> anyhow::Result<(u32, u32)> {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse().ok());
+    numbers
+        .next()
+        .zip(numbers.next())
+        .with_context(|| format!("kernel {release}"))
+}
+
 impl Powers {
     /// Of this kernel, by the hook that a running portguard took.
     ///
     /// # Errors
     /// Where the kernel's version cannot be read.
     pub fn of(by_cgroup_hook: bool) -> anyhow::Result<Self> {
-        let release = rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned();
-        let mut numbers = release
-            .split(['.', '-', '+'])
-            .map_while(|part| part.parse::<u32>().ok());
-        let (major, minor) = numbers
-            .next()
-            .zip(numbers.next())
-            .with_context(|| format!("kernel {release}"))?;
-        let since = |version: (u32, u32)| (major, minor) >= version;
+        let kernel = kernel_version()?;
+        let since = |version: (u32, u32)| kernel >= version;
         Ok(Self {
             grants: since((5, 12)),
             denial: if by_cgroup_hook && !since((5, 18)) {

@@ -12,7 +12,6 @@ use portguard_common::{
     TrieNode, Verdict, decide, is_protected,
 };
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
@@ -163,11 +162,6 @@ impl Tables {
     }
 
     fn cgroup_class(&self, path: &[&str]) -> u32 {
-        let nodes: HashMap<(u64, &[u8]), TrieNode> = self
-            .trie
-            .iter()
-            .map(|entry| ((entry.key.parent, entry.key.name.as_bytes()), entry.node))
-            .collect();
         let mut at = TrieNode {
             node: self.trie_root,
             class: 0,
@@ -176,10 +170,12 @@ impl Tables {
             let Some(key) = TrieKey::new(at.node, name.as_bytes()) else {
                 break;
             };
-            let Some(child) = nodes.get(&(key.parent, key.name.as_bytes())) else {
+            let is_child =
+                |entry: &&TrieEntry| entry.key.parent == key.parent && entry.key.name == key.name;
+            let Some(child) = self.trie.iter().find(is_child) else {
                 break;
             };
-            at = *child;
+            at = child.node;
         }
         at.class as u32
     }
@@ -187,13 +183,12 @@ impl Tables {
     fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         // The generation numbers the policies of one set of maps; it is no part of what a policy says.
-        let header = self.pages.first().map(|page| {
+        if let Some(page) = self.pages.first() {
             let mut header = *page;
             header.set_generation(0);
             header.set_trie_root(0);
-            header
-        });
-        hash.update(header.as_bytes_or_empty());
+            hash.update(header.as_bytes());
+        }
         for page in self.pages.iter().skip(1) {
             hash.update(page.as_bytes());
         }
@@ -207,16 +202,6 @@ impl Tables {
             hash.update([0]);
         }
         hash.finalize().into()
-    }
-}
-
-trait AsBytesOrEmpty {
-    fn as_bytes_or_empty(&self) -> &[u8];
-}
-
-impl AsBytesOrEmpty for Option<Page> {
-    fn as_bytes_or_empty(&self) -> &[u8] {
-        self.as_ref().map_or(&[], IntoBytes::as_bytes)
     }
 }
 
