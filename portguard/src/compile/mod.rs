@@ -11,6 +11,7 @@ use portguard_common::{
     Decision, Header, HeaderFlags, Image, MAX_CLASSES, MAX_RULES, Page, Protocol, Request, TrieKey,
     TrieNode, Verdict, decide, is_protected,
 };
+use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zerocopy::IntoBytes;
@@ -67,8 +68,15 @@ pub struct Bind<'a> {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
+    /// Every gid that counts: real, effective and supplementary.
+    pub gids: &'a [u32],
     /// The caller's cgroup: its components below the root.
     pub cgroup: &'a [&'a str],
+    /// The address; an IPv4-mapped one counts as IPv4.
+    pub address: IpAddr,
+    /// Whether an address `::` takes IPv4 too: the socket is not `IPV6_V6ONLY`. Then it is `0.0.0.0` as well:
+    /// `allow` and `kernel` rules want both named, `deny` rules take either.
+    pub dual_stack: bool,
 }
 
 /// Compiles a policy as number `generation` (from 1) of its maps.

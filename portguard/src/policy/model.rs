@@ -3,7 +3,9 @@
 //! Nothing here can be wrong any more: ranges are not inverted, names are resolved to ids, lists are
 //! not empty (an absent field is `None` and matches everything).
 
+use ipnet::IpNet;
 use portguard_common::{Protocol, Verdict};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -96,17 +98,44 @@ pub struct Rule {
     pub protocols: Option<Vec<Protocol>>,
     /// `users:` as ids.
     pub users: Option<Vec<RangeInclusive<u32>>>,
+    /// `groups:` as ids: the caller's real, effective or any supplementary gid.
+    pub groups: Option<Vec<RangeInclusive<u32>>>,
     /// `cgroups:`
-    pub cgroups: Option<Vec<CgroupPath>>,
+    pub cgroups: Option<Vec<CgroupPattern>>,
+    /// `units:`
+    pub units: Option<Vec<UnitPattern>>,
+    /// `addresses:`; IPv4-mapped ones as IPv4. A network of one address that is the wildcard means the
+    /// wildcard itself, which no wider network contains.
+    pub addresses: Option<Vec<IpNet>>,
+    /// `mode: audit`: what this rule decides is reported and not carried out.
+    pub audit: bool,
+    /// `log:`, in place of the policy's.
+    pub log: Option<Log>,
     /// Where the rule begins.
     pub place: Place,
 }
 
-/// An absolute path in the cgroup v2 tree, as its components below the root: at most
-/// [`portguard_common::MAX_CGROUP_DEPTH`] of them, each at most [`portguard_common::MAX_CGROUP_NAME`]
-/// bytes, none empty, `.` or `..`. No components mean the root: every cgroup.
+/// A pattern of absolute paths in the cgroup v2 tree, as its components below the root: at most
+/// [`portguard_common::MAX_CGROUP_DEPTH`] of them. It holds for each cgroup that it matches and all
+/// below. No components mean the root: every cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CgroupPath(pub Vec<String>);
+pub struct CgroupPattern(pub Vec<Component>);
+
+/// A component of a [`CgroupPattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// `**`: any number of levels, none too.
+    AnyDepth,
+    /// One level: a name in which each `*` stands for any bytes, none too. At most
+    /// [`portguard_common::MAX_CGROUP_NAME`] bytes, not empty, `.` or `..`.
+    Name(String),
+}
+
+/// The name of a systemd system unit, in which each `*` stands for any bytes, none too. It holds for the
+/// cgroup of that name below any number of slices (names that end in `.slice`, none too), and for all
+/// below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitPattern(pub String);
 
 /// One entry of `tests:`.
 #[derive(Clone, Debug)]
@@ -115,6 +144,10 @@ pub struct Expectation {
     pub user: u32,
     /// `user:` as written.
     pub user_text: String,
+    /// `groups:` as ids; where absent, the groups that the system's database gives a user named by name.
+    pub groups: Vec<u32>,
+    /// `address:`; where absent, `0.0.0.0`. `::` takes IPv4 too, as a socket without `IPV6_V6ONLY`.
+    pub address: IpAddr,
     /// The caller's cgroup; the root where absent. Any path, also one deeper than rules may name.
     pub cgroup: Vec<String>,
     /// Port, from 1.

@@ -6,6 +6,12 @@ pub trait Names {
     fn uid(&self, name: &str) -> Option<u32>;
     /// Names to suggest where one is unknown.
     fn user_names(&self) -> Vec<String>;
+    /// The gid of a group, or `None` where there is none of this name.
+    fn gid(&self, name: &str) -> Option<u32>;
+    /// Names to suggest where one is unknown.
+    fn group_names(&self) -> Vec<String>;
+    /// The gids of a user: primary and supplementary.
+    fn gids_of(&self, user: &str) -> Vec<u32>;
     /// The name of this host.
     fn hostname(&self) -> String;
 }
@@ -23,6 +29,21 @@ impl Names for SystemNames {
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let names = passwd.lines().filter_map(|line| line.split(':').next());
         names.map(str::to_owned).collect()
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        uzers::get_group_by_name(name).map(|group| group.gid())
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        let names = group.lines().filter_map(|line| line.split(':').next());
+        names.map(str::to_owned).collect()
+    }
+
+    fn gids_of(&self, user: &str) -> Vec<u32> {
+        let groups = uzers::get_user_by_name(user).and_then(|user| user.groups());
+        groups.iter().flatten().map(uzers::Group::gid).collect()
     }
 
     fn hostname(&self) -> String {
