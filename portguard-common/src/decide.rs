@@ -5,7 +5,7 @@
 //! the kernel's own rule. That never grants anything.
 
 use crate::image::{
-    Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS,
+    Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS, VectorWords,
 };
 use crate::{CLASSES_PER_PAGE, Request, UserWord, Verdict, WORDS_PER_MASK};
 
@@ -21,6 +21,8 @@ pub struct Decision {
     pub rule: u16,
     /// Whether the policy wants this decision reported.
     pub report: bool,
+    /// Whether the rule is in audit mode: reported, not carried out.
+    pub audit: bool,
 }
 
 /// Whether `port` lies in the policy's `protect`; where it does not, nothing is decided.
@@ -37,6 +39,7 @@ pub fn is_protected<I: Image + ?Sized>(image: &I, port: u16) -> bool {
 
 /// Decides a bind of a protected port: the first rule that matches, else the default.
 ///
+/// For policies without rules that name groups or addresses, which this does not look at.
 /// `None` means that the image lacks a page, which is a fault of its writer.
 #[inline(always)]
 #[must_use]
@@ -44,6 +47,84 @@ pub fn decide<I: Image + ?Sized>(
     image: &I,
     header: &Header<'_>,
     request: &Request,
+) -> Option<Decision> {
+    first_match(image, header, request, &AllRules)
+}
+
+/// The same for policies with rules that name groups or addresses; `groups` has the rules that the
+/// caller's groups leave: those that name none, and those that name one of the caller's.
+///
+/// A function of its own, so that other policies do not pay for these fields.
+#[inline(always)]
+#[must_use]
+pub fn decide_in_full<I: Image + ?Sized>(
+    image: &I,
+    header: &Header<'_>,
+    request: &Request,
+    groups: &VectorWords,
+) -> Option<Decision> {
+    let first = header.address_vectors();
+    let narrower = GroupsAndAddresses {
+        groups,
+        address: vector(image, first, request.address_class)?,
+        other: vector(image, first, request.other_address_class)?,
+    };
+    first_match(image, header, request, &narrower)
+}
+
+/// The rules that fields beside port, protocol, user and cgroup leave.
+trait Narrower {
+    fn summary(&self) -> u64;
+    /// Word `at`; `denies` has that word of the `deny` rules.
+    fn mask(&self, at: u32, denies: u64) -> u64;
+}
+
+struct AllRules;
+
+impl Narrower for AllRules {
+    #[inline(always)]
+    fn summary(&self) -> u64 {
+        u64::MAX
+    }
+
+    #[inline(always)]
+    fn mask(&self, _: u32, _: u64) -> u64 {
+        u64::MAX
+    }
+}
+
+struct GroupsAndAddresses<'a> {
+    groups: &'a VectorWords,
+    address: Vector<'a>,
+    other: Vector<'a>,
+}
+
+impl Narrower for GroupsAndAddresses<'_> {
+    #[inline(always)]
+    fn summary(&self) -> u64 {
+        self.groups[0] & (self.address.summary() | self.other.summary())
+    }
+
+    #[inline(always)]
+    fn mask(&self, at: u32, denies: u64) -> u64 {
+        let groups = self.groups[1 + (at & (WORDS_PER_MASK as u32 - 1)) as usize];
+        groups & both_or_deny(self.address.mask(at), self.other.mask(at), denies)
+    }
+}
+
+/// The rules that hold for a caller with two uids or a bind of two addresses: an `allow` or `kernel` rule
+/// needs both in its set, a `deny` rule takes either.
+#[inline(always)]
+const fn both_or_deny(one: u64, other: u64, denies: u64) -> u64 {
+    (one & other) | ((one ^ other) & denies)
+}
+
+#[inline(always)]
+fn first_match<I: Image + ?Sized>(
+    image: &I,
+    header: &Header<'_>,
+    request: &Request,
+    narrower: &impl Narrower,
 ) -> Option<Decision> {
     let ports = port_vector(image, header, request)?;
     let real = user_vector(image, header, request.uid)?;
@@ -56,18 +137,20 @@ pub fn decide<I: Image + ?Sized>(
     let denies = vector(image, header.user_vectors(), header.deny_vector() as u32)?;
 
     // Only words in which every dimension has a rule left are looked at.
-    let mut summary = ports.summary() & (real.summary() | effective.summary()) & cgroups.summary();
+    let mut summary = ports.summary()
+        & (real.summary() | effective.summary())
+        & cgroups.summary()
+        & narrower.summary();
     for _ in 0..WORDS_PER_MASK {
         if summary == 0 {
             break;
         }
         let at = lowest_bit::<I>(summary);
         summary &= summary - 1;
-        let (r, e) = (real.mask(at), effective.mask(at));
-        // An `allow` or `kernel` rule needs both uids in its set, a `deny` rule takes either: a setuid
-        // binary neither inherits a grant nor slips past a denial.
-        let users = (r & e) | ((r ^ e) & denies.mask(at));
-        let hits = ports.mask(at) & users & cgroups.mask(at);
+        let denies = denies.mask(at);
+        // A setuid binary neither inherits a grant nor slips past a denial.
+        let users = both_or_deny(real.mask(at), effective.mask(at), denies);
+        let hits = ports.mask(at) & users & cgroups.mask(at) & narrower.mask(at, denies);
         if hits != 0 {
             let rule = at * 64 + lowest_bit::<I>(hits);
             let word = image.page(header.rule_page() as u32)?.rule(rule);
@@ -97,6 +180,7 @@ impl Decision {
             verdict: word.verdict(),
             rule,
             report: word.report(),
+            audit: word.audit(),
         }
     }
 }
@@ -217,6 +301,8 @@ mod tests {
             uid: 0,
             euid: 0,
             cgroup_class: 0,
+            address_class: 0,
+            other_address_class: 0,
         };
         assert!(!is_protected(&image[..], 80));
         let far = {

@@ -11,11 +11,12 @@
 //! | further port tables | of the protocols whose classes differ from TCP's |
 //! | user index | one page: the first uid of each user page |
 //! | user pages | sorted [`UserWord`]s, 512 a page |
-//! | three runs of vectors | port, user and cgroup classes: which rules hold for a class |
+//! | runs of vectors | port, user, cgroup and address classes: which rules hold for a class |
+//! | groupless rules | a vector of its own |
 //! | rule words | one byte a rule |
 //!
 //! A vector has one bit for each rule, and a summary word with one bit for each of its 64 words that
-//! is not zero. The first rule that holds is the lowest bit of the AND of three vectors, whatever the
+//! is not zero. The first rule that holds is the lowest bit of the AND of the vectors, whatever the
 //! number of rules: equivalence classes make the tables small (rules with the same ports share a
 //! class), and bit vectors, unlike a table of all combinations, cannot explode.
 
@@ -23,7 +24,7 @@ use crate::{Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.
@@ -38,6 +39,8 @@ pub const MAX_PAGES: u32 = 65_536;
 pub const WORDS_PER_MASK: usize = MAX_RULES / 64;
 /// Words of a vector: the summary, then the mask.
 pub const VECTOR_WORDS: usize = 1 + WORDS_PER_MASK;
+/// A vector by itself.
+pub type VectorWords = [u64; VECTOR_WORDS];
 /// Vectors that fit in a page.
 pub const VECTORS_PER_PAGE: usize = PAGE_WORDS / VECTOR_WORDS;
 /// Class numbers to a page: one more than fit, so that page and slot are shifts and masks, whose bounds
@@ -106,6 +109,17 @@ impl Page {
         self.words[index & (PAGE_WORDS - 1)]
     }
 
+    /// The first vector of a page of vectors.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_vector(&self) -> &VectorWords {
+        match self.words.first_chunk() {
+            Some(words) => words,
+            // A page is longer than a vector.
+            None => &[0; VECTOR_WORDS],
+        }
+    }
+
     /// Sets the word at `index`.
     ///
     /// # Errors
@@ -138,11 +152,21 @@ pub struct RuleWord(pub u8);
 
 impl RuleWord {
     const REPORT: u8 = 4;
+    const AUDIT: u8 = 8;
 
-    /// Packs a verdict.
+    /// Packs a verdict, whether it is reported, and whether that is all that comes of it.
     #[must_use]
-    pub const fn new(verdict: Verdict, report: bool) -> Self {
-        Self(verdict as u8 | if report { Self::REPORT } else { 0 })
+    pub const fn new(verdict: Verdict, report: bool, audit: bool) -> Self {
+        let report = if report { Self::REPORT } else { 0 };
+        let audit = if audit { Self::AUDIT } else { 0 };
+        Self(verdict as u8 | report | audit)
+    }
+
+    /// Whether a decision by this rule is not carried out.
+    #[inline(always)]
+    #[must_use]
+    pub const fn audit(self) -> bool {
+        self.0 & Self::AUDIT != 0
     }
 
     /// The verdict.
@@ -204,8 +228,12 @@ impl HeaderFlags {
     pub const ALL_NETNS: u64 = 2;
     /// The paths of callers' cgroups are wanted: rules name some, or events do.
     pub const CGROUP_PATHS: u64 = 4;
-    /// At least one rule names a cgroup.
+    /// At least one rule names a cgroup or a unit.
     pub const CGROUP_RULES: u64 = 16;
+    /// At least one rule names a group.
+    pub const GROUP_RULES: u64 = 32;
+    /// At least one rule names a group or an address.
+    pub const GROUP_OR_ADDRESS_RULES: u64 = 64;
     /// At least one rule allows: there may be something to grant.
     pub const ALLOWS: u64 = 8;
 }
@@ -251,6 +279,14 @@ header_words! {
     rule_page / set_rule_page = 10;
     /// The root of this policy's cgroup trie.
     trie_root / set_trie_root = 11;
+    /// [`crate::TrieNode`] flags of that root.
+    trie_root_flags / set_trie_root_flags = 13;
+    /// The cgroup class of a path that cannot be read: the rules that hold everywhere, and all `deny` rules.
+    unread_class / set_unread_class = 14;
+    /// First page of the vectors of address classes; class 0 is that of every address that no rule names.
+    address_vectors / set_address_vectors = 15;
+    /// The page whose first vector has the rules that name no group.
+    groupless_page / set_groupless_page = 20;
     /// Number of the user-vector run's extra vector, which marks the `deny` rules.
     deny_vector / set_deny_vector = 12;
 }

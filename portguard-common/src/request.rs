@@ -152,6 +152,11 @@ pub struct Request {
     pub euid: u32,
     /// Class of the caller's cgroup in this policy: see [`crate::TrieNode`]. 0 where no rule names its path.
     pub cgroup_class: u32,
+    /// Class of the address in this policy: see [`crate::AddressKey`]. 0 where no rule names addresses.
+    pub address_class: u32,
+    /// Class of the other address that the bind takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else
+    /// that of the same address.
+    pub other_address_class: u32,
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use crate::emit;
 use crate::kernel::{
     Address, OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_NAME, Task,
 };
-use crate::maps::{CGROUPS, SCRATCH, TRIE};
+use crate::maps::{CGROUPS, NAMES, SCRATCH, TRIE};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated};
-use portguard_common::{Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, TrieKey};
+use portguard_common::{
+    Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode,
+};
 
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
 const MAX_SKIPPED: u32 = 96;
@@ -51,7 +53,7 @@ pub const UNREAD: u32 = u32::MAX;
 /// The class of the caller's cgroup in the policy of `header`, or [`UNREAD`], counted, where it is deeper
 /// than is walked or there is no memory for the walk.
 #[inline(always)]
-pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> u32 {
+pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
     let generation = header.generation();
     if let Some(slot) = CGROUPS.get_ptr(&id) {
         // SAFETY: a map value, eight bytes and aligned: one load, never torn.
@@ -60,7 +62,7 @@ pub fn current_class(header: &Header<'_>, task: Task, id: u64) -> u32 {
             return class;
         }
     }
-    let class = walk(header.trie_root(), task, id);
+    let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
     if class == UNREAD {
         // Not remembered: the next bind may find memory.
         emit::count(Counter::Unread);
@@ -82,6 +84,10 @@ pub struct Path {
     count: u64,
     /// Levels below the root.
     pub depth: u64,
+    /// Class of the trie node that was reached.
+    class: u64,
+    /// Flags of that node; none where the walk ended there.
+    flags: u64,
     key: TrieKey,
 }
 
@@ -90,6 +96,8 @@ static EMPTY: Path = Path {
     nodes: [0; MAX_CGROUP_DEPTH],
     count: 0,
     depth: 0,
+    class: 0,
+    flags: 0,
     key: TrieKey {
         parent: 0,
         name: [0; NAME_BYTES],
@@ -99,23 +107,107 @@ static EMPTY: Path = Path {
 /// The class of the running task's cgroup, by its path.
 ///
 /// The path lies in a map entry under the thread's own id, which no other thread touches, whoever
-/// preempts whom.
-#[inline(always)]
-fn walk(root: u64, task: Task, id: u64) -> u32 {
+/// preempts whom. This and the other functions without a mangled name are global to the verifier, which
+/// looks at each of them once and not once for each state in which it is called.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
-    let Some(path) = SCRATCH.get_ptr_mut(&thread) else {
-        return UNREAD;
-    };
-    // SAFETY: a map value under this thread's key: nobody else reads or writes it.
-    let path = unsafe { &mut *path };
-    let mut class = UNREAD;
-    if path.walk_up(task) {
-        emit::cgroup(id, path);
-        class = path.walk_down(root);
+    let mut class = u64::from(UNREAD);
+    if let Some(path) = own_path() {
+        path.key.parent = root;
+        path.flags = flags;
+        if path.walk_up(Task::current()) {
+            emit::cgroup(id, path);
+            for _ in 0..MAX_CGROUP_DEPTH {
+                if portguard_descend() == 0 {
+                    break;
+                }
+            }
+            class = path.outcome();
+        }
     }
     let _ = SCRATCH.remove(&thread);
     class
+}
+
+/// The path that this thread is walking.
+#[inline(always)]
+fn own_path() -> Option<&'static mut Path> {
+    let path = SCRATCH.get_ptr_mut(&bpf_get_current_pid_tgid())?;
+    // SAFETY: a map value under this thread's key: nobody else reads or writes it, and each function that
+    // asks for it uses it before it calls another.
+    Some(unsafe { &mut *path })
+}
+
+/// One step down the trie, to the child of the name that is next; 0 where the walk ends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_descend() -> u64 {
+    let Some(path) = own_path() else { return 0 };
+    if path.count == 0 {
+        return 0;
+    }
+    path.count -= 1;
+    path.zero_name();
+    name(path.node(path.count as usize), &raw mut path.key.name);
+    if path.follow_edge() {
+        return 1;
+    }
+    if path.flags & u64::from(TrieNode::BY_CLASS) == 0 {
+        path.flags = 0;
+        return 0;
+    }
+    let class = portguard_name_class(path.key.parent >> 32) as u32;
+    path.zero_name();
+    // SAFETY: within the name.
+    let at = unsafe { (&raw mut path.key.name).cast::<u8>().add(TrieKey::CLASS_AT) };
+    // SAFETY: four bytes of the name, at a multiple of four.
+    unsafe { core::ptr::write_volatile(at.cast::<u32>(), class) };
+    if path.follow_edge() {
+        return 1;
+    }
+    path.flags = 0;
+    0
+}
+
+/// The name class of the name in this thread's path: which of the policy's names with `*` it matches.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_name_class(generation: u64) -> u64 {
+    let Some(path) = own_path() else { return 0 };
+    let mut state = 0;
+    for i in 0..NAME_BYTES {
+        let byte = path.key.name[i];
+        if byte == 0 {
+            break;
+        }
+        state = portguard_name_step(generation, state, u64::from(byte));
+        if state == NO_STATE {
+            return 0;
+        }
+    }
+    let end = NameKey::new(generation, state as u32, NameKey::END);
+    // SAFETY: written by the loader only, which never changes an entry: the value is whole.
+    unsafe { NAMES.get(&end) }.map_or(0, |class| u64::from(*class))
+}
+
+/// In place of a state: no name with `*` can match any more.
+const NO_STATE: u64 = u64::MAX;
+
+/// The state that follows `state` at `byte`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_name_step(generation: u64, state: u64, byte: u64) -> u64 {
+    let edge = NameKey::new(generation, state as u32, byte as u8);
+    // SAFETY: written by the loader only, which never changes an entry: the value is whole.
+    if let Some(next) = unsafe { NAMES.get(&edge) } {
+        return u64::from(*next);
+    }
+    let any = NameKey::new(generation, state as u32, NameKey::ANY);
+    // SAFETY: as above.
+    unsafe { NAMES.get(&any) }.map_or(NO_STATE, |next| u64::from(*next))
 }
 
 impl Path {
@@ -131,8 +223,8 @@ impl Path {
         let mut cgroup = task.cgroup();
         let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
         self.depth = u64::from(level);
-        // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below: what lies
-        // deeper cannot change the class.
+        // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below; where a `**` could
+        // lead deeper, `outcome` says so.
         for _ in 0..MAX_SKIPPED {
             if level <= MAX_CGROUP_DEPTH as u32 {
                 break;
@@ -152,28 +244,27 @@ impl Path {
         cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
     }
 
-    /// Walks down the trie from `root`; the class of the deepest node reached holds.
+    /// Takes the edge of the key, where there is one.
     #[inline(always)]
-    fn walk_down(&mut self, root: u64) -> u32 {
-        let mut class = 0;
-        let mut left = self.count;
-        self.key.parent = root;
-        for _ in 0..MAX_CGROUP_DEPTH {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            self.zero_name();
-            name(self.node(left as usize), &raw mut self.key.name);
-            // SAFETY: the map is written by the loader only, which never changes an entry and never uses
-            // a node's number again: the value is whole.
-            let Some(child) = (unsafe { TRIE.get(&self.key) }) else {
-                break;
-            };
-            class = child.class as u32;
-            self.key.parent = child.node;
+    fn follow_edge(&mut self) -> bool {
+        // SAFETY: the map is written by the loader only, which never changes an entry and never uses a
+        // node's number again: the value is whole.
+        let Some(child) = (unsafe { TRIE.get(&self.key) }) else {
+            return false;
+        };
+        self.class = u64::from(child.class);
+        self.flags = u64::from(child.flags);
+        self.key.parent = child.node;
+        true
+    }
+
+    /// The class of the node that was reached, or [`UNREAD`] where levels that were not walked could lead on.
+    #[inline(always)]
+    fn outcome(&self) -> u64 {
+        if self.flags & u64::from(TrieNode::OPEN) != 0 && self.depth > MAX_CGROUP_DEPTH as u64 {
+            return u64::from(UNREAD);
         }
-        class
+        self.class
     }
 
     /// Zeroes the name by whole words; the compiler must not make a byte loop of it.

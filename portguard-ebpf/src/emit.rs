@@ -4,6 +4,7 @@
 
 use crate::cgroup::{self, Path};
 use crate::judge::Judged;
+use crate::kernel::Task;
 use crate::maps::{COUNTERS, EVENTS};
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
@@ -37,19 +38,19 @@ pub fn decision(judged: &Judged, describe: impl FnOnce(&mut Event)) {
     event.generation = judged.generation;
     // SAFETY: no arguments.
     event.time = unsafe { bpf_ktime_get_ns() };
-    event.cgroup_id = judged.cgroup_id;
-    event.uid = judged.request.uid;
-    event.euid = judged.request.euid;
+    event.cgroup_id = cgroup::current_id();
+    event.uid = bpf_get_current_uid_gid() as u32;
+    event.euid = Task::current().euid();
     event.gid = (bpf_get_current_uid_gid() >> 32) as u32;
     event.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     event.netns = judged.socket.netns;
-    event.port = judged.request.port;
+    event.port = judged.port;
     event.rule = judged.decision.rule;
     describe(event);
     // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
     // SAFETY: 16 bytes of the record, as the helper is told.
     unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
-    event.protocol = judged.request.protocol as u8;
+    event.protocol = judged.socket.protocol as u8;
     event.verdict = judged.decision.verdict as u8;
     event.flags = judged.flags;
     entry.submit(0);

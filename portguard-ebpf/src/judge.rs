@@ -1,15 +1,16 @@
 //! One bind, judged: the order of the checks, cheapest first, and each hook's return values.
 
-use crate::cgroup;
+use crate::address::Claimed;
+use crate::decision::{Asked, Fault};
 use crate::emit;
-use crate::kernel::{CGROUP_DENIES, GRANTS, HOST_NETNS, OFF_SOCKET_SK, SET_RETVAL, Task};
+use crate::kernel::{CGROUP_DENIES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task};
 use crate::maps::{MapImage, POLICY};
 use crate::request::{CgroupBind, SockAddr, Socket};
-use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_set_retval};
+use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, Decision, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Request,
-    Verdict, decide, is_protected,
+    Counter, Decision, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Verdict,
+    is_protected,
 };
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
@@ -18,10 +19,9 @@ const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
 
 /// A decision with all that an event tells of it.
 pub struct Judged {
-    pub request: Request,
+    pub port: u16,
     pub socket: Socket,
     pub decision: Decision,
-    pub cgroup_id: u64,
     pub generation: u32,
     /// [`EventFlags`].
     pub flags: u8,
@@ -47,55 +47,31 @@ fn policy() -> Option<MapImage<'static>> {
     }
 }
 
-/// A table of the policy is missing, which no image from the compiler lacks.
-///
-/// Fail open to the kernel's own rule (never to a grant), counted: denying every bind for a broken image
-/// could lock an operator out of the machine.
-pub struct Fault;
-
-/// Decides for the running task.
-///
-/// `None` where the policy's scope leaves the bind alone.
+/// Asks for the decision on a bind; `None` where the policy's scope leaves it alone.
 #[inline(always)]
 fn judge(
-    image: &MapImage<'_>,
     header: &Header<'_>,
     socket: Socket,
     port: u16,
     hook: u8,
+    claimed: impl FnOnce() -> Claimed,
 ) -> Result<Option<Judged>, Fault> {
-    if socket.netns != HOST_NETNS.load() && !header.has(HeaderFlags::ALL_NETNS) {
-        return Ok(None);
-    }
-    let task = Task::current();
-    let cgroup_id = cgroup::current_id();
-    let mut cgroup_class = 0;
-    if header.has(HeaderFlags::CGROUP_PATHS) {
-        cgroup_class = cgroup::current_class(header, task, cgroup_id);
-        if cgroup_class == cgroup::UNREAD && !header.has(HeaderFlags::CGROUP_RULES) {
-            cgroup_class = 0;
-        }
-    }
-    let request = Request {
-        port,
-        protocol: socket.protocol,
-        uid: bpf_get_current_uid_gid() as u32,
-        euid: task.euid(),
-        cgroup_class,
-    };
-    let decided = if cgroup_class == cgroup::UNREAD {
-        // Which rules hold is not known, so none does: a rule behind one that was missed could allow
-        // what that one denies.
-        Some(Decision::by_default(header))
+    let claimed = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+        claimed()
     } else {
-        decide(image, header, &request)
+        Claimed::NOT_LOOKED_AT
     };
-    let Some(decision) = decided else {
+    let answer = Asked { port, socket, claimed }.answer();
+    if answer.is_fault() {
         emit::count(Counter::Fault);
         return Err(Fault);
-    };
+    }
+    if !answer.is_decided() {
+        return Ok(None);
+    }
+    let decision = answer.decision();
     let mut flags = hook;
-    if header.has(HeaderFlags::ENFORCE) {
+    if answer.enforced() {
         flags |= EventFlags::ENFORCED;
         if decision.verdict as u8 == Verdict::Allow as u8
             && GRANTS.load() != 0
@@ -105,11 +81,10 @@ fn judge(
         }
     }
     Ok(Some(Judged {
-        request,
+        port,
         socket,
         decision,
-        cgroup_id,
-        generation: header.generation() as u32,
+        generation: answer.generation(),
         flags,
     }))
 }
@@ -144,7 +119,7 @@ fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
         return Ok(0);
     };
     let header = image.page(0).map(Header).ok_or(Fault)?;
-    let Some(judged) = judge(&image, &header, socket, port, 0)? else {
+    let Some(judged) = judge(&header, socket, port, 0, || address.claimed(sock))? else {
         return Ok(0);
     };
     report(&judged, |event| address.describe(event));
@@ -209,7 +184,9 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
         emit::count(Counter::KernelThread);
         return Ok(1);
     }
-    let Some(judged) = judge(&image, &header, socket, port, EventFlags::CGROUP_HOOK)? else {
+    let Some(judged) = judge(&header, socket, port, EventFlags::CGROUP_HOOK, || {
+        bind.claimed(family)
+    })? else {
         return Ok(1);
     };
     // Where an LSM program runs it has decided, counted and reported this bind: only grant here.

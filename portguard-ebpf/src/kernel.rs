@@ -25,6 +25,11 @@ constants! {
     OFF_TASK_FLAGS;
     OFF_TASK_CGROUPS;
     OFF_CRED_EUID;
+    OFF_CRED_GID;
+    OFF_CRED_EGID;
+    OFF_CRED_GROUP_INFO;
+    OFF_GROUPS_COUNT;
+    OFF_GROUPS_GID;
     OFF_CSET_DFL_CGRP;
     OFF_CGROUP_KN;
     OFF_CGROUP_LEVEL;
@@ -35,6 +40,8 @@ constants! {
     OFF_SK_TYPE;
     OFF_SK_PROTOCOL;
     OFF_SK_NET;
+    /// Bit, counted from the beginning of the socket.
+    BIT_SK_IPV6ONLY;
     OFF_NET_INUM;
 }
 
@@ -89,6 +96,7 @@ impl Address {
 
 /// Types of which any bytes are a value.
 pub trait Plain: Copy {}
+impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
@@ -108,7 +116,13 @@ impl Task {
     /// personality acts with what it was given.
     #[inline(always)]
     pub fn euid(self) -> u32 {
-        self.0.follow(&OFF_TASK_CRED).read(&OFF_CRED_EUID)
+        self.cred().read(&OFF_CRED_EUID)
+    }
+
+    /// Its `struct cred`, all of whose ids are of the initial user namespace.
+    #[inline(always)]
+    pub fn cred(self) -> Address {
+        self.0.follow(&OFF_TASK_CRED)
     }
 
     #[inline(always)]

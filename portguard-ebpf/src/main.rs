@@ -11,8 +11,11 @@
     reason = "the only way to an atomic add on this target"
 )]
 
+mod address;
 mod cgroup;
+mod decision;
 mod emit;
+mod groups;
 mod judge;
 mod kernel;
 mod maps;
@@ -21,7 +24,7 @@ mod request;
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use aya_log_ebpf::error;
-use judge::Fault;
+use decision::Fault;
 use portguard_common::Family;
 
 /// The program's answer, or for a fault a line in its own log and `kernel`: what lets the bind pass.

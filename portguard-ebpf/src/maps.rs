@@ -2,10 +2,12 @@
 
 use crate::cgroup::Path;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
-use portguard_common::{Counter, Image, PAGE_WORDS, Page, TrieKey, TrieNode};
+use portguard_common::{
+    AddressKey, Counter, GroupKey, Image, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
+};
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
 ///
@@ -22,6 +24,25 @@ pub static POLICY: ArrayOfMaps<Pages, 1> = ArrayOfMaps::new();
 /// Children in the cgroup tries of all generations. Written by the loader only.
 #[btf_map]
 pub static TRIE: HashMap<TrieKey, TrieNode, { 1 << 17 }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// The automata of names with `*` of all generations: state and byte -> next state, or at the end the name
+/// class. Written by the loader only.
+#[btf_map]
+pub static NAMES: HashMap<NameKey, u32, { 1 << 17 }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// Networks -> address class. Written by the loader only.
+#[btf_map]
+pub static ADDRESSES: LpmTrie<AddressKey, u32, { 1 << 17 }> = LpmTrie::new();
+
+/// Ranges of gids -> the rules that name them. Written by the loader only.
+#[btf_map]
+pub static GROUPS: LpmTrie<GroupKey, VectorWords, { 1 << 16 }> = LpmTrie::new();
+
+/// Thread id -> the rules that the thread's groups leave, while it decides. Written by the programs only.
+#[btf_map]
+pub static GROUPS_OF: HashMap<u64, VectorWords, 16384, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
 /// Cgroup id -> packed class: see `cgroup`. Written by the programs only.

@@ -3,8 +3,9 @@
 //! LSM programs read through BTF-typed pointers, which the JIT turns into plain loads; the cgroup
 //! programs have most of it in their context.
 
+use crate::address::Claimed;
 use crate::kernel::{
-    Address, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
+    Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
 };
 use aya_ebpf::Global;
 use aya_ebpf::bindings::bpf_sock_addr;
@@ -88,6 +89,26 @@ impl SockAddr {
         }
     }
 
+    /// The address, for rules that name some. `sock` is the typed socket.
+    #[inline(always)]
+    pub fn claimed(self, sock: *const u8) -> Claimed {
+        let address = Address(self.typed as u64);
+        match Family::of_address(self.family()) {
+            Family::Inet => Claimed {
+                inet6: 0,
+                dual_stack: 0,
+                high: u64::from(address.read_at::<u32>(IN_ADDR)),
+                low: 0,
+            },
+            Family::Inet6 => Claimed {
+                inet6: 1,
+                dual_stack: dual_stack(Address(sock as u64)),
+                high: address.read_at(IN6_ADDR),
+                low: address.read_at(IN6_ADDR + 8),
+            },
+        }
+    }
+
     /// Writes family and address into an event: 16 bytes for inet6, 4 and zeros for inet.
     #[inline(always)]
     pub fn describe(self, event: &mut Event) {
@@ -102,6 +123,16 @@ impl SockAddr {
             Family::Inet6 => address.copy_at(IN6_ADDR, &mut event.address),
         }
     }
+}
+
+/// 1 where a socket's `skc_ipv6only` is not set.
+///
+/// Another thread may set it between the decision and the bind itself: see the README's limits.
+#[inline(always)]
+fn dual_stack(sock: Address) -> u64 {
+    let bit = BIT_SK_IPV6ONLY.load();
+    let byte: u8 = sock.read_at(u64::from(bit / 8));
+    u64::from(!(byte >> (bit % 8)) & 1)
 }
 
 /// The field at `offset` of a BTF-typed pointer.
@@ -183,17 +214,53 @@ impl CgroupBind {
         })
     }
 
-    /// Inode number of the socket's network namespace.
+    /// The socket.
     ///
     /// The context's `sk` is a typed pointer that takes no arithmetic; read back from the stack by the
     /// probe helper it is a number.
     #[inline(always)]
-    fn netns(self) -> u32 {
+    fn sock(self) -> Address {
         // SAFETY: the program's own context.
         let sk = unsafe { (*self.0).__bindgen_anon_1.sk };
         let slot = sk as *const u8;
-        let number: u64 = Address(&raw const slot as u64).read_at(0);
-        Address(number).follow(&OFF_SK_NET).read(&OFF_NET_INUM)
+        Address(Address(&raw const slot as u64).read_at(0))
+    }
+
+    /// Inode number of the socket's network namespace.
+    #[inline(always)]
+    fn netns(self) -> u32 {
+        self.sock().follow(&OFF_SK_NET).read(&OFF_NET_INUM)
+    }
+
+    /// Word `i` of the IPv6 address.
+    #[inline(always)]
+    fn user_ip6(self, i: usize) -> u32 {
+        // SAFETY: the program's own context.
+        let words = unsafe { &raw const (*self.0).user_ip6 }.cast::<u32>();
+        // SAFETY: one of the four words of `user_ip6`, since every caller gives 0 to 3.
+        let word = unsafe { words.add(i) };
+        // SAFETY: as above; the verifier rewrites each load.
+        unsafe { core::ptr::read_volatile(word) }
+    }
+
+    /// The address, for rules that name some.
+    #[inline(always)]
+    pub fn claimed(self, family: Family) -> Claimed {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        match family {
+            Family::Inet => Claimed {
+                inet6: 0,
+                dual_stack: 0,
+                high: u64::from(self.user_ip4()),
+                low: 0,
+            },
+            Family::Inet6 => Claimed {
+                inet6: 1,
+                dual_stack: dual_stack(self.sock()),
+                high: pair(self.user_ip6(0), self.user_ip6(1)),
+                low: pair(self.user_ip6(2), self.user_ip6(3)),
+            },
+        }
     }
 
     /// Writes family and address into an event.
@@ -203,13 +270,8 @@ impl CgroupBind {
         match family {
             Family::Inet => event.address[..4].copy_from_slice(&self.user_ip4().to_ne_bytes()),
             Family::Inet6 => {
-                // SAFETY: the program's own context.
-                let words = unsafe { &raw const (*self.0).user_ip6 }.cast::<u32>();
                 for i in 0..4 {
-                    // SAFETY: one of the four words of `user_ip6`.
-                    let word = unsafe { words.add(i) };
-                    // SAFETY: as above; the verifier rewrites each load.
-                    let word = unsafe { core::ptr::read_volatile(word) };
+                    let word = self.user_ip6(i);
                     event.address[i * 4..i * 4 + 4].copy_from_slice(&word.to_ne_bytes());
                 }
             }

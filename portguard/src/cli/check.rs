@@ -59,7 +59,10 @@ fn failure(tables: &Tables, test: &Expectation) -> Option<String> {
         protocol: test.protocol,
         uid: test.user,
         euid: test.user,
+        gids: &test.groups,
         cgroup: &cgroup,
+        address: test.address,
+        dual_stack: true,
     });
     let place = &test.place;
     let at = format!("{}:{}:{}", place.file.display(), place.line, place.column);

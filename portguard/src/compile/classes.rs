@@ -21,6 +21,10 @@ impl RuleSet {
         self.0[rule / 64 % WORDS_PER_MASK] |= 1 << (rule % 64);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     fn remove(&mut self, rule: usize) {
         self.0[rule / 64 % WORDS_PER_MASK] &= !(1 << (rule % 64));
     }
@@ -139,6 +143,18 @@ pub(super) fn users(rules: &[Rule]) -> Vec<Interval<u64>> {
                 users.iter().map(wide).collect()
             });
             (i, ranges)
+        }),
+    )
+}
+
+/// The group intervals over all gids; rules that name no group are in none.
+pub(super) fn groups(rules: &[Rule]) -> Vec<Interval<u64>> {
+    intervals(
+        u64::from(u32::MAX),
+        rules.iter().enumerate().map(|(i, rule)| {
+            let groups = rule.groups.iter().flatten();
+            let wide = |r: &RangeInclusive<u32>| (u64::from(*r.start()), u64::from(*r.end()));
+            (i, Some(groups.map(wide).collect()))
         }),
     )
 }

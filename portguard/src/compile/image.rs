@@ -2,6 +2,7 @@
 
 use super::cgroups::Cgroups;
 use super::classes::{self, Classes, Interval, RuleSet};
+use super::prefixes::{self, Addresses};
 use super::{CompileError, header_flags};
 use crate::policy::{Log, Policy};
 use portguard_common::{
@@ -21,6 +22,7 @@ pub(super) fn build(
     generation: u16,
     users: &[Interval<u64>],
     cgroups: &Cgroups,
+    addresses: &Addresses,
 ) -> Result<Vec<Page>, CompileError> {
     let mut image = Builder {
         pages: vec![Page::ZERO],
@@ -30,9 +32,11 @@ pub(super) fn build(
     header.set_generation(u64::from(generation));
     header.set_flags(header_flags(policy));
     header.set_default_word(u64::from(
-        RuleWord::new(policy.default, reports(policy.log, policy.default)).0,
+        RuleWord::new(policy.default, reports(policy.log, policy.default), false).0,
     ));
     header.set_trie_root(cgroups.root);
+    header.set_trie_root_flags(u64::from(cgroups.root_flags));
+    header.set_unread_class(cgroups.unread as u64);
 
     let ports = image.port_tables(policy, &mut header)?;
     let mut user_classes = Classes::new();
@@ -42,6 +46,9 @@ pub(super) fn build(
     header.set_user_vectors(image.vectors(user_classes.sets()));
     header.set_port_vectors(image.vectors(ports.sets()));
     header.set_cgroup_vectors(image.vectors(cgroups.classes.sets()));
+    header.set_address_vectors(image.vectors(addresses.classes.sets()));
+    let groupless = prefixes::groupless(&policy.rules);
+    header.set_groupless_page(image.vectors(&[groupless]));
     header.set_rule_page(image.rule_page(policy));
     if let Some(first) = image.pages.first_mut() {
         *first = header;
@@ -150,7 +157,8 @@ impl Builder {
         let page = self.next();
         let mut bytes = vec![0u8; MAX_RULES];
         for (byte, rule) in bytes.iter_mut().zip(&policy.rules) {
-            *byte = RuleWord::new(rule.action, reports(policy.log, rule.action)).0;
+            let log = rule.log.unwrap_or(policy.log);
+            *byte = RuleWord::new(rule.action, reports(log, rule.action), rule.audit).0;
         }
         let words: Vec<u64> = bytes
             .as_chunks::<8>()

@@ -4,12 +4,15 @@
 
 mod cgroups;
 mod classes;
+mod glob;
 mod image;
+mod lookup;
+mod prefixes;
 
 use crate::policy::Policy;
 use portguard_common::{
-    Decision, Header, HeaderFlags, Image, MAX_CLASSES, MAX_RULES, Page, Protocol, Request, TrieKey,
-    TrieNode, Verdict, decide, is_protected,
+    AddressKey, GroupKey, HeaderFlags, MAX_CLASSES, MAX_RULES, NameKey, Page, Protocol, TrieKey,
+    TrieNode, VectorWords, Verdict,
 };
 use std::net::IpAddr;
 use sha2::{Digest, Sha256};
@@ -35,6 +38,17 @@ pub enum CompileError {
     /// More cgroup paths than the map of names holds.
     #[error("the rules name {0} distinct cgroups, the limit is {limit}", limit = cgroups::MAX_NODES)]
     TooManyCgroups(usize),
+    /// Names with `*` whose automaton is too large.
+    #[error(
+        "the {0} names with `*` in cgroups and units are too complex together: use fewer that have a `*` at their beginning or in their middle"
+    )]
+    PatternsTooComplex(usize),
+    /// More networks than the map of addresses holds.
+    #[error("the rules name {0} distinct networks, the limit is {limit}", limit = prefixes::MAX_ADDRESSES)]
+    TooManyAddresses(usize),
+    /// More blocks of gids than the map of groups holds.
+    #[error("the rules name {0} distinct blocks of groups, the limit is {limit}", limit = prefixes::MAX_GROUPS)]
+    TooManyGroups(usize),
 }
 
 /// A compiled policy.
@@ -42,7 +56,10 @@ pub enum CompileError {
 pub struct Tables {
     pages: Vec<Page>,
     trie: Vec<TrieEntry>,
-    trie_root: u64,
+    names: Vec<NameEntry>,
+    addresses: Vec<AddressEntry>,
+    groups: Vec<GroupEntry>,
+    generation: u16,
     digest: [u8; 32],
     rule_names: Vec<String>,
     distinct_users: usize,
@@ -55,6 +72,31 @@ pub struct TrieEntry {
     pub key: TrieKey,
     /// The child.
     pub node: TrieNode,
+}
+
+/// An entry of the map of names with `*`: state and byte, and what follows.
+pub type NameEntry = (NameKey, u32);
+
+/// An entry of the map of addresses.
+#[derive(Clone, Copy)]
+pub struct AddressEntry {
+    /// Bits of the key that count.
+    pub prefix: u32,
+    /// The network.
+    pub key: AddressKey,
+    /// Its class.
+    pub class: u32,
+}
+
+/// An entry of the map of groups.
+#[derive(Clone, Copy)]
+pub struct GroupEntry {
+    /// Bits of the key that count.
+    pub prefix: u32,
+    /// The first gid.
+    pub key: GroupKey,
+    /// The rules that name all gids of the block.
+    pub rules: VectorWords,
 }
 
 /// A bind as userspace asks about it.
@@ -88,12 +130,16 @@ pub fn compile(policy: &Policy, generation: u16) -> Result<Tables, CompileError>
         return Err(CompileError::TooManyRules(policy.rules.len()));
     }
     let cgroups = cgroups::build(&policy.rules, generation)?;
+    let addresses = prefixes::addresses(&policy.rules, generation)?;
     let users = classes::users(&policy.rules);
-    let pages = image::build(policy, generation, &users, &cgroups)?;
+    let pages = image::build(policy, generation, &users, &cgroups, &addresses)?;
     let mut tables = Tables {
         pages,
         trie: cgroups.entries,
-        trie_root: cgroups.root,
+        names: cgroups.names,
+        addresses: addresses.entries,
+        groups: prefixes::groups(&policy.rules, generation)?,
+        generation,
         digest: [0; 32],
         rule_names: policy.rules.iter().map(|rule| rule.name.clone()).collect(),
         distinct_users: classes::distinct_users(&policy.rules),
@@ -151,41 +197,22 @@ impl Tables {
         self.distinct_users
     }
 
-    /// Decides a bind by the code that the kernel runs. `None` where the port is not protected.
+    /// The entries of the automaton of names with `*`.
     #[must_use]
-    pub fn decide(&self, bind: &Bind<'_>) -> Option<Decision> {
-        let image = self.pages.as_slice();
-        if !is_protected(image, bind.port) {
-            return None;
-        }
-        let header = Header(image.page(0)?);
-        let request = Request {
-            port: bind.port,
-            protocol: bind.protocol,
-            uid: bind.uid,
-            euid: bind.euid,
-            cgroup_class: self.cgroup_class(bind.cgroup),
-        };
-        decide(image, &header, &request)
+    pub fn names(&self) -> &[NameEntry] {
+        &self.names
     }
 
-    fn cgroup_class(&self, path: &[&str]) -> u32 {
-        let mut at = TrieNode {
-            node: self.trie_root,
-            class: 0,
-        };
-        for name in path {
-            let Some(key) = TrieKey::new(at.node, name.as_bytes()) else {
-                break;
-            };
-            let is_child =
-                |entry: &&TrieEntry| entry.key.parent == key.parent && entry.key.name == key.name;
-            let Some(child) = self.trie.iter().find(is_child) else {
-                break;
-            };
-            at = child.node;
-        }
-        at.class as u32
+    /// The entries of the map of addresses.
+    #[must_use]
+    pub fn addresses(&self) -> &[AddressEntry] {
+        &self.addresses
+    }
+
+    /// The entries of the map of groups.
+    #[must_use]
+    pub fn groups(&self) -> &[GroupEntry] {
+        &self.groups
     }
 
     fn hash(&self) -> [u8; 32] {
@@ -200,10 +227,27 @@ impl Tables {
         for page in self.pages.iter().skip(1) {
             hash.update(page.as_bytes());
         }
+        let root = u64::from(self.generation) << 32;
         for entry in &self.trie {
-            hash.update(entry.key.parent.wrapping_sub(self.trie_root).to_le_bytes());
+            hash.update(entry.key.parent.wrapping_sub(root).to_le_bytes());
             hash.update(entry.key.name);
+            hash.update(entry.node.node.wrapping_sub(root).to_le_bytes());
             hash.update(entry.node.class.to_le_bytes());
+        }
+        for (key, next) in &self.names {
+            hash.update((key.0 & 0xffff_ffff).to_le_bytes());
+            hash.update(next.to_le_bytes());
+        }
+        for entry in &self.addresses {
+            hash.update(entry.prefix.to_le_bytes());
+            hash.update([(entry.key.space & 1) as u8]);
+            hash.update(entry.key.address.as_bytes());
+            hash.update(entry.class.to_le_bytes());
+        }
+        for entry in &self.groups {
+            hash.update(entry.prefix.to_le_bytes());
+            hash.update(entry.key.gid.to_le_bytes());
+            hash.update(entry.rules.as_bytes());
         }
         for name in &self.rule_names {
             hash.update(name.as_bytes());
@@ -223,7 +267,16 @@ fn header_flags(policy: &Policy) -> u64 {
     if policy.scope == Scope::All {
         flags |= HeaderFlags::ALL_NETNS;
     }
-    let named = policy.rules.iter().any(|rule| rule.cgroups.is_some());
+    let named = policy
+        .rules
+        .iter()
+        .any(|rule| rule.cgroups.is_some() || rule.units.is_some());
+    if policy.rules.iter().any(|rule| rule.groups.is_some()) {
+        flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+    }
+    if policy.rules.iter().any(|rule| rule.addresses.is_some()) {
+        flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;
+    }
     if named {
         flags |= HeaderFlags::CGROUP_RULES;
     }

@@ -139,6 +139,19 @@ impl Btf {
     /// # Errors
     /// Where the structure or the member does not exist, or is a bit field.
     pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
+        let bits = self.bit_offset(structure, path)?;
+        if bits.is_multiple_of(8) {
+            Ok(bits / 8)
+        } else {
+            Err(BtfError::Unknown(format!("{structure}.{path}")))
+        }
+    }
+
+    /// Offset in bits of a member, which may be a bit field; otherwise as [`Btf::offset`].
+    ///
+    /// # Errors
+    /// Where the structure or the member does not exist.
+    pub fn bit_offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
         let unknown = || BtfError::Unknown(format!("{structure}.{path}"));
         let mut id = self.structure(structure)?.ok_or_else(unknown)?;
         let mut bits = 0u32;
@@ -147,11 +160,7 @@ impl Btf {
             bits = bits.checked_add(offset).ok_or_else(unknown)?;
             id = member;
         }
-        if bits.is_multiple_of(8) {
-            Ok(bits / 8)
-        } else {
-            Err(unknown())
-        }
+        Ok(bits)
     }
 
     /// Whether the kernel has a function of this name.

@@ -12,10 +12,13 @@ use super::records::Records;
 use super::wire::Wire;
 use crate::compile::Tables;
 use aya::Ebpf;
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, RingBuf};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, RingBuf};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm};
 use aya_log::EbpfLogger;
-use portguard_common::{Counter, Page, TrieKey, TrieNode};
+use portguard_common::{
+    AddressKey, Counter, GroupKey, NameKey, Page, TrieKey, TrieNode, VectorWords,
+};
 use std::net::{Ipv4Addr, TcpListener};
 
 /// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
@@ -163,7 +166,7 @@ impl Enforcer {
     /// # Errors
     /// Where a map cannot be written; then the old policy is still in force.
     pub fn install(&mut self, tables: &Tables) -> Result<(), KernelError> {
-        self.insert_names(tables)?;
+        self.fill(tables)?;
         let name = "POLICY";
         let count = u32::try_from(tables.pages().len()).unwrap_or(u32::MAX);
         let mut pages: Array<MapData, Wire<Page>> =
@@ -178,16 +181,42 @@ impl Enforcer {
         Ok(())
     }
 
-    fn insert_names(&mut self, tables: &Tables) -> Result<(), KernelError> {
-        let name = "TRIE";
-        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
-        let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> =
-            HashMap::try_from(map).map_err(map_error(name))?;
+    /// Writes the tables that carry the generation in their keys: nobody reads them before the switch.
+    fn fill(&mut self, tables: &Tables) -> Result<(), KernelError> {
+        let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.table("TRIE")?;
         for entry in tables.trie() {
-            trie.insert(Wire(entry.key), Wire(entry.node), 0)
-                .map_err(map_error(name))?;
+            let node = Wire(entry.node);
+            trie.insert(Wire(entry.key), node, 0)
+                .map_err(map_error("TRIE"))?;
+        }
+        let mut names: HashMap<_, Wire<NameKey>, u32> = self.table("NAMES")?;
+        for (key, next) in tables.names() {
+            names
+                .insert(Wire(*key), *next, 0)
+                .map_err(map_error("NAMES"))?;
+        }
+        let mut addresses: LpmTrie<_, Wire<AddressKey>, u32> = self.table("ADDRESSES")?;
+        for entry in tables.addresses() {
+            addresses
+                .insert(&Key::new(entry.prefix, Wire(entry.key)), entry.class, 0)
+                .map_err(map_error("ADDRESSES"))?;
+        }
+        let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> = self.table("GROUPS")?;
+        for entry in tables.groups() {
+            groups
+                .insert(&Key::new(entry.prefix, Wire(entry.key)), Wire(entry.rules), 0)
+                .map_err(map_error("GROUPS"))?;
         }
         Ok(())
+    }
+
+    /// The map of this name, as what it is.
+    fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
+    where
+        T: TryFrom<&'a mut Map, Error = MapError>,
+    {
+        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
+        T::try_from(map).map_err(map_error(name))
     }
 
     /// Takes the consumer's end of the ring buffer; there is one.

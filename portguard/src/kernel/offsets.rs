@@ -13,11 +13,16 @@ pub struct OffsetError(#[from] BtfError);
 pub struct Offsets(Vec<(&'static str, u32)>);
 
 /// Global, structure, member: the same names on Linux 5.10 to 7.2.
-const FIELDS: [(&str, &str, &str); 15] = [
+const FIELDS: [(&str, &str, &str); 20] = [
     ("OFF_TASK_CRED", "task_struct", "cred"),
     ("OFF_TASK_FLAGS", "task_struct", "flags"),
     ("OFF_TASK_CGROUPS", "task_struct", "cgroups"),
     ("OFF_CRED_EUID", "cred", "euid"),
+    ("OFF_CRED_GID", "cred", "gid"),
+    ("OFF_CRED_EGID", "cred", "egid"),
+    ("OFF_CRED_GROUP_INFO", "cred", "group_info"),
+    ("OFF_GROUPS_COUNT", "group_info", "ngroups"),
+    ("OFF_GROUPS_GID", "group_info", "gid"),
     ("OFF_CSET_DFL_CGRP", "css_set", "dfl_cgrp"),
     ("OFF_CGROUP_KN", "cgroup", "kn"),
     ("OFF_CGROUP_LEVEL", "cgroup", "level"),
@@ -42,6 +47,8 @@ impl Offsets {
         for (global, structure, member) in FIELDS {
             offsets.push((global, btf.offset(structure, member)?));
         }
+        let bit = btf.bit_offset("sock", "__sk_common.skc_ipv6only")?;
+        offsets.push(("BIT_SK_IPV6ONLY", bit));
         if btf.offset("cgroup", "self")? != 0 {
             return Err(BtfError::Unknown("cgroup.self at its beginning".into()).into());
         }

@@ -1,6 +1,6 @@
 //! Values as maps take them.
 
-use portguard_common::{Page, TrieKey, TrieNode};
+use portguard_common::{AddressKey, GroupKey, NameKey, Page, TrieKey, TrieNode, VectorWords};
 
 /// A value whose bytes go to or come from the kernel as they are.
 #[derive(Clone, Copy)]
@@ -13,3 +13,11 @@ unsafe impl aya::Pod for Wire<Page> {}
 unsafe impl aya::Pod for Wire<TrieKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<TrieNode> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<NameKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<AddressKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<GroupKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<VectorWords> {}

@@ -6,7 +6,7 @@ use super::model::{Expectation, Log, Mode, Place, Rule, Scope};
 use super::names::Names;
 use super::problem::{Problem, Problems, Severity};
 use super::reader::{Reader, scalar_text};
-use portguard_common::{Protocol, Verdict};
+use portguard_common::Verdict;
 use serde_yaml::{Mapping, Value};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -15,17 +15,9 @@ use std::path::Path;
 /// Bytes of YAML that all files of a policy may have.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
-const VERDICTS: [(&str, Verdict); 3] = [
-    ("allow", Verdict::Allow),
-    ("deny", Verdict::Deny),
-    ("kernel", Verdict::Kernel),
-];
-const PROTOCOLS: [(&str, Protocol); 4] = [
-    ("tcp", Protocol::Tcp),
-    ("udp", Protocol::Udp),
-    ("sctp", Protocol::Sctp),
-    ("dccp", Protocol::Dccp),
-];
+/// The words of `log`.
+pub(super) const LOGS: [(&str, Log); 3] =
+    [("all", Log::All), ("deny", Log::Deny), ("none", Log::None)];
 
 /// What a file says. Settings that it does not name are `None`.
 #[derive(Default)]
@@ -97,6 +89,7 @@ fn read_value(
         marks,
         names,
         known_users: None,
+        known_groups: None,
         problems,
     };
     let file = reader.file(value).unwrap_or_default();
@@ -117,8 +110,7 @@ impl Reader<'_> {
         let known = [
             "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
         ];
-        // Somebody who sets these for all rules at once must not think that they are obeyed.
-        let map = self.mapping(value, "", &known, &["groups", "units", "addresses"])?;
+        let map = self.mapping(value, "", &known)?;
         self.version(map.get("version"));
         let mut file = File::default();
         if let Some(value) = map.get("mode") {
@@ -143,8 +135,7 @@ impl Reader<'_> {
             );
         }
         if let Some(value) = map.get("log") {
-            let words = [("all", Log::All), ("deny", Log::Deny), ("none", Log::None)];
-            file.log = self.word(value, "/log", &words);
+            file.log = self.word(value, "/log", &LOGS);
         }
         file.protect = self.each(map, "", "protect", "ports", Self::ports);
         file.hosts = self.each(map, "", "hosts", "host names", |reader, value, path| {
@@ -177,7 +168,7 @@ impl Reader<'_> {
     }
 
     /// The list under `key`, each entry read by `read`; `None` where the key is absent.
-    fn each<T>(
+    pub(super) fn each<T>(
         &mut self,
         map: &Mapping,
         path: &str,
@@ -217,118 +208,5 @@ impl Reader<'_> {
             good.extend(read(self, entry, &format!("{path}/{i}")));
         }
         good
-    }
-
-    fn rule(&mut self, value: &Value, path: &str) -> Option<Rule> {
-        let known = ["name", "action", "ports", "protocols", "users", "cgroups"];
-        let later = ["groups", "units", "addresses", "mode", "log"];
-        let map = self.mapping(value, path, &known, &later)?;
-        let name = self
-            .required(map, path, "name")
-            .and_then(|value| self.rule_name(value, path));
-        let action = self.required(map, path, "action");
-        let action =
-            action.and_then(|value| self.word(value, &format!("{path}/action"), &VERDICTS));
-        let ports = self.each(map, path, "ports", "ports", Self::ports);
-        let protocols = self.each(
-            map,
-            path,
-            "protocols",
-            "protocols",
-            |reader, value, path| reader.word(value, path, &PROTOCOLS),
-        );
-        let users = self.each(map, path, "users", "users", Self::users);
-        let cgroups = self.each(map, path, "cgroups", "cgroups", Self::cgroup);
-        // Only where sctp is named: a rule without `protocols` says "whatever the protocol", as most do
-        // that only ever meet tcp, and a warning for each of them would be read by nobody.
-        if action == Some(Verdict::Allow)
-            && protocols
-                .as_ref()
-                .is_some_and(|named| named.contains(&Protocol::Sctp))
-        {
-            self.warn(
-                &format!("{path}/protocols"),
-                "an `allow` for sctp cannot skip the kernel's capability check, which comes before any cgroup hook",
-            );
-        }
-        Some(Rule {
-            name: name?,
-            action: action?,
-            ports,
-            protocols,
-            users,
-            cgroups,
-            place: self.place(path),
-        })
-    }
-
-    fn required<'v>(&mut self, map: &'v Mapping, path: &str, key: &str) -> Option<&'v Value> {
-        let value = map.get(key);
-        if value.is_none() {
-            self.error(path, format!("`{key}` is missing"), None);
-        }
-        value
-    }
-
-    fn rule_name(&mut self, value: &Value, path: &str) -> Option<String> {
-        let path = format!("{path}/name");
-        let name = self.text(value, &path, "a name")?;
-        let problem = if name.is_empty() {
-            "the name is empty"
-        } else if name.chars().count() > 64 {
-            "the name is longer than 64 characters"
-        } else if name.chars().any(char::is_control) {
-            "the name has a control character"
-        } else {
-            return Some(name.to_owned());
-        };
-        self.error(&path, problem, None);
-        None
-    }
-
-    fn expectation(&mut self, value: &Value, path: &str) -> Option<Expectation> {
-        let known = ["user", "cgroup", "port", "protocol", "expect", "rule"];
-        let map = self.mapping(value, path, &known, &["group", "groups", "address"])?;
-        let user = self.required(map, path, "user");
-        let port = self.required(map, path, "port");
-        let expect = self.required(map, path, "expect");
-        let uid = user.and_then(|value| self.one_user(value, &format!("{path}/user")));
-        let port = port.and_then(|value| self.port(value, &format!("{path}/port")));
-        let expect =
-            expect.and_then(|value| self.word(value, &format!("{path}/expect"), &VERDICTS));
-        let protocol = match map.get("protocol") {
-            Some(value) => self.word(value, &format!("{path}/protocol"), &PROTOCOLS),
-            None => Some(Protocol::Tcp),
-        };
-        let cgroup = match map.get("cgroup") {
-            Some(value) => self.cgroup_names(value, &format!("{path}/cgroup")),
-            None => Some(Vec::new()),
-        };
-        let rule = match map.get("rule") {
-            Some(value) => Some(
-                self.text(value, &format!("{path}/rule"), "a rule's name")?
-                    .to_owned(),
-            ),
-            None => None,
-        };
-        Some(Expectation {
-            user: uid?,
-            user_text: user.and_then(scalar_text)?,
-            cgroup: cgroup?,
-            port: port?,
-            protocol: protocol?,
-            expect: expect?,
-            rule,
-            place: self.place(path),
-        })
-    }
-
-    fn one_user(&mut self, value: &Value, path: &str) -> Option<u32> {
-        let range = self.users(value, path)?;
-        if range.start() != range.end() {
-            self.error(path, "expected one user, found a range", None);
-            return None;
-        }
-        Some(*range.start())
     }
 }

@@ -1,17 +1,24 @@
 //! YAML -> policy: reads policy files, reports every problem in them, merges them.
 
-mod entries;
 mod file;
+mod forgery;
+mod ids;
 mod loose;
 mod marks;
 mod model;
 mod names;
+mod networks;
+mod paths;
+mod ports;
 mod problem;
 mod ranges;
 mod reader;
+mod rule;
 mod shadow;
 
-pub use model::{CgroupPath, Expectation, Log, Mode, Place, Policy, Rule, Scope};
+pub use model::{
+    CgroupPattern, Component, Expectation, Log, Mode, Place, Policy, Rule, Scope, UnitPattern,
+};
 pub use names::{Names, SystemNames};
 pub use problem::{Problem, Problems, Severity};
 

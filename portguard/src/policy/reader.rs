@@ -14,6 +14,8 @@ pub(super) struct Reader<'a> {
     pub(super) names: &'a dyn Names,
     /// Names of users to suggest, read where one is unknown.
     pub(super) known_users: Option<Vec<String>>,
+    /// The same of groups.
+    pub(super) known_groups: Option<Vec<String>>,
     pub(super) problems: Problems,
 }
 
@@ -67,14 +69,12 @@ impl Reader<'_> {
         );
     }
 
-    /// The mapping at `path` with only `known` keys; `later` are keys of the format that this version
-    /// cannot enforce, and must not ignore.
+    /// The mapping at `path` with only `known` keys.
     pub(super) fn mapping<'v>(
         &mut self,
         value: &'v Value,
         path: &str,
         known: &[&str],
-        later: &[&str],
     ) -> Option<&'v Mapping> {
         let Value::Mapping(mapping) = value else {
             self.expected(path, "keys and values", value);
@@ -83,13 +83,7 @@ impl Reader<'_> {
         for key in mapping.keys() {
             let word = scalar_text(key).unwrap_or_default();
             let at = format!("{path}/{word}");
-            if later.contains(&word.as_str()) {
-                self.error_at_key(
-                    &at,
-                    format!("`{word}` is not supported by this version of portguard"),
-                    None,
-                );
-            } else if !known.contains(&word.as_str()) {
+            if !known.contains(&word.as_str()) {
                 let full = self.problems.is_full();
                 let near = || nearest(&word, known.iter().copied());
                 let help = if full { None } else { near() };

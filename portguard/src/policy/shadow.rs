@@ -5,8 +5,9 @@
 //! runs out, a rule is only held against each earlier one alone, and in the end taken to be alive. So
 //! a warning may be missing, but none is wrong.
 
-use super::model::{Policy, Rule};
+use super::model::{Component, Policy, Rule, UnitPattern};
 use super::ranges::{common, merged, outside, within};
+use ipnet::IpNet;
 use portguard_common::{Protocol, Verdict};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -30,8 +31,34 @@ struct Shape<'a> {
     /// `None`: all users.
     users: Option<Uids>,
     /// A rule for a cgroup holds for all below it, so each stands for its whole subtree: what takes the
-    /// cgroup itself takes all below, and what takes something below never takes the cgroup itself.
-    cgroups: Vec<&'a [String]>,
+    /// cgroup itself takes all below, and what takes something below never takes the cgroup itself. A path
+    /// with `*` is taken by the same path alone.
+    cgroups: Vec<&'a [Component]>,
+    /// The fields that are not cut: a rule takes cases only of rules that have the same of them.
+    rest: Rest<'a>,
+}
+
+/// `groups`, `units` and `addresses` as they stand.
+#[derive(Clone, Copy)]
+struct Rest<'a> {
+    denies: bool,
+    groups: Option<&'a [RangeInclusive<u32>]>,
+    units: Option<&'a [UnitPattern]>,
+    addresses: Option<&'a [IpNet]>,
+}
+
+impl Rest<'_> {
+    /// A `deny` rule takes a bind of two addresses by either, the others only by both.
+    fn takes_addresses(&self, other: &Self) -> bool {
+        self.addresses == other.addresses && (self.denies || !other.denies)
+    }
+
+    /// Whether a rule with these takes what it can of one with `other`.
+    fn takes(&self, other: &Self) -> bool {
+        (self.groups.is_none() || self.groups == other.groups)
+            && (self.units.is_none() || self.units == other.units)
+            && (self.addresses.is_none() || self.takes_addresses(other))
+    }
 }
 
 /// The cases of a rule that are still open.
@@ -40,7 +67,8 @@ struct Piece<'a> {
     ports: Rc<Ports>,
     protocols: u8,
     users: Pairs,
-    cgroups: Rc<Vec<&'a [String]>>,
+    cgroups: Rc<Vec<&'a [Component]>>,
+    rest: Rest<'a>,
 }
 
 /// Pairs of real and effective uid: both are in `both`, and one at least is in `one`, a part of `both`.
@@ -161,11 +189,17 @@ impl<'a> Shape<'a> {
                 Some(paths) => paths.iter().map(|path| path.0.as_slice()).collect(),
                 None => vec![&[]],
             },
+            rest: Rest {
+                denies: rule.action == Verdict::Deny,
+                groups: rule.groups.as_deref(),
+                units: rule.units.as_deref(),
+                addresses: rule.addresses.as_deref(),
+            },
         }
     }
 
     /// Whether the rule holds for a cgroup and all below it.
-    fn has(&self, path: &[String]) -> bool {
+    fn has(&self, path: &[Component]) -> bool {
         self.cgroups.iter().any(|above| path.starts_with(above))
     }
 
@@ -195,12 +229,15 @@ impl<'a> Piece<'a> {
             protocols: shape.protocols,
             users: Pairs { both, one },
             cgroups: Rc::new(shape.cgroups.clone()),
+            rest: shape.rest,
         }
     }
 
     /// Whether the two may have cases in common.
     fn meets(&self, other: &Shape<'_>) -> bool {
-        self.protocols & other.protocols != 0 && other.is_for(&self.ports)
+        self.protocols & other.protocols != 0
+            && other.is_for(&self.ports)
+            && other.rest.takes(&self.rest)
     }
 
     /// Steps that cutting takes, more or less.

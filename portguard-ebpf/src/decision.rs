@@ -1,0 +1,186 @@
+//! The decision on one bind by the running task, as a function that the verifier looks at once.
+//!
+//! Only numbers cross the border of such a function, so question and answer are packed into words. It
+//! looks the policy up itself: all of a decision comes from one policy, whatever the caller saw before.
+
+use crate::address::Claimed;
+use crate::cgroup;
+use crate::emit;
+use crate::groups;
+use crate::kernel::{HOST_NETNS, Task};
+use crate::maps::{GROUPS_OF, MapImage, POLICY};
+use crate::request::Socket;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use portguard_common::{
+    Counter, Decision, Header, HeaderFlags, Image, NO_RULE, Protocol, Request, Verdict, decide,
+    decide_in_full, is_protected,
+};
+
+/// A table of the policy is missing, which no image from the compiler lacks.
+///
+/// Fail open to the kernel's own rule (never to a grant), counted: denying every bind for a broken image
+/// could lock an operator out of the machine.
+pub struct Fault;
+
+/// A bind as it is asked about.
+pub struct Asked {
+    pub port: u16,
+    pub socket: Socket,
+    pub claimed: Claimed,
+}
+
+/// The packed answer: from bit 0 verdict, report, audit, enforced; 16 the rule; 32 the generation; 48 the state.
+#[derive(Clone, Copy)]
+pub struct Answer(u64);
+
+const REPORT: u64 = 4;
+const AUDIT: u64 = 8;
+const ENFORCED: u64 = 16;
+const DECIDED: u64 = 1 << 48;
+const FAULT: u64 = 2 << 48;
+
+impl Asked {
+    /// Decides.
+    #[inline(always)]
+    pub fn answer(&self) -> Answer {
+        let bind = u64::from(self.port)
+            | (self.socket.protocol as u64) << 16
+            | self.claimed.kind() << 18
+            | u64::from(self.socket.netns) << 32;
+        Answer(portguard_decide(bind, self.claimed.high, self.claimed.low))
+    }
+}
+
+impl Answer {
+    #[inline(always)]
+    pub fn is_decided(self) -> bool {
+        self.0 & DECIDED != 0
+    }
+
+    #[inline(always)]
+    pub fn is_fault(self) -> bool {
+        self.0 & FAULT != 0
+    }
+
+    /// Whether the verdict is to be carried out.
+    #[inline(always)]
+    pub fn enforced(self) -> bool {
+        self.0 & ENFORCED != 0
+    }
+
+    #[inline(always)]
+    pub fn generation(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xffff
+    }
+
+    #[inline(always)]
+    pub fn decision(self) -> Decision {
+        Decision {
+            verdict: Verdict::from_bits(self.0 as u8),
+            rule: (self.0 >> 16) as u16,
+            report: self.0 & REPORT != 0,
+            audit: self.0 & AUDIT != 0,
+        }
+    }
+
+    #[inline(always)]
+    fn new(header: &Header<'_>, decision: Decision) -> Self {
+        let mut word = DECIDED
+            | decision.verdict as u64
+            | u64::from(decision.rule) << 16
+            | (header.generation() & 0xffff) << 32;
+        if decision.report {
+            word |= REPORT;
+        }
+        if decision.audit {
+            word |= AUDIT;
+        } else if header.has(HeaderFlags::ENFORCE) {
+            word |= ENFORCED;
+        }
+        Self(word)
+    }
+}
+
+/// Decides for the running task: [`Asked`] in, [`Answer`] out, which is 0 where nothing is decided.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
+    let Some(pages) = POLICY.get(0) else { return 0 };
+    let image = MapImage(pages);
+    let port = bind as u16;
+    if !is_protected(&image, port) {
+        return 0;
+    }
+    let Some(header) = image.page(0).map(Header) else {
+        return FAULT;
+    };
+    if (bind >> 32) as u32 != HOST_NETNS.load() && !header.has(HeaderFlags::ALL_NETNS) {
+        return 0;
+    }
+    let Some(protocol) = Protocol::from_index((bind >> 16 & 3) as u8) else {
+        return 0;
+    };
+    let mut class = 0;
+    let mut unread = false;
+    if header.has(HeaderFlags::CGROUP_PATHS) {
+        class = cgroup::current_class(&header, cgroup::current_id());
+        if class == cgroup::UNREAD {
+            unread = header.has(HeaderFlags::CGROUP_RULES);
+            class = header.unread_class() as u32;
+        }
+    }
+    let mut request = Request {
+        port,
+        protocol,
+        uid: bpf_get_current_uid_gid() as u32,
+        euid: Task::current().euid(),
+        cgroup_class: class,
+        address_class: 0,
+        other_address_class: 0,
+    };
+    let decided = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+        let claimed = Claimed::unpack(bind >> 18, high, low);
+        (request.address_class, request.other_address_class) =
+            claimed.classes(header.generation());
+        with_groups(&image, &header, &request)
+    } else {
+        decide(&image, &header, &request)
+    };
+    let Some(decision) = decided else {
+        return FAULT;
+    };
+    // What was not read could have met a `deny` rule, so those held; and it could have met none that allows.
+    if unread && (decision.verdict as u8 != Verdict::Deny as u8 || decision.audit) {
+        return Answer::new(&header, Decision::by_default(&header)).0;
+    }
+    Answer::new(&header, decision).0
+}
+
+/// Decides under a policy that names groups or addresses.
+#[inline(always)]
+fn with_groups(
+    image: &MapImage<'_>,
+    header: &Header<'_>,
+    request: &Request,
+) -> Option<Decision> {
+    let thread = bpf_get_current_pid_tgid();
+    let groupless = image.page(header.groupless_page() as u32)?.first_vector();
+    let _ = GROUPS_OF.insert(&thread, groupless, 0);
+    if header.has(HeaderFlags::GROUP_RULES) {
+        groups::add_all(header.generation());
+    }
+    let Some(rules) = GROUPS_OF.get_ptr(&thread) else {
+        // No memory, which a local user may bring about: nothing is had by that.
+        emit::count(Counter::Unread);
+        return Some(Decision {
+            verdict: Verdict::Deny,
+            rule: NO_RULE,
+            report: true,
+            audit: false,
+        });
+    };
+    // SAFETY: a map value under this thread's key: nobody else writes it, and it is removed after its last use.
+    let decision = decide_in_full(image, header, request, unsafe { &*rules });
+    let _ = GROUPS_OF.remove(&thread);
+    decision
+}

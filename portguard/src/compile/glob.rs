@@ -1,0 +1,158 @@
+//! The names with `*` of all rules as one automaton over bytes.
+//!
+//! A name's class is the set of the policy's patterns that it matches. The automaton is the subset
+//! construction over the positions in the patterns, so the kernel looks at each byte of a name once,
+//! however many patterns there are.
+
+use super::CompileError;
+use portguard_common::NameKey;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// States that the automaton may have: many `*` in the middle of many names can multiply.
+pub(super) const MAX_STATES: usize = 4096;
+
+/// Positions in patterns: (pattern, bytes of it that are behind).
+type Positions = BTreeSet<(usize, usize)>;
+
+/// The automaton.
+#[derive(Default)]
+pub(super) struct Globs {
+    /// The patterns, each once.
+    patterns: Vec<String>,
+    numbers: HashMap<String, usize>,
+    /// (state, byte) -> state; [`NameKey::ANY`] for all bytes without an edge of their own.
+    edges: Vec<(u32, u8, u32)>,
+    /// Class of a name that ends in a state.
+    ends: Vec<(u32, u32)>,
+    /// The patterns that each class matches; class 0 matches none.
+    classes: Vec<BTreeSet<usize>>,
+}
+
+impl Globs {
+    /// Collects a pattern.
+    pub(super) fn add(&mut self, pattern: &str) -> usize {
+        if let Some(number) = self.numbers.get(pattern) {
+            return *number;
+        }
+        let number = self.patterns.len();
+        self.patterns.push(pattern.to_owned());
+        self.numbers.insert(pattern.to_owned(), number);
+        number
+    }
+
+    /// Builds the automaton of all patterns collected.
+    ///
+    /// # Errors
+    /// Where it has more than [`MAX_STATES`] states.
+    pub(super) fn build(&mut self) -> Result<(), CompileError> {
+        self.classes.push(BTreeSet::new());
+        let bytes: BTreeSet<u8> = self.patterns.iter().flat_map(|p| p.bytes()).collect();
+        let start = self.closure((0..self.patterns.len()).map(|p| (p, 0)).collect());
+        let mut numbers = HashMap::from([(start.clone(), 0u32)]);
+        let mut queue = vec![start];
+        let mut at = 0;
+        while at < queue.len() {
+            let positions = queue[at].clone();
+            let state = numbers[&positions];
+            self.end(state, &positions);
+            let other = self.step(&positions, None);
+            let edges = bytes.iter().filter(|byte| **byte != b'*').map(|byte| {
+                let next = self.step(&positions, Some(*byte));
+                (*byte, next)
+            });
+            let edges: Vec<(u8, Positions)> = edges
+                .filter(|(_, next)| *next != other)
+                .chain([(NameKey::ANY, other.clone())])
+                .collect();
+            for (byte, next) in edges {
+                // No edge at all and one to nowhere differ only where `ANY` would lead on.
+                if next.is_empty() && (byte == NameKey::ANY || other.is_empty()) {
+                    continue;
+                }
+                let fresh = numbers.len() as u32;
+                let number = *numbers.entry(next.clone()).or_insert(fresh);
+                if number == fresh {
+                    queue.push(next);
+                }
+                self.edges.push((state, byte, number));
+            }
+            if numbers.len() > MAX_STATES {
+                return Err(CompileError::PatternsTooComplex(self.patterns.len()));
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Records the class of names that end in a state.
+    fn end(&mut self, state: u32, positions: &Positions) {
+        let matched: BTreeSet<usize> = positions
+            .iter()
+            .filter(|(pattern, at)| *at == self.patterns[*pattern].len())
+            .map(|(pattern, _)| *pattern)
+            .collect();
+        if matched.is_empty() {
+            return;
+        }
+        let known = self.classes.iter().position(|class| *class == matched);
+        let class = known.unwrap_or_else(|| {
+            self.classes.push(matched);
+            self.classes.len() - 1
+        });
+        self.ends.push((state, class as u32));
+    }
+
+    /// Where `byte` leads; `None` is a byte that no pattern names.
+    fn step(&self, from: &Positions, byte: Option<u8>) -> Positions {
+        let mut next = Positions::new();
+        for &(pattern, at) in from {
+            match self.patterns[pattern].as_bytes().get(at) {
+                Some(b'*') => {
+                    next.insert((pattern, at));
+                }
+                Some(own) if Some(*own) == byte => {
+                    next.insert((pattern, at + 1));
+                }
+                _ => {}
+            }
+        }
+        self.closure(next)
+    }
+
+    /// With the positions behind each `*` that is reached: it may stand for nothing.
+    fn closure(&self, mut positions: Positions) -> Positions {
+        let mut open: Vec<(usize, usize)> = positions.iter().copied().collect();
+        while let Some((pattern, at)) = open.pop() {
+            let star = self.patterns[pattern].as_bytes().get(at) == Some(&b'*');
+            if star && positions.insert((pattern, at + 1)) {
+                open.push((pattern, at + 1));
+            }
+        }
+        positions
+    }
+
+    /// The patterns that a class matches, class by class.
+    pub(super) fn classes(&self) -> &[BTreeSet<usize>] {
+        &self.classes
+    }
+
+    /// Whether a pattern matches a name that is known.
+    pub(super) fn matches(&self, pattern: usize, name: &str) -> bool {
+        let mut at = self.closure(Positions::from([(pattern, 0)]));
+        for byte in name.bytes() {
+            at = self.step(&at, Some(byte));
+        }
+        at.contains(&(pattern, self.patterns[pattern].len()))
+    }
+
+    /// The entries of the map of names for a generation.
+    pub(super) fn entries(&self, generation: u16) -> BTreeMap<u64, u32> {
+        let key = |state, byte| NameKey::new(u64::from(generation), state, byte).0;
+        let edges = self.edges.iter();
+        let edges = edges.map(|(state, byte, next)| (key(*state, *byte), *next));
+        let ends = self.ends.iter();
+        edges
+            .chain(ends.map(|(state, class)| (key(*state, NameKey::END), *class)))
+            .collect()
+    }
+}
