@@ -17,6 +17,18 @@ impl Names for Nobody {
         Vec::new()
     }
 
+    fn gid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
     fn hostname(&self) -> String {
         "test".to_owned()
     }
@@ -62,17 +74,20 @@ pub fn decided(tables: &Tables, bind: &OracleBind) -> Option<Decision> {
         protocol: protocol(bind.protocol),
         uid: bind.uid,
         euid: bind.euid,
+        gids: &bind.gids,
         cgroup: &cgroup,
+        address: bind.address,
+        dual_stack: !bind.v6only,
     })
 }
 
-/// What the tables say, in the oracle's words.
-pub type Said<'a> = (Verdict, Option<&'a str>, bool);
+/// Verdict, rule, whether it is reported, and whether the rule only reports.
+pub type Said<'a> = (Verdict, Option<&'a str>, bool, bool);
 
 /// What compiled tables say of a bind.
 #[must_use]
 pub fn tables_say<'a>(tables: &'a Tables, bind: &OracleBind) -> Option<Said<'a>> {
-    decided(tables, bind).map(|d| (d.verdict, tables.rule_name(d.rule), d.report))
+    decided(tables, bind).map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit))
 }
 
 /// What the oracle says of a bind.
@@ -83,7 +98,8 @@ pub fn oracle_says<'a>(model: &'a Model, bind: &OracleBind) -> Option<Said<'a>> 
              verdict: v,
              rule,
              report,
-         }| (verdict(v), rule, report),
+             ..
+         }| (verdict(v), rule, report, model.only_reports(rule)),
     )
 }
 

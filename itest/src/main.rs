@@ -51,9 +51,9 @@ enum Verb {
     /// Becomes what a probe says and binds
     #[command(hide = true)]
     Bind { probe: String },
-    /// Becomes a user in a cgroup and binds
+    /// Becomes each of many callers and binds
     #[command(hide = true)]
-    Act { args: Vec<String> },
+    Act,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -73,6 +73,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Property => property::run(),
         Verb::Shipped => shipped::run(),
         Verb::Bind { probe } => acting::run(&probe),
-        Verb::Act { args } => real::act(&args),
+        Verb::Act => real::act(),
     }
 }

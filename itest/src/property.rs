@@ -15,13 +15,13 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Policies tried; each costs a start of portguard.
-const POLICIES: u32 = 8;
+const POLICIES: u32 = 12;
 /// Binds under each.
-const BINDS: usize = 40;
+const BINDS: usize = 160;
 /// The users of the binds, none of whom needs to exist.
 const USERS: [u32; 4] = [0, 33, 1000, 1001];
 /// The cgroup that all others are made in.
-const BASE: &str = "portguard-itest";
+const BASE: &str = "portguard-itest.slice";
 
 /// What was seen, so that a run that proves nothing is noticed.
 #[derive(Default)]
@@ -83,13 +83,13 @@ fn under(model: &Model, binds: &[OracleBind], seen: &mut Seen) -> anyhow::Result
     }
     let daemon = Daemon::start(file.path())?;
     let powers = Powers::of(daemon.by_cgroup_hook())?;
-    for bind in binds {
+    let got = attempt(&binds)?;
+    for (i, (bind, got)) in binds.into_iter().zip(got).enumerate() {
         let answer = model.decide(bind);
         let wanted = match &answer {
-            Some(answer) if model.enforce => powers.errno(bind, answer.verdict),
+            Some(answer) if answer.enforced => powers.errno(bind, answer.verdict),
             _ => by_kernel(bind),
         };
-        let got = attempt(bind)?;
         ensure!(
             got == wanted,
             "{bind:?} ended with errno {got}, not {wanted} ({answer:?})"
@@ -100,8 +100,8 @@ fn under(model: &Model, binds: &[OracleBind], seen: &mut Seen) -> anyhow::Result
             &mut seen.refused
         }) += 1;
         if let Some(answer) = answer.filter(|answer| answer.report) {
-            let event = next_event(&daemon, bind)?;
-            same(&event, bind, &answer, model.enforce)
+            let event = next_event(&daemon, i).with_context(|| format!("{bind:?}"))?;
+            same(&event, bind, &answer)
                 .with_context(|| format!("{bind:?} ({answer:?}) was reported as {event}"))?;
             seen.events += 1;
         }
@@ -124,32 +124,28 @@ fn distinct(binds: &[OracleBind]) -> Vec<&OracleBind> {
     kept
 }
 
-/// The event of a bind. Binds of other processes in the same moment are passed over.
-pub(crate) fn next_event(daemon: &Daemon, bind: &OracleBind) -> anyhow::Result<Value> {
+/// The event of bind number `i`. Binds of other processes in the same moment are passed over.
+pub(crate) fn next_event(daemon: &Daemon, i: usize) -> anyhow::Result<Value> {
+    let name = crate::real::name_of(i);
     loop {
         let event = daemon
             .event(Duration::from_secs(5))
-            .with_context(|| format!("{bind:?} made no event"))?;
-        if event["port"] == bind.port && event["address"] == crate::real::ADDRESS.to_string() {
+            .with_context(|| format!("{name} made no event"))?;
+        if event["comm"] == name {
             return Ok(event);
         }
     }
 }
 
 /// Whether an event says what the oracle says.
-pub(crate) fn same(
-    event: &Value,
-    bind: &OracleBind,
-    answer: &Answer<'_>,
-    enforced: bool,
-) -> anyhow::Result<()> {
+pub(crate) fn same(event: &Value, bind: &OracleBind, answer: &Answer<'_>) -> anyhow::Result<()> {
     let is = |key: &str, wanted: Value| {
         ensure!(event[key] == wanted, "{key} is not {wanted}");
         anyhow::Ok(())
     };
     is("verdict", answer.verdict.word().into())?;
     is("rule", answer.rule.into())?;
-    is("enforced", enforced.into())?;
+    is("enforced", answer.enforced.into())?;
     is("uid", bind.uid.into())?;
     is("euid", bind.euid.into())?;
     is("protocol", bind.protocol.word().into())?;

@@ -208,3 +208,36 @@ pub(crate) fn loaded_programs() -> io::Result<u32> {
         count += 1;
     }
 }
+
+/// Runs something in a child of this process, which has one thread; it gives an errno or 0.
+///
+/// # Errors
+/// Where there is no child, or it could not do what it should, which it said on stderr.
+pub(crate) fn in_child(done: impl FnOnce() -> anyhow::Result<i32>) -> anyhow::Result<i32> {
+    /// Above every errno that a bind ends with.
+    const FAILED: i32 = 255;
+    // SAFETY: this process has one thread, so the child's memory is whole, and it ends below.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let code = done().unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            FAILED
+        });
+        // SAFETY: ends this child at once, without what its parent has open being flushed twice.
+        unsafe { libc::_exit(code) };
+    }
+    if child < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child that was just made; `status` is ours.
+    if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
+        return Err(io::Error::last_os_error().into());
+    }
+    let code = libc::WEXITSTATUS(status);
+    anyhow::ensure!(
+        libc::WIFEXITED(status) && code != FAILED,
+        "the child failed"
+    );
+    Ok(code)
+}

@@ -1,17 +1,21 @@
 //! Real binds: by another user, in another cgroup, in a process of their own.
 //!
-//! The process is this binary again with the verb `act`: it enters the cgroup, becomes the user, binds
-//! and prints the errno.
+//! One process of this binary with the verb `act` makes them all: for each, a child of it enters the
+//! cgroup, becomes the user, binds and ends with the errno.
 
 use crate::oracle::{OracleBind, Proto, slashed};
+use crate::raw;
 use anyhow::{Context, bail, ensure};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::net::{AddressFamily, SocketType, bind, ipproto, socket};
 use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use rustix::thread::{set_name, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use std::ffi::CString;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Binds are made here: an address of the loopback network that hardly any server uses.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
@@ -33,64 +37,89 @@ pub fn cgroup_root() -> anyhow::Result<PathBuf> {
         .context("no cgroup v2 tree is mounted")
 }
 
-/// Makes a bind for real: the errno it ended with, 0 for success.
+/// Makes binds for real, one after the other: the errno each ended with, 0 for success.
 ///
-/// The cgroup must exist. An address in use means that the bind was let through.
+/// The cgroups must exist. An address in use means that the bind was let through. Bind number `i` is made
+/// by a process named [`name_of`]`(i)`.
 ///
 /// # Errors
-/// Where the process cannot become what the bind is to come from.
-pub fn attempt(bind: &OracleBind) -> anyhow::Result<i32> {
-    let cgroup = cgroup_root()?.join(bind.cgroup.join("/"));
-    let output = Command::new("/proc/self/exe")
+/// Where a process cannot become what the bind is to come from.
+pub fn attempt(binds: &[&OracleBind]) -> anyhow::Result<Vec<i32>> {
+    let mut child = Command::new("/proc/self/exe")
         .arg("act")
-        .args([bind.uid, bind.euid].map(|id| id.to_string()))
-        .arg(cgroup)
-        .args([bind.protocol.word(), &bind.port.to_string()])
-        .output()?;
-    if !output.status.success() {
-        bail!(
-            "{bind:?}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    let errno = String::from_utf8(output.stdout)?.trim().parse()?;
-    Ok(if errno == Errno::ADDRINUSE.raw_os_error() {
-        0
-    } else {
-        errno
-    })
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut input = child.stdin.take().context("stdin is a pipe")?;
+    input.write_all(&serde_json::to_vec(binds)?)?;
+    drop(input);
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "the binds could not be made");
+    let errnos: Vec<i32> = serde_json::from_slice(&output.stdout)?;
+    ensure!(errnos.len() == binds.len(), "not every bind was made");
+    Ok(errnos)
 }
 
-/// The verb `act UID EUID CGROUP PROTOCOL PORT`.
+/// The name of the process that makes bind number `i`.
+#[must_use]
+pub fn name_of(i: usize) -> String {
+    format!("bind-{i}")
+}
+
+/// The verb `act`: binds as JSON on stdin, errnos as JSON on stdout.
 ///
 /// # Errors
-/// Where the process cannot become what it is told to.
-pub fn act(args: &[String]) -> anyhow::Result<()> {
-    let [uid, euid, cgroup, protocol, port] = args else {
-        bail!("act UID EUID CGROUP PROTOCOL PORT");
-    };
-    let (uid, euid) = (uid.parse()?, euid.parse()?);
-    let procs = Path::new(cgroup).join("cgroup.procs");
-    std::fs::write(&procs, "0").with_context(|| procs.display().to_string())?;
-    let (kind, number) = match protocol.as_str() {
-        "tcp" => (SocketType::STREAM, ipproto::TCP),
-        "udp" => (SocketType::DGRAM, ipproto::UDP),
-        "sctp" => (SocketType::STREAM, ipproto::SCTP),
-        _ => bail!("no way to bind {protocol}"),
-    };
-    become_user(uid, euid)?;
-    let fd = socket(AddressFamily::INET, kind, Some(number))?;
-    let result = bind(&fd, &SocketAddrV4::new(ADDRESS, port.parse()?));
-    println!("{}", result.err().map_or(0, Errno::raw_os_error));
+/// Where a process cannot become what it is told to.
+pub fn act() -> anyhow::Result<()> {
+    let binds: Vec<OracleBind> = serde_json::from_reader(std::io::stdin())?;
+    let mut errnos = Vec::with_capacity(binds.len());
+    for (i, bind) in binds.iter().enumerate() {
+        let errno = raw::in_child(|| act_one(bind, i)).with_context(|| format!("{bind:?}"))?;
+        let in_use = errno == Errno::ADDRINUSE.raw_os_error();
+        errnos.push(if in_use { 0 } else { errno });
+    }
+    println!("{}", serde_json::to_string(&errnos)?);
     Ok(())
 }
 
+/// Becomes what the bind is to come from, and makes it.
+fn act_one(request: &OracleBind, i: usize) -> anyhow::Result<i32> {
+    let procs = cgroup_root()?
+        .join(request.cgroup.join("/"))
+        .join("cgroup.procs");
+    std::fs::write(&procs, "0").with_context(|| procs.display().to_string())?;
+    let (kind, number) = match request.protocol {
+        Proto::Tcp => (SocketType::STREAM, ipproto::TCP),
+        Proto::Udp => (SocketType::DGRAM, ipproto::UDP),
+        Proto::Sctp => (SocketType::STREAM, ipproto::SCTP),
+        Proto::Dccp => bail!("no way to bind dccp"),
+    };
+    set_name(&CString::new(name_of(i))?)?;
+    become_caller(request)?;
+    let family = if request.address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let fd = socket(family, kind, Some(number))?;
+    if request.address.is_ipv6() {
+        set_ipv6_v6only(&fd, request.v6only)?;
+    }
+    let result = bind(&fd, &SocketAddr::new(request.address, request.port));
+    Ok(result.err().map_or(0, Errno::raw_os_error))
+}
+
 /// This process has one thread, so what is set for the thread is set for the process.
-fn become_user(uid: u32, euid: u32) -> anyhow::Result<()> {
-    let ids = (Uid::from_raw(uid), Uid::from_raw(euid));
-    let gid = Gid::from_raw(uid);
-    set_thread_groups(&[])?;
-    set_thread_res_gid(gid, gid, gid)?;
+fn become_caller(bind: &OracleBind) -> anyhow::Result<()> {
+    let ids = (Uid::from_raw(bind.uid), Uid::from_raw(bind.euid));
+    let gids: Vec<Gid> = bind.gids.iter().copied().map(Gid::from_raw).collect();
+    let (real, effective, more) = match gids.as_slice() {
+        [one] => (*one, *one, &[][..]),
+        [real, effective, more @ ..] => (*real, *effective, more),
+        [] => bail!("a bind without a gid"),
+    };
+    set_thread_groups(more)?;
+    set_thread_res_gid(real, effective, effective)?;
     set_thread_res_uid(ids.0, ids.1, ids.1)?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 use crate::daemon::Daemon;
 use crate::oracle::{Action, Answer, OracleBind, Proto};
 use crate::property::{next_event, same};
-use crate::real::{Cgroups, Powers, attempt, by_kernel};
+use crate::real::{ADDRESS, Cgroups, Powers, attempt, by_kernel};
 use anyhow::{Context, ensure};
 use portguard::policy::{Expectation, Mode, Policy, SystemNames};
 use portguard_common::{Protocol, Verdict};
@@ -117,12 +117,12 @@ fn one(daemon: &Daemon, powers: Powers, mode: Mode, test: &Expectation) -> anyho
     } else {
         by_kernel(&bind)
     };
-    let got = attempt(&bind)?;
+    let got = attempt(&[&bind])?;
     ensure!(
-        got == wanted,
-        "{bind:?} ended with errno {got}, not {wanted}"
+        got == [wanted],
+        "{bind:?} ended with errno {got:?}, not {wanted}"
     );
-    let Some(event) = next_event(daemon, &bind).ok() else {
+    let Some(event) = next_event(daemon, 0).ok() else {
         // An entry may be about a port that is not protected, or a policy may log less.
         ensure!(verdict == Action::Kernel, "{bind:?} made no event");
         return Ok(());
@@ -132,8 +132,9 @@ fn one(daemon: &Daemon, powers: Powers, mode: Mode, test: &Expectation) -> anyho
         verdict,
         rule,
         report: true,
+        enforced,
     };
-    same(&event, &bind, &answer, enforced).with_context(|| format!("reported as {event}"))
+    same(&event, &bind, &answer).with_context(|| format!("reported as {event}"))
 }
 
 fn bind_of(test: &Expectation) -> OracleBind {
@@ -147,6 +148,18 @@ fn bind_of(test: &Expectation) -> OracleBind {
         },
         uid: test.user,
         euid: test.user,
+        gids: if test.groups.is_empty() {
+            vec![test.user]
+        } else {
+            test.groups.clone()
+        },
         cgroup: test.cgroup.clone(),
+        // Where the test names no address, the loopback interface does.
+        address: if test.address.is_unspecified() {
+            ADDRESS.into()
+        } else {
+            test.address
+        },
+        v6only: false,
     }
 }

@@ -11,9 +11,8 @@ fn many(rules: usize, users: usize) -> Model {
     let rules = (0..rules)
         .map(|number| {
             let first = (number * each) as u32;
+            let action = [Action::Allow, Action::Deny, Action::Kernel][number % 3];
             ModelRule {
-                name: format!("rule-{number}"),
-                action: [Action::Allow, Action::Deny, Action::Kernel][number % 3],
                 ports: (number % 5 != 0).then(|| vec![(80 + (number % 900) as u16, 1000)]),
                 protocols: (number % 7 == 0).then(|| vec![Proto::Udp]),
                 // Every other uid, so that no two make a range.
@@ -23,6 +22,7 @@ fn many(rules: usize, users: usize) -> Model {
                         .collect(),
                 ),
                 cgroups: (number % 3 == 0).then(|| vec![vec![format!("group-{}", number % 64)]]),
+                ..ModelRule::new(format!("rule-{number}"), action)
             }
         })
         .collect();
@@ -49,6 +49,9 @@ fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
                     .filter(|n| !n.is_empty())
                     .map(str::to_owned)
                     .collect(),
+                gids: vec![uid],
+                address: [127, 0, 0, 1].into(),
+                v6only: false,
             }
         })
     })
@@ -131,6 +134,9 @@ fn the_last_of_4096_rules_on_one_port_decides() {
         uid: 2 * 4095,
         euid: 2 * 4095,
         cgroup: Vec::new(),
+        gids: vec![0],
+        address: [127, 0, 0, 1].into(),
+        v6only: false,
     };
     assert_eq!(oracle_says(&model, &bind).unwrap().1, Some("rule-4095"));
     assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind));

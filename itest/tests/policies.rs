@@ -25,7 +25,10 @@ fn every_shipped_policy_holds_what_its_tests_say() {
                 protocol: test.protocol,
                 uid: test.user,
                 euid: test.user,
+                gids: &test.groups,
                 cgroup: &cgroup,
+                address: test.address,
+                dual_stack: true,
             });
             let Some(decision) = decision else {
                 panic!("{line}: port {} is not protected", test.port);

@@ -47,8 +47,7 @@ impl Claimed {
     /// too, else the same.
     #[inline(always)]
     pub fn classes(self, generation: u64) -> (u32, u32) {
-        let classes =
-            portguard_address_classes(generation, self.kind(), self.high, self.low);
+        let classes = portguard_address_classes(generation, self.kind(), self.high, self.low);
         (classes as u32, (classes >> 32) as u32)
     }
 }
@@ -57,7 +56,12 @@ impl Claimed {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_address_classes(generation: u64, kind: u64, high: u64, low: u64) -> u64 {
-    let words = [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32];
+    let words = [
+        high as u32,
+        (high >> 32) as u32,
+        low as u32,
+        (low >> 32) as u32,
+    ];
     let inet6 = kind & 1 != 0;
     let key = AddressKey::new(generation, inet6, words);
     let class = class(key);

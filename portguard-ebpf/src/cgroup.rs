@@ -10,9 +10,7 @@ use crate::kernel::{
 };
 use crate::maps::{CGROUPS, NAMES, SCRATCH, TRIE};
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated};
-use portguard_common::{
-    Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode,
-};
+use portguard_common::{Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode};
 
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
 const MAX_SKIPPED: u32 = 96;

@@ -140,8 +140,7 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     };
     let decided = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
         let claimed = Claimed::unpack(bind >> 18, high, low);
-        (request.address_class, request.other_address_class) =
-            claimed.classes(header.generation());
+        (request.address_class, request.other_address_class) = claimed.classes(header.generation());
         with_groups(&image, &header, &request)
     } else {
         decide(&image, &header, &request)
@@ -158,11 +157,7 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
 
 /// Decides under a policy that names groups or addresses.
 #[inline(always)]
-fn with_groups(
-    image: &MapImage<'_>,
-    header: &Header<'_>,
-    request: &Request,
-) -> Option<Decision> {
+fn with_groups(image: &MapImage<'_>, header: &Header<'_>, request: &Request) -> Option<Decision> {
     let thread = bpf_get_current_pid_tgid();
     let groupless = image.page(header.groupless_page() as u32)?.first_vector();
     let _ = GROUPS_OF.insert(&thread, groupless, 0);

@@ -36,7 +36,12 @@ extern "C" fn portguard_groups(generation: u64) -> u64 {
         if chunk * CHUNK >= count {
             break;
         }
-        portguard_group_chunk(generation, info.0, u64::from(chunk * CHUNK), u64::from(count));
+        portguard_group_chunk(
+            generation,
+            info.0,
+            u64::from(chunk * CHUNK),
+            u64::from(count),
+        );
     }
     0
 }

@@ -61,7 +61,12 @@ fn judge(
     } else {
         Claimed::NOT_LOOKED_AT
     };
-    let answer = Asked { port, socket, claimed }.answer();
+    let answer = Asked {
+        port,
+        socket,
+        claimed,
+    }
+    .answer();
     if answer.is_fault() {
         emit::count(Counter::Fault);
         return Err(Fault);
@@ -186,7 +191,8 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     }
     let Some(judged) = judge(&header, socket, port, EventFlags::CGROUP_HOOK, || {
         bind.claimed(family)
-    })? else {
+    })?
+    else {
         return Ok(1);
     };
     // Where an LSM program runs it has decided, counted and reported this bind: only grant here.

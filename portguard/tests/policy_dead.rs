@@ -18,6 +18,18 @@ impl Names for Nobody {
     fn user_names(&self) -> Vec<String> {
         Vec::new()
     }
+    fn gid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
     fn hostname(&self) -> String {
         "test".into()
     }

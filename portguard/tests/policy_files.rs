@@ -26,6 +26,18 @@ impl Names for Machine {
         self.read.set(self.read.get() + 1);
         Vec::new()
     }
+    fn gid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
     fn hostname(&self) -> String {
         "web-1".into()
     }

@@ -19,6 +19,18 @@ impl Names for Machine {
     fn user_names(&self) -> Vec<String> {
         ["root", "www-data", "alice"].map(str::to_owned).into()
     }
+    fn gid(&self, name: &str) -> Option<u32> {
+        (name == "www-data").then_some(33)
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        vec!["www-data".into()]
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
     fn hostname(&self) -> String {
         "web-1".into()
     }

@@ -11,12 +11,8 @@ pub(super) const CGROUP: &[&str] = &["portguard-bench", "worker"];
 
 fn rule(number: usize, port: u16) -> ModelRule {
     ModelRule {
-        name: format!("rule-{number}"),
-        action: Action::Kernel,
         ports: Some(vec![(port, port)]),
-        protocols: None,
-        users: None,
-        cgroups: None,
+        ..ModelRule::new(format!("rule-{number}"), Action::Kernel)
     }
 }
 

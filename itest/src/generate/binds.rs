@@ -1,10 +1,11 @@
 //! Random binds, most of them made beside an edge of a policy's ranges or in the middle of a rule.
 
-use super::{LAST_UID, World};
+use super::{LAST_UID, World, fields};
 use crate::oracle::{Model, ModelRule, OracleBind, Path, Proto, Span};
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use std::net::IpAddr;
 
 /// Where a bind is made, relative to the policy that it is made under.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Aim {
     uid: Near<u32>,
     /// `None`: the same as the real uid.
     euid: Option<Near<u32>>,
+    gids: Vec<u32>,
+    address: (IpAddr, bool),
     path: (Option<Index>, Path, Twist),
     /// Aimed at one rule: its first port, user and cgroup.
     rule: Option<Index>,
@@ -60,16 +63,21 @@ pub(super) fn aim(world: &World) -> impl Strategy<Value = Aim> + use<> {
         near(world.uid(), world.beyond),
         weighted(0.3, near(world.uid(), world.beyond)),
         (weighted(0.6, any::<Index>()), world.path(), twist),
+        (fields::gids(), fields::address()),
         weighted(0.25, any::<Index>()),
     )
-        .prop_map(|(port, protocol, uid, euid, path, rule)| Aim {
-            port,
-            protocol,
-            uid,
-            euid,
-            path,
-            rule,
-        })
+        .prop_map(
+            |(port, protocol, uid, euid, path, (gids, address), rule)| Aim {
+                port,
+                protocol,
+                uid,
+                euid,
+                gids,
+                address,
+                path,
+                rule,
+            },
+        )
 }
 
 /// The edges of a policy's ranges, and its paths.
@@ -94,8 +102,9 @@ impl Edges {
                 .flat_map(|spans| spans.iter().flat_map(|&(first, last)| [first, last]))
                 .collect(),
             paths: rules()
-                .filter_map(|rule| rule.cgroups.clone())
+                .filter_map(|rule| rule.cgroups.as_ref())
                 .flatten()
+                .map(plain)
                 .collect(),
         }
     }
@@ -155,7 +164,10 @@ impl Edges {
             protocol: aim.protocol,
             uid,
             euid: aim.euid.as_ref().map_or(uid, |near| self.uid(near)),
+            gids: aim.gids.clone(),
             cgroup: self.path(world, &aim.path),
+            address: aim.address.0,
+            v6only: aim.address.1,
         }
     }
 }
@@ -175,8 +187,23 @@ fn hit(bind: &mut OracleBind, rule: &ModelRule) {
         (bind.uid, bind.euid) = (uid, uid);
     }
     if let Some(path) = first(rule.cgroups.as_ref()) {
-        bind.cgroup.clone_from(path);
+        bind.cgroup = plain(path);
     }
+    if let Some(&(gid, _)) = first(rule.groups.as_ref()) {
+        bind.gids.push(gid);
+    }
+}
+
+/// A path that a pattern matches.
+fn plain(pattern: &Path) -> Path {
+    let names = pattern.iter().filter(|name| *name != "**");
+    names
+        .map(|name| match name.as_str() {
+            "*" => "a".to_owned(),
+            _ => name.replace('*', ""),
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 pub(super) fn binds(world: &World, model: &Model, aims: &[Aim]) -> Vec<OracleBind> {

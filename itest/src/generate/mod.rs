@@ -4,6 +4,7 @@
 //! range of its policy, so that hits, overlaps and off-by-one mistakes are frequent instead of rare.
 
 mod binds;
+mod fields;
 
 use crate::oracle::{Action, Logged, Model, ModelRule, OracleBind, Path, Proto, Span};
 use binds::{aim, binds};
@@ -33,6 +34,8 @@ pub struct World {
     pub base: Path,
     /// Levels of cgroups below `base`.
     pub depth: usize,
+    /// Whether rules name cgroups by patterns, which multiply where there are hundreds of random ones.
+    pub patterns: bool,
 }
 
 impl World {
@@ -48,6 +51,7 @@ impl World {
             "worker",
             "a",
             "b",
+            "a-1.slice",
             "dbus-\\x2d1 it's.service",
             "größe",
             &longest,
@@ -84,6 +88,7 @@ impl World {
             names: names.map(str::to_owned).to_vec(),
             base: Vec::new(),
             depth: 4,
+            patterns: true,
         }
     }
 
@@ -95,11 +100,12 @@ impl World {
             uids: uids.to_vec(),
             beyond: false,
             protocols: vec![Proto::Tcp, Proto::Udp],
-            names: ["a", "b", "a.service", "worker"]
+            names: ["a", "b.slice", "a.service", "worker"]
                 .map(str::to_owned)
                 .to_vec(),
             base: vec![base.to_owned()],
             depth: 3,
+            patterns: true,
         }
     }
 
@@ -141,21 +147,24 @@ fn action() -> impl Strategy<Value = Action> {
 
 /// A rule without a name.
 fn rule(world: &World) -> impl Strategy<Value = ModelRule> + use<> {
-    (
+    let plain = (
         action(),
         weighted(0.9, vec(span(world.port()), 1..=4)),
         weighted(0.3, vec(select(world.protocols.clone()), 1..=2)),
-        weighted(0.7, vec(span(world.uid()), 1..=4)),
-        weighted(0.4, vec(world.path(), 1..=3)),
-    )
-        .prop_map(|(action, ports, protocols, users, cgroups)| ModelRule {
-            name: String::new(),
+        weighted(0.6, vec(span(world.uid()), 1..=4)),
+        weighted(0.35, vec(fields::pattern(world), 1..=3)),
+    );
+    (plain, fields::further(world)).prop_map(|(plain, further)| {
+        let (action, ports, protocols, users, cgroups) = plain;
+        ModelRule {
             action,
             ports: ports.map(unique),
             protocols: protocols.map(unique),
             users: users.map(unique),
             cgroups: cgroups.map(unique),
-        })
+            ..further
+        }
+    })
 }
 
 /// Without repeated entries, in which a policy file may be told of a mistake.
@@ -226,12 +235,10 @@ pub fn sparse_case(
     };
     let one = (action(), world.port(), world.uid(), world.path());
     let rule = one.prop_map(|(action, port, uid, path)| ModelRule {
-        name: String::new(),
-        action,
         ports: Some(vec![(port, port)]),
-        protocols: None,
         users: Some(vec![(uid, uid)]),
         cgroups: Some(vec![path]),
+        ..ModelRule::new(String::new(), action)
     });
     (vec(rule, rules), vec(aim(&world), tries)).prop_map(move |(rules, aims)| {
         let model = Model {

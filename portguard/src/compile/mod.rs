@@ -14,8 +14,8 @@ use portguard_common::{
     AddressKey, GroupKey, HeaderFlags, MAX_CLASSES, MAX_RULES, NameKey, Page, Protocol, TrieKey,
     TrieNode, VectorWords, Verdict,
 };
-use std::net::IpAddr;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use thiserror::Error;
 use zerocopy::IntoBytes;
 

@@ -31,7 +31,9 @@ pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, Co
     let mut classes = Classes::new();
     classes.number(&holding(rules, |_| false));
     let mut entries = Vec::new();
-    let named = rules.iter().flat_map(|rule| rule.addresses.iter().flatten());
+    let named = rules
+        .iter()
+        .flat_map(|rule| rule.addresses.iter().flatten());
     let mut networks: BTreeSet<IpNet> = named.copied().collect();
     if !networks.is_empty() {
         // No wider network contains the wildcards.
@@ -52,8 +54,8 @@ pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, Co
 
 /// Whether every address of `network` is one that `named` means.
 fn covers(named: &IpNet, network: &IpNet) -> bool {
-    let wildcard = network.prefix_len() == network.max_prefix_len()
-        && network.addr().is_unspecified();
+    let wildcard =
+        network.prefix_len() == network.max_prefix_len() && network.addr().is_unspecified();
     if wildcard {
         named == network
     } else {

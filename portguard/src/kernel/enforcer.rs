@@ -204,7 +204,11 @@ impl Enforcer {
         let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> = self.table("GROUPS")?;
         for entry in tables.groups() {
             groups
-                .insert(&Key::new(entry.prefix, Wire(entry.key)), Wire(entry.rules), 0)
+                .insert(
+                    &Key::new(entry.prefix, Wire(entry.key)),
+                    Wire(entry.rules),
+                    0,
+                )
                 .map_err(map_error("GROUPS"))?;
         }
         Ok(())

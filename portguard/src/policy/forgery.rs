@@ -116,6 +116,9 @@ mod tests {
     fn a_rule_for_that_user_alone_is_his_own() {
         let own = pattern("/user.slice/user-1001.slice/user@1001.service/app.slice");
         assert_eq!(of(&own, Some(&[1001..=1001])), None);
-        assert_eq!(of(&own, Some(&[1002..=1002])).map(|found| found.0), Some(1001));
+        assert_eq!(
+            of(&own, Some(&[1002..=1002])).map(|found| found.0),
+            Some(1001)
+        );
     }
 }

@@ -66,7 +66,10 @@ impl Reader<'_> {
                 _ => self.named(path, text, kind)?,
             },
             _ => {
-                let what = format!("a {} name, an id or a range like \"1000-1999\"", kind.word());
+                let what = format!(
+                    "a {} name, an id or a range like \"1000-1999\"",
+                    kind.word()
+                );
                 self.expected(path, &what, value);
                 return None;
             }

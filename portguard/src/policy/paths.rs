@@ -12,7 +12,10 @@ impl Reader<'_> {
     /// A pattern of cgroups that a rule names.
     pub(super) fn cgroup(&mut self, value: &Value, path: &str) -> Option<CgroupPattern> {
         let names = self.cgroup_names(value, path)?;
-        if let Some(name) = names.iter().find(|name| name.contains("**") && *name != "**") {
+        if let Some(name) = names
+            .iter()
+            .find(|name| name.contains("**") && *name != "**")
+        {
             let message = format!(
                 "`**` stands for whole levels of the path, so it cannot be part of the name `{name}`"
             );
@@ -51,7 +54,10 @@ impl Reader<'_> {
             let long = format!("has {} bytes, the limit is {MAX_CGROUP_NAME}", name.len());
             (long, None)
         } else if name.contains(['\0', '\n']) {
-            ("has a NUL or a newline, which no cgroup has".to_owned(), None)
+            (
+                "has a NUL or a newline, which no cgroup has".to_owned(),
+                None,
+            )
         } else if name.contains("**") {
             let help = format!("write `{}`", name.replace("**", "*"));
             ("has a `**`".to_owned(), Some(help))

@@ -3,7 +3,15 @@
 //! It shares no code with portguard: own types, own YAML writer, own first-match loop. What it and
 //! the compiled tables agree on, two independent readings of the contract agree on.
 
-use std::fmt::Write as _;
+mod fields;
+mod yaml;
+
+pub use fields::Net;
+pub use yaml::{rules_yaml, slashed};
+
+use fields::{glob, path_matches};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// A verdict, which is also a rule's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +37,7 @@ impl Action {
 }
 
 /// A protocol that rules can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Proto {
     /// TCP.
     Tcp,
@@ -68,6 +76,18 @@ pub enum Logged {
     None,
 }
 
+impl Logged {
+    /// The word in policies.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Deny => "deny",
+            Self::None => "none",
+        }
+    }
+}
+
 /// First and last of a range, both in it.
 pub type Span<T> = (T, T);
 
@@ -87,8 +107,38 @@ pub struct ModelRule {
     pub protocols: Option<Vec<Proto>>,
     /// `users:`
     pub users: Option<Vec<Span<u32>>>,
-    /// `cgroups:`
+    /// `groups:`
+    pub groups: Option<Vec<Span<u32>>>,
+    /// `cgroups:`, patterns by their components.
     pub cgroups: Option<Vec<Path>>,
+    /// `units:`
+    pub units: Option<Vec<String>>,
+    /// `addresses:`
+    pub addresses: Option<Vec<Net>>,
+    /// `mode: audit`
+    pub audit: bool,
+    /// `log:`
+    pub log: Option<Logged>,
+}
+
+impl ModelRule {
+    /// A rule that names nothing.
+    #[must_use]
+    pub const fn new(name: String, action: Action) -> Self {
+        Self {
+            name,
+            action,
+            ports: None,
+            protocols: None,
+            users: None,
+            groups: None,
+            cgroups: None,
+            units: None,
+            addresses: None,
+            audit: false,
+            log: None,
+        }
+    }
 }
 
 /// A policy.
@@ -107,7 +157,7 @@ pub struct Model {
 }
 
 /// A bind, as much of it as rules can match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OracleBind {
     /// Port.
     pub port: u16,
@@ -117,8 +167,14 @@ pub struct OracleBind {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
+    /// Real, effective and supplementary gids.
+    pub gids: Vec<u32>,
     /// The caller's cgroup.
     pub cgroup: Path,
+    /// The address.
+    pub address: IpAddr,
+    /// `IPV6_V6ONLY` of the socket.
+    pub v6only: bool,
 }
 
 /// What the oracle says of a bind of a protected port.
@@ -130,6 +186,8 @@ pub struct Answer<'a> {
     pub rule: Option<&'a str>,
     /// Whether it is reported.
     pub report: bool,
+    /// Whether it is carried out: neither the policy nor the rule is in audit mode.
+    pub enforced: bool,
 }
 
 /// Whether any of the ranges holds `value`.
@@ -149,7 +207,10 @@ impl ModelRule {
                 .as_ref()
                 .is_none_or(|all| all.contains(&bind.protocol))
             && self.matches_user(bind)
+            && self.matches_group(bind)
             && self.matches_cgroup(bind)
+            && self.matches_unit(bind)
+            && self.matches_address(bind)
     }
 
     fn matches_port(&self, bind: &OracleBind) -> bool {
@@ -170,15 +231,66 @@ impl ModelRule {
         }
     }
 
-    /// "that cgroup and all below it"
+    /// "effective, real or any supplementary gid"
+    fn matches_group(&self, bind: &OracleBind) -> bool {
+        let Some(groups) = &self.groups else {
+            return true;
+        };
+        bind.gids.iter().any(|gid| within(groups, *gid))
+    }
+
+    /// "that cgroup and all below it; * a part of one name, ** any depth"
     fn matches_cgroup(&self, bind: &OracleBind) -> bool {
-        self.cgroups
-            .as_ref()
-            .is_none_or(|paths| paths.iter().any(|path| bind.cgroup.starts_with(path)))
+        self.cgroups.as_ref().is_none_or(|paths| {
+            let mut paths = paths.iter();
+            paths.any(|path| path_matches(path, &bind.cgroup))
+        })
+    }
+
+    /// "a systemd system unit: below any chain made of slices only"
+    fn matches_unit(&self, bind: &OracleBind) -> bool {
+        let Some(units) = &self.units else {
+            return true;
+        };
+        for (i, name) in bind.cgroup.iter().enumerate() {
+            let slices = bind.cgroup[..i].iter();
+            if slices.into_iter().all(|slice| slice.ends_with(".slice"))
+                && units
+                    .iter()
+                    .any(|unit| glob(unit.as_bytes(), name.as_bytes()))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A bind of `::` that takes IPv4 too is one of `0.0.0.0` as well.
+    fn matches_address(&self, bind: &OracleBind) -> bool {
+        let Some(addresses) = &self.addresses else {
+            return true;
+        };
+        let named = |address: IpAddr| addresses.iter().any(|net| net.has(address));
+        let one = named(bind.address);
+        if bind.address != IpAddr::from([0u16; 8]) || bind.v6only {
+            return one;
+        }
+        let other = named(IpAddr::from([0u8; 4]));
+        match self.action {
+            Action::Deny => one || other,
+            Action::Allow | Action::Kernel => one && other,
+        }
     }
 }
 
 impl Model {
+    /// Whether a rule is in audit mode; the default is not.
+    #[must_use]
+    pub fn only_reports(&self, rule: Option<&str>) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|known| known.audit && Some(known.name.as_str()) == rule)
+    }
+
     /// First match wins, in order; `None` where the port is not protected.
     #[must_use]
     pub fn decide(&self, bind: &OracleBind) -> Option<Answer<'_>> {
@@ -190,103 +302,14 @@ impl Model {
         Some(Answer {
             verdict,
             rule: rule.map(|rule| rule.name.as_str()),
-            report: match self.log {
+            report: match rule.and_then(|rule| rule.log).unwrap_or(self.log) {
                 Logged::All => true,
                 Logged::Deny => verdict == Action::Deny,
                 Logged::None => false,
             },
+            enforced: self.enforce && !rule.is_some_and(|rule| rule.audit),
         })
     }
-
-    /// The policy file that says the same.
-    #[must_use]
-    pub fn to_yaml(&self) -> String {
-        let mut text = self.settings_yaml();
-        text.push_str(&rules_yaml(&self.rules));
-        text
-    }
-
-    /// The settings alone, with the version: the head of a file.
-    #[must_use]
-    pub fn settings_yaml(&self) -> String {
-        let mode = if self.enforce { "enforce" } else { "audit" };
-        let log = match self.log {
-            Logged::All => "all",
-            Logged::Deny => "deny",
-            Logged::None => "none",
-        };
-        format!(
-            "version: 1\nmode: {mode}\ndefault: {}\nprotect: {}\nlog: {log}\n",
-            self.default.word(),
-            spans_yaml(&self.protect),
-        )
-    }
-}
-
-/// The `rules:` of a file.
-#[must_use]
-pub fn rules_yaml(rules: &[ModelRule]) -> String {
-    if rules.is_empty() {
-        return "rules: []\n".to_owned();
-    }
-    let mut text = String::from("rules:\n");
-    for rule in rules {
-        rule_yaml(&mut text, rule);
-    }
-    text
-}
-
-fn rule_yaml(text: &mut String, rule: &ModelRule) {
-    let mut line = |key: &str, value: String| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{key}: {value}");
-    };
-    line("  - name", quoted(&rule.name));
-    line("    action", rule.action.word().to_owned());
-    if let Some(ports) = &rule.ports {
-        line("    ports", spans_yaml(ports));
-    }
-    if let Some(protocols) = &rule.protocols {
-        line(
-            "    protocols",
-            list(protocols.iter().map(|p| p.word().to_owned())),
-        );
-    }
-    if let Some(users) = &rule.users {
-        line("    users", spans_yaml(users));
-    }
-    if let Some(cgroups) = &rule.cgroups {
-        line(
-            "    cgroups",
-            list(cgroups.iter().map(|p| quoted(&slashed(p)))),
-        );
-    }
-}
-
-/// A path as it is written: `/` for the root.
-#[must_use]
-pub fn slashed(path: &[String]) -> String {
-    format!("/{}", path.join("/"))
-}
-
-/// One number alone, a range in quotes.
-fn spans_yaml<T: PartialEq + std::fmt::Display>(spans: &[Span<T>]) -> String {
-    list(spans.iter().map(|(first, last)| {
-        if first == last {
-            first.to_string()
-        } else {
-            format!("\"{first}-{last}\"")
-        }
-    }))
-}
-
-fn list(entries: impl Iterator<Item = String>) -> String {
-    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
-}
-
-/// A YAML scalar in single quotes, in which only the quote itself is special.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -294,14 +317,7 @@ mod tests {
     use super::*;
 
     fn rule(name: &str, action: Action) -> ModelRule {
-        ModelRule {
-            name: name.to_owned(),
-            action,
-            ports: None,
-            protocols: None,
-            users: None,
-            cgroups: None,
-        }
+        ModelRule::new(name.to_owned(), action)
     }
 
     fn model(rules: Vec<ModelRule>) -> Model {
@@ -320,7 +336,10 @@ mod tests {
             protocol: Proto::Tcp,
             uid,
             euid,
+            gids: vec![uid],
             cgroup: cgroup.iter().map(|&name| name.to_owned()).collect(),
+            address: [127, 0, 0, 1].into(),
+            v6only: false,
         }
     }
 
@@ -365,6 +384,40 @@ mod tests {
         };
         assert!(hit(&["a", "b"]) && hit(&["a", "b", "c"]));
         assert!(!hit(&["a"]) && !hit(&["a", "bc"]) && !hit(&["b", "a"]) && !hit(&[]));
+    }
+
+    #[test]
+    fn a_unit_lies_below_slices_only() {
+        let mut only = rule("only", Action::Allow);
+        only.units = Some(vec!["nginx.service".to_owned()]);
+        let model = model(vec![only]);
+        let hit = |path: &[&str]| {
+            model
+                .decide(&bind(80, 0, 0, path))
+                .is_some_and(|a| a.rule.is_some())
+        };
+        assert!(hit(&["nginx.service"]) && hit(&["a.slice", "b.slice", "nginx.service", "w"]));
+        assert!(!hit(&["a.slice", "user@1000.service", "nginx.service"]) && !hit(&["a.slice"]));
+    }
+
+    #[test]
+    fn a_wildcard_is_matched_by_its_name_alone() {
+        let mut only = rule("only", Action::Allow);
+        only.addresses = Some(vec![Net([0, 0, 0, 0].into(), 0)]);
+        let mut model = model(vec![only]);
+        let mut wildcard = bind(80, 0, 0, &[]);
+        wildcard.address = [0, 0, 0, 0].into();
+        assert_eq!(model.decide(&wildcard).and_then(|a| a.rule), None);
+        assert!(
+            model
+                .decide(&bind(80, 0, 0, &[]))
+                .is_some_and(|a| a.rule.is_some())
+        );
+        model.rules[0].addresses = Some(vec![Net([0, 0, 0, 0].into(), 32)]);
+        assert!(model.decide(&wildcard).is_some_and(|a| a.rule.is_some()));
+        // `::` takes both, and an `allow` wants both named.
+        wildcard.address = [0u16; 8].into();
+        assert_eq!(model.decide(&wildcard).and_then(|a| a.rule), None);
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! The fields of rules and binds beside ports, protocols, users and plain cgroups.
+
+use super::{World, span, unique};
+use crate::oracle::{Action, Logged, ModelRule, Net, Path};
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Gids where things happen.
+const GIDS: [u32; 7] = [0, 33, 100, 1000, 1003, 2000, super::LAST_UID];
+
+/// Addresses that a bind on any machine may have.
+fn addresses() -> Vec<IpAddr> {
+    vec![
+        crate::real::ADDRESS.into(),
+        Ipv4Addr::new(127, 77, 0, 2).into(),
+        Ipv4Addr::new(127, 78, 0, 1).into(),
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv6Addr::LOCALHOST.into(),
+        Ipv6Addr::UNSPECIFIED.into(),
+        Ipv6Addr::UNSPECIFIED.into(),
+        crate::real::ADDRESS.to_ipv6_mapped().into(),
+    ]
+}
+
+fn networks() -> Vec<Net> {
+    let four = |a, b, c, d, bits| Net(Ipv4Addr::new(a, b, c, d).into(), bits);
+    vec![
+        four(127, 0, 0, 0, 8),
+        four(127, 77, 0, 0, 16),
+        four(127, 77, 0, 1, 32),
+        four(127, 77, 0, 0, 31),
+        four(0, 0, 0, 0, 0),
+        four(0, 0, 0, 0, 32),
+        four(0, 0, 0, 0, 8),
+        four(10, 0, 0, 0, 8),
+        Net(Ipv6Addr::UNSPECIFIED.into(), 128),
+        Net(Ipv6Addr::UNSPECIFIED.into(), 0),
+        Net(Ipv6Addr::LOCALHOST.into(), 128),
+        Net(Ipv6Addr::UNSPECIFIED.into(), 64),
+    ]
+}
+
+pub(super) fn gid() -> impl Strategy<Value = u32> {
+    select(GIDS.to_vec())
+}
+
+pub(super) fn gids() -> impl Strategy<Value = Vec<u32>> {
+    vec(gid(), 1..=4).prop_map(unique)
+}
+
+/// An address, and `IPV6_V6ONLY`, which an IPv4-mapped one does not go with.
+pub(super) fn address() -> impl Strategy<Value = (IpAddr, bool)> {
+    (select(addresses()), any::<bool>()).prop_map(|(address, only)| {
+        let mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
+        (address, only && address.is_ipv6() && !mapped)
+    })
+}
+
+/// A cgroup pattern: often a plain path, else with some of its names made patterns.
+pub(super) fn pattern(world: &World) -> impl Strategy<Value = Path> + use<> {
+    let base = world.base.clone();
+    let name = select(world.names.clone());
+    let part = prop_oneof![
+        3 => name.clone(),
+        1 => Just("*".to_owned()),
+        1 => name.clone().prop_map(|name| {
+            let cut = name.chars().next().map_or(0, char::len_utf8);
+            format!("{}*", &name[..cut])
+        }),
+        1 => select(vec!["*.slice", "*.service", "*r*", "n*.s*e"]).prop_map(str::to_owned),
+        1 => Just("**".to_owned()),
+    ];
+    let patterned = vec(part, 1..=world.depth);
+    let plain = vec(name, 0..=world.depth);
+    prop_oneof![2 => plain, u32::from(world.patterns) => patterned]
+        .prop_map(move |below| base.iter().cloned().chain(below).collect())
+}
+
+fn unit() -> impl Strategy<Value = String> {
+    let units = [
+        "nginx.service",
+        "a.service",
+        "*.service",
+        "n*.service",
+        "a-1.slice",
+        "*.slice",
+    ];
+    select(units.map(str::to_owned).to_vec())
+}
+
+/// A rule with the further fields alone; most have none of them.
+pub(super) fn further(_: &World) -> impl Strategy<Value = ModelRule> + use<> {
+    (
+        weighted(0.2, vec(span(gid().boxed()), 1..=3)),
+        weighted(0.1, vec(unit(), 1..=2)),
+        weighted(0.2, vec(select(networks()), 1..=3)),
+        weighted(0.1, Just(())),
+        weighted(0.15, select(vec![Logged::All, Logged::Deny, Logged::None])),
+    )
+        .prop_map(|(groups, units, addresses, audit, log)| ModelRule {
+            groups: groups.map(unique),
+            units: units.map(unique),
+            addresses: addresses.map(unique),
+            audit: audit.is_some(),
+            log,
+            ..ModelRule::new(String::new(), Action::Kernel)
+        })
+}
