@@ -5,7 +5,7 @@
     reason = "a test ends where its own machinery fails"
 )]
 
-use portguard::policy::{Names, Policy, parse};
+use portguard::policy::{Component, Names, Policy, parse};
 use portguard_common::Verdict;
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ fn dead(policy: &Policy) -> Vec<String> {
                     && (rule.ports.as_ref())
                         .is_none_or(|ports| ports.iter().any(|range| range.contains(&port)))
                     && (rule.cgroups.as_ref())
-                        .is_none_or(|all| all.iter().any(|above| path.starts_with(&above.0)))
+                        .is_none_or(|all| all.iter().any(|above| starts_with(&path, &above.0)))
             });
             if let Some(rule) = decides {
                 alive[rule] = true;
@@ -177,4 +177,16 @@ proptest! {
             prop_assert!(dead.contains(name), "{} decides: {}", name, rules.concat());
         }
     }
+}
+
+/// Whether a path without patterns begins with one that has none either.
+fn starts_with(path: &[String], above: &[Component]) -> bool {
+    above.len() <= path.len()
+        && above
+            .iter()
+            .zip(path)
+            .all(|(component, name)| match component {
+                Component::Name(known) => known == name,
+                Component::AnyDepth => false,
+            })
 }
