@@ -43,7 +43,7 @@ impl Reader<'_> {
         let action =
             action.and_then(|value| self.word(value, &format!("{path}/action"), &VERDICTS));
         let rule = Rule {
-            name: name.unwrap_or_default(),
+            name: name.clone().unwrap_or_default(),
             action: action.unwrap_or(Verdict::Kernel),
             ports: self.each(map, path, "ports", "ports", Self::ports),
             protocols: self.each(map, path, "protocols", "protocols", Self::protocol),
@@ -61,7 +61,7 @@ impl Reader<'_> {
         self.warn_of_sctp(&rule, path);
         self.warn_of_forgery(&rule, path);
         // Without a name or an action there is an error already.
-        action.map(|_| rule)
+        name.and(action).map(|_| rule)
     }
 
     fn protocol(&mut self, value: &Value, path: &str) -> Option<Protocol> {
