@@ -13,29 +13,34 @@ pub(super) const TESTS: Table = &[
     ("long_names", Needs::Nothing, long_names),
 ];
 
-/// A rule holds for all below, however deep; where the path is too deep to be read, no rule does, and an
-/// `allow` behind a missed `deny` least of all.
+/// A rule holds for all below, however deep; where the path is too deep to be read, whoever dug it has
+/// escaped no `deny` and gained no `allow`.
 fn deep_cgroups(world: &World) -> anyhow::Result<()> {
     let top = format!("pgdeep-{}", std::process::id());
     let policy = format!(
         "{{ version: 1, default: kernel, rules: [
             {{ name: not-here, action: deny, ports: [89], cgroups: [\"/{top}\"] }},
+            {{ name: here, action: allow, ports: [90], cgroups: [\"/{top}\"] }},
             {{ name: web, action: allow, ports: [89, 999], users: [33] }}] }}"
     );
     let instance = Instance::start(world, &policy)?;
     let mut made = Cgroups::default();
-    for (depth, verdict) in [
-        (1, deny("not-here")),
-        (32, deny("not-here")),
-        (33, deny("not-here")),
-        (100, deny("not-here")),
+    for (depth, allowed) in [
+        (1, allow("here")),
+        (32, allow("here")),
+        (33, allow("here")),
+        (100, allow("here")),
         (140, default("kernel")),
     ] {
         let mut path = vec![top.clone()];
         path.extend((1..depth).map(|_| "d".to_owned()));
         made.make(&path)?;
-        let probe = Probe::user(33).bind(Attempt::tcp(89));
-        judged(world, &instance, &probe.in_cgroup(path.join("/")), verdict)?;
+        let bind = |port| {
+            let probe = Probe::user(33).bind(Attempt::tcp(port));
+            probe.in_cgroup(path.join("/"))
+        };
+        judged(world, &instance, &bind(89), deny("not-here"))?;
+        judged(world, &instance, &bind(90), allowed)?;
     }
     let outside = Probe::user(33).bind(Attempt::tcp(89));
     judged(world, &instance, &outside, allow("web"))?;
