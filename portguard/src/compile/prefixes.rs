@@ -130,7 +130,7 @@ fn blocks(mut first: u64, last: u64) -> Vec<(u32, u32)> {
     let mut blocks = Vec::new();
     while first <= last {
         let mut size = 32;
-        while size > 0 && (first % (1 << size) != 0 || first + (1 << size) - 1 > last) {
+        while size > 0 && (!first.is_multiple_of(1 << size) || first + (1 << size) - 1 > last) {
             size -= 1;
         }
         blocks.push((first as u32, 32 - size));
