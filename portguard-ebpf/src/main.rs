@@ -78,6 +78,15 @@ pub fn bind6(ctx: SockAddrContext) -> i32 {
     or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet6), 1)
 }
 
+/// Loads only where a cgroup program may grant (Linux 5.12); never attached.
+///
+/// The programs above cannot tell: until Linux 6.8 the verifier takes a path that returns 3 for one seen
+/// before that returns 1 (`check_return_code` does not ask for precision), so 5.10 may take what it ignores.
+#[cgroup_sock_addr(bind4)]
+pub fn grant_probe(_: SockAddrContext) -> i32 {
+    3
+}
+
 /// No panic is reachable: a call to this would be an endless loop, which the verifier refuses.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

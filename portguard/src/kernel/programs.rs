@@ -25,31 +25,41 @@ pub struct Loaded {
 }
 
 pub(super) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
+const GRANT_PROBE: &str = "grant_probe";
 pub(super) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
 
 /// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
-/// the probe is the program itself, not a version number.
+/// a probe says whether it can grant, the programs themselves whether they can choose an errno.
 ///
 /// # Errors
 /// Where the kernel refuses the object or a program, or BTF is missing.
 pub fn load_programs(environment: &Environment, hook: Hook) -> Result<Loaded, KernelError> {
     let offsets = Offsets::from_btf(&super::Btf::of_running_kernel()?)?;
-    let steps = [(true, true), (true, false), (false, false)];
-    let mut refused = None;
-    for (grants, set_errno) in steps {
-        let features = Features { grants, set_errno };
+    let mut features = Features {
+        grants: true,
+        set_errno: true,
+    };
+    loop {
         let mut ebpf = load_object(environment, &offsets, hook, features)?;
-        match load_cgroup_programs(&mut ebpf) {
-            Ok(()) => {
-                if hook == Hook::Lsm {
-                    load_lsm_programs(&mut ebpf)?;
-                }
-                return Ok(Loaded { ebpf, features });
-            }
-            Err(error) => refused = Some(error),
+        if features.grants && cgroup_program(&mut ebpf, GRANT_PROBE)?.load().is_err() {
+            // A kernel without grants knows no chosen errno either, which came later.
+            features.grants = false;
+            features.set_errno = false;
+            continue;
         }
+        match load_cgroup_programs(&mut ebpf) {
+            Ok(()) => {}
+            Err(_) if features.set_errno => {
+                features.set_errno = false;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        if hook == Hook::Lsm {
+            load_lsm_programs(&mut ebpf)?;
+        }
+        return Ok(Loaded { ebpf, features });
     }
-    Err(refused.unwrap_or(KernelError::Missing("cgroup programs")))
 }
 
 fn load_object(
