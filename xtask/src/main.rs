@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod fuzz;
 mod report;
 mod run;
 mod setup;
@@ -52,6 +53,14 @@ enum Verb {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Feeds random input to what reads policies, records of the ring buffer and BTF
+    Fuzz {
+        /// Only this target: policy, event or btf
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+    },
     /// Measures the cost of a decision, in guest instructions
     Bench {
         /// The kernel
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         }
         Verb::Verify { vm } => verify::run(&vm),
         Verb::Guest { series, command } => vm::shell_command(&series, &command),
+        Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Bench { vm } => bench::run(&vm),
     };
     match done {

@@ -25,6 +25,17 @@ pub enum Format {
     },
 }
 
+impl Format {
+    /// A decision as a line, its newline included.
+    #[must_use]
+    pub fn line(self, decided: &Decided) -> String {
+        match self {
+            Self::Json => json::line(decided),
+            Self::Text { color } => text::line(decided, color),
+        }
+    }
+}
+
 /// The way to the writing thread.
 pub struct Sink {
     sender: Option<SyncSender<Box<Decided>>>,
@@ -84,10 +95,7 @@ fn write_all(receiver: &Receiver<Box<Decided>>, format: Format) {
         failed = out.write_all(text::heading(color).as_bytes()).is_err();
     }
     while let Ok(decided) = receiver.recv() {
-        let line = match format {
-            Format::Json => json::line(&decided),
-            Format::Text { color } => text::line(&decided, color),
-        };
+        let line = format.line(&decided);
         match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => failed = false,
             Err(error) if !failed => {

@@ -3,10 +3,12 @@
 mod apt;
 mod core;
 mod deny;
+mod fuzz;
 mod linker;
 
 pub(crate) use core::{Core, DEBIAN_RUSTC};
 pub(crate) use deny::cargo_deny;
+pub(crate) use fuzz::cargo_fuzz;
 pub(crate) use linker::linker_path;
 
 use crate::shell;

@@ -4,7 +4,7 @@ mod steps;
 
 use crate::report::{self, Count};
 use crate::vm::kernel;
-use crate::{build, setup, verify, vm};
+use crate::{build, fuzz, setup, verify, vm};
 use anyhow::{Context as _, Result, bail};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -98,6 +98,7 @@ pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
         steps.plain("dependencies", steps::dependencies);
         steps.run("advisories", steps::advisories);
         steps.run("policies", || if_built(built, steps::policies));
+        steps.run("fuzz", || if_built(built, fuzz::short));
     }
     if all || selection.native {
         steps.run("native", || if_built(built, || steps::native(filter)));

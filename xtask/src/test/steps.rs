@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 
 /// Every file as rustfmt has it.
 pub(super) fn formatting() -> Result<()> {
-    shell::run(&mut shell::cargo(&["fmt", "--all", "--", "--check"]))
+    shell::run(&mut shell::cargo(&["fmt", "--all", "--", "--check"]))?;
+    let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
+    shell::run(&mut shell::cargo(&fuzz))
 }
 
 /// No warning of the compiler's or of clippy's.

@@ -1,0 +1,151 @@
+//! Writes what each target begins with: `seeds DIRECTORY` makes `DIRECTORY/TARGET/*`.
+//!
+//! Made from the structures and policies of now, so that no seed in the repository grows stale.
+
+use portguard::kernel::{Btf, Offsets, parse_record};
+use portguard_common::{CgroupRecord, Event, EventFlags, RecordKind, Verdict};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use zerocopy::{FromZeros, IntoBytes};
+
+type Done = Result<(), Box<dyn Error>>;
+
+/// Policies, each with what is wrong in it: the tests of the policy reader.
+const MESSAGES: &str = include_str!("../../portguard/tests/policy/messages.txt");
+
+fn main() -> Done {
+    let directory = std::env::args_os().nth(1).ok_or("usage: seeds DIRECTORY")?;
+    let directory = PathBuf::from(directory);
+    policies(&directory.join("policy"))?;
+    events(&directory.join("event"))?;
+    btf(&directory.join("btf"))
+}
+
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> Done {
+    std::fs::create_dir_all(directory)?;
+    Ok(std::fs::write(directory.join(name), bytes)?)
+}
+
+/// The shipped policies and those of the tests.
+fn policies(directory: &Path) -> Done {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    for entry in std::fs::read_dir(shipped)? {
+        let path = entry?.path();
+        if let Some(name) = path.file_name() {
+            write(directory, &name.to_string_lossy(), &std::fs::read(&path)?)?;
+        }
+    }
+    for (i, block) in MESSAGES.split("\n====\n").enumerate() {
+        let yaml = block.split("\n----\n").next().unwrap_or_default();
+        write(directory, &format!("message-{i}"), yaml.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A record behind its length, as the target reads it.
+fn framed(record: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    if parse_record(record).is_none() {
+        return Err("a seed is no record".into());
+    }
+    let mut bytes = u16::try_from(record.len())?.to_le_bytes().to_vec();
+    bytes.extend_from_slice(record);
+    Ok(bytes)
+}
+
+fn events(directory: &Path) -> Done {
+    let mut event = Event::new_zeroed();
+    event.kind = RecordKind::Decision as u32;
+    event.time = 1_000_000_000;
+    event.cgroup_id = 7;
+    event.port = 80;
+    event.verdict = Verdict::Deny as u8;
+    event.flags = EventFlags::ENFORCED;
+    event.comm[..5].copy_from_slice(b"nginx");
+    let decision = framed(event.as_bytes())?;
+    let mut cgroup = CgroupRecord::new_zeroed();
+    cgroup.kind = RecordKind::Cgroup as u32;
+    cgroup.depth = 2;
+    cgroup.cgroup_id = 7;
+    let names = b"nginx.service\0system.slice\0";
+    cgroup.text[..names.len()].copy_from_slice(names);
+    cgroup.len = names.len() as u64;
+    let cgroup = framed(cgroup.as_bytes())?;
+    write(directory, "decision", &decision)?;
+    write(directory, "cgroup", &cgroup)?;
+    write(directory, "both", &[cgroup, decision].concat())
+}
+
+/// Structures with the members that portguard asks for, some of them in anonymous structures.
+const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
+    ("", &[("cred", "")]),
+    ("task_struct", &[("flags", ""), ("", "@"), ("cgroups", "")]),
+    ("cred", &[("euid", "")]),
+    ("css_set", &[("dfl_cgrp", "")]),
+    ("css", &[("parent", "")]),
+    ("cgroup", &[("self", "css"), ("kn", ""), ("level", "")]),
+    ("kernfs_node", &[("name", "")]),
+    ("socket", &[("sk", "")]),
+    ("pnet", &[("net", "")]),
+    ("common", &[("skc_family", ""), ("skc_net", "pnet")]),
+    (
+        "sock",
+        &[
+            ("__sk_common", "common"),
+            ("sk_type", ""),
+            ("sk_protocol", ""),
+        ],
+    ),
+    ("ns_common", &[("inum", "")]),
+    ("net", &[("ns", "ns_common")]),
+    ("s", &[("a", "s2")]),
+    ("s2", &[("b", "")]),
+];
+
+fn btf(directory: &Path) -> Done {
+    let bytes = small_btf();
+    Offsets::from_btf(&Btf::parse(bytes.clone())?)?;
+    write(directory, "every-offset", &bytes)
+}
+
+/// BTF of [`STRUCTURES`]: type 1 is an `int`, type 2 a `typedef` of the first structure, the others
+/// follow. The type `@` is that typedef.
+fn small_btf() -> Vec<u8> {
+    const FIRST: u32 = 3;
+    let mut strings = vec![0];
+    let mut text = |name: &str| {
+        if name.is_empty() {
+            return 0;
+        }
+        let at = strings.len() as u32;
+        strings.extend_from_slice(name.as_bytes());
+        strings.push(0);
+        at
+    };
+    let mut words = vec![text("int"), 1 << 24, 4, 32];
+    words.extend([text("anonymous_t"), 8 << 24, FIRST]);
+    for (name, members) in STRUCTURES {
+        let size = 8 * members.len() as u32;
+        words.extend([text(name), 4 << 24 | members.len() as u32, size]);
+        for (i, (member, of)) in members.iter().enumerate() {
+            let place = STRUCTURES.iter().position(|(name, _)| name == of);
+            let id = match (*of, place) {
+                ("@", _) => 2,
+                ("", _) | (_, None) => 1,
+                (_, Some(place)) => FIRST + place as u32,
+            };
+            words.extend([text(member), id, 64 * i as u32]);
+        }
+    }
+    // A function, named as the target asks.
+    words.extend([text("f"), 12 << 24, 0]);
+    let types = 4 * words.len() as u32;
+    // Magic number, version 1 and flags; then the header's length and both sections.
+    let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
+    bytes.extend([1, 0]);
+    let header = [24, 0, types, types, strings.len() as u32];
+    for word in header.iter().chain(&words) {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes.extend(strings);
+    bytes
+}

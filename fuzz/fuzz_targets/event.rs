@@ -1,0 +1,74 @@
+//! Records of the ring buffer -> events -> lines: no bytes make it panic, and nothing that a process
+//! chooses reaches a terminal as anything but text.
+//!
+//! An input is a run of records, each behind its length in two bytes (little endian), so that one can
+//! name a cgroup of which the next decision speaks.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use portguard::cgroups::CgroupPaths;
+use portguard::compile::{Tables, compile};
+use portguard::event::{Decided, Enricher};
+use portguard::kernel::{Features, Record, parse_record};
+use portguard::policy::Policy;
+use portguard::sink::Format;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// An empty policy: events need its digest only.
+static TABLES: LazyLock<Option<Tables>> = LazyLock::new(|| compile(&Policy::default(), 1).ok());
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(tables) = TABLES.as_ref() else {
+        panic!("the empty policy does not compile");
+    };
+    // No such tree: what an input says must not depend on the cgroups of this machine.
+    let paths = CgroupPaths::new(Path::new("/nonexistent"));
+    let features = Features {
+        grants: true,
+        set_errno: bytes.len().is_multiple_of(2),
+    };
+    let mut enricher = Enricher::new(tables, features, paths);
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
+        let (record, after) = after.split_at(length);
+        rest = after;
+        match parse_record(record) {
+            Some(Record::Decision(event)) => check(&enricher.enrich(&event)),
+            Some(Record::Cgroup { id, path, missing }) => {
+                enricher.cgroups.learn(id, &path, missing);
+                let path = enricher.cgroups.path(id).unwrap_or_default();
+                assert!(path.starts_with('/'), "no path: {path:?}");
+                plain(&path);
+            }
+            None => {}
+        }
+    }
+});
+
+/// Both kinds of line.
+fn check(decided: &Decided) {
+    let json = one_line(Format::Json, decided);
+    let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json);
+    let parsed = parsed.unwrap_or_else(|error| panic!("no JSON: {error}: {json:?}"));
+    assert_eq!(parsed["comm"].as_str(), Some(decided.comm.as_str()));
+    assert_eq!(parsed["cgroup"].as_str(), decided.cgroup.as_deref());
+    one_line(Format::Text { color: false }, decided);
+}
+
+/// The line without its newline, which is its only one.
+fn one_line(format: Format, decided: &Decided) -> String {
+    let line = format.line(decided);
+    let text = line.strip_suffix('\n');
+    let text = text.unwrap_or_else(|| panic!("no newline behind {line:?}"));
+    plain(text);
+    text.to_owned()
+}
+
+/// No control character, and none that turns the text around it: Unicode's `Bidi_Control`.
+fn plain(text: &str) {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let found = text.chars().find(|c| c.is_control() || turns(*c));
+    assert_eq!(found, None, "not only text: {text:?}");
+}
