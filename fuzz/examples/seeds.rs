@@ -79,14 +79,25 @@ fn events(directory: &Path) -> Done {
 const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
     ("", &[("cred", "")]),
     ("task_struct", &[("flags", ""), ("", "@"), ("cgroups", "")]),
-    ("cred", &[("euid", "")]),
+    (
+        "cred",
+        &[("gid", ""), ("euid", ""), ("egid", ""), ("group_info", "")],
+    ),
+    ("group_info", &[("ngroups", ""), ("gid", "")]),
     ("css_set", &[("dfl_cgrp", "")]),
     ("css", &[("parent", "")]),
     ("cgroup", &[("self", "css"), ("kn", ""), ("level", "")]),
     ("kernfs_node", &[("name", "")]),
     ("socket", &[("sk", "")]),
     ("pnet", &[("net", "")]),
-    ("common", &[("skc_family", ""), ("skc_net", "pnet")]),
+    (
+        "common",
+        &[
+            ("skc_family", ""),
+            ("skc_ipv6only", ""),
+            ("skc_net", "pnet"),
+        ],
+    ),
     (
         "sock",
         &[

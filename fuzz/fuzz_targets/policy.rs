@@ -3,8 +3,9 @@
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use portguard::compile::{Bind, Tables, compile};
-use portguard::policy::{self, Names, Policy, Problems};
+use portguard::policy::{self, CgroupPattern, Component, Names, Policy, Problems, Rule};
 use portguard_common::{NO_RULE, Protocol};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 /// Rules of which binds are tried.
@@ -25,6 +26,18 @@ impl Names for FixedNames {
 
     fn user_names(&self) -> Vec<String> {
         ["root", "www-data", "alice"].map(str::to_owned).to_vec()
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        self.uid(name)
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        self.user_names()
+    }
+
+    fn gids_of(&self, user: &str) -> Vec<u32> {
+        self.uid(user).into_iter().chain([100]).collect()
     }
 
     fn hostname(&self) -> String {
@@ -65,43 +78,105 @@ fn check(policy: &Policy) {
     if let Ok(again) = compile(policy, 2) {
         assert_eq!(tables.digest(), again.digest(), "equal policies differ");
     }
+    let wildcard = Ipv6Addr::UNSPECIFIED.into();
     for test in &policy.tests {
         let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
-        ask(policy, &tables, test.port, test.user, &cgroup);
+        ask(
+            policy,
+            &tables,
+            &Bind {
+                port: test.port,
+                protocol: test.protocol,
+                uid: test.user,
+                euid: test.user,
+                gids: &test.groups,
+                cgroup: &cgroup,
+                address: test.address,
+                dual_stack: true,
+            },
+        );
     }
     for rule in policy.rules.iter().take(TRIED) {
-        let port = rule.ports.iter().flatten().next();
         let user = rule.users.iter().flatten().next();
-        let path = rule.cgroups.iter().flatten().next();
-        let cgroup: Vec<&str> =
-            path.map_or_else(Vec::new, |path| path.0.iter().map(String::as_str).collect());
-        let (port, user) = (port.map_or(80, |p| *p.end()), user.map_or(0, |u| *u.end()));
-        ask(policy, &tables, port, user, &cgroup);
-        ask(policy, &tables, port.saturating_add(1), user, &[]);
-        ask(policy, &tables, port, user.saturating_add(1), &cgroup);
+        let group = rule.groups.iter().flatten().next();
+        let network = rule.addresses.iter().flatten().next();
+        let cgroup = cgroup_of(rule);
+        let cgroup: Vec<&str> = cgroup.iter().map(String::as_str).collect();
+        let uid = user.map_or(0, |u| *u.end());
+        let gids = [group.map_or(100, |g| *g.start())];
+        let meant = Bind {
+            port: rule.ports.iter().flatten().next().map_or(80, |p| *p.end()),
+            protocol: Protocol::Tcp,
+            uid,
+            euid: uid,
+            gids: &gids,
+            cgroup: &cgroup,
+            address: network.map_or(Ipv4Addr::LOCALHOST.into(), |n| n.network()),
+            dual_stack: false,
+        };
+        let euid = uid.saturating_add(1);
+        ask(policy, &tables, &meant);
+        ask(
+            policy,
+            &tables,
+            &Bind {
+                port: meant.port.saturating_add(1),
+                ..meant
+            },
+        );
+        ask(
+            policy,
+            &tables,
+            &Bind {
+                euid,
+                cgroup: &[],
+                ..meant
+            },
+        );
+        ask(
+            policy,
+            &tables,
+            &Bind {
+                gids: &[],
+                address: wildcard,
+                dual_stack: true,
+                ..meant
+            },
+        );
     }
 }
 
+/// A cgroup near what a rule names: its pattern, each `*` as it stands.
+fn cgroup_of(rule: &Rule) -> Vec<String> {
+    let unit = rule.units.iter().flatten().next();
+    let mut path: Vec<String> = match rule.cgroups.iter().flatten().next() {
+        Some(CgroupPattern(components)) => {
+            let names = components.iter().filter_map(|component| match component {
+                Component::AnyDepth => None,
+                Component::Name(name) => Some(name.clone()),
+            });
+            names.collect()
+        }
+        None => vec!["system.slice".into()],
+    };
+    path.extend(unit.map(|unit| unit.0.clone()));
+    path
+}
+
 /// Decides a bind by every protocol. Who decided must be there, and have said so.
-fn ask(policy: &Policy, tables: &Tables, port: u16, uid: u32, cgroup: &[&str]) {
+fn ask(policy: &Policy, tables: &Tables, bind: &Bind<'_>) {
     for protocol in Protocol::ALL {
-        let decision = tables.decide(&Bind {
-            port,
-            protocol,
-            uid,
-            euid: uid,
-            cgroup,
-        });
-        let Some(decision) = decision else {
+        let Some(decision) = tables.decide(&Bind { protocol, ..*bind }) else {
             continue;
         };
-        let says = match policy.rules.get(usize::from(decision.rule)) {
-            Some(rule) => rule.action,
-            None => {
-                assert_eq!(decision.rule, NO_RULE, "a rule that is not there decided");
-                policy.default
-            }
-        };
+        let rule = policy.rules.get(usize::from(decision.rule));
+        let says = rule.map_or(policy.default, |rule| rule.action);
         assert_eq!(decision.verdict, says, "the decider did not say so");
+        let audit = rule.is_some_and(|rule| rule.audit);
+        assert_eq!(decision.audit, audit, "the decider's mode is another");
+        assert!(
+            rule.is_some() || decision.rule == NO_RULE,
+            "a rule that is not there decided"
+        );
     }
 }

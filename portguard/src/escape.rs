@@ -21,9 +21,9 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Characters that reorder the text around them.
+/// Characters that reorder the text around them: Unicode's `Bidi_Control`.
 const fn is_direction_mark(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -37,6 +37,7 @@ mod tests {
         assert_eq!(escape(b"a\xffb\\"), "a\\xffb\\\\");
         assert_eq!(escape("c\u{9b}1m".as_bytes()), "c\\u{9b}1m");
         assert_eq!(escape("\u{202e}x".as_bytes()), "\\u{202e}x");
+        assert_eq!(escape("\u{61c}x".as_bytes()), "\\u{61c}x");
         assert_eq!(escape("grün".as_bytes()), "grün");
     }
 

@@ -48,8 +48,10 @@ mod kind {
 }
 
 const MAGIC: u16 = 0xeb9f;
-/// Modifiers and anonymous members followed before a loop is assumed.
+/// Modifiers followed before a loop is assumed.
 const MAX_DEPTH: usize = 32;
+/// Structures without a name searched for a member: more than any kernel nests, fewer than a stack holds.
+const MAX_SEARCHED: usize = 1024;
 
 /// BTF with the place of each type.
 pub struct Btf {
@@ -156,7 +158,9 @@ impl Btf {
         let mut id = self.structure(structure)?.ok_or_else(unknown)?;
         let mut bits = 0u32;
         for name in path.split('.') {
-            let (offset, member) = self.member(id, name, 0)?.ok_or_else(unknown)?;
+            let (offset, member) = self
+                .member(id, name, &mut Vec::new())?
+                .ok_or_else(unknown)?;
             bits = bits.checked_add(offset).ok_or_else(unknown)?;
             id = member;
         }
@@ -185,12 +189,24 @@ impl Btf {
         Ok(None)
     }
 
-    /// Bit offset and type of a member.
-    fn member(&self, id: u32, name: &str, depth: usize) -> Result<Option<(u32, u32)>, BtfError> {
-        if depth > MAX_DEPTH {
-            return Err(BtfError::Damaged("types go round in a loop"));
-        }
+    /// Bit offset and type of a member. Types of `searched` are not searched again: shared anonymous
+    /// members can be reached in exponentially many ways, and damaged ones in a loop.
+    fn member(
+        &self,
+        id: u32,
+        name: &str,
+        searched: &mut Vec<usize>,
+    ) -> Result<Option<(u32, u32)>, BtfError> {
         let known = self.without_modifiers(id)?;
+        if searched.contains(&known.at) {
+            return Ok(None);
+        }
+        if searched.len() == MAX_SEARCHED {
+            return Err(BtfError::Damaged(
+                "a structure has too many members without a name",
+            ));
+        }
+        searched.push(known.at);
         if !matches!(known.kind(), kind::STRUCT | kind::UNION) {
             return Ok(None);
         }
@@ -206,7 +222,7 @@ impl Btf {
                 return Ok(Some((bits, id)));
             }
             if self.name_is(member, "")
-                && let Some((inner, id)) = self.member(id, name, depth + 1)?
+                && let Some((inner, id)) = self.member(id, name, searched)?
             {
                 return Ok(bits.checked_add(inner).map(|sum| (sum, id)));
             }
@@ -287,6 +303,30 @@ mod tests {
             error.as_deref(),
             Some("BTF is damaged: it does not begin with BTF's magic number")
         );
+    }
+
+    /// BTF of structures of two members without a name, both of the next structure: from the first,
+    /// the last is reached in 2^(n-1) ways.
+    fn doubling(n: u32) -> Vec<u8> {
+        let types: Vec<u32> = (1..=n)
+            .flat_map(|id| [1, kind::STRUCT << 24 | 2, 8, 0, id + 1, 0, 0, id + 1, 32])
+            .chain([0, kind::INT << 24, 4, 32])
+            .collect();
+        let length = 4 * (9 * n + 4);
+        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, 3];
+        let words = header.into_iter().chain(types);
+        words.flat_map(u32::to_ne_bytes).chain(*b"\0s\0").collect()
+    }
+
+    #[test]
+    fn a_structure_reached_in_many_ways_is_searched_once() {
+        let btf = Btf::parse(doubling(32)).map_err(|error| error.to_string());
+        let offset = btf.map(|btf| {
+            btf.offset("s", "missing")
+                .map_err(|error| error.to_string())
+        });
+        let unknown = "the kernel's BTF has no s.missing";
+        assert_eq!(offset, Ok(Err(unknown.to_owned())));
     }
 
     proptest! {
