@@ -1,5 +1,6 @@
 //! What a probe's process does: it becomes who it is told to be, binds, and says what came of it.
 
+use crate::elf32;
 use crate::probe::{Answer, Attempt, Door, Netns, Probe};
 use crate::raw;
 use crate::real::cgroup_root;
@@ -33,7 +34,7 @@ pub fn run(probe: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> Answer {
+pub(crate) fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> Answer {
     let mut buffer = attempt.address.clone();
     let len = attempt
         .len
@@ -42,9 +43,11 @@ fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> Answer {
     let answer = match attempt.door {
         Door::Bind => Ok(raw::bind(socket, &buffer, len)),
         Door::Bindx => Ok(raw::bindx(socket, &buffer, len)),
-        Door::IoUring => raw::uring(socket, &buffer, len),
+        Door::IoUring => raw::uring(socket, &buffer, len, false),
+        Door::Sqpoll => raw::uring(socket, &buffer, len, true),
         Door::Socketcall => raw::bind32(socket, &buffer, len, true),
         Door::Bind32 => raw::bind32(socket, &buffer, len, false),
+        Door::Elf32 => elf32::bind(socket, &attempt.address).map(|(_, errno)| errno),
     };
     match answer {
         Ok(errno) => Answer::Bound(errno),

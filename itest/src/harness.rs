@@ -29,6 +29,8 @@ pub enum Needs {
     NoLsm,
     /// Debian's userland.
     Native,
+    /// A machine with nobody else in it.
+    Guest,
 }
 
 /// A test.
@@ -118,6 +120,9 @@ impl World {
             }
             Needs::Native if self.kind != Kind::Native => {
                 Some("a guest has no Debian userland".into())
+            }
+            Needs::Guest if self.kind == Kind::Native => {
+                Some("others may use the ports of this machine".into())
             }
             _ => None,
         }

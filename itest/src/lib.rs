@@ -1,10 +1,12 @@
 //! portguard's tests on real kernels: the real binary, real binds by real users in real cgroups.
 
 pub mod acting;
+pub mod attack;
 pub mod bench;
 pub mod bridge;
 pub mod daemon;
 pub mod demo;
+mod elf32;
 pub mod generate;
 pub mod harness;
 pub mod instance;

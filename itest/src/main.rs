@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use portguard_itest::harness::{self, Kind};
-use portguard_itest::{acting, bench, demo, property, real, scenarios, shipped, verify};
+use portguard_itest::{acting, attack, bench, demo, property, real, scenarios, shipped, verify};
 use std::path::PathBuf;
 
 /// Tests portguard on the running kernel. Needs root.
@@ -51,6 +51,13 @@ enum Verb {
     /// Becomes what a probe says and binds
     #[command(hide = true)]
     Bind { probe: String },
+    /// Plays an actor of the attack suite
+    #[command(hide = true)]
+    Attack {
+        actor: usize,
+        cgroup: PathBuf,
+        position: usize,
+    },
     /// Becomes each of many callers and binds
     #[command(hide = true)]
     Act,
@@ -73,6 +80,11 @@ fn main() -> anyhow::Result<()> {
         Verb::Property => property::run(),
         Verb::Shipped => shipped::run(),
         Verb::Bind { probe } => acting::run(&probe),
+        Verb::Attack {
+            actor,
+            cgroup,
+            position,
+        } => attack::play(actor, &cgroup, position),
         Verb::Act => real::act(),
     }
 }

@@ -16,10 +16,14 @@ pub enum Door {
     Bindx,
     /// `IORING_OP_BIND`
     IoUring,
+    /// `IORING_OP_BIND`, carried out by a thread of the kernel (`IORING_SETUP_SQPOLL`)
+    Sqpoll,
     /// `socketcall` of the 32-bit system call table
     Socketcall,
     /// `bind` of the 32-bit system call table
     Bind32,
+    /// A 32-bit program that is handed the socket
+    Elf32,
 }
 
 /// A network namespace made for the bind.

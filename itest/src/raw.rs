@@ -55,10 +55,27 @@ pub(crate) fn bindx(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
     answer(unsafe { libc::setsockopt(fd.as_raw_fd(), SOL_SCTP, BINDX_ADD, option, len) })
 }
 
-/// `IORING_OP_BIND`. The error is that of a kernel without it.
-pub(crate) fn uring(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> Result<i32, i32> {
+/// An option of the value 1.
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, option: i32) -> Result<(), i32> {
+    let one = 1i32;
+    let size = 4;
+    // SAFETY: the kernel reads the four bytes of `one`.
+    match answer(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const one).cast(), size)
+    }) {
+        0 => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+/// `IORING_OP_BIND`, with a polling thread if wanted. The error is that of a kernel without it.
+pub(crate) fn uring(fd: BorrowedFd<'_>, buffer: &[u8], len: u32, polled: bool) -> Result<i32, i32> {
     let errno = |error: io::Error| error.raw_os_error().unwrap_or(-1);
-    let mut ring = io_uring::IoUring::new(2).map_err(errno)?;
+    let mut builder = io_uring::IoUring::builder();
+    if polled {
+        builder.setup_sqpoll(10);
+    }
+    let mut ring: io_uring::IoUring = builder.build(2).map_err(errno)?;
     let mut operations = io_uring::Probe::new();
     ring.submitter()
         .register_probe(&mut operations)

@@ -11,13 +11,14 @@ mod policies;
 mod protocols;
 mod servers;
 
+use crate::attack;
 use crate::harness::{Needs, Test, World};
 
 /// What a test does.
-type TestFn = fn(&World) -> anyhow::Result<()>;
+pub(crate) type TestFn = fn(&World) -> anyhow::Result<()>;
 
 /// A module's tests.
-type Table = &'static [(&'static str, Needs, TestFn)];
+pub(crate) type Table = &'static [(&'static str, Needs, TestFn)];
 
 /// All tests, in the order in which they run.
 #[must_use]
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Test> {
         missing::TESTS,
         policies::TESTS,
         servers::TESTS,
+        attack::TESTS,
     ];
     tables
         .into_iter()

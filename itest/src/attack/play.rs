@@ -1,0 +1,267 @@
+//! What an actor's process does: its steps, its sockets, its binds; the answers go to stdout.
+
+use super::actors::{ACTORS, Actor, Step};
+use super::ways::{Setup, WAYS};
+use super::{PORTS, port};
+use crate::acting::knock;
+use crate::probe::{Answer, Attempt, Door};
+use crate::{elf32, raw};
+use anyhow::{Context as _, anyhow};
+use rustix::net::sockopt::set_socket_reuseport;
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
+use rustix::thread::{
+    LinkNameSpaceType, move_into_link_name_space, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+
+/// A bind as it was tried.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Tried {
+    /// Index in [`WAYS`].
+    pub(super) way: usize,
+    /// Which ports: see [`PORTS`].
+    pub(super) ports: usize,
+    /// The process that made the bind.
+    pub(super) pid: u32,
+    pub(super) answer: Answer,
+}
+
+/// An actor in play.
+#[derive(Clone, Copy)]
+struct Play<'a> {
+    index: usize,
+    actor: &'static Actor,
+    /// The suite's cgroup.
+    root: &'a Path,
+}
+
+/// A socket with the bind that it is for.
+struct Open {
+    way: usize,
+    ports: usize,
+    attempt: Attempt,
+    socket: Result<OwnedFd, i32>,
+}
+
+/// The verb `attack`: plays an actor from its step `position` on.
+///
+/// # Errors
+/// Where the process cannot become what the actor is.
+pub fn run(index: usize, root: &Path, position: usize) -> anyhow::Result<()> {
+    let actor = ACTORS.get(index).context("there is no such actor")?;
+    let play = Play { index, actor, root };
+    be_dumpable()?;
+    if position == 0 {
+        set_thread_groups(&[])?;
+    }
+    play.before(position)
+}
+
+impl Play<'_> {
+    /// Takes the steps before the socket from `position` on, and goes on.
+    fn before(self, position: usize) -> anyhow::Result<()> {
+        let Some(step) = self.actor.before.get(position) else {
+            return self.after(0, self.sockets());
+        };
+        let next = position + 1;
+        match *step {
+            Step::SetUid(owner) => Err(self.exec_setuid(owner, next)?),
+            Step::ThreadOf(leader) => self.thread(|| set_uids(leader, leader, leader), next),
+            Step::ThreadLeaderIn(path) => self.thread(|| self.enter(path, "cgroup.threads"), next),
+            step => {
+                self.step(step)?;
+                self.before(next)
+            }
+        }
+        .with_context(|| format!("{step:?}"))
+    }
+
+    /// Takes the steps after the socket from `position` on, and binds.
+    fn after(self, position: usize, sockets: Vec<Open>) -> anyhow::Result<()> {
+        let Some(step) = self.actor.after.get(position) else {
+            return bind_all(&sockets);
+        };
+        if matches!(step, Step::Fork) {
+            let status = raw::in_child(|| self.after(position + 1, sockets).map(|()| 0))?;
+            anyhow::ensure!(status == 0, "the child ended with {status}");
+            return Ok(());
+        }
+        self.step(*step).with_context(|| format!("{step:?}"))?;
+        self.after(position + 1, sockets)
+    }
+
+    /// A step of this thread alone.
+    fn step(self, step: Step) -> anyhow::Result<()> {
+        match step {
+            Step::Cgroup(path) => self.enter(path, "cgroup.procs"),
+            Step::ThreadCgroup(path) => self.enter(path, "cgroup.threads"),
+            Step::Uids(real, effective, saved) => set_uids(real, effective, saved),
+            Step::Netns => Ok(raw::unshare(libc::CLONE_NEWNET)?),
+            Step::HostNetns => {
+                let host = fs::File::open("/proc/1/ns/net")?;
+                let kind = Some(LinkNameSpaceType::Network);
+                Ok(move_into_link_name_space(host.as_fd(), kind)?)
+            }
+            Step::Userns => become_root_of(libc::CLONE_NEWUSER),
+            Step::UsernsAndNetns => become_root_of(libc::CLONE_NEWUSER | libc::CLONE_NEWNET),
+            Step::Fork | Step::ThreadOf(_) | Step::ThreadLeaderIn(_) | Step::SetUid(_) => {
+                Err(anyhow!("no step of a thread"))
+            }
+        }
+    }
+
+    fn enter(self, path: &str, file: &str) -> anyhow::Result<()> {
+        let file = self.root.join(path).join(file);
+        fs::write(&file, "0").with_context(|| file.display().to_string())
+    }
+
+    /// Goes on in a second thread, after the first did something to itself.
+    fn thread(
+        self,
+        leader: impl FnOnce() -> anyhow::Result<()>,
+        position: usize,
+    ) -> anyhow::Result<()> {
+        let (ready, wait) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(move || {
+                wait.recv().context("the first thread failed")?;
+                self.before(position)
+            });
+            leader()?;
+            ready.send(()).context("the second thread is gone")?;
+            second
+                .join()
+                .map_err(|_| anyhow!("the second thread panicked"))?
+        })
+    }
+
+    /// Goes on in a copy of this program that is set-uid for `owner`; comes back only with an error.
+    fn exec_setuid(self, owner: u32, position: usize) -> anyhow::Result<anyhow::Error> {
+        let error = Command::new(setuid_copy(owner))
+            .args(["attack", &self.index.to_string()])
+            .arg(self.root)
+            .arg(position.to_string())
+            .exec();
+        Ok(error.into())
+    }
+
+    fn sockets(self) -> Vec<Open> {
+        let every = WAYS.iter().enumerate();
+        every
+            .flat_map(|(way, of)| {
+                (0..PORTS.len()).map(move |ports| {
+                    let attempt = of.attempt(port(way, ports), !self.actor.judged);
+                    let socket = raw::socket(attempt.domain, attempt.kind, attempt.protocol);
+                    Open {
+                        way,
+                        ports,
+                        socket: socket.and_then(|socket| set_up(socket, of.setup)),
+                        attempt,
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+/// Where the copy of this program lies that is set-uid for a user.
+fn setuid_copy(owner: u32) -> PathBuf {
+    PathBuf::from(format!("/tmp/portguard-itest-setuid-{owner}"))
+}
+
+/// Makes a copy of this program that is set-uid for a user, which the caller removes.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(super) fn make_setuid_copy(owner: u32) -> anyhow::Result<tempfile::TempPath> {
+    let path = setuid_copy(owner);
+    fs::copy("/proc/self/exe", &path)?;
+    let path = tempfile::TempPath::try_from_path(path)?;
+    chown(&path, Some(owner), None)?;
+    // After chown(2), which takes the bit away.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))?;
+    Ok(path)
+}
+
+fn set_uids(real: u32, effective: u32, saved: u32) -> anyhow::Result<()> {
+    // Of this thread alone, and without what libc would do to the others.
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).or_else(|error| {
+        // Whoever gave up root before has its gid already.
+        if error == rustix::io::Errno::PERM {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })?;
+    let [real, effective, saved] = [real, effective, saved].map(Uid::from_raw);
+    set_thread_res_uid(real, effective, saved)?;
+    be_dumpable()
+}
+
+/// Makes /proc/self this user's again, which other ids take away.
+fn be_dumpable() -> anyhow::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+}
+
+/// Makes a user namespace, with others if wanted, and is its uid 0.
+fn become_root_of(flags: i32) -> anyhow::Result<()> {
+    let uid = rustix::process::geteuid().as_raw();
+    raw::unshare(flags)?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("uid_map")
+}
+
+fn set_up(socket: OwnedFd, setup: Setup) -> Result<OwnedFd, i32> {
+    const TCP_REPAIR: i32 = 19;
+    const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
+    match setup {
+        Setup::Plain => {}
+        Setup::ReusePort => {
+            set_socket_reuseport(&socket, true).map_err(|error| error.raw_os_error())?;
+        }
+        Setup::Repair => raw::set_option(socket.as_fd(), libc::IPPROTO_TCP, TCP_REPAIR)?,
+        Setup::NoPort => {
+            raw::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT)?
+        }
+    }
+    Ok(socket)
+}
+
+fn bind_all(sockets: &[Open]) -> anyhow::Result<()> {
+    let tried: Vec<Tried> = sockets
+        .iter()
+        .map(|open| {
+            let (pid, answer) = bind_one(open);
+            Tried {
+                way: open.way,
+                ports: open.ports,
+                pid,
+                answer,
+            }
+        })
+        .collect();
+    println!("{}", serde_json::to_string(&tried)?);
+    Ok(())
+}
+
+/// The process that bound, and how that ended.
+fn bind_one(open: &Open) -> (u32, Answer) {
+    let own = std::process::id();
+    match &open.socket {
+        Err(errno) => (own, Answer::NoSocket(*errno)),
+        Ok(socket) if open.attempt.door == Door::Elf32 => {
+            match elf32::bind(socket.as_fd(), &open.attempt.address) {
+                Ok((pid, errno)) => (pid, Answer::Bound(errno)),
+                Err(errno) => (own, Answer::NoDoor(errno)),
+            }
+        }
+        Ok(socket) => (own, knock(&open.attempt, socket.as_fd())),
+    }
+}
