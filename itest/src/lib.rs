@@ -20,4 +20,5 @@ pub mod seed;
 pub mod shipped;
 pub mod verify;
 
+mod others;
 mod raw;

@@ -234,8 +234,8 @@ impl HeaderFlags {
     pub const GROUP_RULES: u64 = 32;
     /// At least one rule names a group or an address.
     pub const GROUP_OR_ADDRESS_RULES: u64 = 64;
-    /// At least one rule allows: there may be something to grant.
-    pub const ALLOWS: u64 = 8;
+    /// Some decision is carried out: a rule that is not in audit mode, or the default, allows or denies.
+    pub const ACTS: u64 = 8;
 }
 
 /// Page 0 of an image: where its tables lie and what holds for all of it.

@@ -3,7 +3,7 @@
 use crate::address::Claimed;
 use crate::decision::{Asked, Fault};
 use crate::emit;
-use crate::kernel::{CGROUP_DENIES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task};
+use crate::kernel::{CGROUP_DECIDES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task};
 use crate::maps::{MapImage, POLICY};
 use crate::request::{CgroupBind, SockAddr, Socket};
 use aya_ebpf::helpers::generated::bpf_set_retval;
@@ -179,12 +179,10 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
         return Ok(1);
     };
     let header = image.page(0).map(Header).ok_or(Fault)?;
-    if CGROUP_DENIES.load() == 0 {
-        // The LSM program has let this bind pass: only a grant is left to make.
-        if !header.has(HeaderFlags::ALLOWS | HeaderFlags::ENFORCE) {
-            return Ok(1);
-        }
-    } else if Task::current().is_kernel_thread() {
+    if CGROUP_DECIDES.load() == 0 && !header.has(HeaderFlags::ACTS | HeaderFlags::ENFORCE) {
+        return Ok(1);
+    }
+    if Task::current().is_kernel_thread() {
         // Binds by kernel threads (NFS, lockd) reach this hook, and no other.
         emit::count(Counter::KernelThread);
         return Ok(1);
@@ -195,16 +193,19 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     else {
         return Ok(1);
     };
-    // Where an LSM program runs it has decided, counted and reported this bind: only grant here.
-    if CGROUP_DENIES.load() != 0 {
+    // Where an LSM program runs it has decided, counted and reported every bind(2). A denial is left for
+    // what it cannot see: a port that another cgroup program put in place of the one asked for, and the
+    // kernel's own binds for a process (RxRPC, tunnels).
+    let refused = judged.enforced(Verdict::Deny);
+    if refused || CGROUP_DECIDES.load() != 0 {
         report(&judged, |event| bind.describe(family, event));
-        if judged.enforced(Verdict::Deny) {
-            if SET_RETVAL.load() != 0 {
-                // SAFETY: a plain number; the helper exists where the loader says so.
-                unsafe { bpf_set_retval(-EACCES) };
-            }
-            return Ok(0);
+    }
+    if refused {
+        if SET_RETVAL.load() != 0 {
+            // SAFETY: a plain number; the helper exists where the loader says so.
+            unsafe { bpf_set_retval(-EACCES) };
         }
+        return Ok(0);
     }
     // The first test is a constant to the verifier: where the kernel knows no grants it must not see a 3.
     if GRANTS.load() != 0 && judged.enforced(Verdict::Allow) {

@@ -17,8 +17,8 @@ constants! {
     GRANTS;
     /// 1 where cgroup bind programs may call `bpf_set_retval` (Linux 5.18).
     SET_RETVAL;
-    /// 1 where the cgroup programs deny, as no LSM program runs.
-    CGROUP_DENIES;
+    /// 1 where the cgroup programs decide and report every bind, as no LSM program runs.
+    CGROUP_DECIDES;
     /// Inode number of the initial network namespace.
     HOST_NETNS;
     OFF_TASK_CRED;

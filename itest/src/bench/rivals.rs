@@ -1,26 +1,22 @@
 //! What portguard is measured beside: an empty LSM program, and Landlock.
 
 use super::measure::{OUTSIDE, PROTECTED, cost};
+use crate::others;
 use anyhow::{Context, bail, ensure};
+use aya::Btf;
 use aya::programs::Lsm;
-use aya::{Btf, Ebpf};
 use landlock::{
     AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus,
 };
-use std::path::PathBuf;
 use std::process::Command;
-
-/// Where the object of the empty program may lie.
-const EMPTY_OBJECTS: [&str; 2] = ["/lib/portguard/empty.o", "target/ebpf/empty.o"];
 
 /// What a bind costs, protected and not, with an empty LSM program attached.
 ///
 /// # Errors
 /// Where there is no such object, or the kernel refuses it.
 pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
-    let path = empty_object()?;
-    let mut object = Ebpf::load_file(&path).with_context(|| path.display().to_string())?;
+    let mut object = others::load()?;
     let program: &mut Lsm = object
         .program_mut("socket_bind")
         .context("the object has no program socket_bind")?
@@ -28,17 +24,6 @@ pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
     program.load("socket_bind", &Btf::from_sys_fs()?)?;
     program.attach()?;
     Ok((cost(PROTECTED, Ok(()))?, cost(OUTSIDE, Ok(()))?))
-}
-
-fn empty_object() -> anyhow::Result<PathBuf> {
-    if let Some(path) = std::env::var_os("PORTGUARD_EMPTY_OBJECT") {
-        return Ok(path.into());
-    }
-    EMPTY_OBJECTS
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
-        .context("no object of the empty program: set PORTGUARD_EMPTY_OBJECT")
 }
 
 /// What a bind costs in a Landlock domain that allows so many ports.

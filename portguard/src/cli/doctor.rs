@@ -1,14 +1,24 @@
 //! `portguard doctor`: can this machine enforce?
 
 use super::Exit;
-use crate::kernel::{Condition, Enforcer, Environment, Hook, HookChoice, Severity};
+use crate::escape::escape;
+use crate::kernel::{
+    BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, LocalPorts, Severity,
+    bind_programs,
+};
+use crate::policy::Policy;
 use serde::Serialize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
+    /// Policy whose `protect` is looked at, or directory of them; ports 1-1023 where none is given
+    #[arg(long, value_name = "PATH")]
+    policy: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -24,6 +34,15 @@ struct Row<'a> {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let environment = Environment::probe();
     let mut conditions = environment.conditions().to_vec();
+    let protect = match &args.policy[..] {
+        [] => Policy::default().protect,
+        paths => match super::load(paths) {
+            Some(policy) => policy.protect,
+            None => return Ok(Exit::NotSo),
+        },
+    };
+    conditions.push(local_ports(&protect));
+    conditions.extend(other_programs(&environment));
     conditions.push(trial(&environment));
     let works = conditions
         .iter()
@@ -58,6 +77,74 @@ fn row(condition: &Condition) -> Row<'_> {
         found: &condition.found,
         mend: condition.mend.as_deref(),
     }
+}
+
+/// Whether sockets get protected ports without a bind.
+fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
+    let name = "protected ports are given to nobody";
+    let Some(ports) = LocalPorts::read() else {
+        return Condition {
+            name,
+            severity: Severity::Warning,
+            found: "net.ipv4.ip_local_port_range cannot be read".into(),
+            mend: None,
+        };
+    };
+    match ports.exposed(protect) {
+        None => Condition {
+            name,
+            severity: Severity::Good,
+            found: "none in net.ipv4.ip_local_port_range, or all reserved".into(),
+            mend: None,
+        },
+        Some(exposed) => Condition {
+            name,
+            severity: Severity::Warning,
+            found: exposed.to_string(),
+            mend: Some(exposed.mend()),
+        },
+    }
+}
+
+/// Bind programs that are there before portguard's own; nothing where there is no tree to look at.
+fn other_programs(environment: &Environment) -> Option<Condition> {
+    let name = "no other bind programs";
+    if environment.cgroup_root.as_os_str().is_empty() {
+        return None;
+    }
+    let (severity, found, mend) = match bind_programs(&environment.cgroup_root) {
+        Ok(programs) if programs.is_empty() => {
+            (Severity::Good, "none on the cgroup tree".to_owned(), None)
+        }
+        Ok(programs) => (
+            Severity::Warning,
+            programs.iter().map(describe).collect::<Vec<_>>().join(", "),
+            Some("one that refuses wins over a grant; what one grants, portguard refuses only where its policy denies it".to_owned()),
+        ),
+        Err(error) => (
+            Severity::Warning,
+            format!("the kernel does not say: {error}"),
+            None,
+        ),
+    };
+    Some(Condition {
+        name,
+        severity,
+        found,
+        mend,
+    })
+}
+
+fn describe(program: &BindProgram) -> String {
+    let BindProgram {
+        cgroup,
+        hook,
+        id,
+        name,
+    } = program;
+    let name = escape(name.as_bytes());
+    let cgroup = escape(cgroup.as_bytes());
+    format!("{name} (id {id}, {hook}) on {cgroup}")
 }
 
 /// Loads and attaches the programs for a moment, with no policy: they let everything pass.

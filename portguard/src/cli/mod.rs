@@ -4,7 +4,10 @@ mod check;
 mod doctor;
 mod run;
 
+use crate::policy::{self, Policy};
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What a command ends with.
@@ -76,6 +79,21 @@ pub fn main() -> ExitCode {
 /// `1 rule`, `2 rules`.
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Loads policies and prints what is wrong with them; `None` where that is an error.
+fn load(paths: &[PathBuf]) -> Option<Policy> {
+    let color = std::io::stderr().is_terminal();
+    match policy::load(paths, &policy::SystemNames) {
+        Ok(loaded) => {
+            eprint!("{}", loaded.warnings.render(color));
+            Some(loaded.policy)
+        }
+        Err(problems) => {
+            eprint!("{}", problems.render(color));
+            None
+        }
+    }
 }
 
 #[cfg(test)]

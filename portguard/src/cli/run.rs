@@ -3,8 +3,8 @@
 use super::{Exit, counted};
 use crate::compile::{Tables, compile};
 use crate::daemon::{self, Ended};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice};
-use crate::policy::{self, Mode, Policy, Scope};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts};
+use crate::policy::{Mode, Policy, Scope};
 use crate::sink::Format;
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -60,7 +60,7 @@ enum OutputArg {
 /// # Errors
 /// Where the policy does not compile or the daemon fails.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(mut policy) = load(&args.policy) else {
+    let Some(mut policy) = super::load(&args.policy) else {
         return Ok(Exit::NotSo);
     };
     match args.mode {
@@ -86,20 +86,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     })?;
     sum_up(&ended);
     Ok(Exit::Success)
-}
-
-fn load(paths: &[PathBuf]) -> Option<Policy> {
-    let color = std::io::stderr().is_terminal();
-    match policy::load(paths, &policy::SystemNames) {
-        Ok(loaded) => {
-            eprint!("{}", loaded.warnings.render(color));
-            Some(loaded.policy)
-        }
-        Err(problems) => {
-            eprint!("{}", problems.render(color));
-            None
-        }
-    }
 }
 
 impl From<HookArg> for HookChoice {
@@ -171,6 +157,9 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         eprintln!(
             "portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)"
         );
+    }
+    if let Some(exposed) = LocalPorts::read().and_then(|ports| ports.exposed(&policy.protect)) {
+        eprintln!("portguard: warning: {exposed}; {}", exposed.mend());
     }
     if policy.scope == Scope::Host {
         eprintln!("portguard: scope host: binds in other network namespaces are left alone");

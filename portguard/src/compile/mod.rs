@@ -284,12 +284,11 @@ fn header_flags(policy: &Policy) -> u64 {
     if named || policy.log != Log::None {
         flags |= HeaderFlags::CGROUP_PATHS;
     }
-    if policy
-        .rules
-        .iter()
-        .any(|rule| rule.action == Verdict::Allow)
+    let mut rules = policy.rules.iter();
+    if policy.default != Verdict::Kernel
+        || rules.any(|rule| rule.action != Verdict::Kernel && !rule.audit)
     {
-        flags |= HeaderFlags::ALLOWS;
+        flags |= HeaderFlags::ACTS;
     }
     flags
 }

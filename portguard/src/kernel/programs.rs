@@ -75,7 +75,7 @@ fn load_object(
     let flags = [
         ("GRANTS", u32::from(features.grants)),
         ("SET_RETVAL", u32::from(features.set_errno)),
-        ("CGROUP_DENIES", u32::from(hook == Hook::Cgroup)),
+        ("CGROUP_DECIDES", u32::from(hook == Hook::Cgroup)),
         ("HOST_NETNS", environment.host_netns),
     ];
     for (global, value) in &flags {

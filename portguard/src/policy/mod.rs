@@ -21,6 +21,7 @@ pub use model::{
 };
 pub use names::{Names, SystemNames};
 pub use problem::{Problem, Problems, Severity};
+pub(crate) use ranges::merged;
 
 use file::{File, MAX_BYTES};
 use portguard_common::MAX_RULES;

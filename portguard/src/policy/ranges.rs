@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 /// Numbers that ranges are made of.
-pub(super) trait Number: Copy + Ord {
+pub(crate) trait Number: Copy + Ord {
     fn next(self) -> Option<Self>;
     fn previous(self) -> Option<Self>;
 }
@@ -27,7 +27,7 @@ impl Number for u32 {
 }
 
 /// The ranges in order, those that touch made one.
-pub(super) fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
+pub(crate) fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
     let mut sorted: Vec<_> = ranges
         .iter()
         .map(|range| (*range.start(), *range.end()))

@@ -52,10 +52,10 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     )?;
     programs(&tree)?;
     copy_tree(&shell::path("policies"), &tree.join("policies"))?;
-    let empty = shell::path("target/ebpf/empty.o");
-    if empty.is_file() {
+    let others = shell::path("target/ebpf/others.o");
+    if others.is_file() {
         fs::create_dir_all(tree.join("lib/portguard"))?;
-        fs::copy(empty, tree.join("lib/portguard/empty.o"))?;
+        fs::copy(others, tree.join("lib/portguard/others.o"))?;
     }
     let order = modules::copy(&kernel.modules, &tree.join("modules"))?;
     eprintln!(

@@ -1,0 +1,121 @@
+//! Other programs on the bind hooks of the cgroup tree: they refuse and grant beside portguard.
+
+use aya::programs::loaded_programs;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
+
+/// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND` of `include/uapi/linux/bpf.h` (Linux 5.10).
+const ATTACH_TYPES: [(u32, &str); 2] = [(8, "bind4"), (9, "bind6")];
+const BPF_PROG_QUERY: i32 = 16;
+/// `BPF_CGROUP_MAX_PROGS` of `kernel/bpf/cgroup.c` (5.10 to 7.2).
+const MAX_PROGRAMS: usize = 64;
+
+/// A program on a bind hook.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BindProgram {
+    /// Its cgroup, below the root of the tree.
+    pub cgroup: String,
+    /// `bind4` or `bind6`.
+    pub hook: &'static str,
+    /// Its number in the kernel.
+    pub id: u32,
+    /// Its name, empty where it has none.
+    pub name: String,
+}
+
+/// `union bpf_attr` for [`BPF_PROG_QUERY`].
+#[repr(C)]
+struct Query {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+}
+
+/// Every program on the bind hooks of a tree, in the order of the tree.
+///
+/// # Errors
+/// Where the root cannot be opened or the kernel does not answer. Cgroups that go meanwhile are passed over.
+pub fn bind_programs(root: &Path) -> io::Result<Vec<BindProgram>> {
+    let names: BTreeMap<u32, String> = loaded_programs()
+        .filter_map(Result::ok)
+        .map(|program| {
+            let name = program.name_as_str().unwrap_or_default();
+            (program.id(), name.to_owned())
+        })
+        .collect();
+    let mut found = Vec::new();
+    let mut open = vec![root.to_path_buf()];
+    while let Some(path) = open.pop() {
+        let is_root = path == root;
+        match programs_of(&path) {
+            Ok(programs) => found.extend(programs.into_iter().map(|(hook, id)| BindProgram {
+                cgroup: below(root, &path),
+                hook,
+                id,
+                name: names.get(&id).cloned().unwrap_or_default(),
+            })),
+            Err(error) if is_root => return Err(error),
+            Err(_) => {}
+        }
+        let children = std::fs::read_dir(&path).into_iter().flatten();
+        open.extend(
+            children
+                .filter_map(Result::ok)
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn below(root: &Path, path: &Path) -> String {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    format!("/{}", path.display())
+}
+
+fn programs_of(path: &Path) -> io::Result<Vec<(&'static str, u32)>> {
+    use std::os::fd::AsFd as _;
+    let directory = std::fs::File::open(path)?;
+    let mut found = Vec::new();
+    for (attach_type, hook) in ATTACH_TYPES {
+        let ids = query(directory.as_fd(), attach_type)?;
+        found.extend(ids.into_iter().map(|id| (hook, id)));
+    }
+    Ok(found)
+}
+
+/// The numbers of the programs of one cgroup on one hook.
+fn query(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; MAX_PROGRAMS];
+    let mut query = Query {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr().addr() as u64,
+        prog_cnt: u32::try_from(ids.len()).unwrap_or(0),
+        padding: 0,
+    };
+    // SAFETY: the kernel reads and writes the `Query`, whose size it is told, and writes at most `prog_cnt`
+    // numbers to `ids`, which has so many and outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut query,
+            size_of::<Query>(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    ids.truncate(query.prog_cnt as usize);
+    Ok(ids)
+}
