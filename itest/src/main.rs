@@ -58,6 +58,13 @@ enum Verb {
         cgroup: PathBuf,
         position: usize,
     },
+    /// One process of a storm of binds
+    #[command(hide = true)]
+    Storm {
+        number: u8,
+        cgroup: PathBuf,
+        outcome: String,
+    },
     /// Becomes each of many callers and binds
     #[command(hide = true)]
     Act,
@@ -85,6 +92,11 @@ fn main() -> anyhow::Result<()> {
             cgroup,
             position,
         } => attack::play(actor, &cgroup, position),
+        Verb::Storm {
+            number,
+            cgroup,
+            outcome,
+        } => attack::storm(number, &cgroup, &outcome),
         Verb::Act => real::act(),
     }
 }

@@ -1,10 +1,13 @@
 //! The attack suite: every actor by every way to every kind of port, by each hook, against two tables.
 
 mod actors;
+mod beside;
 mod play;
+mod storm;
 mod ways;
 
 pub use play::run as play;
+pub use storm::run as storm;
 
 use crate::harness::{Needs, World};
 use crate::instance::Instance;
@@ -19,7 +22,30 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use ways::{Seen, Setup, WAYS, Way};
 
-pub(crate) const TESTS: Table = &[("attack_every_way", Needs::Guest, every_way)];
+pub(crate) const TESTS: Table = &[
+    ("attack_every_way", Needs::Guest, every_way),
+    ("attack_storm", Needs::Guest, storm::storm),
+    (
+        "attack_foreign_programs",
+        Needs::Nothing,
+        beside::foreign_programs,
+    ),
+    (
+        "attack_rewritten_ports",
+        Needs::Nothing,
+        beside::rewritten_ports,
+    ),
+    (
+        "doctor_lists_other_programs",
+        Needs::Guest,
+        beside::doctor_lists_others,
+    ),
+    (
+        "attack_local_port_range",
+        Needs::Guest,
+        beside::local_port_range,
+    ),
+];
 
 /// Ports of a kind: way number `n` binds port `first + n`.
 struct Ports {
@@ -63,6 +89,9 @@ rules:
   - { name: refused, action: deny, ports: [200-299] }
   - { name: jail, action: deny, ports: [300-399], cgroups: [/pgattack/jail, /pgattack/threads/jail] }
 ";
+
+/// The hundreds that rule `jail` means.
+const JAIL_RULE: u16 = 3;
 
 fn port(way: usize, ports: usize) -> u16 {
     // A table of fewer than a hundred ways.

@@ -11,6 +11,9 @@ mod policies;
 mod protocols;
 mod servers;
 
+pub(crate) use crate::harness::NotApplicable;
+pub(crate) use protocols::Setting;
+
 use crate::attack;
 use crate::harness::{Needs, Test, World};
 

@@ -160,10 +160,10 @@ fn raw_never_judged(world: &World) -> anyhow::Result<()> {
 }
 
 /// Restores a kernel setting when dropped.
-struct Setting(&'static str, String);
+pub(crate) struct Setting(&'static str, String);
 
 impl Setting {
-    fn set(path: &'static str, value: &str) -> anyhow::Result<Self> {
+    pub(crate) fn set(path: &'static str, value: &str) -> anyhow::Result<Self> {
         let before = std::fs::read_to_string(path)?;
         std::fs::write(path, value)?;
         Ok(Self(path, before))

@@ -1,0 +1,197 @@
+//! Ways beside bind(2): programs of others on the cgroup path, and ports that the kernel gives away.
+
+use crate::harness::World;
+use crate::instance::Instance;
+use crate::others;
+use crate::probe::{Answer, Attempt, Probe};
+use crate::real::Cgroups;
+use crate::scenarios::{NotApplicable, Setting};
+use anyhow::{Context as _, ensure};
+use aya::Ebpf;
+use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use rustix::net::{AddressFamily, SocketType, getsockname, listen, socket};
+use std::fs::File;
+use std::net::SocketAddr;
+
+const CGROUP: &str = "pgforeign";
+
+/// Port 80 is what the foreign program rewrites others to.
+const POLICY: &str = "
+version: 1
+rules:
+  - { name: web, action: allow, ports: [80, 85], users: [33] }
+  - { name: refused, action: deny, ports: [80, 81] }
+";
+
+/// A program of another on a cgroup of its own, gone when dropped.
+struct Foreign {
+    _object: Ebpf,
+    _cgroups: Cgroups,
+}
+
+impl Foreign {
+    /// `None` where the kernel does not take it.
+    fn attach(world: &World, name: &str) -> anyhow::Result<Option<Self>> {
+        let mut cgroups = Cgroups::default();
+        cgroups.make(&[CGROUP.to_owned()])?;
+        let mut object = others::load()?;
+        let program: &mut CgroupSockAddr = object
+            .program_mut(name)
+            .with_context(|| format!("the object has no program {name}"))?
+            .try_into()?;
+        if let Err(error) = program.load() {
+            // A return of 3 is refused by the verifier of a kernel without grants.
+            ensure!(name == "grant" && !world.grants(), "{name}: {error}");
+            return Ok(None);
+        }
+        let cgroup = File::open(world.cgroups.join(CGROUP))?;
+        program.attach(&cgroup, CgroupAttachMode::Single)?;
+        Ok(Some(Self {
+            _object: object,
+            _cgroups: cgroups,
+        }))
+    }
+}
+
+/// The errno of a bind from the cgroup of the foreign program, and its events.
+fn bound(
+    instance: &Instance,
+    uid: u32,
+    port: u16,
+) -> anyhow::Result<(i32, Vec<serde_json::Value>)> {
+    let probe = Probe::user(uid).in_cgroup(CGROUP).bind(Attempt::tcp(port));
+    match probe.run()?[..] {
+        [Answer::Bound(errno)] => Ok((errno, instance.events_of(&probe.comm)?)),
+        ref other => anyhow::bail!("{other:?}"),
+    }
+}
+
+fn errno(instance: &Instance, uid: u32, port: u16, want: i32) -> anyhow::Result<()> {
+    let (errno, events) = bound(instance, uid, port)?;
+    ensure!(
+        errno == want,
+        "{}: uid {uid}, port {port}: errno {errno}, not {want}: {events:?}",
+        instance.hook
+    );
+    Ok(())
+}
+
+/// What refuses below wins over a grant; what grants below is not believed where the policy denies.
+pub(super) fn foreign_programs(world: &World) -> anyhow::Result<()> {
+    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+        let instance = Instance::start_with(world, POLICY, hook, "json")?;
+        if let Some(_refuses) = Foreign::attach(world, "refuse")? {
+            errno(&instance, 33, 85, libc::EPERM)?;
+        }
+        if let Some(_grants) = Foreign::attach(world, "grant")? {
+            errno(&instance, 1000, 81, world.denial(hook))?;
+            errno(&instance, 1000, 80, world.denial(hook))?;
+            errno(&instance, 33, 85, 0)?;
+            // What the policy leaves to the kernel is the other program's to grant.
+            errno(&instance, 1000, 82, 0)?;
+        }
+        instance.stop()?;
+    }
+    Ok(())
+}
+
+/// A program that rewrites the port: the port that is bound is the one that counts.
+pub(super) fn rewritten_ports(world: &World) -> anyhow::Result<()> {
+    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+        let instance = Instance::start_with(world, POLICY, hook, "json")?;
+        let rewrites = Foreign::attach(world, "rewrite")?.context("no program")?;
+        for uid in [1000, 0] {
+            let (errno, events) = bound(&instance, uid, 8080)?;
+            let want = world.denial("cgroup");
+            ensure!(
+                errno == want,
+                "{hook}: uid {uid}: errno {errno}, not {want}"
+            );
+            let [event] = &events[..] else {
+                anyhow::bail!("{hook}: events {events:?}");
+            };
+            ensure!(
+                event["port"] == 80 && event["hook"] == "cgroup" && event["rule"] == "refused",
+                "{hook}: {event}"
+            );
+        }
+        let granted = if world.grants() { 0 } else { libc::EACCES };
+        errno(&instance, 33, 8080, granted)?;
+        drop(rewrites);
+        errno(&instance, 1000, 8080, 0)?;
+        instance.stop()?;
+    }
+    Ok(())
+}
+
+/// `doctor` lists other bind programs by name and id.
+pub(super) fn doctor_lists_others(world: &World) -> anyhow::Result<()> {
+    let foreign = Foreign::attach(world, "refuse")?.context("no program")?;
+    let said = doctor()?;
+    ensure!(
+        said.contains("refuse (id ") && said.contains(", bind4) on /pgforeign"),
+        "doctor does not name it:\n{said}"
+    );
+    drop(foreign);
+    let said = doctor()?;
+    ensure!(
+        said.contains("none on the cgroup tree"),
+        "doctor names what is gone:\n{said}"
+    );
+    Ok(())
+}
+
+fn doctor() -> anyhow::Result<String> {
+    let output = std::process::Command::new(crate::instance::program())
+        .arg("doctor")
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A port that a socket gets by listen() without bind.
+fn autobound() -> anyhow::Result<Result<u16, i32>> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    if let Err(error) = listen(&socket, 1) {
+        return Ok(Err(error.raw_os_error()));
+    }
+    let address = SocketAddr::try_from(getsockname(&socket)?)?;
+    Ok(Ok(address.port()))
+}
+
+/// Protected ports in `ip_local_port_range` are had without a bind: the hole, and the cure that `run` names.
+pub(super) fn local_port_range(world: &World) -> anyhow::Result<()> {
+    const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+    const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    let _range = Setting::set(RANGE, "40004 40006")
+        .map_err(|error| NotApplicable(format!("ip_local_port_range cannot be set: {error}")))?;
+    let instance = Instance::start(
+        world,
+        "{ version: 1, default: deny, protect: [1-1023, 40000-40009] }",
+    )?;
+    let port = autobound()?;
+    ensure!(
+        port.is_ok_and(|port| (40004..=40006).contains(&port)),
+        "listen() without bind ended with {port:?}: is the hole gone?"
+    );
+    let what = "protected ports 40004-40006 lie inside net.ipv4.ip_local_port_range (40004-40006)";
+    let mend = "sysctl -w net.ipv4.ip_local_reserved_ports=";
+    let line = instance.said.lines().find(|line| line.contains(what));
+    let line = line.with_context(|| format!("no warning:\n{}", instance.said))?;
+    let (_, value) = line.split_once(mend).context("no cure named")?;
+    let _cure = Setting::set(RESERVED, value)?;
+    let port = autobound()?;
+    ensure!(port.is_err(), "after the cure listen() still gets {port:?}");
+    ensure!(instance.events()?.is_empty(), "an event without a bind");
+    instance.stop()?;
+    let cured = Instance::start(
+        world,
+        "{ version: 1, default: deny, protect: [1-1023, 40000-40009] }",
+    )?;
+    ensure!(
+        !cured.said.contains("ip_local_port_range"),
+        "a warning of what is closed:\n{}",
+        cured.said
+    );
+    cured.stop()?;
+    Ok(())
+}
