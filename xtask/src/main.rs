@@ -81,6 +81,24 @@ struct TestArgs {
     /// Of the native tests and those in guests, only those whose name contains this
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
+    /// Only the attack suite, in the guests
+    #[arg(long, conflicts_with_all = ["native", "filter"])]
+    attack: bool,
+}
+
+impl From<TestArgs> for test::Selection {
+    fn from(args: TestArgs) -> Self {
+        Self {
+            vm: args.vm,
+            native: args.native,
+            filter: if args.attack {
+                Some("attack_".to_owned())
+            } else {
+                args.filter
+            },
+            guests: args.attack,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -92,9 +110,7 @@ fn main() -> ExitCode {
             vm: Some(series),
             args,
         } => run::in_guest(&series, &args),
-        Verb::Test(TestArgs { vm, native, filter }) => {
-            test::run(&test::Selection { vm, native, filter })
-        }
+        Verb::Test(args) => test::run(&args.into()),
         Verb::Verify { vm } => verify::run(&vm),
         Verb::Guest { series, command } => vm::shell_command(&series, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),

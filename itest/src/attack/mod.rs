@@ -2,10 +2,12 @@
 
 mod actors;
 mod beside;
+mod limits;
 mod play;
 mod storm;
 mod ways;
 
+pub use limits::{Limit, OUT_OF_SCOPE};
 pub use play::run as play;
 pub use storm::run as storm;
 

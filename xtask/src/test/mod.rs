@@ -17,12 +17,14 @@ pub(crate) struct Selection {
     pub(crate) native: bool,
     /// Only tests with such a name.
     pub(crate) filter: Option<String>,
+    /// The guests, of every kernel where none is named.
+    pub(crate) guests: bool,
 }
 
 impl Selection {
     /// Nothing in particular was asked for, so everything is.
     fn everything(&self) -> bool {
-        self.vm.is_empty() && !self.native
+        self.vm.is_empty() && !self.native && !self.guests
     }
 }
 
@@ -103,7 +105,7 @@ pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
     if all || selection.native {
         steps.run("native", || if_built(built, || steps::native(filter)));
     }
-    if all || !selection.vm.is_empty() {
+    if all || selection.guests || !selection.vm.is_empty() {
         guests(&mut steps, &series, built, filter);
     }
     if all {
