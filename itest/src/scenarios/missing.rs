@@ -39,7 +39,7 @@ fn no_btf(_: &World) -> anyhow::Result<()> {
 }
 
 /// `run` and `doctor` end with 3, name what is missing and how it is mended.
-fn lacks(
+pub(super) fn lacks(
     wanted: &str,
     mend: &str,
     take_away: impl Fn() -> rustix::io::Result<()> + Clone + Send + Sync + 'static,

@@ -5,6 +5,7 @@ mod cgroups;
 mod checks;
 mod decisions;
 mod environment;
+mod identity;
 mod lifetime;
 mod missing;
 mod policies;
@@ -36,7 +37,9 @@ pub fn all() -> Vec<Test> {
         missing::TESTS,
         policies::TESTS,
         servers::TESTS,
+        identity::TESTS,
         attack::TESTS,
+        identity::LAST,
     ];
     tables
         .into_iter()

@@ -1,0 +1,162 @@
+//! Who binds, at its edges: a task in hundreds of groups, a socket made by systemd, a kernel thread, and a
+//! kernel that says nothing of who it is.
+
+use super::Table;
+use super::checks::{allow, default, judged};
+use super::missing::lacks;
+use crate::harness::{Needs, NotApplicable, World};
+use crate::instance::{DEADLINE, Instance};
+use crate::oracle::{OracleBind, Proto};
+use crate::probe::{Attempt, Probe};
+use crate::real::{ADDRESS, Cgroups, attempt};
+use anyhow::{bail, ensure};
+use rustix::mount::{MountFlags, mount};
+use std::ffi::CString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+pub(super) const TESTS: Table = &[
+    ("three_hundred_groups", Needs::Nothing, three_hundred_groups),
+    ("socket_activation", Needs::Guest, socket_activation),
+    ("nfs_mount_binds_freely", Needs::Guest, nfs_mount),
+];
+
+/// What cannot be taken back before the next boot.
+pub(super) const LAST: Table = &[("lockdown_confidentiality", Needs::Guest, lockdown)];
+
+/// The last of a task's 300 groups allows it a port, and denies it another.
+fn three_hundred_groups(world: &World) -> anyhow::Result<()> {
+    const LAST: u32 = 70_300;
+    let bind = |port, last| OracleBind {
+        port,
+        protocol: Proto::Tcp,
+        uid: 1000,
+        euid: 1000,
+        // Real and effective, then 300 more.
+        gids: [1000, 1000].into_iter().chain(70_001..=last).collect(),
+        cgroup: Vec::new(),
+        address: ADDRESS.into(),
+        v6only: false,
+    };
+    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+        let policy = format!(
+            "version: 1\nrules:\n  - {{ name: a, action: allow, ports: [80], groups: [{LAST}] }}\n  \
+             - {{ name: d, action: deny, ports: [81], groups: [{LAST}] }}\n"
+        );
+        let instance = Instance::start_with(world, &policy, hook, "json")?;
+        let (all, fewer) = (LAST, LAST - 1);
+        let binds = [
+            bind(80, all),
+            bind(80, fewer),
+            bind(81, all),
+            bind(81, fewer),
+        ];
+        let errnos = attempt(&binds.iter().collect::<Vec<_>>())?;
+        let granted = if world.grants() { 0 } else { libc::EACCES };
+        let want = [granted, libc::EACCES, world.denial(hook), libc::EACCES];
+        ensure!(errnos == want, "{hook}: {errnos:?}, not {want:?}");
+        let verdicts: Vec<String> = instance
+            .events()?
+            .iter()
+            .map(|event| event["verdict"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        ensure!(
+            verdicts == ["allow", "kernel", "deny", "kernel"],
+            "{hook}: {verdicts:?}"
+        );
+        instance.stop()?;
+    }
+    Ok(())
+}
+
+/// systemd binds in the cgroup of the .socket unit: that is who is judged, not the service.
+fn socket_activation(world: &World) -> anyhow::Result<()> {
+    let path = |unit: &str| ["system.slice".to_owned(), unit.to_owned()];
+    let mut cgroups = Cgroups::default();
+    cgroups.make(&path("pgweb.socket"))?;
+    cgroups.make(&path("pgweb.service"))?;
+    let instance = Instance::start(
+        world,
+        "{ version: 1, default: deny, rules: [{ name: socket, action: allow, ports: [80], units: [pgweb.socket] }] }",
+    )?;
+    let bind = |unit| {
+        Probe::user(0)
+            .in_cgroup(path(unit).join("/"))
+            .bind(Attempt::tcp(80))
+    };
+    judged(world, &instance, &bind("pgweb.socket"), allow("socket"))?;
+    judged(world, &instance, &bind("pgweb.service"), default("deny"))?;
+    Ok(())
+}
+
+/// The NFS client binds a privileged port from a kernel thread, whatever the policy says.
+fn nfs_mount(world: &World) -> anyhow::Result<()> {
+    privileged_peer().map_err(|error| NotApplicable(format!("without portguard: {error:#}")))?;
+    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+        let instance = Instance::start_with(world, "{ version: 1, default: deny }", hook, "json")?;
+        privileged_peer()?;
+        let events = instance.events()?;
+        ensure!(events.is_empty(), "{hook}: {events:?}");
+        instance.stop()?;
+    }
+    Ok(())
+}
+
+/// Mounts from a server of our own, which hangs up: what counts is the port that the kernel comes from.
+fn privileged_peer() -> anyhow::Result<()> {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    server.set_nonblocking(true)?;
+    let port = server.local_addr()?.port();
+    let options = CString::new(format!(
+        "vers=3,proto=tcp,mountproto=tcp,port={port},mountport={port},addr=127.0.0.1,\
+         mountaddr=127.0.0.1,nolock,soft,timeo=1,retrans=1"
+    ))?;
+    let directory = tempfile::tempdir()?;
+    let target = directory.path().to_owned();
+    let mounting = std::thread::spawn(move || {
+        let flags = MountFlags::RDONLY;
+        mount(
+            "127.0.0.1:/x",
+            &target,
+            "nfs",
+            flags,
+            Some(options.as_c_str()),
+        )
+    });
+    let until = Instant::now() + DEADLINE;
+    loop {
+        match server.accept() {
+            Ok((_, peer)) => {
+                drop(server);
+                // Refused now, so it ends; that it fails is no matter.
+                let _ = mounting.join();
+                ensure!(
+                    peer.port() < 1024,
+                    "the kernel came from port {}",
+                    peer.port()
+                );
+                return Ok(());
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+                return Err(error.into());
+            }
+            Err(_) => {}
+        }
+        if mounting.is_finished() {
+            bail!("mount(2) ended with {:?}", mounting.join());
+        }
+        ensure!(Instant::now() < until, "nobody came to port {port}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// No silent half: under this lockdown the programs may not read what they decide by.
+fn lockdown(_: &World) -> anyhow::Result<()> {
+    std::fs::write("/sys/kernel/security/lockdown", "confidentiality")
+        .map_err(|error| NotApplicable(format!("the kernel cannot be locked down: {error}")))?;
+    lacks(
+        "kernel lockdown: none integrity [confidentiality]",
+        "boot with lockdown=integrity",
+        || Ok(()),
+    )
+}
