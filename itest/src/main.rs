@@ -65,6 +65,9 @@ enum Verb {
         cgroup: PathBuf,
         outcome: String,
     },
+    /// Mounts an NFS export of this machine
+    #[command(hide = true)]
+    MountNfs { port: u16, target: PathBuf },
     /// Becomes each of many callers and binds
     #[command(hide = true)]
     Act,
@@ -97,6 +100,7 @@ fn main() -> anyhow::Result<()> {
             cgroup,
             outcome,
         } => attack::storm(number, &cgroup, &outcome),
+        Verb::MountNfs { port, target } => scenarios::mount_nfs(port, &target),
         Verb::Act => real::act(),
     }
 }

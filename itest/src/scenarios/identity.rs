@@ -12,7 +12,10 @@ use crate::real::{ADDRESS, Cgroups, attempt};
 use anyhow::{bail, ensure};
 use rustix::mount::{MountFlags, mount};
 use std::ffi::CString;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
@@ -102,48 +105,66 @@ fn nfs_mount(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Mounts from a server of our own, which hangs up: what counts is the port that the kernel comes from.
-fn privileged_peer() -> anyhow::Result<()> {
-    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    server.set_nonblocking(true)?;
-    let port = server.local_addr()?.port();
+/// The verb `mount-nfs`: mounts from 127.0.0.1, both services on this port.
+///
+/// # Errors
+/// Where the kernel cannot.
+pub fn mount_nfs(port: u16, target: &Path) -> anyhow::Result<()> {
     let options = CString::new(format!(
         "vers=3,proto=tcp,mountproto=tcp,port={port},mountport={port},addr=127.0.0.1,\
          mountaddr=127.0.0.1,nolock,soft,timeo=1,retrans=1"
     ))?;
+    let flags = MountFlags::RDONLY;
+    mount(
+        "127.0.0.1:/x",
+        target,
+        "nfs",
+        flags,
+        Some(options.as_c_str()),
+    )?;
+    Ok(())
+}
+
+/// A process that mounts, ended when dropped: the kernel tries again for minutes.
+struct Mounting(Child);
+
+impl Drop for Mounting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Mounts from a server of our own: what counts is the port that the kernel comes from.
+fn privileged_peer() -> anyhow::Result<()> {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    server.set_nonblocking(true)?;
+    let port = server.local_addr()?.port();
     let directory = tempfile::tempdir()?;
-    let target = directory.path().to_owned();
-    let mounting = std::thread::spawn(move || {
-        let flags = MountFlags::RDONLY;
-        mount(
-            "127.0.0.1:/x",
-            &target,
-            "nfs",
-            flags,
-            Some(options.as_c_str()),
-        )
-    });
+    let mut mounting = Mounting(
+        Command::new("/proc/self/exe")
+            .args(["mount-nfs", &port.to_string()])
+            .arg(directory.path())
+            .stderr(Stdio::piped())
+            .spawn()?,
+    );
     let until = Instant::now() + DEADLINE;
     loop {
         match server.accept() {
             Ok((_, peer)) => {
-                drop(server);
-                // Refused now, so it ends; that it fails is no matter.
-                let _ = mounting.join();
-                ensure!(
-                    peer.port() < 1024,
-                    "the kernel came from port {}",
-                    peer.port()
-                );
+                let from = peer.port();
+                ensure!(from < 1024, "the kernel came from port {from}");
                 return Ok(());
             }
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
-                return Err(error.into());
-            }
-            Err(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
-        if mounting.is_finished() {
-            bail!("mount(2) ended with {:?}", mounting.join());
+        if mounting.0.try_wait()?.is_some() {
+            let mut said = String::new();
+            if let Some(stderr) = &mut mounting.0.stderr {
+                stderr.read_to_string(&mut said)?;
+            }
+            bail!("mount(2): {}", said.trim());
         }
         ensure!(Instant::now() < until, "nobody came to port {port}");
         std::thread::sleep(Duration::from_millis(10));

@@ -13,6 +13,7 @@ mod protocols;
 mod servers;
 
 pub(crate) use crate::harness::NotApplicable;
+pub use identity::mount_nfs;
 pub(crate) use protocols::Setting;
 
 use crate::attack;

@@ -18,6 +18,7 @@ const WANTED: &[&str] = &[
     "smc",
     "udp_tunnel",
     "nfs",
+    "nfsv3",
     "lockd",
     "sunrpc",
 ];
