@@ -55,13 +55,23 @@ pub(crate) fn bindx(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
     answer(unsafe { libc::setsockopt(fd.as_raw_fd(), SOL_SCTP, BINDX_ADD, option, len) })
 }
 
-/// An option of the value 1.
-pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, option: i32) -> Result<(), i32> {
-    let one = 1i32;
+/// An option that is one word.
+pub(crate) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: u32,
+) -> Result<(), i32> {
     let size = 4;
-    // SAFETY: the kernel reads the four bytes of `one`.
+    // SAFETY: the kernel reads the four bytes of `value`.
     match answer(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const one).cast(), size)
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size,
+        )
     }) {
         0 => Ok(()),
         errno => Err(errno),

@@ -1,9 +1,10 @@
 //! Ways beside bind(2): programs of others on the cgroup path, and ports that the kernel gives away.
 
 use crate::harness::World;
-use crate::instance::Instance;
+use crate::instance::{Instance, policy_file, program};
 use crate::others;
 use crate::probe::{Answer, Attempt, Probe};
+use crate::raw;
 use crate::real::Cgroups;
 use crate::scenarios::{NotApplicable, Setting};
 use anyhow::{Context as _, ensure};
@@ -12,8 +13,13 @@ use aya::programs::{CgroupAttachMode, CgroupSockAddr};
 use rustix::net::{AddressFamily, SocketType, getsockname, listen, socket};
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::process::Command;
 
 const CGROUP: &str = "pgforeign";
+
+/// Protects ports that the kernel gives away.
+const PROTECTED_RANGE: &str = "{ version: 1, default: deny, protect: [1-1023, 40000-40009] }";
 
 /// Port 80 is what the foreign program rewrites others to.
 const POLICY: &str = "
@@ -125,13 +131,13 @@ pub(super) fn rewritten_ports(world: &World) -> anyhow::Result<()> {
 /// `doctor` lists other bind programs by name and id.
 pub(super) fn doctor_lists_others(world: &World) -> anyhow::Result<()> {
     let foreign = Foreign::attach(world, "refuse")?.context("no program")?;
-    let said = doctor()?;
+    let said = doctor(None)?;
     ensure!(
         said.contains("refuse (id ") && said.contains(", bind4) on /pgforeign"),
         "doctor does not name it:\n{said}"
     );
     drop(foreign);
-    let said = doctor()?;
+    let said = doctor(None)?;
     ensure!(
         said.contains("none on the cgroup tree"),
         "doctor names what is gone:\n{said}"
@@ -139,21 +145,62 @@ pub(super) fn doctor_lists_others(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn doctor() -> anyhow::Result<String> {
-    let output = std::process::Command::new(crate::instance::program())
-        .arg("doctor")
-        .output()?;
+fn doctor(policy: Option<&str>) -> anyhow::Result<String> {
+    let file = policy.map(policy_file).transpose()?;
+    let mut doctor = Command::new(program());
+    doctor.arg("doctor");
+    if let Some(file) = &file {
+        doctor.arg("--policy").arg(file.path());
+    }
+    let output = doctor.output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A port that a socket gets by listen() without bind.
-fn autobound() -> anyhow::Result<Result<u16, i32>> {
+/// A port that a socket gets by listen() without bind, from these only where it is told some.
+fn autobound(within: Option<(u16, u16)>) -> anyhow::Result<Result<u16, i32>> {
+    const IP_LOCAL_PORT_RANGE: i32 = 51;
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    if let Some((low, high)) = within {
+        let value = u32::from(high) << 16 | u32::from(low);
+        if let Err(errno) =
+            raw::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, value)
+        {
+            return Ok(Err(errno));
+        }
+    }
     if let Err(error) = listen(&socket, 1) {
         return Ok(Err(error.raw_os_error()));
     }
     let address = SocketAddr::try_from(getsockname(&socket)?)?;
     Ok(Ok(address.port()))
+}
+
+/// `IP_LOCAL_PORT_RANGE` takes a protected port of one's choice, until it is reserved.
+pub(super) fn chosen_port(world: &World) -> anyhow::Result<()> {
+    const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    const PORT: u16 = 40_005;
+    let within = Some((PORT, PORT));
+    if let Err(errno) = autobound(within)? {
+        let what = format!("IP_LOCAL_PORT_RANGE and listen() end with errno {errno}");
+        return Err(NotApplicable(what).into());
+    }
+    let instance = Instance::start(
+        world,
+        "{ version: 1, default: deny, protect: [1-1023, 40005] }",
+    )?;
+    let port = autobound(within)?;
+    ensure!(port == Ok(PORT), "got {port:?}: is the hole gone?");
+    ensure!(
+        instance.said.contains("ip_local_reserved_ports=40005"),
+        "no warning:\n{}",
+        instance.said
+    );
+    let _cure = Setting::set(RESERVED, "40005")?;
+    let port = autobound(within)?;
+    ensure!(port.is_err(), "after the cure listen() still gets {port:?}");
+    ensure!(instance.events()?.is_empty(), "an event without a bind");
+    instance.stop()?;
+    Ok(())
 }
 
 /// Protected ports in `ip_local_port_range` are had without a bind: the hole, and the cure that `run` names.
@@ -162,11 +209,8 @@ pub(super) fn local_port_range(world: &World) -> anyhow::Result<()> {
     const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
     let _range = Setting::set(RANGE, "40004 40006")
         .map_err(|error| NotApplicable(format!("ip_local_port_range cannot be set: {error}")))?;
-    let instance = Instance::start(
-        world,
-        "{ version: 1, default: deny, protect: [1-1023, 40000-40009] }",
-    )?;
-    let port = autobound()?;
+    let instance = Instance::start(world, PROTECTED_RANGE)?;
+    let port = autobound(None)?;
     ensure!(
         port.is_ok_and(|port| (40004..=40006).contains(&port)),
         "listen() without bind ended with {port:?}: is the hole gone?"
@@ -176,15 +220,17 @@ pub(super) fn local_port_range(world: &World) -> anyhow::Result<()> {
     let line = instance.said.lines().find(|line| line.contains(what));
     let line = line.with_context(|| format!("no warning:\n{}", instance.said))?;
     let (_, value) = line.split_once(mend).context("no cure named")?;
+    let said = doctor(Some(PROTECTED_RANGE))?;
+    ensure!(
+        said.contains(what) && said.contains(&format!("{mend}{value}")),
+        "doctor does not say it:\n{said}"
+    );
     let _cure = Setting::set(RESERVED, value)?;
-    let port = autobound()?;
+    let port = autobound(None)?;
     ensure!(port.is_err(), "after the cure listen() still gets {port:?}");
     ensure!(instance.events()?.is_empty(), "an event without a bind");
     instance.stop()?;
-    let cured = Instance::start(
-        world,
-        "{ version: 1, default: deny, protect: [1-1023, 40000-40009] }",
-    )?;
+    let cured = Instance::start(world, PROTECTED_RANGE)?;
     ensure!(
         !cured.said.contains("ip_local_port_range"),
         "a warning of what is closed:\n{}",

@@ -42,6 +42,7 @@ pub(crate) const TESTS: Table = &[
         Needs::Guest,
         beside::doctor_lists_others,
     ),
+    ("attack_chosen_port", Needs::Guest, beside::chosen_port),
     (
         "attack_local_port_range",
         Needs::Guest,

@@ -226,9 +226,9 @@ fn set_up(socket: OwnedFd, setup: Setup) -> Result<OwnedFd, i32> {
         Setup::ReusePort => {
             set_socket_reuseport(&socket, true).map_err(|error| error.raw_os_error())?;
         }
-        Setup::Repair => raw::set_option(socket.as_fd(), libc::IPPROTO_TCP, TCP_REPAIR)?,
+        Setup::Repair => raw::set_option(socket.as_fd(), libc::IPPROTO_TCP, TCP_REPAIR, 1)?,
         Setup::NoPort => {
-            raw::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT)?
+            raw::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)?
         }
     }
     Ok(socket)

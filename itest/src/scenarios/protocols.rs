@@ -25,6 +25,11 @@ pub(super) const TESTS: Table = &[
     ("socketcall_32", Needs::Nothing, socketcall_32),
     ("bind_32", Needs::Nothing, bind_32),
     ("raw_never_judged", Needs::Nothing, raw_never_judged),
+    (
+        "port_zero_never_judged",
+        Needs::Nothing,
+        port_zero_never_judged,
+    ),
     ("ping_never_judged", Needs::Nothing, ping_never_judged),
     ("unix_never_judged", Needs::Nothing, unix_never_judged),
     ("vsock_never_judged", Needs::Nothing, vsock_never_judged),
@@ -157,6 +162,11 @@ fn raw_never_judged(world: &World) -> anyhow::Result<()> {
         never_judged(world, 0, &of(libc::SOCK_RAW, protocol)(80))?;
     }
     Ok(())
+}
+
+/// The kernel's choice, which no hook before it can know.
+fn port_zero_never_judged(world: &World) -> anyhow::Result<()> {
+    never_judged(world, 1000, &Attempt::tcp(0))
 }
 
 /// Restores a kernel setting when dropped.
