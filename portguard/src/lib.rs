@@ -10,6 +10,7 @@ pub mod compile;
 pub mod daemon;
 pub mod escape;
 pub mod event;
+pub mod explain;
 pub mod kernel;
 pub mod policy;
 pub mod sink;

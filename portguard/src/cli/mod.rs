@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod run;
 
 use crate::policy::{self, Policy};
@@ -47,6 +48,8 @@ enum Verb {
     Run(run::Args),
     /// Check policy files and run their tests
     Check(check::Args),
+    /// Say what a policy makes of a bind, and why
+    Explain(explain::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
 }
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match outcome {

@@ -1,0 +1,295 @@
+//! `portguard explain`: what a policy makes of a bind, and why.
+
+use super::Exit;
+use crate::compile::Bind;
+use crate::escape::escape;
+use crate::explain::{Explained, Field, Passed, explain};
+use crate::policy::{Names as _, Place, Policy, Rule, SystemNames};
+use anyhow::{Context as _, anyhow};
+use portguard_common::Protocol;
+use serde::Deserialize;
+use serde_json::json;
+use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:\n  \
+    portguard explain --policy web.yaml --user www-data --port 443\n  \
+    journalctl -o cat -u portguard | grep deny | portguard explain --policy web.yaml --event -")]
+pub(super) struct Args {
+    /// Policy file, or directory of them; may be given more than once
+    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
+    policy: Vec<PathBuf>,
+    /// The port to bind
+    #[arg(long, value_name = "N", required_unless_present = "event", conflicts_with = "event",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// tcp, udp, sctp or dccp
+    #[arg(long, default_value = "tcp", value_parser = protocol)]
+    protocol: Protocol,
+    /// Real and effective user, a name or an id; without --group its groups count too
+    #[arg(long, default_value = "root", value_parser = user)]
+    user: User,
+    /// A group of the caller, a name or an id; may be given more than once
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    group: Vec<u32>,
+    /// The caller's cgroup, an absolute path
+    #[arg(long, default_value = "/", value_parser = cgroup)]
+    cgroup: Cgroup,
+    /// The address; `::` takes IPv4 too
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    address: IpAddr,
+    /// Explain the binds of decision events, JSON lines of this file or of - for standard input; groups are
+    /// those that the system's database gives the user now
+    #[arg(long, value_name = "FILE")]
+    event: Option<PathBuf>,
+    /// One JSON object for each bind
+    #[arg(long)]
+    json: bool,
+}
+
+/// A user with the groups that the system gives it.
+#[derive(Clone, Debug)]
+struct User {
+    id: u32,
+    gids: Vec<u32>,
+}
+
+/// Components of a path below the root of the tree.
+#[derive(Clone, Debug)]
+struct Cgroup(Vec<String>);
+
+fn protocol(word: &str) -> Result<Protocol, String> {
+    let mut all = Protocol::ALL.into_iter();
+    all.find(|protocol| protocol.as_str() == word)
+        .ok_or_else(|| "it is tcp, udp, sctp or dccp".into())
+}
+
+fn user(text: &str) -> Result<User, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(User {
+            id,
+            gids: Vec::new(),
+        });
+    }
+    let id = SystemNames.uid(text);
+    Ok(User {
+        id: id.ok_or("there is no such user; an id does too")?,
+        gids: SystemNames.gids_of(text),
+    })
+}
+
+fn group(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .or_else(|| SystemNames.gid(text))
+        .ok_or_else(|| "there is no such group; an id does too".into())
+}
+
+fn cgroup(path: &str) -> Result<Cgroup, String> {
+    let below = path
+        .strip_prefix('/')
+        .ok_or("a cgroup is an absolute path, as in /proc/PID/cgroup behind 0::")?;
+    let names = below.split('/').filter(|name| !name.is_empty());
+    Ok(Cgroup(names.map(str::to_owned).collect()))
+}
+
+/// What of a decision event describes the bind.
+#[derive(Deserialize)]
+struct Event {
+    port: u16,
+    protocol: String,
+    uid: u32,
+    euid: u32,
+    gid: u32,
+    user: Option<String>,
+    cgroup: Option<String>,
+    address: IpAddr,
+}
+
+/// A bind to explain, with all that it borrows.
+struct Asked {
+    port: u16,
+    protocol: Protocol,
+    uid: u32,
+    euid: u32,
+    gids: Vec<u32>,
+    cgroup: Cgroup,
+    address: IpAddr,
+}
+
+/// # Errors
+/// Where events cannot be read, or the policy does not compile.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let Some(policy) = super::load(&args.policy) else {
+        return Ok(Exit::NotSo);
+    };
+    let asked = match (&args.event, args.port) {
+        (Some(path), _) => of_events(path)?,
+        (None, Some(port)) => vec![of_arguments(args, port)],
+        // clap asks for one of both.
+        (None, None) => Vec::new(),
+    };
+    for asked in &asked {
+        one(&policy, asked, args.json)?;
+    }
+    Ok(Exit::Success)
+}
+
+fn of_arguments(args: &Args, port: u16) -> Asked {
+    let gids = if args.group.is_empty() {
+        args.user.gids.clone()
+    } else {
+        args.group.clone()
+    };
+    Asked {
+        port,
+        protocol: args.protocol,
+        uid: args.user.id,
+        euid: args.user.id,
+        gids,
+        cgroup: args.cgroup.clone(),
+        address: args.address,
+    }
+}
+
+fn of_events(path: &Path) -> anyhow::Result<Vec<Asked>> {
+    let mut text = String::new();
+    let name = path.display();
+    if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
+    }
+    let lines = (1..).zip(text.lines());
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(number, line)| {
+            let what = || {
+                format!(
+                    "{name}:{number}: no decision event as `portguard run --output json` writes it"
+                )
+            };
+            let event: Event = serde_json::from_str(line).with_context(what)?;
+            of_event(event)
+                .map_err(|why| anyhow!(why))
+                .with_context(what)
+        })
+        .collect()
+}
+
+fn of_event(event: Event) -> Result<Asked, String> {
+    let named = event.user.as_deref();
+    let mut gids = named.map_or_else(Vec::new, |user| SystemNames.gids_of(user));
+    gids.push(event.gid);
+    Ok(Asked {
+        port: event.port,
+        protocol: protocol(&event.protocol)?,
+        uid: event.uid,
+        euid: event.euid,
+        gids,
+        cgroup: cgroup(event.cgroup.as_deref().unwrap_or("/"))?,
+        address: event.address,
+    })
+}
+
+fn one(policy: &Policy, asked: &Asked, as_json: bool) -> anyhow::Result<()> {
+    let cgroup: Vec<&str> = asked.cgroup.0.iter().map(String::as_str).collect();
+    let bind = Bind {
+        port: asked.port,
+        protocol: asked.protocol,
+        uid: asked.uid,
+        euid: asked.euid,
+        gids: &asked.gids,
+        cgroup: &cgroup,
+        address: asked.address,
+        dual_stack: true,
+    };
+    let explained = explain(policy, &bind)?;
+    if as_json {
+        println!("{}", as_object(asked, explained.as_ref()));
+    } else {
+        print!("{}", as_text(asked, explained.as_ref()));
+    }
+    Ok(())
+}
+
+fn line_of(place: &Place) -> String {
+    let Place { file, line, column } = place;
+    format!("{}:{line}:{column}", file.display())
+}
+
+fn as_text(asked: &Asked, explained: Option<&Explained<'_>>) -> String {
+    let Some(explained) = explained else {
+        return format!(
+            "nothing is decided: port {} is not in `protect`\n",
+            asked.port
+        );
+    };
+    let by = match explained.rule {
+        Some(rule) => format!("rule {} ({})", rule.name, line_of(&rule.place)),
+        None => "the default: no rule matches".to_owned(),
+    };
+    let audit = if explained.enforced {
+        ""
+    } else {
+        ", reported and not carried out (audit)"
+    };
+    let mut text = format!("{} by {by}{audit}\n", explained.verdict.as_str());
+    for Passed { rule, field } in &explained.passed {
+        let why = match field {
+            Some(field) => mismatch(*field, asked),
+            None => "the cgroup is too deep to be read".to_owned(),
+        };
+        text += &format!("  not {} ({}): {why}\n", rule.name, line_of(&rule.place));
+    }
+    text
+}
+
+/// What of the bind a field does not match.
+fn mismatch(field: Field, asked: &Asked) -> String {
+    let ids = |ids: &[u32]| match ids {
+        [] => "none".to_owned(),
+        ids => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+    };
+    let has = match field {
+        Field::Ports => asked.port.to_string(),
+        Field::Protocols => asked.protocol.as_str().to_owned(),
+        Field::Users if asked.uid == asked.euid => asked.uid.to_string(),
+        Field::Users => format!("real {}, effective {}", asked.uid, asked.euid),
+        Field::Groups => ids(&asked.gids),
+        Field::Addresses => asked.address.to_string(),
+        Field::Cgroups | Field::Units => {
+            escape(format!("/{}", asked.cgroup.0.join("/")).as_bytes())
+        }
+    };
+    format!("{} do not match {has}", field.as_str())
+}
+
+fn as_object(asked: &Asked, explained: Option<&Explained<'_>>) -> serde_json::Value {
+    let place = |rule: &Rule| {
+        json!({
+            "rule": rule.name,
+            "file": rule.place.file,
+            "line": rule.place.line,
+            "column": rule.place.column,
+        })
+    };
+    let Some(explained) = explained else {
+        return json!({ "port": asked.port, "protected": false });
+    };
+    let passed = explained.passed.iter().map(|passed| {
+        let mut object = place(passed.rule);
+        object["field"] = json!(passed.field.map(Field::as_str));
+        object
+    });
+    json!({
+        "port": asked.port,
+        "protected": true,
+        "verdict": explained.verdict.as_str(),
+        "enforced": explained.enforced,
+        "by": explained.rule.map(place),
+        "passed": passed.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,144 @@
+//! `portguard explain` as its user sees it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+const POLICY: &str = "version: 1
+default: deny
+rules:
+  - { name: mail, action: allow, ports: [25], users: [8] }
+  - { name: staff, action: allow, ports: [443], groups: [50] }
+  - { name: loop, action: allow, ports: [443], addresses: [127.0.0.0/8] }
+  - { name: unit, action: allow, ports: [443], units: [web.service] }
+  - { name: tried, action: deny, ports: [443], users: [33], protocols: [udp], mode: audit }
+  - { name: web, action: allow, ports: [443], users: [33], cgroups: [/www] }
+";
+
+fn explain(arguments: &[&str], input: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.yaml"), POLICY).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portguard"))
+        .args(["explain", "--policy", "p.yaml"])
+        .args(arguments)
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that refuses its arguments reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn said(arguments: &[&str]) -> String {
+    let output = explain(arguments, "");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_deciding_rule_and_what_kept_each_before_it() {
+    assert_eq!(
+        said(&[
+            "--port", "443", "--user", "33", "--group", "33", "--cgroup", "/www/a"
+        ]),
+        "allow by rule web (p.yaml:9:5)
+  not mail (p.yaml:4:5): ports do not match 443
+  not staff (p.yaml:5:5): groups do not match 33
+  not loop (p.yaml:6:5): addresses do not match 0.0.0.0
+  not unit (p.yaml:7:5): units do not match /www/a
+  not tried (p.yaml:8:5): protocols do not match tcp
+"
+    );
+}
+
+#[test]
+fn the_default_and_a_port_that_is_not_protected() {
+    let all = said(&["--port", "443", "--user", "34"]);
+    assert!(
+        all.starts_with("deny by the default: no rule matches\n"),
+        "{all}"
+    );
+    assert!(
+        all.ends_with("not web (p.yaml:9:5): users do not match 34\n"),
+        "{all}"
+    );
+    assert_eq!(
+        said(&["--port", "8443"]),
+        "nothing is decided: port 8443 is not in `protect`\n"
+    );
+}
+
+#[test]
+fn an_audited_rule_says_so_and_json_says_the_same() {
+    let arguments = ["--port", "443", "--user", "33", "--protocol", "udp"];
+    let text = said(&arguments);
+    assert!(
+        text.starts_with("deny by rule tried (p.yaml:8:5), reported and not carried out (audit)\n"),
+        "{text}"
+    );
+    let json = said(&[&arguments[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["by"]["rule"], "tried");
+    assert_eq!(json["by"]["line"], 8);
+    assert_eq!(json["enforced"], false);
+    assert_eq!(json["passed"][3]["rule"], "unit");
+    assert_eq!(json["passed"][3]["field"], "units");
+}
+
+#[test]
+fn an_event_pasted_is_explained() {
+    let event = r#"{"port":443,"protocol":"tcp","uid":33,"euid":0,"gid":33,"user":null,"cgroup":"/www","address":"127.0.0.9","verdict":"allow"}"#;
+    let output = explain(&["--event", "-"], &format!("{event}\n\n{event}\n"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let once = "allow by rule loop (p.yaml:6:5)
+  not mail (p.yaml:4:5): ports do not match 443
+  not staff (p.yaml:5:5): groups do not match 33
+";
+    assert_eq!(text, once.repeat(2));
+    let output = explain(&["--event", "-"], "no event\n");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.starts_with(
+            "portguard: -:1: no decision event as `portguard run --output json` writes it: "
+        ),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn wrong_arguments_are_usage() {
+    for (arguments, message) in [
+        (
+            &["--port", "443", "--user", "no-such-user"][..],
+            "there is no such user; an id does too",
+        ),
+        (
+            &["--port", "443", "--group", "no-such-group"],
+            "there is no such group; an id does too",
+        ),
+        (
+            &["--port", "443", "--cgroup", "www"],
+            "a cgroup is an absolute path",
+        ),
+        (
+            &["--port", "443", "--protocol", "icmp"],
+            "it is tcp, udp, sctp or dccp",
+        ),
+        (&["--port", "0"], "0 is not in 1..=65535"),
+        (&["--port", "443", "--event", "-"], "cannot be used with"),
+        (&[], "--port <N>"),
+    ] {
+        let output = explain(arguments, "");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(message), "{arguments:?}: {error}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
