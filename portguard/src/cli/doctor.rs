@@ -12,6 +12,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(after_long_help = "Examples:\n  \
+    portguard doctor\n  \
+    portguard doctor --policy /etc/portguard/policies --json")]
 pub(super) struct Args {
     /// One JSON object instead of a table
     #[arg(long)]

@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod explain;
+mod pages;
 mod run;
 
 use crate::policy::{self, Policy};
@@ -52,6 +53,10 @@ enum Verb {
     Explain(explain::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions(pages::Completions),
+    /// Print the manual page, or write those of all commands
+    Man(pages::Man),
 }
 
 /// Runs the command that the process was started with.
@@ -70,6 +75,8 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Completions(args) => pages::completions(&args),
+        Verb::Man(args) => pages::man(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),

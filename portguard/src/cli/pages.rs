@@ -1,0 +1,54 @@
+//! `portguard completions` and `portguard man`: made from the definitions of the command line itself.
+
+use super::{Cli, Exit};
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "Example:\n  \
+    portguard completions bash > /usr/share/bash-completion/completions/portguard")]
+pub(super) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:\n  \
+    portguard man | man -l -\n  \
+    portguard man --directory /usr/local/share/man/man1")]
+pub(super) struct Man {
+    /// Write the page of every command into this directory, which is there already
+    #[arg(long, value_name = "PATH")]
+    directory: Option<PathBuf>,
+}
+
+/// # Errors
+/// Where stdout cannot be written.
+pub(super) fn completions(args: &Completions) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "portguard", &mut script);
+    print(&script)
+}
+
+/// # Errors
+/// Where stdout or a page cannot be written.
+pub(super) fn man(args: &Man) -> anyhow::Result<Exit> {
+    if let Some(directory) = &args.directory {
+        clap_mangen::generate_to(Cli::command(), directory)
+            .with_context(|| format!("writing pages into {}", directory.display()))?;
+        return Ok(Exit::Success);
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    print(&page)
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<Exit> {
+    std::io::stdout()
+        .write_all(bytes)
+        .context("writing to stdout")?;
+    Ok(Exit::Success)
+}
