@@ -6,7 +6,7 @@
 use anyhow::{Context, ensure};
 use aya::Btf;
 use aya::programs::{Program, ProgramError};
-use portguard::kernel::{Environment, Hook, KernelError, load_programs};
+use portguard::kernel::{Environment, GRANT_PROBE, Hook, KernelError, load_programs};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::AsRawFd as _;
 
@@ -22,7 +22,8 @@ pub fn run() -> anyhow::Result<()> {
             Ok(mut loaded) => {
                 for (name, program) in loaded.ebpf.programs_mut() {
                     let of_cgroup = matches!(program, Program::CgroupSockAddr(_));
-                    if of_cgroup || hook == Hook::Lsm {
+                    // A kernel without grants refuses the probe, which is what that is for.
+                    if name != GRANT_PROBE && (of_cgroup || hook == Hook::Lsm) {
                         let suffix = if of_cgroup { suffix } else { "" };
                         refused +=
                             usize::from(!verified(&format!("{name}{suffix}"), name, program));

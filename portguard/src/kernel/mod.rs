@@ -21,7 +21,7 @@ pub use error::KernelError;
 pub use foreign::{BindProgram, bind_programs};
 pub use local_ports::{Exposed, LocalPorts};
 pub use offsets::{OffsetError, Offsets};
-pub use programs::{Features, Loaded, load_programs};
+pub use programs::{Features, GRANT_PROBE, Loaded, load_programs};
 pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 
 /// The eBPF object, as `cargo xtask build` compiled it.

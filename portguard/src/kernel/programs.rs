@@ -25,7 +25,8 @@ pub struct Loaded {
 }
 
 pub(super) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
-const GRANT_PROBE: &str = "grant_probe";
+/// The program that tells whether grants are known; it is loaded, and nothing else.
+pub const GRANT_PROBE: &str = "grant_probe";
 pub(super) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
 
 /// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
