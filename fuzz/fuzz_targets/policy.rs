@@ -81,20 +81,7 @@ fn check(policy: &Policy) {
     let wildcard = Ipv6Addr::UNSPECIFIED.into();
     for test in &policy.tests {
         let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
-        ask(
-            policy,
-            &tables,
-            &Bind {
-                port: test.port,
-                protocol: test.protocol,
-                uid: test.user,
-                euid: test.user,
-                gids: &test.groups,
-                cgroup: &cgroup,
-                address: test.address,
-                dual_stack: true,
-            },
-        );
+        ask(policy, &tables, &Bind::of_test(test, &cgroup));
     }
     for rule in policy.rules.iter().take(TRIED) {
         let user = rule.users.iter().flatten().next();

@@ -26,7 +26,7 @@ pub fn run(probe: &str) -> anyhow::Result<()> {
         answers.push(
             match raw::socket(attempt.domain, attempt.kind, attempt.protocol) {
                 Err(errno) => Answer::NoSocket(errno),
-                Ok(socket) => knock(attempt, socket.as_fd()),
+                Ok(socket) => knock(attempt, socket.as_fd()).1,
             },
         );
     }
@@ -34,7 +34,9 @@ pub fn run(probe: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> Answer {
+/// Binds: the process that did, and what came of it.
+pub(crate) fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> (u32, Answer) {
+    let mut binder = std::process::id();
     let mut buffer = attempt.address.clone();
     let len = attempt
         .len
@@ -47,12 +49,16 @@ pub(crate) fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> A
         Door::Sqpoll => raw::uring(socket, &buffer, len, true),
         Door::Socketcall => raw::bind32(socket, &buffer, len, true),
         Door::Bind32 => raw::bind32(socket, &buffer, len, false),
-        Door::Elf32 => elf32::bind(socket, &attempt.address).map(|(_, errno)| errno),
+        Door::Elf32 => elf32::bind(socket, &attempt.address).map(|(pid, errno)| {
+            binder = pid;
+            errno
+        }),
     };
-    match answer {
+    let answer = match answer {
         Ok(errno) => Answer::Bound(errno),
         Err(errno) => Answer::NoDoor(errno),
-    }
+    };
+    (binder, answer)
 }
 
 fn become_it(probe: &Probe) -> anyhow::Result<()> {

@@ -102,6 +102,11 @@ impl World {
         }
     }
 
+    /// The hooks that can decide here: each of `--hook` but `auto`, which takes one of them.
+    pub fn deciding_hooks(&self) -> impl Iterator<Item = &'static str> {
+        self.hooks().iter().copied().filter(|hook| *hook != "auto")
+    }
+
     /// What a denial by this hook ends with.
     #[must_use]
     pub fn denial(&self, hook: &str) -> i32 {

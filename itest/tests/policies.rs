@@ -20,16 +20,7 @@ fn every_shipped_policy_holds_what_its_tests_say() {
         for test in &policy.tests {
             let line = format!("{shown}:{}", test.place.line);
             let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
-            let decision = tables.decide(&Bind {
-                port: test.port,
-                protocol: test.protocol,
-                uid: test.user,
-                euid: test.user,
-                gids: &test.groups,
-                cgroup: &cgroup,
-                address: test.address,
-                dual_stack: true,
-            });
+            let decision = tables.decide(&Bind::of_test(test, &cgroup));
             let Some(decision) = decision else {
                 panic!("{line}: port {} is not protected", test.port);
             };

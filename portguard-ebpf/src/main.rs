@@ -66,13 +66,13 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     or_report!(ctx, judge::sctp_bind_connect(&ctx), 0)
 }
 
-/// Grants, and denials where no LSM program runs, on AF_INET sockets.
+/// Grants, and denials of what no LSM program sees, on AF_INET sockets.
 #[cgroup_sock_addr(bind4)]
 pub fn bind4(ctx: SockAddrContext) -> i32 {
     or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet), 1)
 }
 
-/// Grants, and denials where no LSM program runs, on AF_INET6 sockets.
+/// Grants, and denials of what no LSM program sees, on AF_INET6 sockets.
 #[cgroup_sock_addr(bind6)]
 pub fn bind6(ctx: SockAddrContext) -> i32 {
     or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet6), 1)

@@ -84,7 +84,7 @@ fn errno(instance: &Instance, uid: u32, port: u16, want: i32) -> anyhow::Result<
 
 /// What refuses below wins over a grant; what grants below is not believed where the policy denies.
 pub(super) fn foreign_programs(world: &World) -> anyhow::Result<()> {
-    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+    for hook in world.deciding_hooks() {
         let instance = Instance::start_with(world, POLICY, hook, "json")?;
         if let Some(_refuses) = Foreign::attach(world, "refuse")? {
             errno(&instance, 33, 85, libc::EPERM)?;
@@ -103,7 +103,7 @@ pub(super) fn foreign_programs(world: &World) -> anyhow::Result<()> {
 
 /// A program that rewrites the port: the port that is bound is the one that counts.
 pub(super) fn rewritten_ports(world: &World) -> anyhow::Result<()> {
-    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+    for hook in world.deciding_hooks() {
         let instance = Instance::start_with(world, POLICY, hook, "json")?;
         let _rewrites = Foreign::attach(world, "rewrite")?.context("no program")?;
         for uid in [1000, 0] {

@@ -20,7 +20,7 @@ use anyhow::{Context as _, ensure};
 use play::{Tried, make_setuid_copy};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use ways::{Seen, Setup, WAYS, Way};
 
@@ -92,6 +92,12 @@ rules:
   - { name: refused, action: deny, ports: [200-299] }
   - { name: jail, action: deny, ports: [300-399], cgroups: [/pgattack/jail, /pgattack/threads/jail] }
 ";
+
+/// Enters a cgroup below the suite's: `cgroup.procs` takes the process, `cgroup.threads` the thread.
+fn enter(root: &Path, path: &str, file: &str) -> anyhow::Result<()> {
+    let file = root.join(path).join(file);
+    fs::write(&file, "0").with_context(|| file.display().to_string())
+}
 
 /// The hundreds that rule `jail` means.
 const JAIL_RULE: u16 = 3;
@@ -189,7 +195,7 @@ fn every_way(world: &World) -> anyhow::Result<()> {
         unguarded.push(tried);
     }
     let mut binds = 0;
-    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+    for hook in world.deciding_hooks() {
         let instance = Instance::start_with(world, POLICY, hook, "json")?;
         for (index, actor) in ACTORS.iter().enumerate() {
             let tried = stage.play(index).with_context(|| actor.name)?;

@@ -2,10 +2,10 @@
 
 use super::actors::{ACTORS, Actor, Step};
 use super::ways::{Setup, WAYS};
-use super::{PORTS, port};
+use super::{PORTS, enter, port};
 use crate::acting::knock;
-use crate::probe::{Answer, Attempt, Door};
-use crate::{elf32, raw};
+use crate::probe::{Answer, Attempt};
+use crate::raw;
 use anyhow::{Context as _, anyhow};
 use rustix::net::sockopt::set_socket_reuseport;
 use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
@@ -75,7 +75,9 @@ impl Play<'_> {
         match *step {
             Step::SetUid(owner) => Err(self.exec_setuid(owner, next)?),
             Step::ThreadOf(leader) => self.thread(|| set_uids(leader, leader, leader), next),
-            Step::ThreadLeaderIn(path) => self.thread(|| self.enter(path, "cgroup.threads"), next),
+            Step::ThreadLeaderIn(path) => {
+                self.thread(|| enter(self.root, path, "cgroup.threads"), next)
+            }
             step => {
                 self.step(step)?;
                 self.before(next)
@@ -101,8 +103,8 @@ impl Play<'_> {
     /// A step of this thread alone.
     fn step(self, step: Step) -> anyhow::Result<()> {
         match step {
-            Step::Cgroup(path) => self.enter(path, "cgroup.procs"),
-            Step::ThreadCgroup(path) => self.enter(path, "cgroup.threads"),
+            Step::Cgroup(path) => enter(self.root, path, "cgroup.procs"),
+            Step::ThreadCgroup(path) => enter(self.root, path, "cgroup.threads"),
             Step::Uids(real, effective, saved) => set_uids(real, effective, saved),
             Step::Netns => Ok(raw::unshare(libc::CLONE_NEWNET)?),
             Step::HostNetns => {
@@ -116,11 +118,6 @@ impl Play<'_> {
                 Err(anyhow!("no step of a thread"))
             }
         }
-    }
-
-    fn enter(self, path: &str, file: &str) -> anyhow::Result<()> {
-        let file = self.root.join(path).join(file);
-        fs::write(&file, "0").with_context(|| file.display().to_string())
     }
 
     /// Goes on in a second thread, after the first did something to itself.
@@ -253,15 +250,8 @@ fn bind_all(sockets: &[Open]) -> anyhow::Result<()> {
 
 /// The process that bound, and how that ended.
 fn bind_one(open: &Open) -> (u32, Answer) {
-    let own = std::process::id();
     match &open.socket {
-        Err(errno) => (own, Answer::NoSocket(*errno)),
-        Ok(socket) if open.attempt.door == Door::Elf32 => {
-            match elf32::bind(socket.as_fd(), &open.attempt.address) {
-                Ok((pid, errno)) => (pid, Answer::Bound(errno)),
-                Err(errno) => (own, Answer::NoDoor(errno)),
-            }
-        }
-        Ok(socket) => (own, knock(&open.attempt, socket.as_fd())),
+        Err(errno) => (std::process::id(), Answer::NoSocket(*errno)),
+        Ok(socket) => knock(&open.attempt, socket.as_fd()),
     }
 }

@@ -1,15 +1,14 @@
 //! A storm of binds with mixed verdicts: threads with uids and cgroups of their own, all at once.
 
-use super::{JAIL_RULE, POLICY, Stage};
+use super::{JAIL_RULE, POLICY, Stage, enter};
 use crate::attack::actors::{THREADS, THREADS_FREE, THREADS_JAIL};
 use crate::harness::World;
 use crate::instance::Instance;
 use crate::raw;
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -41,7 +40,7 @@ struct Outcome {
 
 pub(super) fn storm(world: &World) -> anyhow::Result<()> {
     let stage = Stage::build(world)?;
-    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+    for hook in world.deciding_hooks() {
         let instance = Instance::start_with(world, POLICY, hook, "json")?;
         let outcome = Outcome {
             denial: world.denial(hook),
@@ -97,17 +96,14 @@ impl Met {
 /// Where a thread cannot become what it is told to.
 pub fn run(number: u8, root: &Path, outcome: &str) -> anyhow::Result<()> {
     let outcome: Outcome = serde_json::from_str(outcome)?;
-    let enter = |path: &str, file: &str| {
-        let file = root.join(path).join(file);
-        fs::write(&file, "0").with_context(|| file.display().to_string())
-    };
-    enter(THREADS, "cgroup.procs")?;
+    enter(root, THREADS, "cgroup.procs")?;
     let sum = std::thread::scope(|scope| {
         let threads: Vec<_> = (0u8..)
             .zip(THREADS_OF_EACH)
             .map(|(thread, (uid, jailed))| {
                 scope.spawn(move || {
                     enter(
+                        root,
                         if jailed { THREADS_JAIL } else { THREADS_FREE },
                         "cgroup.threads",
                     )?;

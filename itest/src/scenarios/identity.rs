@@ -41,7 +41,7 @@ fn three_hundred_groups(world: &World) -> anyhow::Result<()> {
         address: ADDRESS.into(),
         v6only: false,
     };
-    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+    for hook in world.deciding_hooks() {
         let policy = format!(
             "version: 1\nrules:\n  - {{ name: a, action: allow, ports: [80], groups: [{LAST}] }}\n  \
              - {{ name: d, action: deny, ports: [81], groups: [{LAST}] }}\n"
@@ -95,7 +95,7 @@ fn socket_activation(world: &World) -> anyhow::Result<()> {
 /// The NFS client binds a privileged port from a kernel thread, whatever the policy says.
 fn nfs_mount(world: &World) -> anyhow::Result<()> {
     privileged_peer().map_err(|error| NotApplicable(format!("without portguard: {error:#}")))?;
-    for hook in world.hooks().iter().copied().filter(|hook| *hook != "auto") {
+    for hook in world.deciding_hooks() {
         let instance = Instance::start_with(world, "{ version: 1, default: deny }", hook, "json")?;
         privileged_peer()?;
         let events = instance.events()?;

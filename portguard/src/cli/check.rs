@@ -2,8 +2,7 @@
 
 use super::{Exit, counted};
 use crate::compile::{Bind, Tables, compile};
-use crate::policy::{self, Expectation};
-use std::io::IsTerminal;
+use crate::policy::Expectation;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -17,18 +16,11 @@ pub(super) struct Args {
 /// # Errors
 /// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let color = std::io::stderr().is_terminal();
-    let loaded = match policy::load(&args.paths, &policy::SystemNames) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprint!("{}", problems.render(color));
-            return Ok(Exit::NotSo);
-        }
+    let Some(policy) = super::load(&args.paths) else {
+        return Ok(Exit::NotSo);
     };
-    eprint!("{}", loaded.warnings.render(color));
-    let tables = compile(&loaded.policy, 1)?;
-    let failures: Vec<String> = loaded
-        .policy
+    let tables = compile(&policy, 1)?;
+    let failures: Vec<String> = policy
         .tests
         .iter()
         .filter_map(|test| failure(&tables, test))
@@ -41,8 +33,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         tables.short_digest(),
         counted(tables.rule_count(), "rule"),
         counted(tables.user_count(), "user"),
-        loaded.policy.tests.len() - failures.len(),
-        loaded.policy.tests.len(),
+        policy.tests.len() - failures.len(),
+        policy.tests.len(),
     );
     Ok(if failures.is_empty() {
         Exit::Success
@@ -54,16 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 /// What a test of the policy got instead, or `None` where it holds.
 fn failure(tables: &Tables, test: &Expectation) -> Option<String> {
     let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
-    let decision = tables.decide(&Bind {
-        port: test.port,
-        protocol: test.protocol,
-        uid: test.user,
-        euid: test.user,
-        gids: &test.groups,
-        cgroup: &cgroup,
-        address: test.address,
-        dual_stack: true,
-    });
+    let decision = tables.decide(&Bind::of_test(test, &cgroup));
     let place = &test.place;
     let at = format!("{}:{}:{}", place.file.display(), place.line, place.column);
     let bind = format!(

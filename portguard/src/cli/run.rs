@@ -4,7 +4,7 @@ use super::{Exit, counted};
 use crate::compile::{Tables, compile};
 use crate::daemon::{self, Ended};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts};
-use crate::policy::{Mode, Policy, Scope};
+use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::sink::Format;
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -115,21 +115,13 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    let ports: Vec<String> = policy
-        .protect
-        .iter()
-        .map(|range| match (range.start(), range.end()) {
-            (start, end) if start == end => start.to_string(),
-            (start, end) => format!("{start}-{end}"),
-        })
-        .collect();
     eprintln!(
         "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
         paths.join(", "),
         counted(tables.rule_count(), "rule"),
         counted(tables.user_count(), "user"),
-        ports.join(","),
+        ranges_text(&policy.protect),
         policy.default.as_str(),
         if policy.mode == Mode::Audit {
             ", audit only: nothing is denied or granted"

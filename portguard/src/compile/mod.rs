@@ -9,7 +9,7 @@ mod image;
 mod lookup;
 mod prefixes;
 
-use crate::policy::Policy;
+use crate::policy::{Expectation, Policy};
 use portguard_common::{
     AddressKey, GroupKey, HeaderFlags, MAX_CLASSES, MAX_RULES, NameKey, Page, Protocol, TrieKey,
     TrieNode, VectorWords, Verdict,
@@ -119,6 +119,23 @@ pub struct Bind<'a> {
     /// Whether an address `::` takes IPv4 too: the socket is not `IPV6_V6ONLY`. Then it is `0.0.0.0` as well:
     /// `allow` and `kernel` rules want both named, `deny` rules take either.
     pub dual_stack: bool,
+}
+
+impl<'a> Bind<'a> {
+    /// What an entry of `tests:` asks about; `cgroup` is its own, as the components of a bind are.
+    #[must_use]
+    pub fn of_test(test: &'a Expectation, cgroup: &'a [&'a str]) -> Self {
+        Self {
+            port: test.port,
+            protocol: test.protocol,
+            uid: test.user,
+            euid: test.user,
+            gids: &test.groups,
+            cgroup,
+            address: test.address,
+            dual_stack: true,
+        }
+    }
 }
 
 /// Compiles a policy as number `generation` (from 1) of its maps.

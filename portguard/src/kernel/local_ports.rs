@@ -1,7 +1,7 @@
 //! Protected ports that the kernel hands out by itself: `listen()` and `connect()` without bind take a
 //! port of `ip_local_port_range` by no hook (`inet_csk_get_port`, `__inet_hash_connect`, 5.10 to 7.2).
 
-use crate::policy::merged;
+use crate::policy::{merged, ranges_text};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -69,14 +69,7 @@ impl LocalPorts {
 /// The ports as the kernel's setting writes them.
 fn ranges(ports: &BTreeSet<u16>) -> String {
     let each: Vec<_> = ports.iter().map(|port| *port..=*port).collect();
-    let text: Vec<String> = merged(&each)
-        .iter()
-        .map(|range| match (range.start(), range.end()) {
-            (first, last) if first == last => first.to_string(),
-            (first, last) => format!("{first}-{last}"),
-        })
-        .collect();
-    text.join(",")
+    ranges_text(&merged(&each))
 }
 
 impl Exposed {

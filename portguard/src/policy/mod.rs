@@ -21,7 +21,7 @@ pub use model::{
 };
 pub use names::{Names, SystemNames};
 pub use problem::{Problem, Problems, Severity};
-pub(crate) use ranges::merged;
+pub(crate) use ranges::{merged, text as ranges_text};
 
 use file::{File, MAX_BYTES};
 use portguard_common::MAX_RULES;

@@ -45,6 +45,17 @@ pub(crate) fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclus
     out
 }
 
+/// The ranges as policies and the kernel's settings write them: `80,8000-8010`.
+pub(crate) fn text<T: Number + std::fmt::Display>(ranges: &[RangeInclusive<T>]) -> String {
+    let each = ranges
+        .iter()
+        .map(|range| match (range.start(), range.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+    each.collect::<Vec<_>>().join(",")
+}
+
 /// What two lists of merged ranges share.
 pub(super) fn common<T: Number>(
     a: &[RangeInclusive<T>],

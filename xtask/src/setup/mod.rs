@@ -2,14 +2,12 @@
 
 mod apt;
 mod core;
-mod deny;
-mod fuzz;
 mod linker;
+mod tool;
 
 pub(crate) use core::{Core, DEBIAN_RUSTC};
-pub(crate) use deny::cargo_deny;
-pub(crate) use fuzz::cargo_fuzz;
 pub(crate) use linker::linker_path;
+pub(crate) use tool::{cargo_deny, cargo_fuzz};
 
 use crate::shell;
 use crate::vm::{self, kernel};

@@ -1,0 +1,33 @@
+//! The tools that cargo builds: cargo-deny, which judges the dependencies by `deny.toml`, and cargo-fuzz, with
+//! the C++ compiler that builds libFuzzer.
+
+use super::packages;
+use crate::shell;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Where cargo-deny lies.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    tool("cargo-deny", "some minutes")
+}
+
+/// Where cargo-fuzz lies.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    packages(&[("g++", "g++")])?;
+    tool("cargo-fuzz", "about a minute")
+}
+
+/// Where a tool lies: an installed one, or one built into the repository's tools.
+fn tool(name: &str, duration: &str) -> Result<PathBuf> {
+    let own = shell::path("target/tools/bin").join(name);
+    if own.is_file() {
+        return Ok(own);
+    }
+    if let Some(found) = shell::which(name) {
+        return Ok(found);
+    }
+    eprintln!("xtask: building {name}, {duration}");
+    let mut cargo = shell::cargo(&["install", name, "--locked", "--root"]);
+    shell::run(cargo.arg(shell::path("target/tools")))?;
+    Ok(own)
+}
