@@ -102,7 +102,7 @@ pub fn explain<'a>(
 
 /// The first field by which a rule does not hold, by the compiler and decision of all policies: each field
 /// is asked about as a rule of its own.
-fn first_mismatch(
+pub(crate) fn first_mismatch(
     policy: &Policy,
     rule: &Rule,
     bind: &Bind<'_>,

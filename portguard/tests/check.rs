@@ -7,10 +7,18 @@
 use std::process::{Command, Output};
 
 fn check(policy: &str) -> Output {
+    check_files(&[("p.yaml", policy)], &["p.yaml"])
+}
+
+fn check_files(files: &[(&str, &str)], arguments: &[&str]) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("p.yaml"), policy).unwrap();
+    std::fs::create_dir(dir.path().join("fleet")).unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
     Command::new(env!("CARGO_BIN_EXE_portguard"))
-        .args(["check", "p.yaml"])
+        .arg("check")
+        .args(arguments)
         .current_dir(dir.path())
         .output()
         .unwrap()
@@ -53,10 +61,19 @@ fn a_test_that_does_not_hold_is_told_with_its_place() {
     ));
     assert_eq!(
         text(&output.stderr),
-        "p.yaml:6:5: 33 binding tcp/80 in /: expected deny, got allow by rule web
-p.yaml:7:5: 0 binding udp/80 in /a/b: expected deny by rule web, got deny by rule rest
-p.yaml:8:5: 0 binding tcp/81 in /: expected allow, got kernel by the default
-p.yaml:9:5: 0 binding tcp/5432 in /: port 5432 is not in `protect`, so nothing is decided\n"
+        "p.yaml:6:5: 33 binds tcp/80 in /
+  - deny
+  + allow by rule web (p.yaml:3:5)
+p.yaml:7:5: 0 binds udp/80 in /a/b
+  - deny by rule web
+  + deny by rule rest (p.yaml:4:5)
+  rule web: its users do not match
+p.yaml:8:5: 0 binds tcp/81 in /
+  - allow
+  + kernel by the default
+p.yaml:9:5: 0 binds tcp/5432 in /
+  - deny
+  + nothing is decided: port 5432 is not in `protect`\n"
     );
     assert!(text(&output.stdout).ends_with("0 of 4 tests hold\n"));
     assert_eq!(output.status.code(), Some(1));
@@ -72,4 +89,125 @@ fn problems_end_with_one_and_usage_with_two() {
         .output()
         .unwrap();
     assert_eq!(usage.status.code(), Some(2));
+}
+
+/// A fleet's directory: what all have, and what web servers have above it.
+const FLEET: [(&str, &str); 2] = [
+    (
+        "fleet/10-all.yaml",
+        "version: 1
+mode: audit
+default: deny
+rules: [{ name: mail, action: allow, ports: [25], users: [8] }]
+",
+    ),
+    (
+        "fleet/20-web.yaml",
+        "version: 1
+hosts: [\"web-*\"]
+mode: enforce
+protect: [\"1-1023\", 8443]
+log: deny
+rules:
+  - name: web
+    action: allow
+    ports: [80, \"8440-8443\"]
+    users: [\"33-35\", 7]
+    groups: [50]
+    units: [web.service]
+    addresses: [127.0.0.0/8, \"::1\"]
+    cgroups: [\"/a/*b/**\", /]
+    mode: audit
+    log: none
+",
+    ),
+];
+
+#[test]
+fn what_comes_of_all_files_is_shown_with_its_origins() {
+    let output = check_files(&FLEET, &["--show", "--host", "web-7", "fleet"]);
+    assert_eq!(
+        text(&output.stdout),
+        "version: 1
+mode: enforce  # fleet/20-web.yaml:3:7
+default: deny  # fleet/10-all.yaml:3:10
+protect: [\"1-1023\", 8443]  # fleet/20-web.yaml:4:10
+scope: host  # no file says otherwise
+log: deny  # fleet/20-web.yaml:5:6
+rules:
+  # fleet/10-all.yaml:4:9
+  - name: mail
+    action: allow
+    ports: [25]
+    users: [8]
+  # fleet/20-web.yaml:7:5
+  - name: web
+    action: allow
+    ports: [80, \"8440-8443\"]
+    users: [\"33-35\", 7]
+    groups: [50]
+    cgroups: [/a/*b/**, /]
+    units: [web.service]
+    addresses: [\"127.0.0.0/8\", \"::1\"]
+    mode: audit
+    log: none
+"
+    );
+    assert!(text(&output.stderr).contains(": 2 rules, 3 users, 0 of 0 tests hold"));
+    let another = check_files(&FLEET, &["--show", "--host", "mail-1", "fleet"]);
+    let another = text(&another.stdout);
+    assert!(
+        another.contains("mode: audit  # fleet/10-all.yaml:2:7"),
+        "{another}"
+    );
+    assert!(!another.contains("name: web"), "{another}");
+}
+
+#[test]
+fn what_is_shown_is_the_same_policy() {
+    let shown = check_files(&FLEET, &["--show", "--host", "web-7", "fleet"]);
+    let again = check(&text(&shown.stdout));
+    let digest = |text: &str| text.split(':').next().map(str::to_owned);
+    let summary = text(&shown.stderr);
+    let summary = summary.lines().last().unwrap();
+    assert_eq!(digest(&text(&again.stdout)), digest(summary));
+}
+
+#[test]
+fn strict_takes_warnings_for_errors() {
+    let policy = "version: 1\nrules: [{ name: a, action: deny, ports: [80, 80] }]\n";
+    let lax = check(policy);
+    assert!(text(&lax.stderr).contains("p.yaml:2:46: warning: this entry is in the list already"));
+    assert_eq!(lax.status.code(), Some(0));
+    let strict = check_files(&[("p.yaml", policy)], &["--strict", "p.yaml"]);
+    let said = text(&strict.stderr);
+    assert!(
+        said.ends_with("portguard: 1 warning, and --strict takes them for errors\n"),
+        "{said}"
+    );
+    assert_eq!(strict.status.code(), Some(1));
+}
+
+#[test]
+fn json_says_the_same() {
+    let object = |policy: &str| -> serde_json::Value {
+        let output = check_files(&[("p.yaml", policy)], &["--json", "--show", "p.yaml"]);
+        assert_eq!(text(&output.stderr), "");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let broken = object("version: 1\nmod: audit\nrules: [{ action: deny }]\n");
+    assert_eq!(broken["ok"], false);
+    assert_eq!(broken["problems"][0]["severity"], "error");
+    assert_eq!(broken["problems"][0]["line"], 2);
+    assert_eq!(broken["problems"][0]["column"], 1);
+    assert_eq!(broken["problems"][0]["message"], "unknown key `mod`");
+    assert_eq!(broken["problems"][0]["help"], "did you mean `mode`?");
+    assert_eq!(broken["problems"][1]["message"], "`name` is missing");
+    let good = object(&format!(
+        "{RULES}  - {{ user: 33, port: 80, expect: allow }}\n"
+    ));
+    assert_eq!(good["ok"], true);
+    assert_eq!(good["rules"], 2);
+    assert_eq!(good["tests"][0]["holds"], true);
+    assert_eq!(good["effective"]["rules"][0]["users"][0], 33);
 }

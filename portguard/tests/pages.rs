@@ -6,7 +6,16 @@
 
 use std::process::{Command, Output};
 
-const VERBS: [&str; 6] = ["run", "check", "explain", "doctor", "completions", "man"];
+const VERBS: [&str; 8] = [
+    "run",
+    "check",
+    "test",
+    "explain",
+    "doctor",
+    "schema",
+    "completions",
+    "man",
+];
 
 fn portguard(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portguard"))

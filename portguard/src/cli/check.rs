@@ -1,82 +1,117 @@
 //! `portguard check`: are these policy files good, and do their tests hold?
 
-use super::{Exit, counted};
-use crate::compile::{Bind, Tables, compile};
-use crate::policy::Expectation;
-use std::path::PathBuf;
+use super::{Exit, Loading, counted, outcome};
+use crate::compile::{Tables, compile};
+use crate::expectations::{Outcome, outcomes};
+use crate::policy::{Policy, Problems, Severity};
+use crate::written::PolicyText;
+use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 #[derive(clap::Args)]
-#[command(after_long_help = "Example:\n  portguard check /etc/portguard/policies")]
+#[command(after_long_help = "Examples:\n  \
+    portguard check /etc/portguard/policies\n  \
+    portguard check --host web-7 --show fleet/    # what web-7 of the fleet gets, and from where")]
 pub(super) struct Args {
-    /// Policy files, or directories of them; together they are one policy
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    loading: Loading,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
+    /// Print the policy that comes of all files, with the origin of every value
+    #[arg(long)]
+    show: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// # Errors
 /// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(policy) = super::load(&args.paths) else {
+    let color = std::io::stderr().is_terminal();
+    let (policy, problems) = match args.loading.read() {
+        Ok(loaded) => (Some(loaded.policy), loaded.warnings),
+        Err(problems) => (None, problems),
+    };
+    let good = policy.is_some() && !(args.strict && problems.count(Severity::Warning) > 0);
+    if !args.json {
+        eprint!("{}", problems.render(color));
+        if policy.is_some() && !good {
+            let warnings = counted(problems.count(Severity::Warning), "warning");
+            eprintln!("portguard: {warnings}, and --strict takes them for errors");
+        }
+    }
+    let Some(policy) = policy else {
+        if args.json {
+            println!(
+                "{}",
+                json!({ "ok": false, "problems": as_objects(&problems) })
+            );
+        }
         return Ok(Exit::NotSo);
     };
     let tables = compile(&policy, 1)?;
-    let failures: Vec<String> = policy
-        .tests
-        .iter()
-        .filter_map(|test| failure(&tables, test))
-        .collect();
-    for failure in &failures {
-        eprintln!("{failure}");
+    let outcomes = outcomes(&policy, &tables)?;
+    let ok = good && outcomes.iter().all(Outcome::holds);
+    if args.json {
+        let mut object = as_object(&tables, &outcomes, &problems);
+        object["ok"] = json!(ok);
+        if args.show {
+            object["effective"] = json!(PolicyText::from(&policy));
+        }
+        println!("{object}");
+    } else {
+        print(args, &policy, &tables, &outcomes);
     }
-    println!(
+    Ok(Exit::of(ok))
+}
+
+fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[Outcome<'_>]) {
+    let color = std::io::stderr().is_terminal();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.holds()) {
+        eprint!("{}", outcome::as_text(outcome, color));
+    }
+    let summary = format!(
         "policy {}: {}, {}, {} of {} tests hold",
         tables.short_digest(),
         counted(tables.rule_count(), "rule"),
         counted(tables.user_count(), "user"),
-        policy.tests.len() - failures.len(),
-        policy.tests.len(),
+        outcomes.iter().filter(|outcome| outcome.holds()).count(),
+        outcomes.len(),
     );
-    Ok(if failures.is_empty() {
-        Exit::Success
+    if args.show {
+        // So that what is shown can be loaded again.
+        eprintln!("{summary}");
+        print!("{}", PolicyText::from(policy));
     } else {
-        Exit::NotSo
+        println!("{summary}");
+    }
+}
+
+fn as_object(tables: &Tables, outcomes: &[Outcome<'_>], problems: &Problems) -> Value {
+    json!({
+        "policy": tables.short_digest(),
+        "rules": tables.rule_count(),
+        "users": tables.user_count(),
+        "problems": as_objects(problems),
+        "tests": outcomes.iter().map(outcome::as_object).collect::<Vec<_>>(),
     })
 }
 
-/// What a test of the policy got instead, or `None` where it holds.
-fn failure(tables: &Tables, test: &Expectation) -> Option<String> {
-    let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
-    let decision = tables.decide(&Bind::of_test(test, &cgroup));
-    let place = &test.place;
-    let at = format!("{}:{}:{}", place.file.display(), place.line, place.column);
-    let bind = format!(
-        "{} binding {}/{} in /{}",
-        test.user_text,
-        test.protocol.as_str(),
-        test.port,
-        test.cgroup.join("/")
-    );
-    let Some(decision) = decision else {
-        return Some(format!(
-            "{at}: {bind}: port {} is not in `protect`, so nothing is decided",
-            test.port
-        ));
+fn as_objects(problems: &Problems) -> Vec<Value> {
+    let object = |problem: &crate::policy::Problem| {
+        json!({
+            "severity": match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            "file": problem.place.file,
+            "line": problem.place.line,
+            "column": problem.place.column,
+            "message": problem.message,
+            "help": problem.help,
+        })
     };
-    let rule = tables.rule_name(decision.rule);
-    let by = rule.map_or("the default".into(), |rule| format!("rule {rule}"));
-    let wrong_rule = test
-        .rule
-        .as_deref()
-        .is_some_and(|wanted| Some(wanted) != rule);
-    if decision.verdict != test.expect || wrong_rule {
-        let wanted = match &test.rule {
-            Some(rule) => format!("{} by rule {rule}", test.expect.as_str()),
-            None => test.expect.as_str().to_owned(),
-        };
-        return Some(format!(
-            "{at}: {bind}: expected {wanted}, got {} by {by}",
-            decision.verdict.as_str()
-        ));
-    }
-    None
+    problems.iter().map(object).collect()
 }

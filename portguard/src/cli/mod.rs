@@ -3,10 +3,13 @@
 mod check;
 mod doctor;
 mod explain;
+mod outcome;
 mod pages;
 mod run;
+mod schema;
+mod test;
 
-use crate::policy::{self, Policy};
+use crate::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -21,6 +24,13 @@ pub enum Exit {
     NotSo,
     /// 3: the environment lacks something.
     Environment,
+}
+
+impl Exit {
+    /// 0 where the thing asked about is so.
+    const fn of(so: bool) -> Self {
+        if so { Self::Success } else { Self::NotSo }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -49,10 +59,14 @@ enum Verb {
     Run(run::Args),
     /// Check policy files and run their tests
     Check(check::Args),
+    /// Run the expectations of a policy
+    Test(test::Args),
     /// Say what a policy makes of a bind, and why
     Explain(explain::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
+    /// Print the JSON Schema of policy files
+    Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(pages::Completions),
     /// Print the manual page, or write those of all commands
@@ -70,9 +84,15 @@ pub fn main() -> ExitCode {
         })
         .init();
     let cli = Cli::parse();
+    // Commands that only print end quietly where their reader does (`| head`); the daemon must not.
+    if !matches!(cli.verb, Verb::Run(_)) {
+        sigpipe::reset();
+    }
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Schema(_) => Ok(schema::run()),
         Verb::Explain(args) => explain::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
@@ -92,10 +112,42 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Policies named on the command line.
+#[derive(clap::Args)]
+struct Loading {
+    /// Policy files, or directories of them; together they are one policy
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The host that it is for, in place of this one: `hosts:` is held against this name
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+impl Loading {
+    fn read(&self) -> Result<Loaded, Problems> {
+        match &self.host {
+            Some(host) => {
+                let names = &SystemNames;
+                policy::load(&self.paths, &ForHost { names, host })
+            }
+            None => policy::load(&self.paths, &SystemNames),
+        }
+    }
+
+    /// As [`load`].
+    fn load(&self) -> Option<Policy> {
+        printed(self.read())
+    }
+}
+
 /// Loads policies and prints what is wrong with them; `None` where that is an error.
 fn load(paths: &[PathBuf]) -> Option<Policy> {
+    printed(policy::load(paths, &SystemNames))
+}
+
+fn printed(loaded: Result<Loaded, Problems>) -> Option<Policy> {
     let color = std::io::stderr().is_terminal();
-    match policy::load(paths, &policy::SystemNames) {
+    match loaded {
         Ok(loaded) => {
             eprint!("{}", loaded.warnings.render(color));
             Some(loaded.policy)

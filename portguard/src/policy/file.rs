@@ -15,6 +15,14 @@ use std::path::Path;
 /// Bytes of YAML that all files of a policy may have.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
+/// The keys of a file.
+pub const FILE_KEYS: [&str; 9] = [
+    "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
+];
+
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
+const DEFAULTS: [(&str, Verdict); 2] = [("kernel", Verdict::Kernel), ("deny", Verdict::Deny)];
+const SCOPES: [(&str, Scope); 2] = [("host", Scope::Host), ("all", Scope::All)];
 /// The words of `log`.
 pub(super) const LOGS: [(&str, Log); 3] =
     [("all", Log::All), ("deny", Log::Deny), ("none", Log::None)];
@@ -22,15 +30,21 @@ pub(super) const LOGS: [(&str, Log); 3] =
 /// What a file says. Settings that it does not name are `None`.
 #[derive(Default)]
 pub(super) struct File {
-    pub(super) mode: Option<Mode>,
-    pub(super) default: Option<Verdict>,
-    pub(super) protect: Option<Vec<RangeInclusive<u16>>>,
-    pub(super) scope: Option<Scope>,
-    pub(super) log: Option<Log>,
+    pub(super) mode: Option<Setting<Mode>>,
+    pub(super) default: Option<Setting<Verdict>>,
+    pub(super) protect: Option<Setting<Vec<RangeInclusive<u16>>>>,
+    pub(super) scope: Option<Setting<Scope>>,
+    pub(super) log: Option<Setting<Log>>,
     /// Patterns of host names that the file is for; `None` for all hosts.
     pub(super) hosts: Option<Vec<String>>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<Expectation>,
+}
+
+/// A setting, and where its value stands.
+pub(super) struct Setting<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
 }
 
 /// Reads a file's text.
@@ -107,37 +121,20 @@ impl Reader<'_> {
             );
             return None;
         }
-        let known = [
-            "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
-        ];
-        let map = self.mapping(value, "", &known)?;
+        let map = self.mapping(value, "", &FILE_KEYS)?;
         self.version(map.get("version"));
-        let mut file = File::default();
-        if let Some(value) = map.get("mode") {
-            file.mode = self.word(
-                value,
-                "/mode",
-                &[("enforce", Mode::Enforce), ("audit", Mode::Audit)],
-            );
-        }
-        if let Some(value) = map.get("default") {
-            file.default = self.word(
-                value,
-                "/default",
-                &[("kernel", Verdict::Kernel), ("deny", Verdict::Deny)],
-            );
-        }
-        if let Some(value) = map.get("scope") {
-            file.scope = self.word(
-                value,
-                "/scope",
-                &[("host", Scope::Host), ("all", Scope::All)],
-            );
-        }
-        if let Some(value) = map.get("log") {
-            file.log = self.word(value, "/log", &LOGS);
-        }
-        file.protect = self.each(map, "", "protect", "ports", Self::ports);
+        let mut file = File {
+            mode: self.setting(map, "mode", &MODES),
+            default: self.setting(map, "default", &DEFAULTS),
+            scope: self.setting(map, "scope", &SCOPES),
+            log: self.setting(map, "log", &LOGS),
+            ..File::default()
+        };
+        let protect = self.each(map, "", "protect", "ports", Self::ports);
+        file.protect = protect.map(|value| Setting {
+            value,
+            place: self.place("/protect"),
+        });
         file.hosts = self.each(map, "", "hosts", "host names", |reader, value, path| {
             reader.text(value, path, "a host name").map(str::to_owned)
         });
@@ -148,6 +145,19 @@ impl Reader<'_> {
             file.tests = self.many(value, "/tests", "tests", Self::expectation);
         }
         Some(file)
+    }
+
+    /// A setting that is one of a few words.
+    fn setting<T: Copy>(
+        &mut self,
+        map: &Mapping,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Option<Setting<T>> {
+        let path = format!("/{key}");
+        let value = self.word(map.get(key)?, &path, words)?;
+        let place = self.place(&path);
+        Some(Setting { value, place })
     }
 
     fn version(&mut self, value: Option<&Value>) {

@@ -17,13 +17,17 @@ mod rule;
 mod shadow;
 
 pub use model::{
-    CgroupPattern, Component, Expectation, Log, Mode, Place, Policy, Rule, Scope, UnitPattern,
+    CgroupPattern, Component, Expectation, Log, Mode, Origins, Place, Policy, Rule, Scope,
+    UnitPattern,
 };
-pub use names::{Names, SystemNames};
+pub use names::{ForHost, Names, SystemNames};
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use ranges::{merged, text as ranges_text};
 
-use file::{File, MAX_BYTES};
+pub use file::FILE_KEYS;
+pub use rule::{RULE_KEYS, TEST_KEYS};
+
+use file::{File, MAX_BYTES, Setting};
 use portguard_common::MAX_RULES;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
@@ -203,15 +207,22 @@ struct Used {
 }
 
 fn add(policy: &mut Policy, file: File) {
-    policy.mode = file.mode.unwrap_or(policy.mode);
-    policy.default = file.default.unwrap_or(policy.default);
-    policy.scope = file.scope.unwrap_or(policy.scope);
-    policy.log = file.log.unwrap_or(policy.log);
-    if let Some(protect) = file.protect {
-        policy.protect = protect;
-    }
+    let origins = &mut policy.origins;
+    set(&mut policy.mode, &mut origins.mode, file.mode);
+    set(&mut policy.default, &mut origins.default, file.default);
+    set(&mut policy.protect, &mut origins.protect, file.protect);
+    set(&mut policy.scope, &mut origins.scope, file.scope);
+    set(&mut policy.log, &mut origins.log, file.log);
     policy.rules.extend(file.rules);
     policy.tests.extend(file.tests);
+}
+
+/// Of a setting that several files name, the last holds.
+fn set<T>(value: &mut T, origin: &mut Option<Place>, given: Option<Setting<T>>) {
+    if let Some(given) = given {
+        *value = given.value;
+        *origin = Some(given.place);
+    }
 }
 
 fn check_names(used: &Used, problems: &mut Problems) {

@@ -58,6 +58,23 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// `tests:` of all files.
     pub tests: Vec<Expectation>,
+    /// Where the settings come from.
+    pub origins: Origins,
+}
+
+/// Where each setting of a policy was given last; `None` where no file names it.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    /// Of `mode:`.
+    pub mode: Option<Place>,
+    /// Of `default:`.
+    pub default: Option<Place>,
+    /// Of `protect:`.
+    pub protect: Option<Place>,
+    /// Of `scope:`.
+    pub scope: Option<Place>,
+    /// Of `log:`.
+    pub log: Option<Place>,
 }
 
 impl Default for Policy {
@@ -70,6 +87,7 @@ impl Default for Policy {
             log: Log::default(),
             rules: Vec::new(),
             tests: Vec::new(),
+            origins: Origins::default(),
         }
     }
 }

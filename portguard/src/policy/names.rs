@@ -51,3 +51,37 @@ impl Names for SystemNames {
         uname.nodename().to_string_lossy().into_owned()
     }
 }
+
+/// The users and groups of one machine, and another's name: for the policies of a fleet.
+pub struct ForHost<'a> {
+    /// Whose users and groups.
+    pub names: &'a dyn Names,
+    /// The host's name.
+    pub host: &'a str,
+}
+
+impl Names for ForHost<'_> {
+    fn uid(&self, name: &str) -> Option<u32> {
+        self.names.uid(name)
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        self.names.user_names()
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        self.names.gid(name)
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        self.names.group_names()
+    }
+
+    fn gids_of(&self, user: &str) -> Vec<u32> {
+        self.names.gids_of(user)
+    }
+
+    fn hostname(&self) -> String {
+        self.host.to_owned()
+    }
+}

@@ -20,22 +20,28 @@ const PROTOCOLS: [(&str, Protocol); 4] = [
     ("dccp", Protocol::Dccp),
 ];
 
+/// The keys of a rule.
+pub const RULE_KEYS: [&str; 11] = [
+    "name",
+    "action",
+    "ports",
+    "protocols",
+    "users",
+    "groups",
+    "cgroups",
+    "units",
+    "addresses",
+    "mode",
+    "log",
+];
+/// The keys of a test.
+pub const TEST_KEYS: [&str; 9] = [
+    "user", "group", "groups", "cgroup", "port", "protocol", "address", "expect", "rule",
+];
+
 impl Reader<'_> {
     pub(super) fn rule(&mut self, value: &Value, path: &str) -> Option<Rule> {
-        let known = [
-            "name",
-            "action",
-            "ports",
-            "protocols",
-            "users",
-            "groups",
-            "cgroups",
-            "units",
-            "addresses",
-            "mode",
-            "log",
-        ];
-        let map = self.mapping(value, path, &known)?;
+        let map = self.mapping(value, path, &RULE_KEYS)?;
         let name = self
             .required(map, path, "name")
             .and_then(|value| self.rule_name(value, path));
@@ -140,10 +146,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn expectation(&mut self, value: &Value, path: &str) -> Option<Expectation> {
-        let known = [
-            "user", "group", "groups", "cgroup", "port", "protocol", "address", "expect", "rule",
-        ];
-        let map = self.mapping(value, path, &known)?;
+        let map = self.mapping(value, path, &TEST_KEYS)?;
         let user = self.required(map, path, "user");
         let port = self.required(map, path, "port");
         let expect = self.required(map, path, "expect");

@@ -1,0 +1,133 @@
+//! What came of a policy's tests, as text, JSON and JUnit.
+
+use crate::expectations::{Got, Outcome};
+use crate::policy::Expectation;
+use anstyle::{AnsiColor, Style};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde_json::{Value, json};
+
+/// What a test that does not hold expected, and what it got; begins with its place.
+pub(super) fn as_text(outcome: &Outcome<'_>, color: bool) -> String {
+    let (red, green) = if color {
+        (
+            Style::new().fg_color(Some(AnsiColor::Red.into())),
+            Style::new().fg_color(Some(AnsiColor::Green.into())),
+        )
+    } else {
+        (Style::new(), Style::new())
+    };
+    let place = &outcome.test.place;
+    format!(
+        "{place}: {}\n  {red}- {}{red:#}\n  {green}+ {}{green:#}\n{}",
+        bind(outcome.test),
+        expected(outcome.test),
+        got(outcome),
+        why(outcome),
+    )
+}
+
+fn bind(test: &Expectation) -> String {
+    let address = if test.address.is_unspecified() && test.address.is_ipv4() {
+        String::new()
+    } else {
+        format!(" at {}", test.address)
+    };
+    format!(
+        "{} binds {}/{}{address} in /{}",
+        test.user_text,
+        test.protocol.as_str(),
+        test.port,
+        test.cgroup.join("/")
+    )
+}
+
+fn expected(test: &Expectation) -> String {
+    match &test.rule {
+        Some(rule) => format!("{} by rule {rule}", test.expect.as_str()),
+        None => test.expect.as_str().to_owned(),
+    }
+}
+
+fn got(outcome: &Outcome<'_>) -> String {
+    match outcome.got {
+        None => format!(
+            "nothing is decided: port {} is not in `protect`",
+            outcome.test.port
+        ),
+        Some(Got {
+            verdict,
+            rule: Some(rule),
+        }) => format!(
+            "{} by rule {} ({})",
+            verdict.as_str(),
+            rule.name,
+            rule.place
+        ),
+        Some(got) => format!("{} by the default", got.verdict.as_str()),
+    }
+}
+
+/// Why the rule that was expected did not decide.
+fn why(outcome: &Outcome<'_>) -> String {
+    match (outcome.wanted, outcome.got) {
+        (Some((rule, Some(field))), _) => {
+            format!(
+                "  rule {}: its {} do not match\n",
+                rule.name,
+                field.as_str()
+            )
+        }
+        (Some((rule, None)), Some(Got { rule: Some(_), .. })) => {
+            format!("  rule {} matches too, and stands behind it\n", rule.name)
+        }
+        _ => String::new(),
+    }
+}
+
+/// The same for programs.
+pub(super) fn as_object(outcome: &Outcome<'_>) -> Value {
+    let test = outcome.test;
+    json!({
+        "file": test.place.file,
+        "line": test.place.line,
+        "column": test.place.column,
+        "bind": bind(test),
+        "holds": outcome.holds(),
+        "expected": { "verdict": test.expect.as_str(), "rule": test.rule },
+        "got": outcome.got.map(|got| json!({
+            "verdict": got.verdict.as_str(),
+            "rule": got.rule.map(|rule| &rule.name),
+        })),
+        "mismatch": outcome.wanted.and_then(|(_, field)| field).map(|field| field.as_str()),
+    })
+}
+
+/// The same for CI systems: a suite for each file.
+pub(super) fn as_junit(outcomes: &[Outcome<'_>]) -> Report {
+    let mut report = Report::new("portguard test");
+    let mut suites: Vec<TestSuite> = Vec::new();
+    for outcome in outcomes {
+        let file = outcome.test.place.file.display().to_string();
+        let mut status = TestCaseStatus::success();
+        if !outcome.holds() {
+            status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            let message = format!("expected {}, got {}", expected(outcome.test), got(outcome));
+            status
+                .set_message(message)
+                .set_description(as_text(outcome, false));
+        }
+        let line = outcome.test.place.line;
+        let case = TestCase::new(format!("line {line}: {}", bind(outcome.test)), status);
+        if suites
+            .last()
+            .is_none_or(|suite| suite.name.as_str() != file)
+        {
+            suites.push(TestSuite::new(file));
+        }
+        if let Some(suite) = suites.last_mut() {
+            suite.add_test_case(case);
+        }
+    }
+    report.add_test_suites(suites);
+    report
+}

@@ -1,0 +1,15 @@
+//! `portguard schema`: the JSON Schema of policy files.
+
+use super::Exit;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "Editors take it by a first line in the policy:\n  \
+    # yaml-language-server: $schema=/etc/portguard/schema.json\n\nExamples:\n  \
+    portguard schema > /etc/portguard/schema.json\n  \
+    portguard schema | jq '.\"$defs\".Rule.properties | keys'")]
+pub(super) struct Args {}
+
+pub(super) fn run() -> Exit {
+    println!("{:#}", crate::written::schema());
+    Exit::Success
+}

@@ -1,0 +1,64 @@
+//! `portguard test`: do the expectations hold?
+
+use super::{Exit, Loading, outcome};
+use crate::compile::compile;
+use crate::expectations::outcomes;
+use anyhow::Context as _;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(
+    after_long_help = "Expectations stand under `tests:` of the policy itself, or in a file that has \
+    nothing else.\n\nExamples:\n  \
+    portguard test /etc/portguard/policies\n  \
+    portguard test web.yaml web-tests.yaml --junit report.xml"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    loading: Loading,
+    /// Write a JUnit report; - for standard output
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// One JSON object for each test
+    #[arg(long)]
+    json: bool,
+}
+
+/// # Errors
+/// Where the policy is too large to compile, or the report cannot be written.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let Some(policy) = args.loading.load() else {
+        return Ok(Exit::NotSo);
+    };
+    let tables = compile(&policy, 1)?;
+    let outcomes = outcomes(&policy, &tables)?;
+    let color = std::io::stdout().is_terminal();
+    let to_stdout = args
+        .junit
+        .as_deref()
+        .is_some_and(|path| path.as_os_str() == "-");
+    for outcome in &outcomes {
+        if args.json {
+            println!("{}", outcome::as_object(outcome));
+        } else if !outcome.holds() && !to_stdout {
+            print!("{}", outcome::as_text(outcome, color));
+        }
+    }
+    if let Some(path) = &args.junit {
+        let report = outcome::as_junit(&outcomes).to_string()?;
+        if to_stdout {
+            print!("{report}");
+        } else {
+            std::fs::write(path, report)
+                .with_context(|| format!("writing the JUnit report {}", path.display()))?;
+        }
+    }
+    let held = outcomes.iter().filter(|outcome| outcome.holds()).count();
+    eprintln!("{held} of {} tests hold", outcomes.len());
+    if outcomes.is_empty() {
+        eprintln!("portguard: there are no tests: write some under `tests:`");
+        return Ok(Exit::NotSo);
+    }
+    Ok(Exit::of(held == outcomes.len()))
+}

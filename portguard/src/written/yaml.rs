@@ -1,0 +1,103 @@
+//! A policy as YAML with its comments, one line for a field.
+
+use super::{ABOVE, Notes, PolicyText};
+use serde::Serialize;
+use serde_yaml::Value;
+use std::fmt;
+
+impl fmt::Display for PolicyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        above(f, &self.notes, "")?;
+        for (key, value) in fields(self)? {
+            match (key.as_str(), value) {
+                ("rules", _) => {
+                    writeln!(f, "rules:")?;
+                    for rule in &self.rules {
+                        above(f, &rule.notes, "  ")?;
+                        let mut lead = "  - ";
+                        for (key, value) in fields(rule)? {
+                            line(f, lead, &key, &value, &rule.notes)?;
+                            lead = "    ";
+                        }
+                    }
+                }
+                ("tests", _) => {
+                    writeln!(f, "tests:")?;
+                    for test in &self.tests {
+                        let fields = fields(test)?;
+                        let each = fields
+                            .iter()
+                            .map(|(key, value)| format!("{key}: {}", flow(value)));
+                        let each: Vec<String> = each.collect();
+                        writeln!(f, "  - {{ {} }}", each.join(", "))?;
+                    }
+                }
+                (_, value) => line(f, "", &key, &value, &self.notes)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys and values of a structure, in its order.
+fn fields(of: &impl Serialize) -> Result<Vec<(String, Value)>, fmt::Error> {
+    let Ok(Value::Mapping(mapping)) = serde_yaml::to_value(of) else {
+        return Err(fmt::Error);
+    };
+    let text = |(key, value): (Value, Value)| Some((key.as_str()?.to_owned(), value));
+    Ok(mapping.into_iter().filter_map(text).collect())
+}
+
+fn above(f: &mut fmt::Formatter<'_>, notes: &Notes, indent: &str) -> fmt::Result {
+    for line in notes.get(ABOVE).iter().flat_map(|note| note.lines()) {
+        writeln!(f, "{indent}{}", format!("# {}", printable(line)).trim_end())?;
+    }
+    Ok(())
+}
+
+fn line(
+    f: &mut fmt::Formatter<'_>,
+    lead: &str,
+    key: &str,
+    value: &Value,
+    notes: &Notes,
+) -> fmt::Result {
+    write!(f, "{lead}{key}: {}", flow(value))?;
+    match notes.get(key) {
+        Some(note) => writeln!(f, "  # {}", printable(note)),
+        None => writeln!(f),
+    }
+}
+
+/// A comment names what a process or a file may have chosen.
+fn printable(text: &str) -> String {
+    crate::escape::escape(text.as_bytes())
+}
+
+/// A value on one line.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Sequence(entries) => {
+            let entries: Vec<String> = entries.iter().map(flow).collect();
+            format!("[{}]", entries.join(", "))
+        }
+        Value::Number(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::String(text) => scalar(text),
+        // Policies have no others.
+        other => serde_json::to_string(other).unwrap_or_default(),
+    }
+}
+
+/// A text, quoted where YAML would read it otherwise. A JSON string is one of YAML too.
+fn scalar(text: &str) -> String {
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '@' | '*');
+    let first = text.chars().next();
+    let begins = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '/');
+    let same = serde_yaml::from_str::<Value>(text).is_ok_and(|value| value.as_str() == Some(text));
+    if begins && same && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    serde_json::to_string(text).unwrap_or_default()
+}
