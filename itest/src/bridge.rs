@@ -65,11 +65,10 @@ pub const fn protocol(proto: Proto) -> Protocol {
     }
 }
 
-/// What compiled tables decide.
-#[must_use]
-pub fn decided(tables: &Tables, bind: &OracleBind) -> Option<Decision> {
+/// Does something with a bind in portguard's words.
+pub fn with_bind<T>(bind: &OracleBind, then: impl FnOnce(&Bind<'_>) -> T) -> T {
     let cgroup: Vec<&str> = bind.cgroup.iter().map(String::as_str).collect();
-    tables.decide(&Bind {
+    then(&Bind {
         port: bind.port,
         protocol: protocol(bind.protocol),
         uid: bind.uid,
@@ -79,6 +78,12 @@ pub fn decided(tables: &Tables, bind: &OracleBind) -> Option<Decision> {
         address: bind.address,
         dual_stack: !bind.v6only,
     })
+}
+
+/// What compiled tables decide.
+#[must_use]
+pub fn decided(tables: &Tables, bind: &OracleBind) -> Option<Decision> {
+    with_bind(bind, |bind| tables.decide(bind))
 }
 
 /// Verdict, rule, whether it is reported, and whether the rule only reports.

@@ -2,7 +2,7 @@
 
 use super::Exit;
 use crate::compile::Bind;
-use crate::escape::escape;
+use crate::escape::{escape, unescape};
 use crate::explain::{Explained, Field, Passed, explain};
 use crate::policy::{Names as _, Place, Policy, Rule, SystemNames};
 use anyhow::{Context as _, anyhow};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
     portguard explain --policy web.yaml --user www-data --port 443\n  \
+    portguard explain --policy web.yaml --port 443 --all\n  \
     journalctl -o cat -u portguard | grep deny | portguard explain --policy web.yaml --event -")]
 pub(super) struct Args {
     /// Policy file, or directory of them; may be given more than once
@@ -25,9 +26,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", required_unless_present = "event", conflicts_with = "event",
         value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// tcp, udp, sctp or dccp
-    #[arg(long, default_value = "tcp", value_parser = protocol)]
-    protocol: Protocol,
+    /// tcp, udp, sctp or dccp; tcp where it is not given, and all of them for --all
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
     /// Real and effective user, a name or an id; without --group its groups count too
     #[arg(long, default_value = "root", value_parser = user)]
     user: User,
@@ -44,7 +45,10 @@ pub(super) struct Args {
     /// those that the system's database gives the user now
     #[arg(long, value_name = "FILE")]
     event: Option<PathBuf>,
-    /// One JSON object for each bind
+    /// Say who may bind the port: every user, group, cgroup and protocol
+    #[arg(long, requires = "port", conflicts_with_all = ["user", "group", "cgroup", "address"])]
+    all: bool,
+    /// One JSON object for each bind, or each line of --all
     #[arg(long)]
     json: bool,
 }
@@ -125,6 +129,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(policy) = super::load(&args.policy) else {
         return Ok(Exit::NotSo);
     };
+    if let (true, Some(port)) = (args.all, args.port) {
+        return super::holders::print(&policy, port, args.protocol, args.json);
+    }
     let asked = match (&args.event, args.port) {
         (Some(path), _) => of_events(path)?,
         (None, Some(port)) => vec![of_arguments(args, port)],
@@ -145,7 +152,7 @@ fn of_arguments(args: &Args, port: u16) -> Asked {
     };
     Asked {
         port,
-        protocol: args.protocol,
+        protocol: args.protocol.unwrap_or(Protocol::Tcp),
         uid: args.user.id,
         euid: args.user.id,
         gids,
@@ -189,9 +196,14 @@ fn of_event(event: Event) -> Result<Asked, String> {
         uid: event.uid,
         euid: event.euid,
         gids,
-        cgroup: cgroup(event.cgroup.as_deref().unwrap_or("/"))?,
+        cgroup: cgroup(&path_of(event.cgroup.as_deref())?)?,
         address: event.address,
     })
+}
+
+/// The path behind an event's escapes.
+fn path_of(escaped: Option<&str>) -> Result<String, String> {
+    unescape(escaped.unwrap_or("/")).ok_or_else(|| "its cgroup is not escaped as events are".into())
 }
 
 fn one(policy: &Policy, asked: &Asked, as_json: bool) -> anyhow::Result<()> {

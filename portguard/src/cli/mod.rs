@@ -1,12 +1,15 @@
 //! The command line: arguments in, exit code out. One file per verb.
 
 mod check;
+mod diff;
 mod doctor;
 mod explain;
+mod holders;
 mod outcome;
 mod pages;
 mod run;
 mod schema;
+mod table;
 mod test;
 
 use crate::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
@@ -63,6 +66,8 @@ enum Verb {
     Test(test::Args),
     /// Say what a policy makes of a bind, and why
     Explain(explain::Args),
+    /// Say what changes for whom from one policy to another
+    Diff(diff::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
     /// Print the JSON Schema of policy files
@@ -94,6 +99,7 @@ pub fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Schema(_) => Ok(schema::run()),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),

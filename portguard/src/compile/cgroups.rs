@@ -24,6 +24,17 @@ pub(super) struct Cgroups {
     pub(super) classes: Classes,
     /// The class of a path that cannot be read.
     pub(super) unread: usize,
+    /// Each node after the root: its class, and the node and edge by which it was found.
+    pub(super) ways: Vec<Way>,
+    /// The names with `*`.
+    pub(super) globs: Globs,
+}
+
+/// How a node was found.
+pub(super) struct Way {
+    pub(super) class: usize,
+    pub(super) parent: usize,
+    pub(super) edge: Edge,
 }
 
 /// One step of a pattern.
@@ -69,8 +80,12 @@ struct Builder<'a> {
 /// Builds the automaton of `rules`; its node numbers carry the generation, so that no two policies share one.
 ///
 /// # Errors
-/// Where it has more than [`MAX_NODES`] edges, too many classes, or the names with `*` are too complex.
-pub(super) fn build(rules: &[Rule], generation: u16) -> Result<Cgroups, CompileError> {
+/// Where it has more than `limit` edges, too many classes, or the names with `*` are too complex.
+pub(super) fn build(
+    rules: &[Rule],
+    generation: u16,
+    limit: usize,
+) -> Result<Cgroups, CompileError> {
     let mut builder = Builder::new(rules);
     builder.globs.build()?;
     let root = u64::from(generation) << 32;
@@ -79,22 +94,19 @@ pub(super) fn build(rules: &[Rule], generation: u16) -> Result<Cgroups, CompileE
     let unread = builder.classes.number(&builder.unread());
     let mut numbers = HashMap::from([(start.clone(), 0u64)]);
     let mut queue = vec![start];
-    let (mut entries, mut root_flags, mut at) = (Vec::new(), 0, 0);
+    let (mut entries, mut ways, mut root_flags, mut at) = (Vec::new(), Vec::new(), 0, 0);
     while at < queue.len() {
         let state = queue[at].clone();
         let edges = builder.edges(&state);
         if at == 0 {
             root_flags = builder.flags(&state);
         }
-        for (key, next) in edges {
+        for (edge, next) in edges {
             let fresh = numbers.len() as u64;
             let number = *numbers.entry(next.clone()).or_insert(fresh);
-            if number == fresh {
-                queue.push(next.clone());
-            }
-            let key = match key {
+            let key = match &edge {
                 Edge::Name(name) => TrieKey::new(root + at as u64, name.as_bytes()),
-                Edge::Class(class) => Some(TrieKey::of_class(root + at as u64, class)),
+                Edge::Class(class) => Some(TrieKey::of_class(root + at as u64, *class)),
             };
             let node = TrieNode {
                 node: root + number,
@@ -103,7 +115,15 @@ pub(super) fn build(rules: &[Rule], generation: u16) -> Result<Cgroups, CompileE
             };
             // The policy's patterns have no name that is too long: see `Component`.
             entries.extend(key.map(|key| TrieEntry { key, node }));
-            if entries.len() > MAX_NODES {
+            if number == fresh {
+                ways.push(Way {
+                    class: node.class as usize,
+                    parent: at,
+                    edge,
+                });
+                queue.push(next);
+            }
+            if entries.len() > limit {
                 return Err(CompileError::TooManyCgroups(entries.len()));
             }
         }
@@ -119,12 +139,14 @@ pub(super) fn build(rules: &[Rule], generation: u16) -> Result<Cgroups, CompileE
         root_flags,
         classes: builder.classes,
         unread,
+        ways,
+        globs: builder.globs,
     })
 }
 
 /// What an edge is taken for.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Edge {
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Edge {
     Name(String),
     Class(u32),
 }
@@ -135,7 +157,7 @@ impl<'a> Builder<'a> {
             rules,
             patterns: Vec::new(),
             globs: Globs::default(),
-            everywhere: RuleSet::empty(),
+            everywhere: RuleSet::empty(rules.len()),
             classes: Classes::new(),
         };
         for (i, rule) in rules.iter().enumerate() {

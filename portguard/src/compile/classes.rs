@@ -2,37 +2,46 @@
 
 use super::CompileError;
 use crate::policy::Rule;
-use portguard_common::{
-    MAX_CLASSES, MAX_RULES, Protocol, VECTOR_WORDS, WORDS_PER_MASK, class_number,
-};
+use portguard_common::{MAX_CLASSES, Protocol, VECTOR_WORDS, WORDS_PER_MASK, class_number};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 /// A set of rules, one bit each.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct RuleSet(Box<[u64; WORDS_PER_MASK]>);
+pub(super) struct RuleSet(Box<[u64]>);
 
 impl RuleSet {
-    pub(super) fn empty() -> Self {
-        Self(Box::new([0; WORDS_PER_MASK]))
+    /// The empty set, for so many rules.
+    pub(super) fn empty(rules: usize) -> Self {
+        Self(vec![0; rules.div_ceil(64)].into())
     }
 
     pub(super) fn insert(&mut self, rule: usize) {
-        self.0[rule / 64 % WORDS_PER_MASK] |= 1 << (rule % 64);
+        self.0[rule / 64] |= 1 << (rule % 64);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
 
+    /// The rules, in order.
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.0.iter().enumerate();
+        words.flat_map(|(i, word)| {
+            (0..64)
+                .filter(move |bit| word >> bit & 1 == 1)
+                .map(move |bit| i * 64 + bit)
+        })
+    }
+
     fn remove(&mut self, rule: usize) {
-        self.0[rule / 64 % WORDS_PER_MASK] &= !(1 << (rule % 64));
+        self.0[rule / 64] &= !(1 << (rule % 64));
     }
 
     /// The set as a vector: a bit for each word that is not zero, then the words.
     pub(super) fn vector(&self) -> [u64; VECTOR_WORDS] {
         let mut vector = [0; VECTOR_WORDS];
-        for (i, word) in self.0.iter().enumerate() {
+        for (i, word) in self.0.iter().enumerate().take(WORDS_PER_MASK) {
             vector[0] |= u64::from(*word != 0) << i;
             vector[i + 1] = *word;
         }
@@ -92,6 +101,7 @@ pub(super) struct Interval<T> {
 /// Cuts the values from 0 to `last` at the ends of all rules' ranges. `None` matches everything.
 fn intervals<'a>(
     last: u64,
+    count: usize,
     rules: impl Iterator<Item = (usize, Option<Vec<(u64, u64)>>)> + 'a,
 ) -> Vec<Interval<u64>> {
     // Ranges of one rule may overlap, so a rule leaves the set when its last one ends: count them.
@@ -105,8 +115,8 @@ fn intervals<'a>(
         }
     }
     changes.sort_unstable();
-    let mut open = vec![0i32; MAX_RULES];
-    let mut set = RuleSet::empty();
+    let mut open = vec![0i32; count];
+    let mut set = RuleSet::empty(count);
     let mut out = Vec::new();
     let mut at = 0;
     let mut next = changes.iter().peekable();
@@ -137,6 +147,7 @@ fn intervals<'a>(
 pub(super) fn users(rules: &[Rule]) -> Vec<Interval<u64>> {
     intervals(
         u64::from(u32::MAX),
+        rules.len(),
         rules.iter().enumerate().map(|(i, rule)| {
             let ranges = rule.users.as_ref().map(|users| {
                 let wide = |r: &RangeInclusive<u32>| (u64::from(*r.start()), u64::from(*r.end()));
@@ -151,6 +162,7 @@ pub(super) fn users(rules: &[Rule]) -> Vec<Interval<u64>> {
 pub(super) fn groups(rules: &[Rule]) -> Vec<Interval<u64>> {
     intervals(
         u64::from(u32::MAX),
+        rules.len(),
         rules.iter().enumerate().map(|(i, rule)| {
             let groups = rule.groups.iter().flatten();
             let wide = |r: &RangeInclusive<u32>| (u64::from(*r.start()), u64::from(*r.end()));
@@ -163,6 +175,7 @@ pub(super) fn groups(rules: &[Rule]) -> Vec<Interval<u64>> {
 pub(super) fn ports(rules: &[Rule], protocol: Protocol) -> Vec<Interval<u64>> {
     intervals(
         u64::from(u16::MAX),
+        rules.len(),
         rules
             .iter()
             .enumerate()
@@ -180,6 +193,14 @@ pub(super) fn ports(rules: &[Rule], protocol: Protocol) -> Vec<Interval<u64>> {
                 (i, ranges)
             }),
     )
+}
+
+/// Where other rules begin to match: a port, and the numbers of the rules that match from it on.
+pub(crate) fn ports_of_rules(rules: &[Rule], protocol: Protocol) -> Vec<(u16, Vec<usize>)> {
+    let intervals = ports(rules, protocol).into_iter();
+    intervals
+        .map(|interval| (interval.start as u16, interval.rules.iter().collect()))
+        .collect()
 }
 
 /// Distinct entries of all `users` lists.

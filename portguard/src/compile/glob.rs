@@ -5,7 +5,7 @@
 //! however many patterns there are.
 
 use super::CompileError;
-use portguard_common::NameKey;
+use portguard_common::{MAX_CGROUP_NAME, NameKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// States that the automaton may have: many `*` in the middle of many names can multiply.
@@ -143,6 +143,50 @@ impl Globs {
             at = self.step(&at, Some(byte));
         }
         at.contains(&(pattern, self.patterns[pattern].len()))
+    }
+
+    /// A name of a class that `taken` does not hold for, where there is one of a usual length.
+    pub(super) fn example(&self, class: u32, taken: &dyn Fn(&str) -> bool) -> Option<String> {
+        /// Names that may be passed over on the way to one that is free.
+        const VISITS: usize = 64;
+        let mut visits: HashMap<u32, usize> = HashMap::new();
+        let mut queue = std::collections::VecDeque::from([(0u32, Vec::new())]);
+        while let Some((state, bytes)) = queue.pop_front() {
+            let ends = self.ends.iter().find(|(end, _)| *end == state);
+            let here = ends.map_or(0, |(_, class)| *class);
+            if here == class
+                && let Ok(name) = String::from_utf8(bytes.clone())
+                && !matches!(name.as_str(), "" | "." | "..")
+                && !taken(&name)
+            {
+                return Some(name);
+            }
+            let seen = visits.entry(state).or_default();
+            *seen += 1;
+            if *seen > VISITS || bytes.len() == MAX_CGROUP_NAME {
+                continue;
+            }
+            let own: Vec<(u8, u32)> = (self.edges.iter())
+                .filter(|(from, byte, _)| *from == state && *byte != NameKey::ANY)
+                .map(|(_, byte, next)| (*byte, *next))
+                .collect();
+            let any = self.edges.iter();
+            let mut any = any.filter(|(from, byte, _)| *from == state && *byte == NameKey::ANY);
+            let free = (b'a'..=b'z').chain(b'0'..=b'9').rev();
+            let free = free.filter(|byte| own.iter().all(|(named, _)| named != byte));
+            let others = any.next().map(|(_, _, next)| *next);
+            // Where no pattern goes on, all names are of class 0.
+            let others = others.or((class == 0).then_some(u32::MAX));
+            let others = others
+                .into_iter()
+                .flat_map(|next| free.clone().take(2).map(move |byte| (byte, next)));
+            for (byte, next) in own.iter().copied().chain(others) {
+                let mut longer = bytes.clone();
+                longer.push(byte);
+                queue.push_back((next, longer));
+            }
+        }
+        None
     }
 
     /// The entries of the map of names for a generation.

@@ -66,7 +66,7 @@ fn reports(log: Log, verdict: Verdict) -> bool {
 }
 
 fn denies(policy: &Policy) -> RuleSet {
-    let mut set = RuleSet::empty();
+    let mut set = RuleSet::empty(policy.rules.len());
     for (i, rule) in policy.rules.iter().enumerate() {
         if rule.action == Verdict::Deny {
             set.insert(i);
@@ -101,7 +101,7 @@ impl Builder {
         let mut classes = Classes::new();
         // Class 0 means "not protected": no protected port may have it, so an empty set takes it first
         // under a number of its own.
-        classes.push(RuleSet::empty());
+        classes.push(RuleSet::empty(policy.rules.len()));
         let mut tables: Vec<(Vec<u64>, u64)> = Vec::new();
         debug_assert_eq!(self.next(), u64::from(PORT_TABLE_START));
         for protocol in Protocol::ALL {

@@ -1,9 +1,10 @@
 //! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide`.
 
-use super::{Bind, Tables, prefixes};
+use super::{Bind, Tables, TrieEntry, prefixes};
 use portguard_common::{
-    AddressKey, Decision, GroupKey, Header, HeaderFlags, Image, MAX_CGROUP_DEPTH, NameKey, Request,
-    TrieKey, TrieNode, VectorWords, Verdict, decide, decide_in_full, is_protected,
+    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, HeaderFlags, Image, MAX_CGROUP_DEPTH,
+    NameKey, Request, TrieKey, TrieNode, VECTOR_WORDS, VectorWords, Verdict, decide,
+    decide_in_full, is_protected,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,7 +18,8 @@ impl Tables {
         }
         let header = Header(image.page(0)?);
         let path = self.cgroup_class(&header, bind.cgroup);
-        let (address_class, other_address_class) = self.address_classes(bind);
+        let (address_class, other_address_class) =
+            self.address_classes(bind.address, bind.dual_stack);
         let request = Request {
             port: bind.port,
             protocol: bind.protocol,
@@ -37,6 +39,39 @@ impl Tables {
             return Some(Decision::by_default(&header));
         }
         Some(decision)
+    }
+
+    /// The rules that hold for a cgroup, or could where its path is too deep to be read.
+    pub(crate) fn rules_of_cgroup(&self, path: &[&str]) -> Option<VectorWords> {
+        let header = Header(self.pages.as_slice().page(0)?);
+        let class = self.cgroup_class(&header, path);
+        self.vector(
+            header.cgroup_vectors(),
+            class.unwrap_or(header.unread_class() as u32),
+        )
+    }
+
+    /// The rules that hold for the two addresses of a bind, which are mostly one.
+    pub(crate) fn rules_of_address(
+        &self,
+        address: IpAddr,
+        dual_stack: bool,
+    ) -> Option<[VectorWords; 2]> {
+        let header = Header(self.pages.as_slice().page(0)?);
+        let (one, other) = self.address_classes(address, dual_stack);
+        let first = header.address_vectors();
+        Some([self.vector(first, one)?, self.vector(first, other)?])
+    }
+
+    fn vector(&self, first_page: u64, class: u32) -> Option<VectorWords> {
+        let page = first_page as u32 + class / CLASSES_PER_PAGE;
+        let page = self.pages.as_slice().page(page)?;
+        let start = (class % CLASSES_PER_PAGE) as usize * VECTOR_WORDS;
+        let mut words = [0; VECTOR_WORDS];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = page.word(start + i);
+        }
+        Some(words)
     }
 
     /// The class of a cgroup; `None` where the kernel would not walk deep enough to know.
@@ -67,10 +102,24 @@ impl Tables {
     }
 
     fn edge(&self, key: &TrieKey) -> Option<TrieNode> {
-        let mut entries = self.trie.iter();
-        let entry =
-            entries.find(|entry| entry.key.parent == key.parent && entry.key.name == key.name);
-        entry.map(|entry| entry.node)
+        // The compiler writes node after node, of each the edges by name first, in order.
+        let of_parent = |entries: &'_ [TrieEntry]| {
+            entries.partition_point(|entry| entry.key.parent <= key.parent)
+        };
+        let begin = self
+            .trie
+            .partition_point(|entry| entry.key.parent < key.parent);
+        let edges = self.trie.get(begin..of_parent(&self.trie))?;
+        let named = edges.partition_point(|entry| entry.key.name[0] != 0);
+        let (named, by_class) = edges.split_at(named);
+        if key.name[0] == 0 {
+            let mut by_class = by_class.iter();
+            return by_class
+                .find(|entry| entry.key.name == key.name)
+                .map(|entry| entry.node);
+        }
+        let at = named.binary_search_by(|entry| entry.key.name.cmp(&key.name));
+        at.ok().map(|at| named[at].node)
     }
 
     fn name_class(&self, name: &str) -> u32 {
@@ -91,11 +140,11 @@ impl Tables {
         at.ok().map(|at| self.names[at].1)
     }
 
-    fn address_classes(&self, bind: &Bind<'_>) -> (u32, u32) {
+    fn address_classes(&self, address: IpAddr, dual_stack: bool) -> (u32, u32) {
         let generation = u64::from(self.generation);
-        let key = prefixes::key(generation, bind.address);
+        let key = prefixes::key(generation, address);
         let class = self.address_class(&key);
-        if bind.dual_stack && bind.address.is_ipv6() && key.is_wildcard() {
+        if dual_stack && address.is_ipv6() && key.is_wildcard() {
             let inet6 = key.space == AddressKey::space(generation, true);
             if inet6 {
                 let any = prefixes::key(generation, IpAddr::V4(Ipv4Addr::UNSPECIFIED));

@@ -8,6 +8,10 @@ mod glob;
 mod image;
 mod lookup;
 mod prefixes;
+mod witness;
+
+pub(crate) use classes::ports_of_rules;
+pub(crate) use witness::{addresses as address_witnesses, cgroups as cgroup_witnesses};
 
 use crate::policy::{Expectation, Policy};
 use portguard_common::{
@@ -146,7 +150,7 @@ pub fn compile(policy: &Policy, generation: u16) -> Result<Tables, CompileError>
     if policy.rules.len() > MAX_RULES {
         return Err(CompileError::TooManyRules(policy.rules.len()));
     }
-    let cgroups = cgroups::build(&policy.rules, generation)?;
+    let cgroups = cgroups::build(&policy.rules, generation, cgroups::MAX_NODES)?;
     let addresses = prefixes::addresses(&policy.rules, generation)?;
     let users = classes::users(&policy.rules);
     let pages = image::build(policy, generation, &users, &cgroups, &addresses)?;

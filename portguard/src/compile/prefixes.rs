@@ -64,7 +64,7 @@ fn covers(named: &IpNet, network: &IpNet) -> bool {
 }
 
 fn holding(rules: &[Rule], named: impl Fn(&IpNet) -> bool) -> RuleSet {
-    let mut set = RuleSet::empty();
+    let mut set = RuleSet::empty(rules.len());
     for (i, rule) in rules.iter().enumerate() {
         let all = rule.addresses.as_ref();
         if all.is_none_or(|all| all.iter().any(&named)) {
@@ -141,7 +141,7 @@ fn blocks(mut first: u64, last: u64) -> Vec<(u32, u32)> {
 
 /// The rules that name no group.
 pub(super) fn groupless(rules: &[Rule]) -> RuleSet {
-    let mut set = RuleSet::empty();
+    let mut set = RuleSet::empty(rules.len());
     for (i, rule) in rules.iter().enumerate() {
         if rule.groups.is_none() {
             set.insert(i);

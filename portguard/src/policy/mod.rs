@@ -22,7 +22,7 @@ pub use model::{
 };
 pub use names::{ForHost, Names, SystemNames};
 pub use problem::{Problem, Problems, Severity};
-pub(crate) use ranges::{merged, text as ranges_text};
+pub(crate) use ranges::{common, merged, outside, text as ranges_text, within};
 
 pub use file::FILE_KEYS;
 pub use rule::{RULE_KEYS, TEST_KEYS};

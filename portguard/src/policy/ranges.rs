@@ -57,7 +57,7 @@ pub(crate) fn text<T: Number + std::fmt::Display>(ranges: &[RangeInclusive<T>]) 
 }
 
 /// What two lists of merged ranges share.
-pub(super) fn common<T: Number>(
+pub(crate) fn common<T: Number>(
     a: &[RangeInclusive<T>],
     b: &[RangeInclusive<T>],
 ) -> Vec<RangeInclusive<T>> {
@@ -73,7 +73,7 @@ pub(super) fn common<T: Number>(
 }
 
 /// Whether all of `a` lies in `b`, both merged.
-pub(super) fn within<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> bool {
+pub(crate) fn within<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> bool {
     a.iter().all(|x| {
         let at = b.partition_point(|y| y.end() < x.start());
         b.get(at)
@@ -82,7 +82,7 @@ pub(super) fn within<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]
 }
 
 /// What of `a` lies outside `b`, both merged.
-pub(super) fn outside<T: Number>(
+pub(crate) fn outside<T: Number>(
     a: &[RangeInclusive<T>],
     b: &[RangeInclusive<T>],
 ) -> Vec<RangeInclusive<T>> {

@@ -1,0 +1,121 @@
+//! `diff` is exact: a bind that the naive oracle decides otherwise under the new policy lies in one
+//! region of the difference, with both effects, and every other bind lies in none.
+
+use portguard::diff::{Netns, changes};
+use portguard::space::Space;
+use portguard_itest::bridge::{parsed, protocol, with_bind};
+use portguard_itest::generate::{World, case};
+use portguard_itest::oracle::{Action, Model, OracleBind};
+use portguard_itest::seed::{cases, runner};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use std::cell::Cell;
+
+fn effect(model: &Model, bind: &OracleBind) -> &'static str {
+    match model.decide(bind) {
+        Some(answer) => match (answer.verdict, answer.enforced) {
+            (Action::Kernel, _) => "kernel",
+            (Action::Allow, true) => "allow",
+            (Action::Deny, true) => "deny",
+            (Action::Allow, false) => "kernel (audit: allow)",
+            (Action::Deny, false) => "kernel (audit: deny)",
+        },
+        None => "kernel",
+    }
+}
+
+fn exact(
+    old: &Model,
+    new: &Model,
+    binds: &[OracleBind],
+    changed: &Cell<usize>,
+) -> Result<(), TestCaseError> {
+    let (old_policy, new_policy) = (parsed(&old.to_yaml()).policy, parsed(&new.to_yaml()).policy);
+    let space = Space::new(&[&old_policy, &new_policy])
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let found = changes(&space).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    for bind in binds {
+        // The oracle's binds are made where both policies judge them.
+        let here: Vec<_> = found
+            .iter()
+            .filter(|changed| changed.netns != Netns::Others)
+            .filter(|changed| changed.group.has(bind.port, protocol(bind.protocol)))
+            .filter(|changed| with_bind(bind, |bind| space.contains(&changed.region, bind)))
+            .map(|changed| (changed.old.effect(), changed.new.effect()))
+            .collect();
+        let (before, after) = (effect(old, bind), effect(new, bind));
+        let wanted: Vec<_> = (before != after)
+            .then_some((before, after))
+            .into_iter()
+            .collect();
+        changed.set(changed.get() + wanted.len());
+        prop_assert_eq!(
+            here,
+            wanted,
+            "{:?}\n{}\n----\n{}",
+            bind,
+            old.to_yaml(),
+            new.to_yaml()
+        );
+    }
+    Ok(())
+}
+
+/// The model with one thing changed.
+fn mutated(model: &Model, how: usize, at: usize) -> Model {
+    let mut new = model.clone();
+    let at = at % new.rules.len().max(1);
+    if new.rules.is_empty() {
+        return new;
+    }
+    match how {
+        0 => {
+            new.rules.remove(at);
+        }
+        1 => new.rules.rotate_left(at),
+        2 => new.rules[at].action = Action::Deny,
+        3 => new.rules[at].users = None,
+        4 => new.rules[at].cgroups = None,
+        5 => new.rules[at].groups = None,
+        6 => new.enforce = !new.enforce,
+        _ => {
+            new.default = if new.default == Action::Deny {
+                Action::Kernel
+            } else {
+                Action::Deny
+            }
+        }
+    }
+    new
+}
+
+#[test]
+fn every_change_is_in_one_region_and_nothing_else_is() {
+    let changed = Cell::new(0);
+    let count = cases(1000).div_ceil(4);
+    let (seed, mut runner) = runner(count);
+    println!("{count} pairs of policies, PORTGUARD_SEED={seed}");
+    let strategy = (
+        case(&World::wide(), 0..=12, 64),
+        case(&World::wide(), 0..=12, 64),
+        0..9usize,
+        0..12usize,
+    );
+    let outcome = runner.run(&strategy, |((old, binds), (other, more), how, at)| {
+        let new = if how == 8 {
+            other
+        } else {
+            mutated(&old, how, at)
+        };
+        exact(&old, &new, &[binds, more].concat(), &changed)
+    });
+    if let Err(failure) = outcome {
+        panic!("replay with PORTGUARD_SEED={seed}\n{failure}");
+    }
+    println!("{} binds changed", changed.get());
+    assert!(
+        changed.get() > 500,
+        "hardly any bind changed: {}",
+        changed.get()
+    );
+}

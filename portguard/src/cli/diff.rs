@@ -1,0 +1,137 @@
+//! `portguard diff`: what changes for whom.
+
+use super::{Exit, counted, table::table};
+use crate::diff::{Change, Done, Netns, diff};
+use crate::policy::{self, ForHost, Names, Policy, SystemNames};
+use crate::space::{Row, Users, ports_text, users_text};
+use serde_json::{Value, json};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(
+    after_long_help = "Binds are compared, not words: a rule that is renamed, moved or written otherwise \
+    and means the same is no change. What is reported (`log`) is not compared.\n\nExamples:\n  \
+    portguard diff /etc/portguard/policies new-policies/\n  \
+    git show HEAD:web.yaml > /tmp/old.yaml; portguard diff /tmp/old.yaml web.yaml"
+)]
+pub(super) struct Args {
+    /// The policy now: a file, or a directory of them
+    old: PathBuf,
+    /// The policy to come
+    new: PathBuf,
+    /// The host that they are for, in place of this one
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// One JSON object for each change
+    #[arg(long)]
+    json: bool,
+}
+
+/// # Errors
+/// Where a policy is too large to compile, or both are too complex to compare.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let (Some(old), Some(new)) = (load(&args.old, args), load(&args.new, args)) else {
+        return Ok(Exit::NotSo);
+    };
+    let rows = diff(&old, &new)?;
+    if args.json {
+        for row in &rows {
+            println!("{}", as_object(row));
+        }
+    } else if !rows.is_empty() {
+        print!("{}", as_table(&rows));
+    }
+    if !args.json {
+        match rows.len() {
+            0 => println!("no bind is decided otherwise"),
+            count => println!("\n{}", counted(count, "change")),
+        }
+    }
+    Ok(Exit::of(rows.is_empty()))
+}
+
+/// Errors are shown; warnings are `check`'s business.
+fn load(path: &Path, args: &Args) -> Option<Policy> {
+    let names: &dyn Names = &SystemNames;
+    let paths = [path.to_owned()];
+    let loaded = match &args.host {
+        Some(host) => policy::load(&paths, &ForHost { names, host }),
+        None => policy::load(&paths, names),
+    };
+    match loaded {
+        Ok(loaded) => Some(loaded.policy),
+        Err(problems) => {
+            eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+            None
+        }
+    }
+}
+
+const HEADER: [&str; 9] = [
+    "PORTS",
+    "PROTOCOLS",
+    "USERS",
+    "GROUPS",
+    "CGROUPS",
+    "ADDRESSES",
+    "NETNS",
+    "OLD",
+    "NEW",
+];
+
+fn as_table(rows: &[Row<Change>]) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        for (ports, protocols) in ports_text(&row.ports) {
+            lines.push(vec![
+                ports,
+                protocols,
+                users_text(&row.users),
+                row.fields.groups.clone(),
+                row.fields.cgroups.clone(),
+                row.fields.addresses.clone(),
+                netns(row.said.netns).to_owned(),
+                done(&row.said.old),
+                done(&row.said.new),
+            ]);
+        }
+    }
+    table(&HEADER, &lines)
+}
+
+const fn netns(netns: Netns) -> &'static str {
+    match netns {
+        Netns::Judged => "any",
+        Netns::Initial => "initial",
+        Netns::Others => "others",
+    }
+}
+
+fn done(done: &Done) -> String {
+    match (&done.rule, done.decided) {
+        (Some(rule), _) => format!("{} by {rule}", done.effect),
+        (None, true) => format!("{} by default", done.effect),
+        (None, false) => format!("{}, not looked at", done.effect),
+    }
+}
+
+fn as_object(row: &Row<Change>) -> Value {
+    let done =
+        |done: &Done| json!({ "effect": done.effect, "rule": done.rule, "decided": done.decided });
+    let [tcp, udp, sctp, dccp] = &row.ports;
+    let users = match &row.users {
+        Users::Same(uids) => json!({ "uids": **uids }),
+        Users::Mixed(real, effective) => json!({ "real": **real, "effective": **effective }),
+    };
+    json!({
+        "ports": { "tcp": tcp, "udp": udp, "sctp": sctp, "dccp": dccp },
+        "users": users,
+        "groups": row.fields.groups,
+        "cgroups": row.fields.cgroups,
+        "addresses": row.fields.addresses,
+        "netns": netns(row.said.netns),
+        "old": done(&row.said.old),
+        "new": done(&row.said.new),
+    })
+}

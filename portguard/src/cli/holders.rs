@@ -1,0 +1,92 @@
+//! `portguard explain --all`: who may bind a port.
+
+use super::{Exit, table::table};
+use crate::diff::Done;
+use crate::holders::holders;
+use crate::policy::Policy;
+use crate::space::{Row, Users, ports_text, users_text};
+use portguard_common::Protocol;
+use serde_json::json;
+
+/// # Errors
+/// Where the policy is too large to compile, or too complex to be taken apart.
+pub(super) fn print(
+    policy: &Policy,
+    port: u16,
+    protocol: Option<Protocol>,
+    as_json: bool,
+) -> anyhow::Result<Exit> {
+    let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
+    let rows = holders(policy, port, &protocols)?;
+    if rows.is_empty() && !as_json {
+        println!("nothing is decided: port {port} is not in `protect`");
+        return Ok(Exit::Success);
+    }
+    // That the kernel decides of callers with two uids what it decides of those with one is no news.
+    let may = |row: &&Row<Done>| {
+        row.said.effect == "allow"
+            || row.said.effect != "deny" && matches!(row.users, Users::Same(_))
+    };
+    let (shown, others): (Vec<&Row<Done>>, Vec<_>) = rows.iter().partition(may);
+    if as_json {
+        for row in &shown {
+            for cells in cells(row) {
+                println!("{}", object(&cells));
+            }
+        }
+        return Ok(Exit::Success);
+    }
+    let lines: Vec<Vec<String>> = shown.iter().flat_map(|row| cells(row)).collect();
+    if !lines.is_empty() {
+        print!("{}", table(&HEADER, &lines));
+    }
+    if shown
+        .iter()
+        .any(|row| row.said.effect.starts_with("kernel"))
+    {
+        println!(
+            "\nkernel: whoever has CAP_NET_BIND_SERVICE, and everyone from ip_unprivileged_port_start on"
+        );
+    }
+    if others.iter().any(|row| row.said.effect == "deny") {
+        println!("\nall others: deny");
+    }
+    Ok(Exit::Success)
+}
+
+const HEADER: [&str; 7] = [
+    "VERDICT",
+    "PROTOCOLS",
+    "USERS",
+    "GROUPS",
+    "CGROUPS",
+    "ADDRESSES",
+    "BY",
+];
+
+fn cells(row: &Row<Done>) -> Vec<Vec<String>> {
+    let by = row
+        .said
+        .rule
+        .as_ref()
+        .map_or("the default".to_owned(), |rule| format!("rule {rule}"));
+    let each = ports_text(&row.ports).into_iter();
+    each.map(|(_, protocols)| {
+        vec![
+            row.said.effect.to_owned(),
+            protocols,
+            users_text(&row.users),
+            row.fields.groups.clone(),
+            row.fields.cgroups.clone(),
+            row.fields.addresses.clone(),
+            by.clone(),
+        ]
+    })
+    .collect()
+}
+
+fn object(cells: &[String]) -> serde_json::Value {
+    let keys = HEADER.iter().map(|key| key.to_lowercase());
+    let cells = cells.iter().map(|cell| json!(cell));
+    keys.zip(cells).collect::<serde_json::Map<_, _>>().into()
+}

@@ -1,0 +1,406 @@
+//! The space of all binds, cut into regions in which a policy, or each of two, decides by one rule.
+//!
+//! Ports are told apart by the compiler's tables, cgroups and addresses by an example of each of the
+//! compiler's classes, users and groups by their ranges. What is decided in a region is asked of
+//! [`Tables::decide`] at a bind in it. Exact, but for paths deeper than the kernel reads: those are looked
+//! at by example.
+
+mod region;
+mod rows;
+mod users;
+mod words;
+
+pub use region::Region;
+pub use rows::{Row, joined};
+pub use users::{Uids, Users};
+pub use words::{Fields, ports_text, users_text};
+
+use crate::compile::{
+    Bind, CompileError, Tables, address_witnesses, cgroup_witnesses, compile, ports_of_rules,
+};
+use crate::policy::{Mode, Policy, Rule, merged};
+use fixedbitset::FixedBitSet;
+use portguard_common::{MAX_RULES, NO_RULE, Protocol, Verdict};
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use thiserror::Error;
+
+/// Why a space cannot be cut.
+#[derive(Debug, Error)]
+pub enum SpaceError {
+    /// A policy cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The rules overlap in too many ways.
+    #[error(
+        "the rules overlap in too many ways to tell all their regions apart: use fewer rules that share ports and cross each other in users, groups, cgroups and addresses"
+    )]
+    TooComplex,
+}
+
+/// Steps that cutting may take, before it is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget(pub usize);
+
+impl Budget {
+    fn take(&mut self, steps: usize) -> Result<(), SpaceError> {
+        self.0 = self.0.checked_sub(steps).ok_or(SpaceError::TooComplex)?;
+        Ok(())
+    }
+}
+
+/// One or two policies over the same space.
+pub struct Space<'a> {
+    /// The policies.
+    pub sides: Vec<Side<'a>>,
+    /// An example of each class of cgroups.
+    cgroups: Vec<Vec<String>>,
+    /// An example of each class of addresses; whether `::` takes IPv4 too.
+    addresses: Vec<(IpAddr, bool)>,
+}
+
+/// A policy in a space.
+pub struct Side<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Compiled.
+    pub tables: Tables,
+    shapes: Vec<Shape<'a>>,
+}
+
+/// What a rule takes of the space, its ports aside.
+pub(crate) struct Shape<'a> {
+    pub(crate) rule: &'a Rule,
+    pub(crate) users: Option<Vec<RangeInclusive<u32>>>,
+    pub(crate) groups: Option<Vec<RangeInclusive<u32>>>,
+    pub(crate) cgroups: Rc<FixedBitSet>,
+    pub(crate) addresses: Rc<FixedBitSet>,
+}
+
+/// Ports that the same rules match, in each policy.
+#[derive(Clone, Debug)]
+pub struct PortGroup {
+    /// By protocol, in the order of [`Protocol::ALL`].
+    pub ports: [Vec<RangeInclusive<u16>>; 4],
+    /// Numbers of the rules of each policy; `None` where the ports are not protected.
+    pub rules: Vec<Option<Rc<Vec<usize>>>>,
+}
+
+/// What a policy makes of a region.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'a> {
+    /// The verdict; `None` where nothing is decided.
+    pub verdict: Option<Verdict>,
+    /// Whether it is carried out.
+    pub enforced: bool,
+    /// The deciding rule; `None` for the default.
+    pub rule: Option<&'a Rule>,
+}
+
+impl Outcome<'_> {
+    /// Nothing is decided.
+    pub const UNDECIDED: Self = Self {
+        verdict: None,
+        enforced: false,
+        rule: None,
+    };
+
+    /// What becomes of the bind, and what is said of it in audit mode.
+    #[must_use]
+    pub const fn effect(&self) -> &'static str {
+        match (self.verdict, self.enforced) {
+            (None | Some(Verdict::Kernel), _) => "kernel",
+            (Some(Verdict::Allow), true) => "allow",
+            (Some(Verdict::Deny), true) => "deny",
+            (Some(Verdict::Allow), false) => "kernel (audit: allow)",
+            (Some(Verdict::Deny), false) => "kernel (audit: deny)",
+        }
+    }
+}
+
+impl<'a> Space<'a> {
+    /// The space of one policy or two.
+    ///
+    /// # Errors
+    /// Where a policy does not compile, or the patterns of both are too complex together.
+    pub fn new(policies: &[&'a Policy]) -> Result<Self, SpaceError> {
+        let all = patterns_once(policies);
+        let cgroups = cgroup_witnesses(&all)?;
+        let addresses = address_witnesses(&all);
+        let sides = policies
+            .iter()
+            .map(|policy| Side::new(policy, &cgroups, &addresses));
+        Ok(Self {
+            sides: sides.collect::<Result<_, _>>()?,
+            cgroups,
+            addresses,
+        })
+    }
+
+    /// The ports that any policy protects, by the rules that match them.
+    #[must_use]
+    pub fn port_groups(&self) -> Vec<PortGroup> {
+        type Key = Vec<Option<Rc<Vec<usize>>>>;
+        let mut groups: HashMap<Key, PortGroup> = HashMap::new();
+        for (i, protocol) in Protocol::ALL.into_iter().enumerate() {
+            let sides: Vec<PortSteps> =
+                self.sides.iter().map(|side| side.steps(protocol)).collect();
+            let starts: BTreeSet<u16> = sides.iter().flat_map(PortSteps::starts).collect();
+            let mut starts = starts.into_iter().peekable();
+            while let Some(first) = starts.next() {
+                let last = starts.peek().map_or(u16::MAX, |next| next - 1);
+                let rules: Key = sides.iter().map(|side| side.at(first)).collect();
+                if rules.iter().all(Option::is_none) {
+                    continue;
+                }
+                let group = groups.entry(rules.clone()).or_insert_with(|| PortGroup {
+                    ports: Default::default(),
+                    rules,
+                });
+                group.ports[i].push(first..=last);
+            }
+        }
+        let mut groups: Vec<PortGroup> = groups.into_values().collect();
+        for group in &mut groups {
+            for ports in &mut group.ports {
+                *ports = merged(ports);
+            }
+        }
+        groups.sort_by_key(|group| group.first());
+        groups
+    }
+
+    /// All binds of a port by callers whose real and effective uid are the same, and by all others.
+    #[must_use]
+    pub fn whole(&self) -> Vec<Region<'a>> {
+        Region::whole(self.cgroups.len(), self.addresses.len())
+    }
+
+    /// What the rule takes of a region whose ports it matches.
+    pub(crate) fn shape(&self, side: usize, rule: usize) -> &Shape<'a> {
+        &self.sides[side].shapes[rule]
+    }
+
+    /// Cuts regions by the rules that match their ports: what each takes, in order, and at last what none does.
+    ///
+    /// # Errors
+    /// Where that takes more than the budget.
+    pub fn split(
+        &self,
+        regions: Vec<Region<'a>>,
+        side: usize,
+        rules: &[usize],
+        budget: &mut Budget,
+    ) -> Result<Vec<(Option<usize>, Vec<Region<'a>>)>, SpaceError> {
+        let mut out = Vec::new();
+        let mut open = regions;
+        for &rule in rules {
+            if open.is_empty() {
+                return Ok(out);
+            }
+            let shape = self.shape(side, rule);
+            let mut taken = Vec::new();
+            let mut left = Vec::with_capacity(open.len());
+            for region in open {
+                budget.take(1)?;
+                region.cut(shape, &mut taken, &mut left, budget)?;
+            }
+            if !taken.is_empty() {
+                out.push((Some(rule), taken));
+            }
+            open = left;
+        }
+        if !open.is_empty() {
+            out.push((None, open));
+        }
+        Ok(out)
+    }
+
+    /// What a policy decides in a region, by a bind of it.
+    #[must_use]
+    pub fn outcome(&self, side: usize, group: &PortGroup, region: &Region<'a>) -> Outcome<'a> {
+        let side = &self.sides[side];
+        let Some((port, protocol)) = group.first() else {
+            return Outcome::UNDECIDED;
+        };
+        let (uid, euid) = region.users.example();
+        let gids = region.example_gids();
+        let path = self.example_path(region);
+        let (address, dual_stack) = self.example_address(region);
+        let decision = side.tables.decide(&Bind {
+            port,
+            protocol,
+            uid,
+            euid,
+            gids: &gids,
+            cgroup: &path,
+            address,
+            dual_stack,
+        });
+        decision.map_or(Outcome::UNDECIDED, |decision| Outcome {
+            verdict: Some(decision.verdict),
+            enforced: side.policy.mode == Mode::Enforce && !decision.audit,
+            rule: (decision.rule != NO_RULE)
+                .then(|| side.policy.rules.get(usize::from(decision.rule)))
+                .flatten(),
+        })
+    }
+
+    /// Whether a region has a bind, its port and protocol aside.
+    #[must_use]
+    pub fn contains(&self, region: &Region<'_>, bind: &Bind<'_>) -> bool {
+        let rules_of = |path: &[&str]| -> Vec<_> {
+            self.sides
+                .iter()
+                .map(|side| side.tables.rules_of_cgroup(path))
+                .collect()
+        };
+        let rules_at = |(address, dual_stack): (IpAddr, bool)| -> Vec<_> {
+            let tables = self.sides.iter().map(|side| &side.tables);
+            tables
+                .map(|tables| tables.rules_of_address(address, dual_stack))
+                .collect()
+        };
+        let cgroup = rules_of(bind.cgroup);
+        let address = rules_at((bind.address, bind.dual_stack));
+        region.has_caller(bind)
+            && region.cgroups.ones().any(|i| {
+                let path: Vec<&str> = self.cgroups[i].iter().map(String::as_str).collect();
+                rules_of(&path) == cgroup
+            })
+            && region
+                .addresses
+                .ones()
+                .any(|i| rules_at(self.addresses[i]) == address)
+    }
+
+    fn example_path(&self, region: &Region<'_>) -> Vec<&str> {
+        let path = region.cgroups.ones().next().map(|i| &self.cgroups[i]);
+        path.into_iter().flatten().map(String::as_str).collect()
+    }
+
+    fn example_address(&self, region: &Region<'_>) -> (IpAddr, bool) {
+        let any = (IpAddr::from([0, 0, 0, 0]), false);
+        let first = region.addresses.ones().next();
+        first.map_or(any, |i| self.addresses[i])
+    }
+}
+
+impl PortGroup {
+    /// The first port, and the first protocol that has it here.
+    #[must_use]
+    pub fn first(&self) -> Option<(u16, Protocol)> {
+        let firsts = self.ports.iter().zip(Protocol::ALL);
+        let firsts =
+            firsts.filter_map(|(ports, protocol)| Some((*ports.first()?.start(), protocol)));
+        firsts.min()
+    }
+
+    /// The group of one port for one protocol.
+    #[must_use]
+    pub fn has(&self, port: u16, protocol: Protocol) -> bool {
+        let ports = &self.ports[protocol as usize];
+        ports.iter().any(|range| range.contains(&port))
+    }
+}
+
+/// The rules of all policies for the sake of their paths and addresses, each set of them once.
+fn patterns_once(policies: &[&Policy]) -> Vec<Rule> {
+    let mut seen = BTreeSet::new();
+    let rules = policies.iter().flat_map(|policy| &policy.rules);
+    let fields = |rule: &Rule| format!("{:?}{:?}{:?}", rule.cgroups, rule.units, rule.addresses);
+    rules
+        .filter(|rule| seen.insert(fields(rule)))
+        .cloned()
+        .collect()
+}
+
+/// Where the rules that match a port change, for one protocol of one policy.
+struct PortSteps {
+    steps: Vec<(u16, Rc<Vec<usize>>)>,
+    protect: Vec<RangeInclusive<u16>>,
+}
+
+impl PortSteps {
+    fn starts(&self) -> Vec<u16> {
+        let steps = self.steps.iter().map(|(start, _)| *start);
+        let ends = self
+            .protect
+            .iter()
+            .filter_map(|range| range.end().checked_add(1));
+        let begins = self.protect.iter().map(|range| *range.start());
+        steps.chain(begins).chain(ends).collect()
+    }
+
+    fn at(&self, port: u16) -> Option<Rc<Vec<usize>>> {
+        if !self.protect.iter().any(|range| range.contains(&port)) {
+            return None;
+        }
+        let after = self.steps.partition_point(|(start, _)| *start <= port);
+        let step = after.checked_sub(1).and_then(|at| self.steps.get(at));
+        Some(step.map_or_else(Rc::default, |(_, rules)| Rc::clone(rules)))
+    }
+}
+
+impl<'a> Side<'a> {
+    fn new(
+        policy: &'a Policy,
+        cgroups: &[Vec<String>],
+        addresses: &[(IpAddr, bool)],
+    ) -> Result<Self, SpaceError> {
+        let tables = compile(policy, 1)?;
+        let mut by_cgroup = vec![FixedBitSet::with_capacity(cgroups.len()); policy.rules.len()];
+        for (i, path) in cgroups.iter().enumerate() {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let rules = tables.rules_of_cgroup(&path);
+            for (rule, set) in by_cgroup.iter_mut().enumerate() {
+                set.set(i, rules.is_some_and(|words| has(&words, rule)));
+            }
+        }
+        let mut by_address = vec![FixedBitSet::with_capacity(addresses.len()); policy.rules.len()];
+        for (i, (address, dual_stack)) in addresses.iter().enumerate() {
+            let rules = tables.rules_of_address(*address, *dual_stack);
+            for (rule, set) in by_address.iter_mut().enumerate() {
+                let denies = policy.rules[rule].action == Verdict::Deny;
+                let holds = |[one, other]: [[u64; _]; 2]| match denies {
+                    true => has(&one, rule) || has(&other, rule),
+                    false => has(&one, rule) && has(&other, rule),
+                };
+                set.set(i, rules.is_some_and(holds));
+            }
+        }
+        let shapes = policy.rules.iter().zip(by_cgroup).zip(by_address);
+        let shapes = shapes.map(|((rule, cgroups), addresses)| Shape {
+            rule,
+            users: rule.users.as_deref().map(merged),
+            groups: rule.groups.as_deref().map(merged),
+            cgroups: Rc::new(cgroups),
+            addresses: Rc::new(addresses),
+        });
+        Ok(Self {
+            policy,
+            tables,
+            shapes: shapes.collect(),
+        })
+    }
+
+    fn steps(&self, protocol: Protocol) -> PortSteps {
+        let steps = ports_of_rules(&self.policy.rules, protocol).into_iter();
+        PortSteps {
+            steps: steps
+                .map(|(start, rules)| (start, Rc::new(rules)))
+                .collect(),
+            protect: merged(&self.policy.protect),
+        }
+    }
+}
+
+/// Whether a vector of the compiler's has a rule: its first word says which of the others have any.
+fn has(words: &portguard_common::VectorWords, rule: usize) -> bool {
+    debug_assert!(rule < MAX_RULES);
+    words
+        .get(1 + rule / 64)
+        .is_some_and(|word| word >> (rule % 64) & 1 == 1)
+}
