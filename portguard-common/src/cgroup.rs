@@ -69,6 +69,14 @@ impl TrieKey {
         Self { parent, name }
     }
 
+    /// The class of such a key.
+    #[must_use]
+    pub fn class(&self) -> Option<u32> {
+        let bytes = self.name.get(Self::CLASS_AT..Self::CLASS_AT + 4)?;
+        let class = u32::from_ne_bytes(bytes.try_into().ok()?);
+        (self.name[0] == 0).then_some(class)
+    }
+
     /// Where in the name of such a key the class stands, host byte order.
     pub const CLASS_AT: usize = 4;
 }

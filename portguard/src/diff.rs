@@ -1,12 +1,12 @@
 //! What changes for whom from one policy to another: every bind that is decided otherwise, and no other.
 
-use crate::policy::{Mode, Policy, Rule, Scope};
-use crate::space::{Budget, Outcome, PortGroup, Region, Row, Space, SpaceError, joined};
+use crate::policy::{Mode, Rule, Scope};
+use crate::space::{Budget, Outcome, PortGroup, Region, Row, Space, SpaceError};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Steps of cutting: some seconds.
-const BUDGET: usize = 2_000_000_000;
+const BUDGET: usize = 1_000_000_000;
 
 /// Network namespaces in which binds change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,24 +65,17 @@ pub struct Changed<'a> {
     pub new: Outcome<'a>,
 }
 
-/// All changes as the rows of a table; what is only reported otherwise (`log`, names of rules) is none.
+/// All changes from the first policy of a space to the second, as the rows of a table; what is only reported otherwise (`log`, names of rules) is none.
 ///
 /// # Errors
-/// Where a policy does not compile, or their rules overlap in too many ways.
-pub fn diff(old: &Policy, new: &Policy) -> Result<Vec<Row<Change>>, SpaceError> {
-    let space = Space::new(&[old, new])?;
-    let rows = changes(&space)?.into_iter().map(|changed| {
-        let Changed {
-            group,
-            region,
-            netns,
-            old,
-            new,
-        } = changed;
-        let (old, new) = (old.into(), new.into());
-        Row::new(&group, &region, Change { netns, old, new })
+/// Where their rules overlap in too many ways.
+pub fn diff(space: &Space<'_>) -> Result<Vec<Row<Change>>, SpaceError> {
+    let found = changes(space)?;
+    let rows = found.iter().map(|changed| {
+        let (netns, old, new) = (changed.netns, changed.old.into(), changed.new.into());
+        (&changed.group, &changed.region, Change { netns, old, new })
     });
-    Ok(joined(rows.collect()))
+    Ok(space.rows(rows))
 }
 
 /// The regions that the two policies of a space decide otherwise: no two have a bind in common.

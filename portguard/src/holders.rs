@@ -1,25 +1,23 @@
 //! Who may bind a port: every region of its binds, and what a policy makes of each.
 
 use crate::diff::Done;
-use crate::policy::Policy;
-use crate::space::{Budget, Row, Space, SpaceError, joined};
+use crate::space::{Budget, Row, Space, SpaceError};
 use portguard_common::Protocol;
 
 /// Steps of cutting: about a second.
 const BUDGET: usize = 500_000_000;
 
-/// All regions of the binds of a port, for these protocols.
+/// All regions of the binds of a port, for these protocols, by the first policy of a space.
 ///
 /// # Errors
-/// Where the policy does not compile, or its rules overlap in too many ways.
+/// Where the rules of its policy overlap in too many ways.
 pub fn holders(
-    policy: &Policy,
+    space: &Space<'_>,
     port: u16,
     protocols: &[Protocol],
 ) -> Result<Vec<Row<Done>>, SpaceError> {
-    let space = Space::new(&[policy])?;
     let mut budget = Budget(BUDGET);
-    let mut rows = Vec::new();
+    let mut found = Vec::new();
     for mut group in space.port_groups() {
         let here: Vec<Protocol> = (protocols.iter().copied())
             .filter(|protocol| group.has(port, *protocol))
@@ -37,9 +35,12 @@ pub fn holders(
         for (_, regions) in space.split(space.whole(), 0, &rules, &mut budget)? {
             for region in regions {
                 let done = Done::from(space.outcome(0, &group, &region));
-                rows.push(Row::new(&group, &region, done));
+                found.push((group.clone(), region, done));
             }
         }
     }
-    Ok(joined(rows))
+    let rows = found
+        .iter()
+        .map(|(group, region, done)| (group, region, done.clone()));
+    Ok(space.rows(rows))
 }

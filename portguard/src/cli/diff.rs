@@ -2,8 +2,8 @@
 
 use super::{Exit, counted, table::table};
 use crate::diff::{Change, Done, Netns, diff};
-use crate::policy::{self, ForHost, Names, Policy, SystemNames};
-use crate::space::{Row, Users, ports_text, users_text};
+use crate::policy::{self, ForHost, GivenNames, Names, Policy, SystemNames};
+use crate::space::{Callers, Row, Space, UidRanges, callers_text, ports_text};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -34,13 +34,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (Some(old), Some(new)) = (load(&args.old, args), load(&args.new, args)) else {
         return Ok(Exit::NotSo);
     };
-    let rows = diff(&old, &new)?;
+    let space = Space::new(&[&old, &new])?;
+    let rows = diff(&space)?;
+    let mut names = old.given.clone();
+    names.users.extend(new.given.users.clone());
     if args.json {
         for row in &rows {
-            println!("{}", as_object(row));
+            println!("{}", as_object(&space, row));
         }
     } else if !rows.is_empty() {
-        print!("{}", as_table(&rows));
+        print!("{}", as_table(&space, &rows, &names));
     }
     if !args.json {
         match rows.len() {
@@ -80,14 +83,14 @@ const HEADER: [&str; 9] = [
     "NEW",
 ];
 
-fn as_table(rows: &[Row<Change>]) -> String {
+fn as_table(space: &Space<'_>, rows: &[Row<Change>], names: &GivenNames) -> String {
     let mut lines = Vec::new();
     for row in rows {
         for (ports, protocols) in ports_text(&row.ports) {
             lines.push(vec![
                 ports,
                 protocols,
-                users_text(&row.users),
+                callers_text(&space.callers(&row.users), names),
                 row.fields.groups.clone(),
                 row.fields.cgroups.clone(),
                 row.fields.addresses.clone(),
@@ -116,14 +119,27 @@ fn done(done: &Done) -> String {
     }
 }
 
-fn as_object(row: &Row<Change>) -> Value {
+fn as_object(space: &Space<'_>, row: &Row<Change>) -> Value {
     let done =
         |done: &Done| json!({ "effect": done.effect, "rule": done.rule, "decided": done.decided });
-    let [tcp, udp, sctp, dccp] = &row.ports;
-    let users = match &row.users {
-        Users::Same(uids) => json!({ "uids": **uids }),
-        Users::Mixed(real, effective) => json!({ "real": **real, "effective": **effective }),
+    let uids = |uids: &UidRanges| match uids {
+        UidRanges::Are(uids) => json!({ "are": uids }),
+        UidRanges::AreNot(others) => json!({ "are_not": others }),
     };
+    let users = match space.callers(&row.users) {
+        Callers::Same(same) => json!({ "uids": uids(&same) }),
+        Callers::Mixed(real, effective) => {
+            json!({ "real": uids(&real), "effective": uids(&effective) })
+        }
+    };
+    let ranges = row.ports.each_ref().map(|ports| {
+        let ranges = ports
+            .iter()
+            .cloned()
+            .map(std::ops::RangeInclusive::into_inner);
+        ranges.collect::<Vec<(u16, u16)>>()
+    });
+    let [tcp, udp, sctp, dccp] = ranges;
     json!({
         "ports": { "tcp": tcp, "udp": udp, "sctp": sctp, "dccp": dccp },
         "users": users,

@@ -4,7 +4,7 @@ use super::{Exit, table::table};
 use crate::diff::Done;
 use crate::holders::holders;
 use crate::policy::Policy;
-use crate::space::{Row, Users, ports_text, users_text};
+use crate::space::{Row, Space, Users, callers_text, ports_text};
 use portguard_common::Protocol;
 use serde_json::json;
 
@@ -17,7 +17,8 @@ pub(super) fn print(
     as_json: bool,
 ) -> anyhow::Result<Exit> {
     let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
-    let rows = holders(policy, port, &protocols)?;
+    let space = Space::new(&[policy])?;
+    let rows = holders(&space, port, &protocols)?;
     if rows.is_empty() && !as_json {
         println!("nothing is decided: port {port} is not in `protect`");
         return Ok(Exit::Success);
@@ -30,13 +31,16 @@ pub(super) fn print(
     let (shown, others): (Vec<&Row<Done>>, Vec<_>) = rows.iter().partition(may);
     if as_json {
         for row in &shown {
-            for cells in cells(row) {
+            for cells in cells(&space, row, policy) {
                 println!("{}", object(&cells));
             }
         }
         return Ok(Exit::Success);
     }
-    let lines: Vec<Vec<String>> = shown.iter().flat_map(|row| cells(row)).collect();
+    let lines: Vec<Vec<String>> = shown
+        .iter()
+        .flat_map(|row| cells(&space, row, policy))
+        .collect();
     if !lines.is_empty() {
         print!("{}", table(&HEADER, &lines));
     }
@@ -64,7 +68,7 @@ const HEADER: [&str; 7] = [
     "BY",
 ];
 
-fn cells(row: &Row<Done>) -> Vec<Vec<String>> {
+fn cells(space: &Space<'_>, row: &Row<Done>, policy: &Policy) -> Vec<Vec<String>> {
     let by = row
         .said
         .rule
@@ -75,7 +79,7 @@ fn cells(row: &Row<Done>) -> Vec<Vec<String>> {
         vec![
             row.said.effect.to_owned(),
             protocols,
-            users_text(&row.users),
+            callers_text(&space.callers(&row.users), &policy.given),
             row.fields.groups.clone(),
             row.fields.cgroups.clone(),
             row.fields.addresses.clone(),

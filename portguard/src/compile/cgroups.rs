@@ -24,17 +24,8 @@ pub(super) struct Cgroups {
     pub(super) classes: Classes,
     /// The class of a path that cannot be read.
     pub(super) unread: usize,
-    /// Each node after the root: its class, and the node and edge by which it was found.
-    pub(super) ways: Vec<Way>,
     /// The names with `*`.
     pub(super) globs: Globs,
-}
-
-/// How a node was found.
-pub(super) struct Way {
-    pub(super) class: usize,
-    pub(super) parent: usize,
-    pub(super) edge: Edge,
 }
 
 /// One step of a pattern.
@@ -94,7 +85,7 @@ pub(super) fn build(
     let unread = builder.classes.number(&builder.unread());
     let mut numbers = HashMap::from([(start.clone(), 0u64)]);
     let mut queue = vec![start];
-    let (mut entries, mut ways, mut root_flags, mut at) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut entries, mut root_flags, mut at) = (Vec::new(), 0, 0);
     while at < queue.len() {
         let state = queue[at].clone();
         let edges = builder.edges(&state);
@@ -104,9 +95,9 @@ pub(super) fn build(
         for (edge, next) in edges {
             let fresh = numbers.len() as u64;
             let number = *numbers.entry(next.clone()).or_insert(fresh);
-            let key = match &edge {
+            let key = match edge {
                 Edge::Name(name) => TrieKey::new(root + at as u64, name.as_bytes()),
-                Edge::Class(class) => Some(TrieKey::of_class(root + at as u64, *class)),
+                Edge::Class(class) => Some(TrieKey::of_class(root + at as u64, class)),
             };
             let node = TrieNode {
                 node: root + number,
@@ -116,11 +107,6 @@ pub(super) fn build(
             // The policy's patterns have no name that is too long: see `Component`.
             entries.extend(key.map(|key| TrieEntry { key, node }));
             if number == fresh {
-                ways.push(Way {
-                    class: node.class as usize,
-                    parent: at,
-                    edge,
-                });
                 queue.push(next);
             }
             if entries.len() > limit {
@@ -139,14 +125,13 @@ pub(super) fn build(
         root_flags,
         classes: builder.classes,
         unread,
-        ways,
         globs: builder.globs,
     })
 }
 
 /// What an edge is taken for.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Edge {
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Edge {
     Name(String),
     Class(u32),
 }

@@ -1,6 +1,7 @@
 //! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide`.
 
-use super::{Bind, Tables, TrieEntry, prefixes};
+use super::witness::edges_of;
+use super::{Bind, Tables, prefixes};
 use portguard_common::{
     AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, HeaderFlags, Image, MAX_CGROUP_DEPTH,
     NameKey, Request, TrieKey, TrieNode, VECTOR_WORDS, VectorWords, Verdict, decide,
@@ -102,14 +103,8 @@ impl Tables {
     }
 
     fn edge(&self, key: &TrieKey) -> Option<TrieNode> {
-        // The compiler writes node after node, of each the edges by name first, in order.
-        let of_parent = |entries: &'_ [TrieEntry]| {
-            entries.partition_point(|entry| entry.key.parent <= key.parent)
-        };
-        let begin = self
-            .trie
-            .partition_point(|entry| entry.key.parent < key.parent);
-        let edges = self.trie.get(begin..of_parent(&self.trie))?;
+        // Of each node the edges by name come first, in order.
+        let edges = edges_of(&self.trie, key.parent);
         let named = edges.partition_point(|entry| entry.key.name[0] != 0);
         let (named, by_class) = edges.split_at(named);
         if key.name[0] == 0 {

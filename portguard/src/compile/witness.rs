@@ -1,11 +1,12 @@
 //! Examples for every class: a cgroup and an address for each set of rules that can hold for one.
 
 use super::CompileError;
-use super::cgroups::{self, Cgroups, Edge};
+use super::TrieEntry;
+use super::cgroups::{self, Cgroups};
 use crate::policy::{Component, Rule};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portguard_common::MAX_CGROUP_DEPTH;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Edges that the patterns of two policies may have together.
@@ -18,45 +19,52 @@ const MAX_EDGES: usize = 2 * cgroups::MAX_NODES;
 /// Where the patterns of all rules are too complex together.
 pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> {
     let known = cgroups::build(rules, 1, MAX_EDGES)?;
-    // The root has class 0, and nothing above it.
+    // The root has class 0.
     let mut seen = HashSet::from([0]);
     let mut paths = vec![Vec::new()];
-    for (i, way) in known.ways.iter().enumerate() {
-        if !seen.contains(&way.class)
-            && let Some(path) = path_to(&known, i + 1)
-        {
-            seen.insert(way.class);
-            paths.push(path);
+    // The nodes that a path leads to, the shortest paths first; not every edge by class has a name.
+    let mut reached = HashSet::from([known.root]);
+    let mut queue = VecDeque::from([(known.root, Vec::new())]);
+    while let Some((node, path)) = queue.pop_front() {
+        let edges = edges_of(&known.entries, node);
+        for entry in edges {
+            if reached.contains(&entry.node.node) {
+                continue;
+            }
+            let Some(name) = name_of(entry, edges, &known) else {
+                continue;
+            };
+            let path: Vec<String> = path.iter().cloned().chain([name]).collect();
+            if seen.insert(entry.node.class) {
+                paths.push(path.clone());
+            }
+            reached.insert(entry.node.node);
+            queue.push_back((entry.node.node, path));
         }
     }
     paths.extend(too_deep(rules));
     Ok(paths)
 }
 
-/// The names on the way to a node; `None` where no name leads there.
-fn path_to(known: &Cgroups, node: usize) -> Option<Vec<String>> {
-    let mut path = Vec::new();
-    let mut at = node;
-    while let Some(before) = at.checked_sub(1) {
-        let way = known.ways.get(before)?;
-        path.push(match &way.edge {
-            Edge::Name(name) => name.clone(),
-            Edge::Class(class) => {
-                let taken = |name: &str| {
-                    let mut entries = known.entries.iter();
-                    entries.any(|entry| {
-                        entry.key.parent == known.root + way.parent as u64
-                            && entry.key.name.starts_with(name.as_bytes())
-                            && entry.key.name.get(name.len()).is_none_or(|end| *end == 0)
-                    })
-                };
-                known.globs.example(*class, &taken)?
-            }
-        });
-        at = way.parent;
+/// The edges that leave a node. The compiler writes node after node.
+pub(super) fn edges_of(entries: &[TrieEntry], node: u64) -> &[TrieEntry] {
+    let begin = entries.partition_point(|entry| entry.key.parent < node);
+    let end = entries.partition_point(|entry| entry.key.parent <= node);
+    entries.get(begin..end).unwrap_or_default()
+}
+
+/// A name that takes an edge; `None` where there is none.
+fn name_of(edge: &TrieEntry, all: &[TrieEntry], known: &Cgroups) -> Option<String> {
+    let name = |entry: &TrieEntry| {
+        let mut parts = entry.key.name.split(|byte| *byte == 0);
+        String::from_utf8(parts.next().unwrap_or_default().to_vec()).unwrap_or_default()
+    };
+    if edge.key.name[0] != 0 {
+        return Some(name(edge));
     }
-    path.reverse();
-    Some(path)
+    let named: HashSet<String> = all.iter().map(name).collect();
+    let class = edge.key.class()?;
+    known.globs.example(class, &|name| named.contains(name))
 }
 
 /// A path deeper than the kernel reads for each pattern that could still match there.

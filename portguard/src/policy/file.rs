@@ -2,7 +2,7 @@
 
 use super::loose::Loose;
 use super::marks::{self, Marks};
-use super::model::{Expectation, Log, Mode, Place, Rule, Scope};
+use super::model::{Expectation, GivenNames, Log, Mode, Place, Rule, Scope};
 use super::names::Names;
 use super::problem::{Problem, Problems, Severity};
 use super::reader::{Reader, scalar_text};
@@ -39,6 +39,7 @@ pub(super) struct File {
     pub(super) hosts: Option<Vec<String>>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<Expectation>,
+    pub(super) given: GivenNames,
 }
 
 /// A setting, and where its value stands.
@@ -104,9 +105,11 @@ fn read_value(
         names,
         known_users: None,
         known_groups: None,
+        given: GivenNames::default(),
         problems,
     };
-    let file = reader.file(value).unwrap_or_default();
+    let mut file = reader.file(value).unwrap_or_default();
+    file.given = reader.given;
     reader.problems.sort();
     (file, reader.problems)
 }

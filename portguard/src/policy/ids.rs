@@ -115,8 +115,13 @@ impl Reader<'_> {
             Kind::User => names.uid(name),
             Kind::Group => names.gid(name),
         };
-        if id.is_some() {
-            return id;
+        if let Some(id) = id {
+            let given = match kind {
+                Kind::User => &mut self.given.users,
+                Kind::Group => &mut self.given.groups,
+            };
+            given.insert(id, name.to_owned());
+            return Some(id);
         }
         // Neither read nor compared for each of thousands of unknown names.
         let help = if self.problems.is_full() {

@@ -17,12 +17,12 @@ mod rule;
 mod shadow;
 
 pub use model::{
-    CgroupPattern, Component, Expectation, Log, Mode, Origins, Place, Policy, Rule, Scope,
-    UnitPattern,
+    CgroupPattern, Component, Expectation, GivenNames, Log, Mode, Origins, Place, Policy, Rule,
+    Scope, UnitPattern,
 };
 pub use names::{ForHost, Names, SystemNames};
 pub use problem::{Problem, Problems, Severity};
-pub(crate) use ranges::{common, merged, outside, text as ranges_text, within};
+pub(crate) use ranges::{merged, outside, text as ranges_text};
 
 pub use file::FILE_KEYS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
@@ -213,6 +213,8 @@ fn add(policy: &mut Policy, file: File) {
     set(&mut policy.protect, &mut origins.protect, file.protect);
     set(&mut policy.scope, &mut origins.scope, file.scope);
     set(&mut policy.log, &mut origins.log, file.log);
+    policy.given.users.extend(file.given.users);
+    policy.given.groups.extend(file.given.groups);
     policy.rules.extend(file.rules);
     policy.tests.extend(file.tests);
 }

@@ -5,6 +5,7 @@
 
 use ipnet::IpNet;
 use portguard_common::{Protocol, Verdict};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ pub struct Policy {
     pub tests: Vec<Expectation>,
     /// Where the settings come from.
     pub origins: Origins,
+    /// Names of users and groups.
+    pub given: GivenNames,
 }
 
 /// Where each setting of a policy was given last; `None` where no file names it.
@@ -88,6 +91,7 @@ impl Default for Policy {
             rules: Vec::new(),
             tests: Vec::new(),
             origins: Origins::default(),
+            given: GivenNames::default(),
         }
     }
 }
@@ -131,6 +135,23 @@ pub struct Rule {
     pub log: Option<Log>,
     /// Where the rule begins.
     pub place: Place,
+}
+
+impl Rule {
+    /// `users:` as ranges in order, none touching another: first and last.
+    pub(crate) fn sorted_users(&self) -> Option<Vec<(u32, u32)>> {
+        let users = super::merged(self.users.as_deref()?).into_iter();
+        Some(users.map(RangeInclusive::into_inner).collect())
+    }
+}
+
+/// The names that a policy gives users and groups, by their ids.
+#[derive(Clone, Debug, Default)]
+pub struct GivenNames {
+    /// Of users.
+    pub users: BTreeMap<u32, String>,
+    /// Of groups.
+    pub groups: BTreeMap<u32, String>,
 }
 
 /// A pattern of absolute paths in the cgroup v2 tree, as its components below the root: at most

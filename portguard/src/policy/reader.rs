@@ -1,7 +1,7 @@
 //! Reads YAML values with their places: every helper either gives the value or notes a problem.
 
 use super::marks::{Mark, Marks};
-use super::model::Place;
+use super::model::{GivenNames, Place};
 use super::names::Names;
 use super::problem::{Problem, Problems, Severity};
 use serde_yaml::{Mapping, Value};
@@ -16,6 +16,8 @@ pub(super) struct Reader<'a> {
     pub(super) known_users: Option<Vec<String>>,
     /// The same of groups.
     pub(super) known_groups: Option<Vec<String>>,
+    /// Names of the file, resolved.
+    pub(super) given: GivenNames,
     pub(super) problems: Problems,
 }
 

@@ -11,9 +11,9 @@ mod users;
 mod words;
 
 pub use region::Region;
-pub use rows::{Row, joined};
-pub use users::{Uids, Users};
-pub use words::{Fields, ports_text, users_text};
+pub use rows::Row;
+pub use users::{Callers, UidRanges, Uids, Users};
+pub use words::{Fields, callers_text, ports_text};
 
 use crate::compile::{
     Bind, CompileError, Tables, address_witnesses, cgroup_witnesses, compile, ports_of_rules,
@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use thiserror::Error;
+use users::UserAtoms;
 
 /// Why a space cannot be cut.
 #[derive(Debug, Error)]
@@ -45,6 +46,9 @@ pub enum SpaceError {
 pub struct Budget(pub usize);
 
 impl Budget {
+    /// Steps that stand for the memory of a region more.
+    const REGION: usize = 2000;
+
     fn take(&mut self, steps: usize) -> Result<(), SpaceError> {
         self.0 = self.0.checked_sub(steps).ok_or(SpaceError::TooComplex)?;
         Ok(())
@@ -55,6 +59,8 @@ impl Budget {
 pub struct Space<'a> {
     /// The policies.
     pub sides: Vec<Side<'a>>,
+    /// Uids that the same rules name.
+    users: UserAtoms,
     /// An example of each class of cgroups.
     cgroups: Vec<Vec<String>>,
     /// An example of each class of addresses; whether `::` takes IPv4 too.
@@ -73,7 +79,7 @@ pub struct Side<'a> {
 /// What a rule takes of the space, its ports aside.
 pub(crate) struct Shape<'a> {
     pub(crate) rule: &'a Rule,
-    pub(crate) users: Option<Vec<RangeInclusive<u32>>>,
+    pub(crate) users: Option<Rc<FixedBitSet>>,
     pub(crate) groups: Option<Vec<RangeInclusive<u32>>>,
     pub(crate) cgroups: Rc<FixedBitSet>,
     pub(crate) addresses: Rc<FixedBitSet>,
@@ -129,11 +135,12 @@ impl<'a> Space<'a> {
         let all = patterns_once(policies);
         let cgroups = cgroup_witnesses(&all)?;
         let addresses = address_witnesses(&all);
-        let sides = policies
-            .iter()
-            .map(|policy| Side::new(policy, &cgroups, &addresses));
+        let users = UserAtoms::new(policies.iter().flat_map(|policy| &policy.rules));
+        let sides = policies.iter();
+        let sides = sides.map(|policy| Side::new(policy, &users, &cgroups, &addresses));
         Ok(Self {
             sides: sides.collect::<Result<_, _>>()?,
+            users,
             cgroups,
             addresses,
         })
@@ -175,7 +182,11 @@ impl<'a> Space<'a> {
     /// All binds of a port by callers whose real and effective uid are the same, and by all others.
     #[must_use]
     pub fn whole(&self) -> Vec<Region<'a>> {
-        Region::whole(self.cgroups.len(), self.addresses.len())
+        Region::whole(
+            self.users.everyone(),
+            self.cgroups.len(),
+            self.addresses.len(),
+        )
     }
 
     /// What the rule takes of a region whose ports it matches.
@@ -201,12 +212,15 @@ impl<'a> Space<'a> {
                 return Ok(out);
             }
             let shape = self.shape(side, rule);
+            let before = open.len();
             let mut taken = Vec::new();
             let mut left = Vec::with_capacity(open.len());
             for region in open {
                 budget.take(1)?;
-                region.cut(shape, &mut taken, &mut left, budget)?;
+                region.cut(&self.users, shape, &mut taken, &mut left, budget)?;
             }
+            let more = (taken.len() + left.len()).saturating_sub(before);
+            budget.take(more * Budget::REGION)?;
             if !taken.is_empty() {
                 out.push((Some(rule), taken));
             }
@@ -225,7 +239,7 @@ impl<'a> Space<'a> {
         let Some((port, protocol)) = group.first() else {
             return Outcome::UNDECIDED;
         };
-        let (uid, euid) = region.users.example();
+        let (uid, euid) = self.users.example(&region.users);
         let gids = region.example_gids();
         let path = self.example_path(region);
         let (address, dual_stack) = self.example_address(region);
@@ -265,7 +279,8 @@ impl<'a> Space<'a> {
         };
         let cgroup = rules_of(bind.cgroup);
         let address = rules_at((bind.address, bind.dual_stack));
-        region.has_caller(bind)
+        self.users.has(&region.users, bind.uid, bind.euid)
+            && region.has_groups(bind)
             && region.cgroups.ones().any(|i| {
                 let path: Vec<&str> = self.cgroups[i].iter().map(String::as_str).collect();
                 rules_of(&path) == cgroup
@@ -347,6 +362,7 @@ impl PortSteps {
 impl<'a> Side<'a> {
     fn new(
         policy: &'a Policy,
+        users: &UserAtoms,
         cgroups: &[Vec<String>],
         addresses: &[(IpAddr, bool)],
     ) -> Result<Self, SpaceError> {
@@ -374,7 +390,7 @@ impl<'a> Side<'a> {
         let shapes = policy.rules.iter().zip(by_cgroup).zip(by_address);
         let shapes = shapes.map(|((rule, cgroups), addresses)| Shape {
             rule,
-            users: rule.users.as_deref().map(merged),
+            users: users.of(rule),
             groups: rule.groups.as_deref().map(merged),
             cgroups: Rc::new(cgroups),
             addresses: Rc::new(addresses),

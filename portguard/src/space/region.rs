@@ -1,6 +1,6 @@
 //! A region: all combinations of some users, groups, cgroups and addresses.
 
-use super::users::Users;
+use super::users::{UserAtoms, Users};
 use super::words::{Part, Words};
 use super::{Budget, Shape, SpaceError};
 use crate::compile::Bind;
@@ -29,7 +29,7 @@ type Gids = Vec<RangeInclusive<u32>>;
 const LAST_GID: u32 = u32::MAX - 1;
 
 impl<'a> Region<'a> {
-    pub(super) fn whole(cgroups: usize, addresses: usize) -> Vec<Self> {
+    pub(super) fn whole(users: [Users; 2], cgroups: usize, addresses: usize) -> Vec<Self> {
         let all = |count: usize| {
             let mut set = FixedBitSet::with_capacity(count);
             set.insert_range(..);
@@ -43,7 +43,7 @@ impl<'a> Region<'a> {
             addresses: all(addresses),
             words: Words::default(),
         };
-        Users::everyone().map(region).into()
+        users.map(region).into()
     }
 
     /// Gids of a caller in the region.
@@ -60,17 +60,11 @@ impl<'a> Region<'a> {
         gids
     }
 
-    /// Whether the users and groups of a bind are of the region.
-    pub(super) fn has_caller(&self, bind: &Bind<'_>) -> bool {
+    /// Whether the groups of a bind are of the region.
+    pub(super) fn has_groups(&self, bind: &Bind<'_>) -> bool {
         let has = |ids: &Gids, id: u32| ids.iter().any(|range| range.contains(&id));
-        let users = match &self.users {
-            Users::Same(uids) => bind.uid == bind.euid && has(uids, bind.uid),
-            Users::Mixed(real, effective) => {
-                bind.uid != bind.euid && has(real, bind.uid) && has(effective, bind.euid)
-            }
-        };
         let any = |ids: &Gids| bind.gids.iter().any(|gid| has(ids, *gid));
-        users && self.groups.iter().all(|set| any(set)) && !any(&self.not_groups)
+        self.groups.iter().all(|set| any(set)) && !any(&self.not_groups)
     }
 
     /// Whether a caller can have one of each of `groups` and none of `not_groups`; everyone has some gid.
@@ -82,6 +76,7 @@ impl<'a> Region<'a> {
     /// Moves what `shape` takes of this region to `taken`, what it leaves to `left`.
     pub(super) fn cut(
         self,
+        atoms: &UserAtoms,
         shape: &Shape<'a>,
         taken: &mut Vec<Self>,
         left: &mut Vec<Self>,
@@ -93,7 +88,7 @@ impl<'a> Region<'a> {
             return Ok(());
         }
         let denies = shape.rule.action == portguard_common::Verdict::Deny;
-        let users = self.users.cut(shape.users.as_ref(), denies, budget)?;
+        let users = atoms.cut(&self.users, shape.users.as_ref(), denies, budget)?;
         let groups = self.groups_with(shape);
         let (Some((users_in, users_out)), Some(groups)) = (users, groups) else {
             left.push(self);

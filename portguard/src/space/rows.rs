@@ -1,20 +1,23 @@
 //! Regions as the rows of a table: what is said alike of several becomes one row.
 
-use super::users::Users;
+use super::users::{Callers, Users};
 use super::words::Fields;
-use super::{PortGroup, Region};
+use super::{PortGroup, Region, Space};
 use crate::policy::merged;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+/// Ports by protocol, in the order of [`portguard_common::Protocol::ALL`].
+type Ports = [Vec<RangeInclusive<u16>>; 4];
+
 /// A row: who binds what, and what is said of it.
 #[derive(Clone, Debug)]
 pub struct Row<T> {
     /// Ports by protocol.
-    pub ports: [Vec<RangeInclusive<u16>>; 4],
-    /// Callers.
+    pub ports: Ports,
+    /// Callers: see [`Space::callers`].
     pub users: Users,
     /// The other fields.
     pub fields: Fields,
@@ -22,73 +25,75 @@ pub struct Row<T> {
     pub said: T,
 }
 
-impl<T> Row<T> {
-    /// The row of a region.
+impl Space<'_> {
+    /// The rows of regions and what is said of each, those that differ in users alone and those that differ in
+    /// ports alone joined; in order of their ports.
     #[must_use]
-    pub fn new(group: &PortGroup, region: &Region<'_>, said: T) -> Self {
-        Self {
+    pub fn rows<'r, T: Clone + Eq + Hash + Ord>(
+        &self,
+        regions: impl Iterator<Item = (&'r PortGroup, &'r Region<'r>, T)>,
+    ) -> Vec<Row<T>> {
+        let raw = regions.map(|(group, region, said)| Row {
             ports: group.ports.clone(),
             users: region.users.clone(),
             fields: Fields::of(region),
             said,
+        });
+        let rows = join(
+            raw,
+            |row| (Some(row.ports.clone()), mixed(&row.users)),
+            add_users,
+        );
+        let rows = join(
+            rows.into_iter(),
+            |row| (None, Some(row.users.clone())),
+            add_ports,
+        );
+        let mut rows = rows;
+        for row in &mut rows {
+            row.ports = row.ports.each_ref().map(|ports| merged(ports));
         }
+        rows.sort_by_cached_key(|row| {
+            let first =
+                |ports: &Vec<RangeInclusive<u16>>| ports.first().map(|range| *range.start());
+            let first = row.ports.iter().filter_map(first).min();
+            let callers = self.users.first(&row.users);
+            (first, callers, row.fields.clone(), row.said.clone())
+        });
+        rows
+    }
+
+    /// The callers of a row, by their uids.
+    #[must_use]
+    pub fn callers(&self, users: &Users) -> Callers {
+        self.users.callers(users)
     }
 }
 
-/// The rows, those that differ in users alone and those that differ in ports alone joined; in order of
-/// their ports.
-#[must_use]
-pub fn joined<T: Clone + Eq + Hash + Ord>(rows: Vec<Row<T>>) -> Vec<Row<T>> {
-    let by_users = join(
-        rows,
-        |row| match row.users {
-            Users::Same(_) => (Some(row.ports.clone()), None),
-            Users::Mixed(..) => (Some(row.ports.clone()), Some(row.users.clone())),
-        },
-        |row, other| {
-            if let (Users::Same(mine), Users::Same(theirs)) = (&row.users, &other.users) {
-                row.users = Users::Same(Rc::new([mine.as_slice(), theirs].concat()));
-            }
-        },
-    );
-    let by_users = by_users.into_iter().map(|mut row| {
-        if let Users::Same(uids) = &row.users {
-            row.users = Users::Same(Rc::new(merged(uids)));
-        }
-        row
-    });
-    let mut rows = join(
-        by_users.collect(),
-        |row| (None, Some(row.users.clone())),
-        |row, other| {
-            for (mine, theirs) in row.ports.iter_mut().zip(other.ports) {
-                mine.extend(theirs);
-            }
-        },
-    );
-    for row in &mut rows {
-        for ports in &mut row.ports {
-            *ports = merged(ports);
-        }
+/// Callers with two uids, which are not joined.
+fn mixed(users: &Users) -> Option<Users> {
+    match users {
+        Users::Same(_) => None,
+        Users::Mixed(..) => Some(users.clone()),
     }
-    rows.sort_by_cached_key(|row| {
-        let first = |ports: &Vec<RangeInclusive<u16>>| ports.first().map(|range| *range.start());
-        let first = row.ports.iter().filter_map(first).min();
-        let users = match &row.users {
-            Users::Same(uids) => (0, uids.first().map(|range| *range.start())),
-            Users::Mixed(real, _) => (1, real.first().map(|range| *range.start())),
-        };
-        (first, users, row.fields.clone(), row.said.clone())
-    });
-    rows
 }
 
-type PortsKey = Option<[Vec<RangeInclusive<u16>>; 4]>;
+fn add_users<T>(row: &mut Row<T>, other: Row<T>) {
+    if let (Users::Same(mine), Users::Same(theirs)) = (&mut row.users, &other.users) {
+        Rc::make_mut(mine).union_with(theirs);
+    }
+}
+
+fn add_ports<T>(row: &mut Row<T>, other: Row<T>) {
+    for (mine, theirs) in row.ports.iter_mut().zip(other.ports) {
+        mine.extend(theirs);
+    }
+}
 
 /// Joins the rows that have a key, their other fields and what is said in common.
 fn join<T: Clone + Eq + Hash>(
-    rows: Vec<Row<T>>,
-    key: impl Fn(&Row<T>) -> (PortsKey, Option<Users>),
+    rows: impl Iterator<Item = Row<T>>,
+    key: impl Fn(&Row<T>) -> (Option<Ports>, Option<Users>),
     add: impl Fn(&mut Row<T>, Row<T>),
 ) -> Vec<Row<T>> {
     let mut at = HashMap::new();

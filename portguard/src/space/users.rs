@@ -1,148 +1,298 @@
 //! Callers by their two uids.
 
 use super::{Budget, SpaceError};
-use crate::policy::{common, outside};
+use crate::policy::{Rule, merged};
+use fixedbitset::FixedBitSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// Ranges in order, none touching another.
 pub type Uids = Vec<RangeInclusive<u32>>;
 
-/// A set of callers. `(uid_t)-1` is nobody's.
+/// `(uid_t)-1` is nobody's.
+const LAST_UID: u32 = u32::MAX - 1;
+
+/// A set of callers, by numbers of [`UserAtoms`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Users {
     /// Real and effective uid are the same, and in here.
-    Same(Rc<Uids>),
+    Same(Rc<FixedBitSet>),
     /// They differ: the real one is in the first set, the effective one in the second.
-    Mixed(Rc<Uids>, Rc<Uids>),
+    Mixed(Rc<FixedBitSet>, Rc<FixedBitSet>),
 }
 
-impl Users {
+/// Uids as ranges, first and last of each: those of a set, or those that it lacks, where they are fewer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UidRanges {
+    /// These.
+    Are(Vec<(u32, u32)>),
+    /// All but these.
+    AreNot(Vec<(u32, u32)>),
+}
+
+/// A set of callers, by their uids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Real and effective uid are the same.
+    Same(UidRanges),
+    /// They differ: real, effective.
+    Mixed(UidRanges, UidRanges),
+}
+
+/// The uids in sets that the same rules name.
+pub(super) struct UserAtoms {
+    sets: Vec<Uids>,
+    /// Those of one uid.
+    single: FixedBitSet,
+}
+
+impl UserAtoms {
+    pub(super) fn new<'a>(rules: impl Iterator<Item = &'a Rule>) -> Self {
+        let lists: BTreeSet<Vec<(u32, u32)>> = rules.filter_map(Rule::sorted_users).collect();
+        let mut changes: Vec<(u32, bool, usize)> = Vec::new();
+        for (i, list) in lists.iter().enumerate() {
+            for (first, last) in list {
+                changes.push((*first, true, i));
+                changes.push((last + 1, false, i));
+            }
+        }
+        changes.sort_unstable();
+        let mut open: BTreeSet<usize> = BTreeSet::new();
+        let mut numbers: HashMap<Vec<usize>, usize> = HashMap::new();
+        let mut sets: Vec<Uids> = Vec::new();
+        let mut changes = changes.into_iter().peekable();
+        let mut at = 0;
+        loop {
+            while let Some((_, begins, list)) = changes.next_if(|change| change.0 == at) {
+                if begins {
+                    open.insert(list);
+                } else {
+                    open.remove(&list);
+                }
+            }
+            let next = changes.peek().map_or(u32::MAX, |change| change.0);
+            if at <= LAST_UID {
+                let number = *numbers
+                    .entry(open.iter().copied().collect())
+                    .or_insert_with(|| {
+                        sets.push(Vec::new());
+                        sets.len() - 1
+                    });
+                sets[number].push(at..=next - 1);
+            }
+            if changes.peek().is_none() {
+                break;
+            }
+            at = next;
+        }
+        let mut single = FixedBitSet::with_capacity(sets.len());
+        for (i, set) in sets.iter_mut().enumerate() {
+            *set = merged(set);
+            single.set(
+                i,
+                matches!(set.as_slice(), [one] if one.start() == one.end()),
+            );
+        }
+        Self { sets, single }
+    }
+
     /// Everyone: those with one uid, and the others.
-    #[must_use]
-    pub fn everyone() -> [Self; 2] {
-        let all: Rc<Uids> = Rc::new(vec![0..=u32::MAX - 1]);
+    pub(super) fn everyone(&self) -> [Users; 2] {
+        let mut all = FixedBitSet::with_capacity(self.sets.len());
+        all.insert_range(..);
+        let all = Rc::new(all);
         [
-            Self::Same(Rc::clone(&all)),
-            Self::Mixed(Rc::clone(&all), all),
+            Users::Same(Rc::clone(&all)),
+            Users::Mixed(Rc::clone(&all), all),
         ]
     }
 
-    /// One caller of the set: real and effective uid.
-    #[must_use]
-    pub fn example(&self) -> (u32, u32) {
-        let first = |uids: &Uids| uids.first().map_or(0, |range| *range.start());
-        match self {
-            Self::Same(uids) => (first(uids), first(uids)),
-            Self::Mixed(real, effective) => {
-                let (uid, euid) = (first(real), first(effective));
-                if uid != euid {
-                    return (uid, euid);
-                }
-                // One of both has another; else the set would be empty.
-                match (second(real), second(effective)) {
-                    (_, Some(other)) => (uid, other),
-                    (Some(other), None) => (other, euid),
-                    (None, None) => (uid, euid),
-                }
+    /// The atoms of a rule's users; `None` where it names none.
+    pub(super) fn of(&self, rule: &Rule) -> Option<Rc<FixedBitSet>> {
+        let users = merged(rule.users.as_deref()?);
+        let mut atoms = FixedBitSet::with_capacity(self.sets.len());
+        for (i, set) in self.sets.iter().enumerate() {
+            let first = set.first().map_or(0, |range| *range.start());
+            let after = users.partition_point(|range| *range.start() <= first);
+            let before = after.checked_sub(1).and_then(|at| users.get(at));
+            atoms.set(i, before.is_some_and(|range| range.contains(&first)));
+        }
+        Some(Rc::new(atoms))
+    }
+
+    /// The uids of a set of atoms.
+    fn uids(&self, atoms: &FixedBitSet) -> UidRanges {
+        let mut others = atoms.clone();
+        others.toggle_range(..);
+        let count = |atoms: &FixedBitSet| atoms.ones().map(|i| self.sets[i].len()).sum::<usize>();
+        let ranges = |atoms: &FixedBitSet| {
+            let all: Uids = atoms
+                .ones()
+                .flat_map(|i| self.sets[i].iter().cloned())
+                .collect();
+            let merged = merged(&all).into_iter();
+            merged.map(RangeInclusive::into_inner).collect()
+        };
+        if count(&others) < count(atoms) {
+            UidRanges::AreNot(ranges(&others))
+        } else {
+            UidRanges::Are(ranges(atoms))
+        }
+    }
+
+    /// For order: whether the uids differ, and the first of a set.
+    pub(super) fn first(&self, users: &Users) -> (bool, u32, u32) {
+        let first = |atoms: &FixedBitSet| {
+            let all = atoms.ones().filter_map(|i| self.sets[i].first());
+            all.map(|range| *range.start()).min().unwrap_or(0)
+        };
+        match users {
+            Users::Same(atoms) => (false, first(atoms), 0),
+            Users::Mixed(real, effective) => (true, first(real), first(effective)),
+        }
+    }
+
+    /// The callers of a set, by their uids.
+    pub(super) fn callers(&self, users: &Users) -> Callers {
+        match users {
+            Users::Same(uids) => Callers::Same(self.uids(uids)),
+            Users::Mixed(real, effective) => Callers::Mixed(self.uids(real), self.uids(effective)),
+        }
+    }
+
+    /// One caller of a set: real and effective uid.
+    pub(super) fn example(&self, users: &Users) -> (u32, u32) {
+        let uids = |atoms: &FixedBitSet| {
+            let all = atoms.ones().flat_map(|i| &self.sets[i]);
+            all.flat_map(|range| range.clone().take(2))
+                .take(2)
+                .collect::<Vec<u32>>()
+        };
+        match users {
+            Users::Same(atoms) => {
+                let uid = uids(atoms).first().copied().unwrap_or(0);
+                (uid, uid)
+            }
+            Users::Mixed(real, effective) => {
+                let (real, effective) = (uids(real), uids(effective));
+                let pairs = real
+                    .iter()
+                    .flat_map(|uid| effective.iter().map(move |euid| (*uid, *euid)));
+                // The set is not empty, so two of two have a pair that differs.
+                pairs
+                    .into_iter()
+                    .find(|(uid, euid)| uid != euid)
+                    .unwrap_or((0, 0))
             }
         }
     }
 
-    /// What the users of a rule take, and what they leave; `None` where they take nothing.
+    /// Whether a set has a caller.
+    pub(super) fn has(&self, users: &Users, uid: u32, euid: u32) -> bool {
+        let has = |atoms: &FixedBitSet, uid: u32| {
+            atoms
+                .ones()
+                .any(|i| self.sets[i].iter().any(|range| range.contains(&uid)))
+        };
+        match users {
+            Users::Same(atoms) => uid == euid && has(atoms, uid),
+            Users::Mixed(real, effective) => uid != euid && has(real, uid) && has(effective, euid),
+        }
+    }
+
+    /// Whether two different uids can be taken from two sets.
+    fn has_a_pair(&self, real: &FixedBitSet, effective: &FixedBitSet) -> bool {
+        let (mut reals, mut effectives) = (real.ones(), effective.ones());
+        match (reals.next(), effectives.next()) {
+            (Some(one), Some(other)) => {
+                one != other
+                    || !self.single.contains(one)
+                    || reals.next().is_some()
+                    || effectives.next().is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// What the users of a rule take of a set, and what they leave; `None` where they take nothing.
     pub(super) fn cut(
         &self,
-        users: Option<&Uids>,
+        of: &Users,
+        users: Option<&Rc<FixedBitSet>>,
         denies: bool,
         budget: &mut Budget,
-    ) -> Result<Option<(Vec<Self>, Vec<Self>)>, SpaceError> {
+    ) -> Result<Option<(Vec<Users>, Vec<Users>)>, SpaceError> {
         let Some(users) = users else {
-            return Ok(Some((vec![self.clone()], Vec::new())));
+            return Ok(Some((vec![of.clone()], Vec::new())));
         };
-        match self {
-            Self::Same(uids) => {
-                budget.take(overlap_cost(uids, users))?;
-                let taken = common(uids, users);
-                if taken.is_empty() {
-                    return Ok(None);
-                }
-                budget.take(uids.len())?;
-                let left = outside(uids, users);
-                let some = |uids: Uids| (!uids.is_empty()).then(|| Self::Same(Rc::new(uids)));
+        budget.take(1 + self.sets.len() / 64)?;
+        match of {
+            Users::Same(atoms) if atoms.is_disjoint(users) => Ok(None),
+            Users::Same(atoms) => {
+                let some =
+                    |atoms: FixedBitSet| (!atoms.is_clear()).then(|| Users::Same(Rc::new(atoms)));
                 Ok(Some((
-                    some(taken).into_iter().collect(),
-                    some(left).into_iter().collect(),
+                    some(common(atoms, users)).into_iter().collect(),
+                    some(outside(atoms, users)).into_iter().collect(),
                 )))
             }
-            Self::Mixed(real, effective) => mixed(real, effective, users, denies, budget),
+            Users::Mixed(real, effective) => Ok(self.cut_mixed(real, effective, users, denies)),
         }
     }
-}
 
-/// A rule that denies takes callers by either uid, the others take those with both.
-fn mixed(
-    real: &Rc<Uids>,
-    effective: &Rc<Uids>,
-    users: &Uids,
-    denies: bool,
-    budget: &mut Budget,
-) -> Result<Option<(Vec<Users>, Vec<Users>)>, SpaceError> {
-    budget.take(overlap_cost(real, users) + overlap_cost(effective, users))?;
-    let real_in = Rc::new(common(real, users));
-    let effective_in = Rc::new(common(effective, users));
-    let nothing = if denies {
-        real_in.is_empty() && effective_in.is_empty()
-    } else {
-        real_in.is_empty() || effective_in.is_empty()
-    };
-    if nothing {
-        return Ok(None);
-    }
-    budget.take(real.len() + effective.len())?;
-    let real_out = Rc::new(outside(real, users));
-    let effective_out = Rc::new(outside(effective, users));
-    let pairs = |all: [(&Rc<Uids>, &Rc<Uids>); 2]| -> Vec<Users> {
-        let some = all
-            .into_iter()
-            .filter(|(real, effective)| has_a_pair(real, effective));
-        some.map(|(real, effective)| Users::Mixed(Rc::clone(real), Rc::clone(effective)))
-            .collect()
-    };
-    let none = Rc::default();
-    let (taken, left) = if denies {
-        (
-            pairs([(&real_in, effective), (&real_out, &effective_in)]),
-            pairs([(&real_out, &effective_out), (&none, &none)]),
-        )
-    } else {
-        (
-            pairs([(&real_in, &effective_in), (&none, &none)]),
-            pairs([(&real_out, effective), (&real_in, &effective_out)]),
-        )
-    };
-    Ok((!taken.is_empty()).then_some((taken, left)))
-}
-
-/// Whether two different uids can be taken from two sets.
-fn has_a_pair(real: &Uids, effective: &Uids) -> bool {
-    match (real.first(), effective.first()) {
-        (Some(one), Some(other)) => {
-            one.start() != other.start() || second(real).is_some() || second(effective).is_some()
+    /// A rule that denies takes callers by either uid, the others take those with both.
+    fn cut_mixed(
+        &self,
+        real: &Rc<FixedBitSet>,
+        effective: &Rc<FixedBitSet>,
+        users: &FixedBitSet,
+        denies: bool,
+    ) -> Option<(Vec<Users>, Vec<Users>)> {
+        let (no_real, no_effective) = (real.is_disjoint(users), effective.is_disjoint(users));
+        if denies && no_real && no_effective || !denies && (no_real || no_effective) {
+            return None;
         }
-        _ => false,
+        // A set that is not touched is shared, not copied.
+        let parts = |atoms: &Rc<FixedBitSet>, untouched: bool| match untouched {
+            true => (Rc::default(), Rc::clone(atoms)),
+            false => (
+                Rc::new(common(atoms, users)),
+                Rc::new(outside(atoms, users)),
+            ),
+        };
+        let (real_in, real_out) = parts(real, no_real);
+        let (effective_in, effective_out) = parts(effective, no_effective);
+        let pairs = |all: &[(&Rc<FixedBitSet>, &Rc<FixedBitSet>)]| -> Vec<Users> {
+            let some = all
+                .iter()
+                .filter(|(real, effective)| self.has_a_pair(real, effective));
+            some.map(|(real, effective)| Users::Mixed(Rc::clone(real), Rc::clone(effective)))
+                .collect()
+        };
+        let (taken, left) = if denies {
+            (
+                pairs(&[(&real_in, effective), (&real_out, &effective_in)]),
+                pairs(&[(&real_out, &effective_out)]),
+            )
+        } else {
+            (
+                pairs(&[(&real_in, &effective_in)]),
+                pairs(&[(&real_out, effective), (&real_in, &effective_out)]),
+            )
+        };
+        (!taken.is_empty()).then_some((taken, left))
     }
 }
 
-/// The second uid of a set.
-fn second(uids: &Uids) -> Option<u32> {
-    let first = uids.first()?;
-    if first.start() < first.end() {
-        return Some(first.start() + 1);
-    }
-    uids.get(1).map(|range| *range.start())
+fn common(a: &FixedBitSet, b: &FixedBitSet) -> FixedBitSet {
+    let mut both = a.clone();
+    both.intersect_with(b);
+    both
 }
 
-/// Steps of finding what two lists have in common.
-fn overlap_cost(a: &Uids, b: &Uids) -> usize {
-    1 + a.len().min(b.len())
+fn outside(a: &FixedBitSet, b: &FixedBitSet) -> FixedBitSet {
+    let mut rest = a.clone();
+    rest.difference_with(b);
+    rest
 }

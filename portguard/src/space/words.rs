@@ -1,9 +1,9 @@
 //! Regions in words: what a person reads of them.
 
-use super::users::{Uids, Users};
+use super::users::{Callers, UidRanges};
 use super::{Region, Shape};
 use crate::escape::escape;
-use crate::policy::{Rule, ranges_text};
+use crate::policy::{GivenNames, Rule, ranges_text};
 use crate::written::{AddressText, RuleText};
 use fixedbitset::FixedBitSet;
 use portguard_common::Protocol;
@@ -136,17 +136,18 @@ pub fn ports_text(ports: &[Vec<RangeInclusive<u16>>; 4]) -> Vec<(String, String)
 
 /// Callers in words.
 #[must_use]
-pub fn users_text(users: &Users) -> String {
-    match users {
-        Users::Same(same) => names_of_users(same),
-        Users::Mixed(real, effective) if [real, effective].iter().all(|uids| is_everyone(uids)) => {
+pub fn callers_text(callers: &Callers, names: &GivenNames) -> String {
+    let everyone = |uids: &UidRanges| matches!(uids, UidRanges::AreNot(none) if none.is_empty());
+    match callers {
+        Callers::Same(uids) => uids_text(uids, names),
+        Callers::Mixed(real, effective) if everyone(real) && everyone(effective) => {
             "real any, effective another".to_owned()
         }
-        Users::Mixed(real, effective) => {
+        Callers::Mixed(real, effective) => {
             format!(
                 "real {}, effective {}",
-                names_of_users(real),
-                names_of_users(effective)
+                uids_text(real, names),
+                uids_text(effective, names)
             )
         }
     }
@@ -225,41 +226,26 @@ fn text(word: &Word<'_>) -> String {
     escape(text.as_bytes())
 }
 
-/// Users as people know them: the names of a few, else ranges.
-fn names_of_users(uids: &Uids) -> String {
+fn uids_text(uids: &UidRanges, names: &GivenNames) -> String {
+    match uids {
+        UidRanges::Are(uids) => few(uids, names),
+        UidRanges::AreNot(none) if none.is_empty() => "any".to_owned(),
+        UidRanges::AreNot(others) => format!("any but {}", few(others, names)),
+    }
+}
+
+/// Users as the policy knows them: some, else how many more.
+fn few(uids: &[(u32, u32)], names: &GivenNames) -> String {
     /// More are a list that nobody reads.
     const FEW: usize = 8;
-    if is_everyone(uids) {
-        return "any".to_owned();
-    }
-    let everyone_but = crate::policy::outside(&[0..=u32::MAX - 1], uids);
-    if everyone_but.len() < uids.len() {
-        return format!("any but {}", few(&everyone_but, FEW));
-    }
-    few(uids, FEW)
-}
-
-fn is_everyone(uids: &Uids) -> bool {
-    *uids == [0..=u32::MAX - 1]
-}
-
-fn few(uids: &Uids, limit: usize) -> String {
-    let one = |range: &RangeInclusive<u32>| {
-        if range.start() != range.end() {
-            return ranges_text(std::slice::from_ref(range));
-        }
-        match uzers::get_user_by_uid(*range.start()) {
-            Some(user) => format!(
-                "{}({})",
-                escape(user.name().as_encoded_bytes()),
-                range.start()
-            ),
-            None => range.start().to_string(),
-        }
+    let one = |(first, last): &(u32, u32)| match (first == last, names.users.get(first)) {
+        (false, _) => format!("{first}-{last}"),
+        (true, Some(name)) => format!("{}({first})", escape(name.as_bytes())),
+        (true, None) => first.to_string(),
     };
-    let mut shown: Vec<String> = uids.iter().take(limit).map(one).collect();
-    if uids.len() > limit {
-        shown.push(format!("{} more", uids.len() - limit));
+    let mut shown: Vec<String> = uids.iter().take(FEW).map(one).collect();
+    if uids.len() > FEW {
+        shown.push(format!("{} more", uids.len() - FEW));
     }
     shown.join(",")
 }
