@@ -4,6 +4,7 @@
 //! runs. `PORTGUARD_SEED` replays a run, `PORTGUARD_CASES` sets how many policies are tried.
 
 use portguard::compile::compile;
+use portguard::lint::{Host, lint};
 use portguard_common::Page;
 use portguard_itest::bridge::{Nobody, decided, oracle_says, parsed, tables_of, tables_say};
 use portguard_itest::generate::{World, case, model, sparse_case};
@@ -71,10 +72,11 @@ fn a_rule_said_never_to_decide_never_does() {
     let warned = std::cell::Cell::new(0usize);
     hold(
         "dead rules",
-        cases(1000).div_ceil(2),
+        cases(1000).div_ceil(5),
         case(&World::wide(), 4..=40, BINDS),
         |(model, binds)| {
-            let loaded = parsed(&model.to_yaml());
+            let mut loaded = parsed(&model.to_yaml());
+            lint(&mut loaded, &Host::ANY);
             for problem in loaded.warnings.iter() {
                 if !problem.message.contains("never decides") {
                     continue;

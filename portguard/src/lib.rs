@@ -15,6 +15,7 @@ pub mod expectations;
 pub mod explain;
 pub mod holders;
 pub mod kernel;
+pub mod lint;
 pub mod policy;
 pub mod sink;
 pub mod space;

@@ -1,6 +1,8 @@
 //! Every message about a policy, read in full: `policy/messages.txt` has policies and what is said of
 //! them. `BLESS=1` writes the answers anew, to be read before they are kept.
 
+use portguard::kernel::LocalPorts;
+use portguard::lint::{Host, lint};
 use portguard::policy::{Names, parse};
 use std::path::Path;
 
@@ -49,7 +51,14 @@ fn said(text: &str) -> String {
         .replace("<DEEP>", &"[".repeat(40))
         .replace("<LEVELS>", &"/a".repeat(40));
     let said = match parse("p.yaml".as_ref(), &text, &Machine) {
-        Ok(loaded) => loaded.warnings.render(false),
+        Ok(mut loaded) => {
+            let host = Host {
+                local_ports: Some(LocalPorts::usual()),
+                grants: !text.contains("# of a kernel that cannot grant"),
+            };
+            lint(&mut loaded, &host);
+            loaded.warnings.render(false)
+        }
         Err(problems) => problems.render(false),
     };
     let control = |character: &char| character.is_control() && *character != '\n';

@@ -30,7 +30,7 @@ pub(super) struct Args {
 /// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let color = std::io::stderr().is_terminal();
-    let (policy, problems) = match args.loading.read() {
+    let (policy, problems) = match args.loading.linted() {
         Ok(loaded) => (Some(loaded.policy), loaded.warnings),
         Err(problems) => (None, problems),
     };

@@ -12,6 +12,8 @@ mod schema;
 mod table;
 mod test;
 
+use crate::kernel::{LocalPorts, can_grant};
+use crate::lint::{Host, lint};
 use crate::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
@@ -140,6 +142,23 @@ impl Loading {
         }
     }
 
+    /// The same with the warnings that take the whole policy and the host.
+    fn linted(&self) -> Result<Loaded, Problems> {
+        let mut loaded = self.read()?;
+        let host = match &self.host {
+            Some(_) => Host {
+                local_ports: Some(LocalPorts::usual()),
+                grants: true,
+            },
+            None => Host {
+                local_ports: LocalPorts::read(),
+                grants: can_grant(),
+            },
+        };
+        lint(&mut loaded, &host);
+        Ok(loaded)
+    }
+
     /// As [`load`].
     fn load(&self) -> Option<Policy> {
         printed(self.read())
@@ -149,6 +168,15 @@ impl Loading {
 /// Loads policies and prints what is wrong with them; `None` where that is an error.
 fn load(paths: &[PathBuf]) -> Option<Policy> {
     printed(policy::load(paths, &SystemNames))
+}
+
+/// The same with the warnings that take the whole policy; what of it this host cannot do is said elsewhere.
+fn load_linted(paths: &[PathBuf]) -> Option<Policy> {
+    let loaded = policy::load(paths, &SystemNames).map(|mut loaded| {
+        lint(&mut loaded, &Host::ANY);
+        loaded
+    });
+    printed(loaded)
 }
 
 fn printed(loaded: Result<Loaded, Problems>) -> Option<Policy> {

@@ -60,7 +60,7 @@ enum OutputArg {
 /// # Errors
 /// Where the policy does not compile or the daemon fails.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(mut policy) = super::load(&args.policy) else {
+    let Some(mut policy) = super::load_linted(&args.policy) else {
         return Ok(Exit::NotSo);
     };
     match args.mode {

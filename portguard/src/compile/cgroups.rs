@@ -262,12 +262,18 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        for (pattern, at) in &state.positions {
-            if let Step::Name(name) = &self.patterns[*pattern].steps[*at] {
-                let globs = |glob| self.globs.matches(glob, name);
-                let next = self.step(state, Some(name), &globs);
-                edges.insert(Edge::Name(name.clone()), next);
-            }
+        let steps = state.positions.iter();
+        let steps = steps.map(|(pattern, at)| &self.patterns[*pattern].steps[*at]);
+        let names: BTreeSet<&String> = steps
+            .filter_map(|step| match step {
+                Step::Name(name) => Some(name),
+                _ => None,
+            })
+            .collect();
+        for name in names {
+            let globs = |glob| self.globs.matches(glob, name);
+            let next = self.step(state, Some(name), &globs);
+            edges.insert(Edge::Name(name.clone()), next);
         }
         edges
     }

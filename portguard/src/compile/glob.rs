@@ -6,10 +6,13 @@
 
 use super::CompileError;
 use portguard_common::{MAX_CGROUP_NAME, NameKey};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// States that the automaton may have: many `*` in the middle of many names can multiply.
 pub(super) const MAX_STATES: usize = 4096;
+
+/// A state that is none: nothing leaves it.
+const NOWHERE: u32 = u32::MAX;
 
 /// Positions in patterns: (pattern, bytes of it that are behind).
 type Positions = BTreeSet<(usize, usize)>;
@@ -145,48 +148,48 @@ impl Globs {
         at.contains(&(pattern, self.patterns[pattern].len()))
     }
 
-    /// A name of a class that `taken` does not hold for, where there is one of a usual length.
-    pub(super) fn example(&self, class: u32, taken: &dyn Fn(&str) -> bool) -> Option<String> {
-        /// Names that may be passed over on the way to one that is free.
-        const VISITS: usize = 64;
+    /// Names of each class, the shortest ones: as many as a policy will hardly name itself.
+    pub(super) fn examples(&self) -> Vec<Vec<String>> {
+        /// Names of a class, and ways to a state that are followed.
+        const NAMES: usize = 16;
+        let mut edges: HashMap<u32, Vec<(u8, u32)>> = HashMap::new();
+        for (from, byte, next) in &self.edges {
+            edges.entry(*from).or_default().push((*byte, *next));
+        }
+        let ends: HashMap<u32, u32> = self.ends.iter().copied().collect();
+        let mut names = vec![Vec::new(); self.classes.len()];
         let mut visits: HashMap<u32, usize> = HashMap::new();
-        let mut queue = std::collections::VecDeque::from([(0u32, Vec::new())]);
+        let mut queue = VecDeque::from([(0u32, Vec::new())]);
         while let Some((state, bytes)) = queue.pop_front() {
-            let ends = self.ends.iter().find(|(end, _)| *end == state);
-            let here = ends.map_or(0, |(_, class)| *class);
-            if here == class
-                && let Ok(name) = String::from_utf8(bytes.clone())
-                && !matches!(name.as_str(), "" | "." | "..")
-                && !taken(&name)
-            {
-                return Some(name);
-            }
             let seen = visits.entry(state).or_default();
             *seen += 1;
-            if *seen > VISITS || bytes.len() == MAX_CGROUP_NAME {
+            if *seen > NAMES || bytes.len() > MAX_CGROUP_NAME {
                 continue;
             }
-            let own: Vec<(u8, u32)> = (self.edges.iter())
-                .filter(|(from, byte, _)| *from == state && *byte != NameKey::ANY)
-                .map(|(_, byte, next)| (*byte, *next))
-                .collect();
-            let any = self.edges.iter();
-            let mut any = any.filter(|(from, byte, _)| *from == state && *byte == NameKey::ANY);
-            let free = (b'a'..=b'z').chain(b'0'..=b'9').rev();
-            let free = free.filter(|byte| own.iter().all(|(named, _)| named != byte));
-            let others = any.next().map(|(_, _, next)| *next);
+            let class = ends.get(&state).copied().unwrap_or(0) as usize;
+            if let Ok(name) = String::from_utf8(bytes.clone())
+                && !matches!(name.as_str(), "" | "." | "..")
+            {
+                names[class].push(name);
+            }
+            let none = Vec::new();
+            let leaving = edges.get(&state).unwrap_or(&none);
+            let own = leaving
+                .iter()
+                .copied()
+                .filter(|(byte, _)| *byte != NameKey::ANY);
+            let any = leaving.iter().find(|(byte, _)| *byte == NameKey::ANY);
             // Where no pattern goes on, all names are of class 0.
-            let others = others.or((class == 0).then_some(u32::MAX));
-            let others = others
-                .into_iter()
-                .flat_map(|next| free.clone().take(2).map(move |byte| (byte, next)));
-            for (byte, next) in own.iter().copied().chain(others) {
+            let others = any.map_or(NOWHERE, |(_, next)| *next);
+            let free = (b'a'..=b'z').rev().chain(b'0'..=b'9');
+            let free = free.filter(|byte| leaving.iter().all(|(named, _)| named != byte));
+            for (byte, next) in own.chain(free.take(2).map(|byte| (byte, others))) {
                 let mut longer = bytes.clone();
                 longer.push(byte);
                 queue.push_back((next, longer));
             }
         }
-        None
+        names
     }
 
     /// The entries of the map of names for a generation.

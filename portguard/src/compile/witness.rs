@@ -2,7 +2,7 @@
 
 use super::CompileError;
 use super::TrieEntry;
-use super::cgroups::{self, Cgroups};
+use super::cgroups;
 use crate::policy::{Component, Rule};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portguard_common::MAX_CGROUP_DEPTH;
@@ -19,6 +19,7 @@ const MAX_EDGES: usize = 2 * cgroups::MAX_NODES;
 /// Where the patterns of all rules are too complex together.
 pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> {
     let known = cgroups::build(rules, 1, MAX_EDGES)?;
+    let examples = known.globs.examples();
     // The root has class 0.
     let mut seen = HashSet::from([0]);
     let mut paths = vec![Vec::new()];
@@ -27,11 +28,12 @@ pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> 
     let mut queue = VecDeque::from([(known.root, Vec::new())]);
     while let Some((node, path)) = queue.pop_front() {
         let edges = edges_of(&known.entries, node);
+        let named: HashSet<String> = edges.iter().map(name_in).collect();
         for entry in edges {
             if reached.contains(&entry.node.node) {
                 continue;
             }
-            let Some(name) = name_of(entry, edges, &known) else {
+            let Some(name) = name_of(entry, &named, &examples) else {
                 continue;
             };
             let path: Vec<String> = path.iter().cloned().chain([name]).collect();
@@ -54,17 +56,18 @@ pub(super) fn edges_of(entries: &[TrieEntry], node: u64) -> &[TrieEntry] {
 }
 
 /// A name that takes an edge; `None` where there is none.
-fn name_of(edge: &TrieEntry, all: &[TrieEntry], known: &Cgroups) -> Option<String> {
-    let name = |entry: &TrieEntry| {
-        let mut parts = entry.key.name.split(|byte| *byte == 0);
-        String::from_utf8(parts.next().unwrap_or_default().to_vec()).unwrap_or_default()
+fn name_of(edge: &TrieEntry, named: &HashSet<String>, examples: &[Vec<String>]) -> Option<String> {
+    let Some(class) = edge.key.class() else {
+        return Some(name_in(edge));
     };
-    if edge.key.name[0] != 0 {
-        return Some(name(edge));
-    }
-    let named: HashSet<String> = all.iter().map(name).collect();
-    let class = edge.key.class()?;
-    known.globs.example(class, &|name| named.contains(name))
+    let mut names = examples.get(class as usize)?.iter();
+    names.find(|name| !named.contains(*name)).cloned()
+}
+
+/// The name that an edge by name has; that of the others is empty.
+fn name_in(edge: &TrieEntry) -> String {
+    let mut parts = edge.key.name.split(|byte| *byte == 0);
+    String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned()
 }
 
 /// A path deeper than the kernel reads for each pattern that could still match there.

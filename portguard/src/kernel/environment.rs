@@ -211,17 +211,29 @@ fn netns_of(process: &str) -> Option<u32> {
 
 fn kernel_version() -> Condition {
     let name = "Linux 5.10 or later";
+    let (version, release) = release();
+    if version >= OLDEST {
+        good(name, release)
+    } else {
+        missing(name, release, "upgrade the kernel")
+    }
+}
+
+/// Whether a kernel of this release can spare a program the capability check: cgroup bind programs may
+/// return 2 and 3 since Linux 5.12 (`BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE`). Backports are seen at load time.
+#[must_use]
+pub fn can_grant() -> bool {
+    release().0 >= (5, 12)
+}
+
+fn release() -> ((u32, u32), String) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
     let mut numbers = release
         .split(['.', '-'])
         .map_while(|part| part.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= OLDEST {
-        good(name, release)
-    } else {
-        missing(name, release, "upgrade the kernel")
-    }
+    (version, release)
 }
 
 fn capabilities() -> Condition {

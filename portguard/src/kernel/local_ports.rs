@@ -36,6 +36,15 @@ impl LocalPorts {
         Self::parse(&range, &reserved)
     }
 
+    /// What kernels begin with (`inet_sk_net_init`, 5.10 to 7.2), for a host that is not this one.
+    #[must_use]
+    pub const fn usual() -> Self {
+        Self {
+            range: 32_768..=60_999,
+            reserved: BTreeSet::new(),
+        }
+    }
+
     fn parse(range: &str, reserved: &str) -> Option<Self> {
         let (first, last) = range.trim().split_once(char::is_whitespace)?;
         let mut ports = BTreeSet::new();

@@ -16,7 +16,7 @@ mod wire;
 
 pub use btf::{Btf, BtfError};
 pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
-pub use environment::{Condition, Environment, Severity};
+pub use environment::{Condition, Environment, Severity, can_grant};
 pub use error::KernelError;
 pub use foreign::{BindProgram, bind_programs};
 pub use local_ports::{Exposed, LocalPorts};

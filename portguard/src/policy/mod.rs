@@ -14,7 +14,6 @@ mod problem;
 mod ranges;
 mod reader;
 mod rule;
-mod shadow;
 
 pub use model::{
     CgroupPattern, Component, Expectation, GivenNames, Log, Mode, Origins, Place, Policy, Rule,
@@ -45,6 +44,20 @@ pub struct Loaded {
     pub policy: Policy,
     /// Warnings.
     pub warnings: Problems,
+    /// The files and their texts, to quote.
+    texts: Vec<(PathBuf, String)>,
+}
+
+impl Loaded {
+    /// Adds a warning, with its line.
+    pub(crate) fn add(&mut self, warning: Problem) {
+        let file = warning.place.file.clone();
+        self.warnings.push(warning);
+        if let Some((path, text)) = self.texts.iter().find(|(path, _)| *path == file) {
+            self.warnings
+                .quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+        }
+    }
 }
 
 /// Reads files and directories (of a directory: its `*.yaml` and `*.yml`, in byte order of their names)
@@ -180,22 +193,16 @@ fn merge(
     }
     check_names(&used, &mut problems);
     check_limits(&policy, texts, &mut problems);
-    let broken = problems.has_errors();
-    if !broken {
-        for (rule, message) in shadow::warnings(&policy) {
-            let place = policy.rules[rule].place.clone();
-            problems.push(Problem::at(Severity::Warning, place, 1, message));
-        }
-    }
     for (path, text) in texts {
         problems.quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
     }
-    if broken {
+    if problems.has_errors() {
         return Err(problems);
     }
     Ok(Loaded {
         policy,
         warnings: problems,
+        texts: texts.to_vec(),
     })
 }
 

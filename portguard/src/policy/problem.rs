@@ -68,7 +68,7 @@ impl Problem {
     }
 
     /// A problem at a place; its line comes by [`Problems::quote`].
-    pub(super) fn at(
+    pub(crate) fn at(
         severity: Severity,
         place: Place,
         len: usize,
@@ -87,7 +87,7 @@ impl Problem {
 
     /// Adds what to do.
     #[must_use]
-    pub(super) fn with_help(mut self, help: Option<impl Into<String>>) -> Self {
+    pub(crate) fn with_help(mut self, help: Option<impl Into<String>>) -> Self {
         self.help = help.map(Into::into);
         self
     }

@@ -56,31 +56,6 @@ pub(crate) fn text<T: Number + std::fmt::Display>(ranges: &[RangeInclusive<T>]) 
     each.collect::<Vec<_>>().join(",")
 }
 
-/// What two lists of merged ranges share.
-pub(crate) fn common<T: Number>(
-    a: &[RangeInclusive<T>],
-    b: &[RangeInclusive<T>],
-) -> Vec<RangeInclusive<T>> {
-    let mut out = Vec::new();
-    for x in a {
-        // Merged ranges are in order: those that end before this one are passed over at once.
-        let first = b.partition_point(|y| y.end() < x.start());
-        for y in b[first..].iter().take_while(|y| y.start() <= x.end()) {
-            out.push(*x.start().max(y.start())..=*x.end().min(y.end()));
-        }
-    }
-    out
-}
-
-/// Whether all of `a` lies in `b`, both merged.
-pub(crate) fn within<T: Number>(a: &[RangeInclusive<T>], b: &[RangeInclusive<T>]) -> bool {
-    a.iter().all(|x| {
-        let at = b.partition_point(|y| y.end() < x.start());
-        b.get(at)
-            .is_some_and(|y| y.start() <= x.start() && x.end() <= y.end())
-    })
-}
-
 /// What of `a` lies outside `b`, both merged.
 pub(crate) fn outside<T: Number>(
     a: &[RangeInclusive<T>],

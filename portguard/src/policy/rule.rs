@@ -6,7 +6,9 @@ use super::model::{Expectation, Rule};
 use super::reader::{Reader, scalar_text};
 use portguard_common::{Protocol, Verdict};
 use serde_yaml::{Mapping, Value};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 const VERDICTS: [(&str, Verdict); 3] = [
     ("allow", Verdict::Allow),
@@ -64,6 +66,8 @@ impl Reader<'_> {
                 .and_then(|value| self.word(value, &format!("{path}/log"), &LOGS)),
             place: self.place(path),
         };
+        self.warn_of_same_ids(map, path, "users", rule.users.as_deref());
+        self.warn_of_same_ids(map, path, "groups", rule.groups.as_deref());
         self.warn_of_sctp(&rule, path);
         self.warn_of_forgery(&rule, path);
         // Without a name or an action there is an error already.
@@ -89,6 +93,34 @@ impl Reader<'_> {
             return false;
         }
         self.word(value, &path, &[("audit", true)]).unwrap_or(false)
+    }
+
+    /// Different words for one id; equal words are told already.
+    fn warn_of_same_ids(
+        &mut self,
+        map: &Mapping,
+        path: &str,
+        key: &str,
+        ids: Option<&[RangeInclusive<u32>]>,
+    ) {
+        let words = map.get(key).and_then(Value::as_sequence);
+        let (Some(words), Some(ids)) = (words, ids) else {
+            return;
+        };
+        // Where a word is wrong, ids are missing.
+        if words.len() != ids.len() {
+            return;
+        }
+        let mut seen: HashMap<&RangeInclusive<u32>, &Value> = HashMap::new();
+        for (i, (word, id)) in words.iter().zip(ids).enumerate() {
+            let first = *seen.entry(id).or_insert(word);
+            if first != word
+                && let (Some(first), Some(word)) = (scalar_text(first), scalar_text(word))
+            {
+                let message = format!("`{word}` is `{first}`, which is in the list already");
+                self.warn(&format!("{path}/{key}/{i}"), message);
+            }
+        }
     }
 
     /// Only where sctp is named: a rule without `protocols` says "whatever the protocol", as most do that

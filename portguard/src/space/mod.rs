@@ -18,7 +18,7 @@ pub use words::{Fields, callers_text, ports_text};
 use crate::compile::{
     Bind, CompileError, Tables, address_witnesses, cgroup_witnesses, compile, ports_of_rules,
 };
-use crate::policy::{Mode, Policy, Rule, merged};
+use crate::policy::{Mode, Policy, Rule, merged, outside};
 use fixedbitset::FixedBitSet;
 use portguard_common::{MAX_RULES, NO_RULE, Protocol, Verdict};
 use std::collections::{BTreeSet, HashMap};
@@ -46,8 +46,16 @@ pub enum SpaceError {
 pub struct Budget(pub usize);
 
 impl Budget {
+    /// Steps that stand for a cut, beside those for the size of its sets.
+    const CUT: usize = 50;
     /// Steps that stand for the memory of a region more.
     const REGION: usize = 2000;
+
+    /// A part of the budget, not more than is left.
+    #[must_use]
+    pub fn part(&self, steps: usize) -> Self {
+        Self(self.0.min(steps))
+    }
 
     fn take(&mut self, steps: usize) -> Result<(), SpaceError> {
         self.0 = self.0.checked_sub(steps).ok_or(SpaceError::TooComplex)?;
@@ -192,6 +200,45 @@ impl<'a> Space<'a> {
     /// What the rule takes of a region whose ports it matches.
     pub(crate) fn shape(&self, side: usize, rule: usize) -> &Shape<'a> {
         &self.sides[side].shapes[rule]
+    }
+
+    /// Whether one rule of the first policy matches nothing but what another matches too, whoever decides it.
+    #[must_use]
+    pub fn is_within(&self, one: &Rule, other: &Rule) -> bool {
+        let Some(side) = self.sides.first() else {
+            return false;
+        };
+        let shape = |rule: &Rule| {
+            side.shapes
+                .iter()
+                .find(|shape| shape.rule.name == rule.name)
+        };
+        let (Some(one), Some(other)) = (shape(one), shape(other)) else {
+            return false;
+        };
+        let users = match (&one.users, &other.users) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(one), Some(other)) => one.is_subset(other),
+        };
+        let groups = match (&one.groups, &other.groups) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(one), Some(other)) => outside(one, other).is_empty(),
+        };
+        let named = |rule: &Rule, protocol: &Protocol| {
+            let protocols = rule.protocols.as_ref();
+            protocols.is_none_or(|protocols| protocols.contains(protocol))
+        };
+        let protocols = (Protocol::ALL.iter())
+            .all(|protocol| !named(one.rule, protocol) || named(other.rule, protocol));
+        let ports = |rule: &Rule| merged(rule.ports.as_deref().unwrap_or(&[1..=u16::MAX]));
+        users
+            && groups
+            && protocols
+            && outside(&ports(one.rule), &ports(other.rule)).is_empty()
+            && one.cgroups.is_subset(&other.cgroups)
+            && one.addresses.is_subset(&other.addresses)
     }
 
     /// Cuts regions by the rules that match their ports: what each takes, in order, and at last what none does.

@@ -94,7 +94,7 @@ impl<'a> Region<'a> {
             left.push(self);
             return Ok(());
         };
-        budget.take(self.cgroups.len() / 64 + self.addresses.len() / 64)?;
+        budget.take(Budget::CUT + self.cgroups.len() / 64 + self.addresses.len() / 64)?;
         let mut rest = self;
         rest.cut_atoms(shape, Part::Cgroups, left);
         rest.cut_atoms(shape, Part::Addresses, left);

@@ -226,10 +226,10 @@ impl UserAtoms {
         let Some(users) = users else {
             return Ok(Some((vec![of.clone()], Vec::new())));
         };
-        budget.take(1 + self.sets.len() / 64)?;
         match of {
             Users::Same(atoms) if atoms.is_disjoint(users) => Ok(None),
             Users::Same(atoms) => {
+                budget.take(self.sets.len() / 64)?;
                 let some =
                     |atoms: FixedBitSet| (!atoms.is_clear()).then(|| Users::Same(Rc::new(atoms)));
                 Ok(Some((
@@ -237,7 +237,11 @@ impl UserAtoms {
                     some(outside(atoms, users)).into_iter().collect(),
                 )))
             }
-            Users::Mixed(real, effective) => Ok(self.cut_mixed(real, effective, users, denies)),
+            Users::Mixed(real, effective) => {
+                let cut = self.cut_mixed(real, effective, users, denies);
+                budget.take(cut.iter().count() * self.sets.len() / 32)?;
+                Ok(cut)
+            }
         }
     }
 

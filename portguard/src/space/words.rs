@@ -102,7 +102,9 @@ pub struct Fields {
 }
 
 impl Fields {
-    pub(super) fn of(region: &Region<'_>) -> Self {
+    /// Those of a region.
+    #[must_use]
+    pub fn of(region: &Region<'_>) -> Self {
         Self {
             groups: joined(&region.words.of(Part::Groups)),
             cgroups: joined(&needed(region, Part::Cgroups)),
