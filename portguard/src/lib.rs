@@ -19,4 +19,5 @@ pub mod lint;
 pub mod policy;
 pub mod sink;
 pub mod space;
+pub mod suggest;
 pub mod written;

@@ -6,11 +6,13 @@
 
 use std::process::{Command, Output};
 
-const VERBS: [&str; 8] = [
+const VERBS: [&str; 10] = [
     "run",
     "check",
     "test",
     "explain",
+    "suggest",
+    "diff",
     "doctor",
     "schema",
     "completions",

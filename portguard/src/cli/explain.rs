@@ -101,15 +101,28 @@ fn cgroup(path: &str) -> Result<Cgroup, String> {
 
 /// What of a decision event describes the bind.
 #[derive(Deserialize)]
-struct Event {
-    port: u16,
+pub(super) struct Event {
+    pub(super) port: u16,
     protocol: String,
-    uid: u32,
-    euid: u32,
+    pub(super) uid: u32,
+    pub(super) euid: u32,
     gid: u32,
     user: Option<String>,
     cgroup: Option<String>,
     address: IpAddr,
+    pub(super) errno: Option<String>,
+    pub(super) count: Option<u64>,
+    pub(super) comm: Option<String>,
+    pub(super) exe: Option<String>,
+}
+
+impl Event {
+    /// The protocol, and the path behind the escapes; `None` where the cgroup is gone.
+    pub(super) fn protocol_and_cgroup(&self) -> anyhow::Result<(Protocol, Option<String>)> {
+        let protocol = protocol(&self.protocol).map_err(|why| anyhow!(why))?;
+        let path = self.cgroup.as_deref().map(|path| path_of(Some(path)));
+        Ok((protocol, path.transpose().map_err(|why| anyhow!(why))?))
+    }
 }
 
 /// A bind to explain, with all that it borrows.
@@ -161,7 +174,13 @@ fn of_arguments(args: &Args, port: u16) -> Asked {
     }
 }
 
-fn of_events(path: &Path) -> anyhow::Result<Vec<Asked>> {
+/// The events of a file, each with what is said where it makes no sense.
+pub(super) fn events(path: &Path) -> anyhow::Result<Vec<Event>> {
+    let each = numbered_events(path)?.into_iter();
+    Ok(each.map(|(_, event)| event).collect())
+}
+
+fn numbered_events(path: &Path) -> anyhow::Result<Vec<(String, Event)>> {
     let mut text = String::new();
     let name = path.display();
     if path == Path::new("-") {
@@ -173,16 +192,18 @@ fn of_events(path: &Path) -> anyhow::Result<Vec<Asked>> {
     lines
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(number, line)| {
-            let what = || {
-                format!(
-                    "{name}:{number}: no decision event as `portguard run --output json` writes it"
-                )
-            };
-            let event: Event = serde_json::from_str(line).with_context(what)?;
-            of_event(event)
-                .map_err(|why| anyhow!(why))
-                .with_context(what)
+            let what = format!(
+                "{name}:{number}: no decision event as `portguard run --output json` writes it"
+            );
+            let event = serde_json::from_str(line).with_context(|| what.clone())?;
+            Ok((what, event))
         })
+        .collect()
+}
+
+fn of_events(path: &Path) -> anyhow::Result<Vec<Asked>> {
+    let each = numbered_events(path)?.into_iter();
+    each.map(|(what, event)| of_event(event).map_err(|why| anyhow!(why)).context(what))
         .collect()
 }
 

@@ -9,6 +9,7 @@ mod outcome;
 mod pages;
 mod run;
 mod schema;
+mod suggest;
 mod table;
 mod test;
 
@@ -70,6 +71,8 @@ enum Verb {
     Explain(explain::Args),
     /// Say what changes for whom from one policy to another
     Diff(diff::Args),
+    /// Write the policy that allows what was seen, or what this host does today
+    Suggest(suggest::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
     /// Print the JSON Schema of policy files
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Verb::Schema(_) => Ok(schema::run()),
         Verb::Explain(args) => explain::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Suggest(args) => suggest::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),

@@ -1,0 +1,113 @@
+//! `portguard suggest`: the policy that allows what was seen.
+
+use super::explain::{Event, events};
+use super::{Exit, counted};
+use crate::policy::{Names as _, SystemNames};
+use crate::suggest::{Demand, inspect, owner_of, policy};
+use crate::written::{ABOVE, DefaultWord};
+use anyhow::Context as _;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(
+    after_long_help = "Binds that were refused are left out; what is left to the kernel or was only \
+    reported counts as allowed. Read the policy before you enforce it: what was seen is not always what \
+    should be.\n\nExamples:\n  \
+    portguard run --mode audit > seen.jsonl; portguard suggest --event seen.jsonl > policy.yaml\n  \
+    portguard suggest --from-host > policy.yaml"
+)]
+pub(super) struct Args {
+    /// Decision events, JSON lines of this file or of - for standard input; may be given more than once
+    #[arg(long, value_name = "FILE", required_unless_present = "from_host")]
+    event: Vec<PathBuf>,
+    /// Look at what this machine does to get round the rule of ports below 1024
+    #[arg(long)]
+    from_host: bool,
+    /// The root directory of the machine to look at
+    #[arg(long, value_name = "DIR", default_value = "/", requires = "from_host")]
+    root: PathBuf,
+    /// What becomes of all other binds
+    #[arg(long, default_value = "kernel")]
+    default: DefaultArg,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DefaultArg {
+    /// The kernel's own rule
+    Kernel,
+    /// They are refused
+    Deny,
+}
+
+/// # Errors
+/// Where events or the host cannot be read.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let mut demands = Vec::new();
+    let mut notes = Vec::new();
+    let (mut seen, mut refused) = (0, 0);
+    for path in &args.event {
+        for event in events(path)? {
+            // Folded events stand for several.
+            let count = event.count.unwrap_or(1);
+            if event.errno.is_some() {
+                refused += count;
+            } else {
+                seen += count;
+                demands.push(demand(&event, count)?);
+            }
+        }
+    }
+    if !args.event.is_empty() {
+        notes.push(format!(
+            "Drawn from {} seen by portguard.",
+            counted(seen as usize, "bind")
+        ));
+        if refused > 0 {
+            eprintln!(
+                "portguard: {} refused and left out",
+                counted(refused as usize, "bind")
+            );
+        }
+    }
+    if args.from_host {
+        let found = inspect(&args.root).context("looking at the host")?;
+        demands.extend(found.demands);
+        notes.push(format!(
+            "Drawn from what {} has today.",
+            args.root.display()
+        ));
+        notes.extend(found.notes);
+    }
+    let default = match args.default {
+        DefaultArg::Kernel => DefaultWord::Kernel,
+        DefaultArg::Deny => DefaultWord::Deny,
+    };
+    let mut policy = policy(&demands, default, &name_of);
+    policy.notes.insert(ABOVE, notes.join("\n"));
+    print!("{policy}");
+    Ok(Exit::Success)
+}
+
+fn demand(event: &Event, count: u64) -> anyhow::Result<Demand> {
+    let (protocol, cgroup) = event.protocol_and_cgroup()?;
+    Ok(Demand {
+        who: owner_of(cgroup.as_deref()),
+        uids: [event.uid, event.euid],
+        port: event.port,
+        protocol,
+        count,
+        from: event
+            .exe
+            .clone()
+            .or_else(|| event.comm.clone())
+            .unwrap_or_else(|| "unknown".into()),
+    })
+}
+
+/// The name of a user, where a policy that names it means that user.
+fn name_of(uid: u32) -> Option<String> {
+    let user = uzers::get_user_by_uid(uid)?;
+    let name = user.name().to_str()?.to_owned();
+    (SystemNames.uid(&name) == Some(uid)).then_some(name)
+}

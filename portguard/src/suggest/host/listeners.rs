@@ -1,0 +1,97 @@
+//! Who listens below port 1024 now.
+
+use super::{HostError, PRIVILEGED};
+use crate::suggest::{Demand, owner_of};
+use portguard_common::Protocol;
+use procfs::net::{TcpNetEntries, TcpState, UdpNetEntries};
+use procfs::process::{FDTarget, Process, all_processes_with_root};
+use procfs::{FromBufReadSI as _, current_system_info};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// A socket, and the program that has it.
+pub(super) struct Listener {
+    pub(super) demand: Demand,
+    /// Path of the program on the host.
+    pub(super) exe: Option<String>,
+}
+
+/// All of them that belong to a process.
+pub(super) fn all(root: &Path) -> Result<Vec<Listener>, HostError> {
+    let proc = root.join("proc");
+    let sockets = sockets(&proc)?;
+    let mut listeners = Vec::new();
+    for process in all_processes_with_root(&proc)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        // One that ends meanwhile listens no longer.
+        let Ok(descriptors) = process.fd() else {
+            continue;
+        };
+        for descriptor in descriptors.flatten() {
+            if let FDTarget::Socket(inode) = descriptor.target
+                && let Some((port, protocol)) = sockets.get(&inode)
+            {
+                listeners.extend(listener(&process, *port, *protocol));
+            }
+        }
+    }
+    listeners.sort_by(|a, b| (a.demand.port, &a.demand.from).cmp(&(b.demand.port, &b.demand.from)));
+    // Workers share the socket of their parent.
+    listeners.dedup_by(|a, b| a.demand == b.demand);
+    Ok(listeners)
+}
+
+fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener> {
+    let status = process.status().ok()?;
+    let groups = process.cgroups().ok();
+    let mut groups = groups.iter().flat_map(|groups| groups.0.iter());
+    let path = groups
+        .find(|group| group.hierarchy == 0)
+        .map(|group| group.pathname.clone());
+    let exe = process.exe().ok().map(|exe| exe.display().to_string());
+    let name = exe.clone().unwrap_or_else(|| status.name.clone());
+    Some(Listener {
+        demand: Demand {
+            who: owner_of(path.as_deref()),
+            uids: [status.ruid, status.euid],
+            port,
+            protocol,
+            count: 0,
+            from: format!("listens now: {name}"),
+        },
+        exe,
+    })
+}
+
+/// Sockets that wait on a privileged port, by inode.
+fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
+    let mut sockets = HashMap::new();
+    for file in ["net/tcp", "net/tcp6"] {
+        if let Some(text) = super::read(&proc.join(file))? {
+            let entries = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
+                .map(|all| all.0);
+            for entry in entries.into_iter().flatten() {
+                let port = entry.local_address.port();
+                if entry.state == TcpState::Listen && (1..=PRIVILEGED).contains(&port) {
+                    sockets.insert(entry.inode, (port, Protocol::Tcp));
+                }
+            }
+        }
+    }
+    for file in ["net/udp", "net/udp6"] {
+        if let Some(text) = super::read(&proc.join(file))? {
+            let entries = UdpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
+                .map(|all| all.0);
+            for entry in entries.into_iter().flatten() {
+                let port = entry.local_address.port();
+                if (1..=PRIVILEGED).contains(&port) {
+                    sockets.insert(entry.inode, (port, Protocol::Udp));
+                }
+            }
+        }
+    }
+    Ok(sockets)
+}

@@ -1,0 +1,306 @@
+//! `portguard suggest`: its policy is good by `check --strict`, and allows all that it was made from.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
+use portguard::compile::{Bind, compile};
+use portguard::lint::{Host, lint};
+use portguard::policy::{SystemNames, parse};
+use portguard::suggest::{Demand, owner_of, policy};
+use portguard::written::DefaultWord;
+use portguard_common::{Protocol, Verdict};
+use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+const PATHS: [&str; 9] = [
+    "/",
+    "/system.slice/nginx.service",
+    "/system.slice/nginx.service/worker",
+    "/system.slice/odd\\x2dname@1.service",
+    "/system.slice/docker-0123456789ab.scope",
+    "/user.slice/user-1000.slice/user@1000.service/app.slice",
+    "/kubepods/pod-1/main",
+    "/kubepods/pod-1/\u{202e}side",
+    "/a*b/c",
+];
+
+#[derive(Clone, Debug)]
+struct Seen {
+    path: &'static str,
+    uids: [u32; 2],
+    port: u16,
+    protocol: Protocol,
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    let uid = prop_oneof![4 => 0u32..4, 4 => 1000u32..1004, 1 => 0..u32::MAX];
+    let port = prop_oneof![6 => 79u16..84, 3 => 1020u16..1030, 1 => 1..=u16::MAX];
+    let same = any::<bool>();
+    (
+        proptest::sample::select(&PATHS),
+        uid.clone(),
+        uid,
+        same,
+        port,
+        0..4u8,
+    )
+        .prop_map(|(path, uid, other, same, port, protocol)| Seen {
+            path,
+            uids: [uid, if same { uid } else { other }],
+            port,
+            protocol: Protocol::from_index(protocol).unwrap(),
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn what_was_seen_is_allowed(seen in proptest::collection::vec(seen(), 0..40)) {
+        let demand = |seen: &Seen| Demand {
+            who: owner_of(Some(seen.path)),
+            uids: seen.uids,
+            port: seen.port,
+            protocol: seen.protocol,
+            count: 1,
+            from: "a\nb # c".into(),
+        };
+        let demands: Vec<Demand> = seen.iter().map(demand).collect();
+        let names = |uid: u32| (uid == 0).then(|| "root".to_owned());
+        let text = policy(&demands, DefaultWord::Deny, &names).to_string();
+        let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames)
+            .map_err(|problems| TestCaseError::fail(format!("{}\n{text}", problems.render(false))))?;
+        lint(&mut loaded, &Host::ANY);
+        prop_assert_eq!(loaded.warnings.render(false), "", "{}", text);
+        let tables = compile(&loaded.policy, 1).unwrap();
+        for seen in &seen {
+            let cgroup: Vec<&str> = seen.path.split('/').filter(|name| !name.is_empty()).collect();
+            let decision = tables.decide(&Bind {
+                port: seen.port,
+                protocol: seen.protocol,
+                uid: seen.uids[0],
+                euid: seen.uids[1],
+                gids: &[7],
+                cgroup: &cgroup,
+                address: [127, 0, 0, 1].into(),
+                dual_stack: false,
+            });
+            prop_assert_eq!(decision.map(|d| d.verdict), Some(Verdict::Allow), "{:?}\n{}", seen, text);
+        }
+        // In whatever order it was seen.
+        let mut backwards = demands;
+        backwards.reverse();
+        prop_assert_eq!(policy(&backwards, DefaultWord::Deny, &names).to_string(), text);
+    }
+}
+
+fn suggest(arguments: &[&str], input: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("seen.jsonl"), input).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_portguard"))
+        .arg("suggest")
+        .args(arguments)
+        .current_dir(dir.path())
+        .output()
+        .unwrap()
+}
+
+fn event(port: u16, uid: u32, cgroup: &str, errno: Option<&str>) -> String {
+    let event = serde_json::json!({
+        "port": port, "protocol": "tcp", "uid": uid, "euid": uid, "gid": uid, "user": null,
+        "cgroup": cgroup, "address": "0.0.0.0", "errno": errno, "count": 2, "comm": "srv",
+        "exe": "/usr/bin/srv",
+    });
+    format!("{event}\n")
+}
+
+#[test]
+fn events_become_rules_with_their_numbers() {
+    let input = [
+        event(80, 4242, "/system.slice/web\\\\x2d1.service", None),
+        event(443, 4242, "/system.slice/web\\\\x2d1.service", None),
+        event(700, 4243, "/", None),
+        event(701, 4243, "/", None),
+        event(
+            702,
+            4244,
+            "/user.slice/user-4244.slice/session-1.scope",
+            None,
+        ),
+        event(8443, 4242, "/system.slice/web\\\\x2d1.service", None),
+        event(25, 4245, "/", Some("EACCES")),
+    ]
+    .concat();
+    let output = suggest(&["--event", "seen.jsonl"], &input);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "# Drawn from 12 binds seen by portguard.
+version: 1
+default: kernel
+protect: [\"1-1023\", 8443]
+rules:
+  # 4 binds: /usr/bin/srv
+  - name: uid-4243
+    action: allow
+    ports: [\"700-701\"]
+    protocols: [tcp]
+    users: [4243]
+  # 2 binds: /usr/bin/srv
+  - name: uid-4244
+    action: allow
+    ports: [702]
+    protocols: [tcp]
+    users: [4244]
+  # 6 binds: /usr/bin/srv
+  - name: web-x2d1
+    action: allow
+    ports: [80, 443, 8443]
+    protocols: [tcp]
+    users: [4242]
+    units: [\"web\\\\x2d1.service\"]
+"
+    );
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "portguard: 2 binds refused and left out\n"
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn what_is_no_event_is_told_with_its_line() {
+    let output = suggest(&["--event", "seen.jsonl"], "\n{\"port\": 80}\n");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("portguard: seen.jsonl:2: no decision event"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let output = suggest(&["--event", "/no/such/file"], "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("portguard: reading /no/such/file: No such file"),
+        "{said}"
+    );
+    assert_eq!(suggest(&[], "").status.code(), Some(2));
+}
+
+/// A host's root directory: one of everything that gets round the rule.
+fn host() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let write = |path: &str, text: &str, mode: u32| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write(
+        "proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "80\n",
+        0o644,
+    );
+    write("etc/authbind/byport/21", "", 0o500);
+    write("etc/authbind/byport/22", "", 0o501);
+    write(
+        "etc/authbind/byuid/4242",
+        "0.0.0.0/0:600,602\n::/0,610\n10.0.0.0/8:620\nnonsense\n# no\n",
+        0o644,
+    );
+    write("etc/authbind/byaddr/127.0.0.1,53", "", 0o500);
+    write(
+        "usr/lib/systemd/system/ssh.socket",
+        "[Socket]\nListenStream=22\nListenStream=\nListenStream=[::]:222\nListenDatagram=/run/x\n",
+        0o644,
+    );
+    write(
+        "usr/lib/systemd/system/web.service",
+        "[Service]\nUser=4243\nAmbientCapabilities=CAP_CHOWN \\\n CAP_NET_BIND_SERVICE\n",
+        0o644,
+    );
+    write(
+        "etc/systemd/system/web.service.d/more.conf",
+        "[Service]\nSocketBindAllow=ipv4:tcp:90-91\n",
+        0o644,
+    );
+    write(
+        "etc/systemd/system/idle.service",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE\n",
+        0o644,
+    );
+    write("usr/bin/quiet", "", 0o4755);
+    write("usr/bin/server", "", 0o4755);
+    write("usr/bin/plain", "", 0o755);
+    write("usr/bin/capable", "", 0o755);
+    // web.service's process, which listens on tcp/80.
+    let tcp = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+        0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000  4243        0 777 1 0000000000000000 100 0 0 10 0\n   \
+        1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  4243        0 778 1 0000000000000000 100 0 0 10 0\n";
+    write("proc/net/tcp", tcp, 0o644);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let status: Vec<String> = (status.lines())
+        .map(|line| match line.starts_with("Uid:") {
+            true => "Uid:\t4243\t4243\t4243\t4243".to_owned(),
+            false => line.to_owned(),
+        })
+        .collect();
+    write("proc/50/status", &(status.join("\n") + "\n"), 0o644);
+    write("proc/50/cgroup", "0::/system.slice/web.service\n", 0o644);
+    fs::create_dir_all(root.join("proc/50/fd")).unwrap();
+    symlink("socket:[777]", root.join("proc/50/fd/3")).unwrap();
+    symlink("socket:[778]", root.join("proc/50/fd/4")).unwrap();
+    symlink("/usr/bin/server", root.join("proc/50/exe")).unwrap();
+    dir
+}
+
+/// `struct vfs_cap_data` of revision 2 with `CAP_NET_BIND_SERVICE` permitted and effective.
+fn set_capability(path: &Path) {
+    let words = [0x0200_0001u32, 1 << 10, 0, 0, 0];
+    let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    rustix::fs::setxattr(
+        path,
+        "security.capability",
+        &value,
+        rustix::fs::XattrFlags::empty(),
+    )
+    .expect("to set a file capability, which takes root");
+}
+
+#[test]
+fn a_host_is_read_and_its_ways_round_are_named() {
+    let root = host();
+    set_capability(&root.path().join("usr/bin/capable"));
+    let output = suggest(
+        &["--from-host", "--root", root.path().to_str().unwrap()],
+        "",
+    );
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let text = text.replace(root.path().to_str().unwrap(), "ROOT");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suggest/host.yaml");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap());
+    let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames).unwrap();
+    lint(&mut loaded, &Host::ANY);
+    assert_eq!(loaded.warnings.render(false), "");
+}
+
+#[test]
+fn what_is_no_host_is_refused() {
+    let empty = tempfile::tempdir().unwrap();
+    let root = empty.path().to_str().unwrap();
+    let output = suggest(&["--from-host", "--root", root], "");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        format!(
+            "portguard: looking at the host: {root} is not the root directory of a host: it has no `proc` and no `etc`\n"
+        )
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
