@@ -236,11 +236,19 @@ fn host() -> tempfile::TempDir {
     write("usr/bin/server", "", 0o4755);
     write("usr/bin/plain", "", 0o755);
     write("usr/bin/capable", "", 0o755);
-    // web.service's process, which listens on tcp/80.
+    add_process(root);
+    dir
+}
+
+/// web.service's process, which listens on tcp/80 and tcp/8080.
+fn add_process(root: &Path) {
+    let process = root.join("proc/50");
+    fs::create_dir_all(process.join("fd")).unwrap();
+    fs::create_dir_all(root.join("proc/net")).unwrap();
     let tcp = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
         0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000  4243        0 777 1 0000000000000000 100 0 0 10 0\n   \
         1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  4243        0 778 1 0000000000000000 100 0 0 10 0\n";
-    write("proc/net/tcp", tcp, 0o644);
+    fs::write(root.join("proc/net/tcp"), tcp).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let status: Vec<String> = (status.lines())
         .map(|line| match line.starts_with("Uid:") {
@@ -248,13 +256,11 @@ fn host() -> tempfile::TempDir {
             false => line.to_owned(),
         })
         .collect();
-    write("proc/50/status", &(status.join("\n") + "\n"), 0o644);
-    write("proc/50/cgroup", "0::/system.slice/web.service\n", 0o644);
-    fs::create_dir_all(root.join("proc/50/fd")).unwrap();
-    symlink("socket:[777]", root.join("proc/50/fd/3")).unwrap();
-    symlink("socket:[778]", root.join("proc/50/fd/4")).unwrap();
-    symlink("/usr/bin/server", root.join("proc/50/exe")).unwrap();
-    dir
+    fs::write(process.join("status"), status.join("\n") + "\n").unwrap();
+    fs::write(process.join("cgroup"), "0::/system.slice/web.service\n").unwrap();
+    symlink("socket:[777]", process.join("fd/3")).unwrap();
+    symlink("socket:[778]", process.join("fd/4")).unwrap();
+    symlink("/usr/bin/server", process.join("exe")).unwrap();
 }
 
 /// `struct vfs_cap_data` of revision 2 with `CAP_NET_BIND_SERVICE` permitted and effective.
@@ -267,7 +273,7 @@ fn set_capability(path: &Path) {
         &value,
         rustix::fs::XattrFlags::empty(),
     )
-    .expect("to set a file capability, which takes root");
+    .unwrap_or_else(|error| panic!("setting a file capability takes root: {error}"));
 }
 
 #[test]

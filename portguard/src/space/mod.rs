@@ -63,6 +63,9 @@ impl Budget {
     }
 }
 
+/// A rule, and the regions that it takes; no rule, and those that none takes.
+pub type Taken<'a> = (Option<usize>, Vec<Region<'a>>);
+
 /// One or two policies over the same space.
 pub struct Space<'a> {
     /// The policies.
@@ -251,7 +254,7 @@ impl<'a> Space<'a> {
         side: usize,
         rules: &[usize],
         budget: &mut Budget,
-    ) -> Result<Vec<(Option<usize>, Vec<Region<'a>>)>, SpaceError> {
+    ) -> Result<Vec<Taken<'a>>, SpaceError> {
         let mut out = Vec::new();
         let mut open = regions;
         for &rule in rules {

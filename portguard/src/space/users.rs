@@ -40,6 +40,9 @@ pub enum Callers {
     Mixed(UidRanges, UidRanges),
 }
 
+/// What is taken of a set, and what is left.
+pub(super) type Cut = (Vec<Users>, Vec<Users>);
+
 /// The uids in sets that the same rules name.
 pub(super) struct UserAtoms {
     sets: Vec<Uids>,
@@ -222,7 +225,7 @@ impl UserAtoms {
         users: Option<&Rc<FixedBitSet>>,
         denies: bool,
         budget: &mut Budget,
-    ) -> Result<Option<(Vec<Users>, Vec<Users>)>, SpaceError> {
+    ) -> Result<Option<Cut>, SpaceError> {
         let Some(users) = users else {
             return Ok(Some((vec![of.clone()], Vec::new())));
         };
@@ -252,7 +255,7 @@ impl UserAtoms {
         effective: &Rc<FixedBitSet>,
         users: &FixedBitSet,
         denies: bool,
-    ) -> Option<(Vec<Users>, Vec<Users>)> {
+    ) -> Option<Cut> {
         let (no_real, no_effective) = (real.is_disjoint(users), effective.is_disjoint(users));
         if denies && no_real && no_effective || !denies && (no_real || no_effective) {
             return None;

@@ -194,11 +194,8 @@ fn joined(words: &[&Word<'_>]) -> String {
         .filter(|word| word.inside)
         .map(|word| text(word));
     let outside = words.iter().filter(|word| !word.inside);
-    let outside: Vec<String> = outside.map(|word| text(word)).collect();
-    let mut parts: Vec<String> = inside.collect();
-    if !outside.is_empty() {
-        parts.push(format!("not {}", outside.join(", ")));
-    }
+    let outside = outside.map(|word| format!("not {}", text(word)));
+    let parts: Vec<String> = inside.chain(outside).collect();
     parts.join(" and ")
 }
 
