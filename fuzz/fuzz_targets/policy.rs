@@ -3,7 +3,11 @@
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use portguard::compile::{Bind, Tables, compile};
+use portguard::diff::changes;
+use portguard::lint::{Host, lint};
 use portguard::policy::{self, CgroupPattern, Component, Names, Policy, Problems, Rule};
+use portguard::space::Space;
+use portguard::written::PolicyText;
 use portguard_common::{NO_RULE, Protocol};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -54,9 +58,11 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
             assert!(problems.has_errors(), "refused without an error");
             assert!(!readable(&problems).is_empty(), "refused without a word");
         }
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            lint(&mut loaded, &Host::ANY);
             readable(&loaded.warnings);
             check(&loaded.policy);
+            shown(&loaded.policy);
         }
     }
     Corpus::Keep
@@ -68,6 +74,20 @@ fn readable(problems: &Problems) -> String {
     let obeyed = text.chars().find(|c| c.is_control() && *c != '\n');
     assert_eq!(obeyed, None, "a control character in {text:?}");
     text
+}
+
+/// What `check --show` prints is the same policy.
+fn shown(policy: &Policy) {
+    let text = PolicyText::from(policy).to_string();
+    let again = policy::parse(Path::new("shown.yaml"), &text, &FixedNames)
+        .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)));
+    let digest = |policy: &Policy| compile(policy, 1).map(|tables| tables.short_digest());
+    assert_eq!(digest(policy), digest(&again.policy), "{text}");
+    if let Ok(space) = Space::new(&[policy, &again.policy])
+        && let Ok(changes) = changes(&space)
+    {
+        assert!(changes.is_empty(), "{text}");
+    }
 }
 
 /// Compiles a policy and asks it.

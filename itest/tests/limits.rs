@@ -1,6 +1,9 @@
 //! The largest policies that the limits allow: they compile, in what time and to what size, and are right.
 
 use portguard::compile::compile;
+use portguard::diff::{Change, diff};
+use portguard::lint::{Host, lint};
+use portguard::space::{Row, Space};
 use portguard_itest::bridge::{Nobody, oracle_says, parsed, tables_of, tables_say};
 use portguard_itest::oracle::{Action, Logged, Model, ModelRule, OracleBind, Proto};
 use std::time::Instant;
@@ -85,6 +88,31 @@ fn the_largest_policy_compiles_and_is_right() {
             "{bind:?}"
         );
     }
+}
+
+/// `check`'s proofs and `diff` of the largest policy, beside one that differs in one rule.
+#[test]
+fn the_largest_policy_is_proved_and_compared() {
+    let old = many(4096, 65_536);
+    let mut new = old.clone();
+    new.rules[2000].users = Some(vec![(7, 8)]);
+    let (mut loaded, new) = (parsed(&old.to_yaml()), parsed(&new.to_yaml()));
+    let start = Instant::now();
+    lint(&mut loaded, &Host::ANY);
+    let proving = start.elapsed();
+    let start = Instant::now();
+    let space = Space::new(&[&loaded.policy, &new.policy]).expect("within the limits");
+    let rows = diff(&space).expect("within the budget");
+    println!(
+        "4096 rules, 65536 users: proved in {} ms, {} changes found in {} ms",
+        proving.as_millis(),
+        rows.len(),
+        start.elapsed().as_millis(),
+    );
+    assert!(!rows.is_empty());
+    let is_it = |rule: &Option<String>| rule.as_deref() == Some("rule-2000");
+    let said = |row: &Row<Change>| is_it(&row.said.old.rule) || is_it(&row.said.new.rule);
+    assert!(rows.iter().all(said), "nothing changes between other rules");
 }
 
 /// Rule `b` has the users whose number has bit `b` set: all 65,536 of them are told apart.

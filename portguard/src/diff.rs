@@ -198,36 +198,29 @@ impl<'a> Differing<'_, 'a> {
         if old_middle.is_empty() && new_middle.is_empty() && !defaults_differ {
             return Ok(out);
         }
-        let open = self.rest(self.space.whole(), 0, before, budget)?;
-        for (by_old, regions) in self.space.split(open, 0, old_middle, budget)? {
+        // Cut by what differs first: that leaves little to be cut by all the others.
+        for (by_old, regions) in self
+            .space
+            .split(self.space.whole(), 0, old_middle, budget)?
+        {
             for (by_new, regions) in self.space.split(regions, 1, new_middle, budget)? {
+                if by_old.is_none() && by_new.is_none() && !defaults_differ {
+                    // What equal rules at the end take is decided alike.
+                    continue;
+                }
+                let regions = self.space.rest(regions, 0, before, budget)?;
                 match (by_old, by_new) {
                     (Some(_), Some(_)) => self.decide(regions, &mut out),
                     (Some(_), None) => self.decide_by(regions, 1, new_rest, budget, &mut out)?,
                     (None, Some(_)) => self.decide_by(regions, 0, old_rest, budget, &mut out)?,
-                    // What equal rules at the end take is decided alike.
-                    (None, None) if defaults_differ => {
-                        let left = self.rest(regions, 0, old_rest, budget)?;
+                    (None, None) => {
+                        let left = self.space.rest(regions, 0, old_rest, budget)?;
                         self.decide(left, &mut out);
                     }
-                    (None, None) => {}
                 }
             }
         }
         Ok(out)
-    }
-
-    /// What no rule takes of some regions.
-    fn rest(
-        &self,
-        regions: Vec<Region<'a>>,
-        side: usize,
-        rules: &[usize],
-        budget: &mut Budget,
-    ) -> Result<Vec<Region<'a>>, SpaceError> {
-        let split = self.space.split(regions, side, rules, budget)?;
-        let rest = split.into_iter().filter(|(rule, _)| rule.is_none());
-        Ok(rest.flat_map(|(_, regions)| regions).collect())
     }
 
     fn decide_by(

@@ -33,7 +33,7 @@ const TARGETS: &[Target] = &[
 const PATIENCE: &str = "-timeout=10";
 
 /// How long each target runs in `cargo xtask test`, in seconds.
-const SHORT: u32 = 15;
+const SHORT: u32 = 10;
 
 /// The verb `fuzz`: this target, or every one.
 pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {

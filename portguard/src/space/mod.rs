@@ -256,10 +256,40 @@ impl<'a> Space<'a> {
         budget: &mut Budget,
     ) -> Result<Vec<Taken<'a>>, SpaceError> {
         let mut out = Vec::new();
+        let mut each = |rule, taken: Vec<Region<'a>>| out.push((Some(rule), taken));
+        let left = self.cut_by(regions, side, rules, budget, &mut each)?;
+        if !left.is_empty() {
+            out.push((None, left));
+        }
+        Ok(out)
+    }
+
+    /// What rules leave of regions.
+    ///
+    /// # Errors
+    /// Where that takes more than the budget.
+    pub fn rest(
+        &self,
+        regions: Vec<Region<'a>>,
+        side: usize,
+        rules: &[usize],
+        budget: &mut Budget,
+    ) -> Result<Vec<Region<'a>>, SpaceError> {
+        self.cut_by(regions, side, rules, budget, &mut |_, _| ())
+    }
+
+    fn cut_by(
+        &self,
+        regions: Vec<Region<'a>>,
+        side: usize,
+        rules: &[usize],
+        budget: &mut Budget,
+        each: &mut dyn FnMut(usize, Vec<Region<'a>>),
+    ) -> Result<Vec<Region<'a>>, SpaceError> {
         let mut open = regions;
         for &rule in rules {
             if open.is_empty() {
-                return Ok(out);
+                break;
             }
             let shape = self.shape(side, rule);
             let before = open.len();
@@ -269,17 +299,15 @@ impl<'a> Space<'a> {
                 budget.take(1)?;
                 region.cut(&self.users, shape, &mut taken, &mut left, budget)?;
             }
+            let taken = region::joined(taken);
             let more = (taken.len() + left.len()).saturating_sub(before);
             budget.take(more * Budget::REGION)?;
             if !taken.is_empty() {
-                out.push((Some(rule), taken));
+                each(rule, taken);
             }
             open = left;
         }
-        if !open.is_empty() {
-            out.push((None, open));
-        }
-        Ok(out)
+        Ok(open)
     }
 
     /// What a policy decides in a region, by a bind of it.

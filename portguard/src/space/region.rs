@@ -6,6 +6,7 @@ use super::{Budget, Shape, SpaceError};
 use crate::compile::Bind;
 use crate::policy::{merged, outside};
 use fixedbitset::FixedBitSet;
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -154,4 +155,54 @@ impl<'a> Region<'a> {
         *part.atoms_mut(self) = Rc::new(inside);
         self.words = self.words.with(true, part, shape);
     }
+}
+
+/// What regions that are joined have in common: all but one set of users.
+type Key = (
+    Rc<Vec<Rc<Gids>>>,
+    Rc<Gids>,
+    Rc<FixedBitSet>,
+    Rc<FixedBitSet>,
+    Option<Rc<FixedBitSet>>,
+);
+
+/// The regions, those that differ in one set of users alone made one: a rule that takes a part of each of a
+/// thousand callers takes one part of all of them.
+pub(super) fn joined(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
+    if regions.len() < 2 {
+        return regions;
+    }
+    let by_effective = join(regions, |users| match users {
+        Users::Same(_) => None,
+        Users::Mixed(_, effective) => Some(Rc::clone(effective)),
+    });
+    join(by_effective, |users| match users {
+        Users::Same(_) => None,
+        Users::Mixed(real, _) => Some(Rc::clone(real)),
+    })
+}
+
+fn join<'a>(
+    regions: Vec<Region<'a>>,
+    shared: impl Fn(&Users) -> Option<Rc<FixedBitSet>>,
+) -> Vec<Region<'a>> {
+    let mut at: HashMap<Key, usize> = HashMap::new();
+    let mut out: Vec<Region<'a>> = Vec::new();
+    for region in regions {
+        let key = (
+            Rc::clone(&region.groups),
+            Rc::clone(&region.not_groups),
+            Rc::clone(&region.cgroups),
+            Rc::clone(&region.addresses),
+            shared(&region.users),
+        );
+        match at.get(&key).and_then(|known| out.get_mut(*known)) {
+            Some(known) => known.users.add(&region.users),
+            None => {
+                at.insert(key, out.len());
+                out.push(region);
+            }
+        }
+    }
+    out
 }

@@ -22,6 +22,20 @@ pub enum Users {
     Mixed(Rc<FixedBitSet>, Rc<FixedBitSet>),
 }
 
+impl Users {
+    /// Adds a set of the same kind that differs in one of its sets of uids at most.
+    pub(super) fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Same(mine), Self::Same(theirs)) => Rc::make_mut(mine).union_with(theirs),
+            (Self::Mixed(real, effective), Self::Mixed(other_real, other_effective)) => {
+                Rc::make_mut(real).union_with(other_real);
+                Rc::make_mut(effective).union_with(other_effective);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Uids as ranges, first and last of each: those of a set, or those that it lacks, where they are fewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UidRanges {
