@@ -2,7 +2,8 @@
 //!
 //! The way of the data: YAML -> [`policy`] -> [`compile`] -> [`kernel`] (maps, programs) -> [`event`]
 //! -> [`sink`]; [`daemon`] wires it, [`cli`] is what people see. Dependencies point in that order; only
-//! [`kernel`] names aya.
+//! [`kernel`] names aya. What holds of all binds is asked of [`space`]: by [`lint`], [`mod@diff`] and [`holders`];
+//! [`written`] is the way back from a policy to YAML, for [`suggest`] too.
 
 pub mod cgroups;
 pub mod cli;
