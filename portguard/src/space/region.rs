@@ -1,8 +1,9 @@
 //! A region: all combinations of some users, groups, cgroups and addresses.
 
+use super::side::Shape;
 use super::users::{UserAtoms, Users};
 use super::words::{Part, Words};
-use super::{Budget, Shape, SpaceError};
+use super::{Budget, SpaceError};
 use crate::compile::Bind;
 use crate::policy::{merged, outside};
 use fixedbitset::FixedBitSet;

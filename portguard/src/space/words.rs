@@ -1,7 +1,8 @@
 //! Regions in words: what a person reads of them.
 
+use super::Region;
+use super::side::Shape;
 use super::users::{Callers, UidRanges};
-use super::{Region, Shape};
 use crate::escape::escape;
 use crate::policy::{GivenNames, Rule, ranges_text};
 use crate::written::{AddressText, RuleText};
