@@ -212,6 +212,20 @@ fn a_hundred_problems_are_shown_and_the_rest_counted() {
 }
 
 #[test]
+fn twenty_thousand_levels_are_one_error() {
+    for open in ["[", "{a: ", "- "] {
+        let text = format!("version: 1\nrules: \n  {}", open.repeat(20_000));
+        let problems = parsed(&text).unwrap_err();
+        let said = problems.render(false);
+        assert!(
+            said.contains("values are nested deeper than 32 levels"),
+            "{open}: {said}"
+        );
+        assert_eq!(problems.count(Severity::Error), 1, "{open}");
+    }
+}
+
+#[test]
 fn names_of_users_are_read_once() {
     let users: Vec<String> = (0..20_000).map(|i| format!("u{i}")).collect();
     let users = users.join(", ");

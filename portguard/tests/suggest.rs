@@ -232,6 +232,11 @@ fn host() -> tempfile::TempDir {
         "AmbientCapabilities=CAP_NET_BIND_SERVICE\n",
         0o644,
     );
+    write(
+        "etc/systemd/system/stranger.service",
+        "[Service]\nUser=no-such-user\nSocketBindAllow=tcp:99\n",
+        0o644,
+    );
     write("usr/bin/quiet", "", 0o4755);
     write("usr/bin/server", "", 0o4755);
     write("usr/bin/plain", "", 0o755);

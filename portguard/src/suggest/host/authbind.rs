@@ -67,24 +67,9 @@ fn by_uid(file: &str, uid: u32, line: &str, findings: &mut Findings) {
     if line.is_empty() || line.starts_with('#') {
         return;
     }
-    let (address, ports) = match line.rsplit_once(',') {
-        Some((before, last)) => match before.rsplit_once(':') {
-            // The older form has two ports behind the colon.
-            Some((address, first)) if address.contains('/') && !address.contains("::") => {
-                (address, format!("{first}-{last}"))
-            }
-            _ => (before, last.to_owned()),
-        },
-        None => match line.rsplit_once(':') {
-            Some((address, port)) => (address, port.to_owned()),
-            None => return,
-        },
-    };
-    let (first, last) = ports.split_once('-').unwrap_or((&ports, &ports));
-    let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>()) else {
-        findings
-            .notes
-            .push(format!("{file} has a line that is not understood: {line}"));
+    let Some((address, first, last)) = read_line(line) else {
+        let note = format!("{file} has a line that is not understood: {line}");
+        findings.notes.push(note);
         return;
     };
     if !matches!(address, "0.0.0.0/0" | "::/0" | "0.0.0.0-255.255.255.255") {
@@ -93,6 +78,29 @@ fn by_uid(file: &str, uid: u32, line: &str, findings: &mut Findings) {
         ));
     }
     demand(findings, file, uid, first..=last);
+}
+
+/// Addresses, first and last port.
+fn read_line(line: &str) -> Option<(&str, u16, u16)> {
+    let (address, ports) = match line.rsplit_once(',') {
+        Some((before, last)) => match before.rsplit_once(':') {
+            // The older form has two ports behind the colon.
+            Some((address, first)) if address.contains('/') && !address.contains("::") => {
+                (address, format!("{first}-{last}"))
+            }
+            _ => (before, last.to_owned()),
+        },
+        None => {
+            let (address, port) = line.rsplit_once(':')?;
+            (address, port.to_owned())
+        }
+    };
+    let (first, last) = ports.split_once('-').unwrap_or((&ports, &ports));
+    Some((
+        address,
+        first.trim().parse().ok()?,
+        last.trim().parse().ok()?,
+    ))
 }
 
 fn demand(findings: &mut Findings, file: &str, uid: u32, ports: RangeInclusive<u16>) {

@@ -107,7 +107,15 @@ impl Unit {
 
     fn service(&self, name: &str, listeners: &[Listener], findings: &mut Findings) {
         for word in self.words("SocketBindAllow") {
-            if let (Some(uid), Some((protocols, first, last))) = (self.uid(), bind_allow(word)) {
+            let Some(uid) = self.uid() else {
+                let user = self.words("User").last().copied().unwrap_or_default();
+                findings.notes.push(format!(
+                    "{name} has SocketBindAllow={word} as {user}, a user not known here ({})",
+                    self.file
+                ));
+                continue;
+            };
+            if let Some((protocols, first, last)) = bind_allow(word) {
                 let from = format!("SocketBindAllow={word} of {}", self.file);
                 for port in first..=last {
                     self.demand(name, uid, port, &protocols, &from, findings);
