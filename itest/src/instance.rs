@@ -51,7 +51,7 @@ pub struct Instance {
     pub said: String,
     /// The hook that it was told to take or must have taken.
     pub hook: &'static str,
-    _policy: NamedTempFile,
+    policy: NamedTempFile,
 }
 
 /// What a portguard left when it ended.
@@ -106,34 +106,58 @@ impl Instance {
             stderr,
             said: String::new(),
             hook,
-            _policy: file,
+            policy: file,
         };
         instance.wait_until_ready(world.patience())?;
         Ok(instance)
     }
 
     fn wait_until_ready(&mut self, within: Duration) -> anyhow::Result<()> {
+        self.wait_for_within("portguard: ready", within)
+    }
+
+    /// Waits until it says something more on stderr.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn wait_for(&mut self, text: &str) -> anyhow::Result<()> {
+        self.wait_for_within(text, DEADLINE)
+    }
+
+    fn wait_for_within(&mut self, text: &str, within: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + within;
         loop {
-            match self
-                .stderr
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.stderr.recv_timeout(left) {
                 Ok(line) => {
                     self.said.push_str(&line);
                     self.said.push('\n');
-                    if line.contains("portguard: ready") {
+                    if line.contains(text) {
                         return Ok(());
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("not ready after {within:?}; it said:\n{}", self.said)
+                    bail!("no {text:?} after {within:?}; it said:\n{}", self.said)
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    bail!("it ended before it was ready:\n{}", self.said)
+                    bail!("it ended before it said {text:?}:\n{}", self.said)
                 }
             }
         }
+    }
+
+    /// Writes another policy into its file.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn change(&self, policy: &str) -> anyhow::Result<()> {
+        let path = self.policy.path();
+        // As an editor does it: another file under the same name, never a half-written one.
+        let mut next =
+            tempfile::Builder::new().tempfile_in(path.parent().context("a directory")?)?;
+        next.write_all(policy.as_bytes())?;
+        next.persist(path)?;
+        Ok(())
     }
 
     /// All lines of stdout up to that of a bind made now, which is left out: what happened before and

@@ -37,7 +37,8 @@ fn system(what: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
 
 /// Puts `tables` in force and reports decisions until SIGINT or SIGTERM, then detaches.
 ///
-/// `ready` is called once everything is in place.
+/// `ready` is called once everything is in place. SIGHUP asks `reload` for another policy, compiled under the
+/// number given; where it has none, or the kernel does not take it, the one before stays in force.
 ///
 /// # Errors
 /// Where the policy cannot be installed or the system refuses what the loop needs.
@@ -47,6 +48,7 @@ pub fn run(
     tables: &Tables,
     format: Format,
     ready: impl FnOnce(),
+    mut reload: impl FnMut(u16) -> Option<Tables>,
 ) -> Result<Ended, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -55,6 +57,7 @@ pub fn run(
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
         let mut terminate = signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?;
         let records = enforcer.take_records()?;
         let faults = enforcer.fault_log();
         let sink = Sink::stdout(format).map_err(system("start the output thread"))?;
@@ -72,6 +75,11 @@ pub fn run(
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
+                _ = hangup.recv() => {
+                    if let Some(tables) = reload(enforcer.next_generation()) {
+                        reporter.reload(&mut enforcer, &tables);
+                    }
+                }
                 guard = ring.readable_mut() => {
                     let mut guard = guard.map_err(system("watch the ring buffer"))?;
                     // Cleared first: what arrives while draining wakes us again.
@@ -106,6 +114,15 @@ struct Reporter {
 }
 
 impl Reporter {
+    /// Puts another policy in force, or says why not.
+    fn reload(&mut self, enforcer: &mut Enforcer, tables: &Tables) {
+        self.enricher.expect(tables);
+        match enforcer.install(tables) {
+            Ok(()) => eprintln!("portguard: policy {} is in force", tables.short_digest()),
+            Err(error) => eprintln!("portguard: reload failed, the policy before stays: {error}"),
+        }
+    }
+
     fn drain(&mut self, records: &mut Records) {
         while let Some(record) = records.next_record() {
             match record {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -65,24 +65,54 @@ pub struct Decided {
 
 /// Turns the kernel's records into [`Decided`].
 pub struct Enricher {
-    policy: String,
-    rules: Vec<String>,
+    /// By their numbers; the last is in force.
+    policies: VecDeque<Known>,
     features: Features,
     users: UserNames,
     /// Paths of cgroups.
     pub cgroups: CgroupPaths,
 }
 
+/// What events need of a policy.
+struct Known {
+    generation: u32,
+    digest: String,
+    rules: Vec<String>,
+}
+
+impl Known {
+    fn new(tables: &Tables) -> Self {
+        Self {
+            generation: u32::from(tables.generation()),
+            digest: tables.short_digest(),
+            rules: tables.rule_names().to_vec(),
+        }
+    }
+}
+
+/// Policies whose events may still be in the ring: reloads come no faster than it is drained between them.
+const POLICIES: usize = 16;
+
 impl Enricher {
     /// For decisions by `tables`.
     #[must_use]
     pub fn new(tables: &Tables, features: Features, cgroups: CgroupPaths) -> Self {
         Self {
-            policy: tables.short_digest(),
-            rules: tables.rule_names().to_vec(),
+            policies: VecDeque::from([Known::new(tables)]),
             features,
             users: UserNames::default(),
             cgroups,
+        }
+    }
+
+    /// Takes in the policy that is about to be in force; events of those before it keep their names.
+    pub fn expect(&mut self, tables: &Tables) {
+        let known = Known::new(tables);
+        self.policies
+            .retain(|old| old.generation != known.generation);
+        self.policies.push_back(known);
+        if self.policies.len() > POLICIES {
+            self.policies.pop_front();
         }
     }
 
@@ -93,13 +123,15 @@ impl Enricher {
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
         let inet = event.family == Family::Inet as u8;
+        let mut policies = self.policies.iter();
+        let policy = policies.find(|known| known.generation == event.generation);
         Decided {
             time: wall_clock(event.time),
             verdict: verdict.as_str(),
             enforced: has(EventFlags::ENFORCED),
             granted: has(EventFlags::GRANTED),
-            rule: self.rules.get(usize::from(event.rule)).cloned(),
-            policy: self.policy.clone(),
+            rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
+            policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
             port: event.port,
             protocol: Protocol::from_index(event.protocol).map_or("unknown", Protocol::as_str),
             family: if inet { "inet" } else { "inet6" },

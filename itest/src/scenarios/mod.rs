@@ -10,6 +10,7 @@ mod lifetime;
 mod missing;
 mod policies;
 mod protocols;
+mod reload;
 mod servers;
 
 pub(crate) use crate::harness::NotApplicable;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Test> {
         cgroups::TESTS,
         protocols::TESTS,
         lifetime::TESTS,
+        reload::TESTS,
         environment::TESTS,
         missing::TESTS,
         policies::TESTS,

@@ -60,14 +60,9 @@ enum OutputArg {
 /// # Errors
 /// Where the policy does not compile or the daemon fails.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(mut policy) = super::load_linted(&args.policy) else {
+    let Some(policy) = load(args) else {
         return Ok(Exit::NotSo);
     };
-    match args.mode {
-        Some(ModeArg::Enforce) => policy.mode = Mode::Enforce,
-        Some(ModeArg::Audit) => policy.mode = Mode::Audit,
-        None => {}
-    }
     let tables = compile(&policy, 1)?;
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
@@ -81,11 +76,40 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     };
     announce(args, &policy, &tables, &enforcer);
-    let ended = daemon::run(enforcer, &environment, &tables, format(args.output), || {
-        eprintln!("portguard: ready");
-    })?;
+    let ready = || eprintln!("portguard: ready");
+    let format = format(args.output);
+    let again = |generation| reload(args, generation);
+    let ended = daemon::run(enforcer, &environment, &tables, format, ready, again)?;
     sum_up(&ended);
     Ok(Exit::Success)
+}
+
+/// Loads the policy that the arguments name; `None` where it is broken, which is said.
+fn load(args: &Args) -> Option<Policy> {
+    let mut policy = super::load_linted(&args.policy)?;
+    match args.mode {
+        Some(ModeArg::Enforce) => policy.mode = Mode::Enforce,
+        Some(ModeArg::Audit) => policy.mode = Mode::Audit,
+        None => {}
+    }
+    Some(policy)
+}
+
+/// The policy as its files are now; `None` where it is broken, which is said.
+fn reload(args: &Args, generation: u16) -> Option<Tables> {
+    let Some(policy) = load(args) else {
+        eprintln!(
+            "portguard: reload failed, the policy before stays: mend the files and reload again"
+        );
+        return None;
+    };
+    match compile(&policy, generation) {
+        Ok(tables) => Some(tables),
+        Err(error) => {
+            eprintln!("portguard: reload failed, the policy before stays: {error}");
+            None
+        }
+    }
 }
 
 impl From<HookArg> for HookChoice {

@@ -236,6 +236,12 @@ impl Tables {
         &self.groups
     }
 
+    /// The number of the policy among those of its maps, from 1.
+    #[must_use]
+    pub const fn generation(&self) -> u16 {
+        self.generation
+    }
+
     fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         // The generation numbers the policies of one set of maps; it is no part of what a policy says.

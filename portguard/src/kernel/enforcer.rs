@@ -9,20 +9,13 @@ use super::programs::{
     CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
 };
 use super::records::Records;
-use super::wire::Wire;
 use crate::compile::Tables;
 use aya::Ebpf;
-use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, RingBuf};
+use aya::maps::{Array, Map, MapError, RingBuf};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm};
 use aya_log::EbpfLogger;
-use portguard_common::{
-    AddressKey, Counter, GroupKey, NameKey, Page, TrieKey, TrieNode, VectorWords,
-};
+use portguard_common::Counter;
 use std::net::{Ipv4Addr, TcpListener};
-
-/// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
-const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// `--hook`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +39,12 @@ pub enum Hook {
 
 /// Programs in the kernel, attached for as long as this lives.
 pub struct Enforcer {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     hook: Hook,
     features: Features,
     fallback: Option<String>,
+    /// The policy in force.
+    pub(super) installed: Option<Tables>,
 }
 
 /// The counters.
@@ -99,6 +94,7 @@ impl Enforcer {
             hook,
             features,
             fallback: None,
+            installed: None,
         };
         if hook == Hook::Lsm {
             for name in LSM_PROGRAMS {
@@ -162,64 +158,8 @@ impl Enforcer {
         })
     }
 
-    /// Puts a policy in force: fills fresh tables beside those in force, then switches by one write.
-    ///
-    /// The kernel waits until no program reads the old tables before the write returns
-    /// (`maybe_wait_bpf_programs`, 5.10 to 7.2).
-    ///
-    /// # Errors
-    /// Where a map cannot be written; then the old policy is still in force.
-    pub fn install(&mut self, tables: &Tables) -> Result<(), KernelError> {
-        self.fill(tables)?;
-        let name = "POLICY";
-        let count = u32::try_from(tables.pages().len()).unwrap_or(u32::MAX);
-        let mut pages: Array<MapData, Wire<Page>> =
-            Array::create(count, BPF_F_INNER_MAP).map_err(map_error(name))?;
-        for (number, page) in (0..).zip(tables.pages()) {
-            pages.set(number, Wire(*page), 0).map_err(map_error(name))?;
-        }
-        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
-        let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> =
-            ArrayOfMaps::try_from(map).map_err(map_error(name))?;
-        slot.set(0, &pages, 0).map_err(map_error(name))?;
-        Ok(())
-    }
-
-    /// Writes the tables that carry the generation in their keys: nobody reads them before the switch.
-    fn fill(&mut self, tables: &Tables) -> Result<(), KernelError> {
-        let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.table("TRIE")?;
-        for entry in tables.trie() {
-            let node = Wire(entry.node);
-            trie.insert(Wire(entry.key), node, 0)
-                .map_err(map_error("TRIE"))?;
-        }
-        let mut names: HashMap<_, Wire<NameKey>, u32> = self.table("NAMES")?;
-        for (key, next) in tables.names() {
-            names
-                .insert(Wire(*key), *next, 0)
-                .map_err(map_error("NAMES"))?;
-        }
-        let mut addresses: LpmTrie<_, Wire<AddressKey>, u32> = self.table("ADDRESSES")?;
-        for entry in tables.addresses() {
-            addresses
-                .insert(&Key::new(entry.prefix, Wire(entry.key)), entry.class, 0)
-                .map_err(map_error("ADDRESSES"))?;
-        }
-        let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> = self.table("GROUPS")?;
-        for entry in tables.groups() {
-            groups
-                .insert(
-                    &Key::new(entry.prefix, Wire(entry.key)),
-                    Wire(entry.rules),
-                    0,
-                )
-                .map_err(map_error("GROUPS"))?;
-        }
-        Ok(())
-    }
-
     /// The map of this name, as what it is.
-    fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
+    pub(super) fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
     where
         T: TryFrom<&'a mut Map, Error = MapError>,
     {

@@ -7,6 +7,7 @@ mod enforcer;
 mod environment;
 mod error;
 mod foreign;
+mod install;
 mod local_ports;
 mod offsets;
 mod programs;

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 /// Levels of nesting; a policy has five.
 const MAX_DEPTH: usize = 32;
+const TOO_DEEP: &str = "values are nested deeper than 32 levels";
 /// Nodes of a file with its aliases written out: 4,096 rules and 65,536 users have a fifth of it.
 const MAX_NODES: usize = 1 << 20;
 
@@ -128,7 +129,12 @@ pub(super) fn scan(text: &str) -> (Marks, Vec<Refusal>) {
                     column: at.col() + 1,
                     len: 1,
                 };
-                scan.refuse(mark, format!("this is not YAML: {}", error.info()));
+                // The parser reads ahead of what it tells, and has a limit of its own.
+                if error.info().contains("recursion limit") {
+                    scan.refuse(mark, TOO_DEEP);
+                } else {
+                    scan.refuse(mark, format!("this is not YAML: {}", error.info()));
+                }
                 break;
             }
         }
@@ -264,10 +270,7 @@ impl Scan {
 
     fn start(&mut self, kind: Kind, anchor: usize, mark: Mark) -> Option<()> {
         if self.open.len() >= MAX_DEPTH {
-            self.refuse(
-                mark,
-                format!("values are nested deeper than {MAX_DEPTH} levels"),
-            );
+            self.refuse(mark, TOO_DEEP);
             return None;
         }
         let nodes_before = self.nodes;
