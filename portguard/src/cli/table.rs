@@ -11,7 +11,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     };
     let shown: Vec<usize> = (0..header.len()).filter(|column| says(*column)).collect();
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
