@@ -146,6 +146,12 @@ impl Instance {
         }
     }
 
+    /// Closes the reading end of its stderr.
+    pub fn close_stderr(&mut self) {
+        // The reading thread ends at the next line, which finds nobody.
+        self.stderr = channel().1;
+    }
+
     /// Writes another policy into its file.
     ///
     /// # Errors

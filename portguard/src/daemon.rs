@@ -6,7 +6,9 @@ use crate::event::Enricher;
 use crate::kernel::{
     Counts, Enforcer, Environment, FaultLog, KernelError, Record, Records, watch, watch_faults,
 };
+use crate::say::say;
 use crate::sink::{Format, Sink};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
@@ -69,6 +71,7 @@ pub fn run(
         let mut ring = watch(records).map_err(system("watch the ring buffer"))?;
         let faults = faults.map(watch_faults).transpose();
         let mut faults = faults.map_err(system("watch the programs' log"))?;
+        let on_terminal = std::io::stdout().is_terminal();
         enforcer.install(tables)?;
         ready();
         loop {
@@ -76,6 +79,10 @@ pub fn run(
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 _ = hangup.recv() => {
+                    // The kernel sends it too where the terminal is gone, and with it whoever started us.
+                    if on_terminal && !std::io::stdout().is_terminal() {
+                        break;
+                    }
                     if let Some(tables) = reload(enforcer.next_generation()) {
                         reporter.reload(&mut enforcer, &tables);
                     }
@@ -118,8 +125,8 @@ impl Reporter {
     fn reload(&mut self, enforcer: &mut Enforcer, tables: &Tables) {
         self.enricher.expect(tables);
         match enforcer.install(tables) {
-            Ok(()) => eprintln!("portguard: policy {} is in force", tables.short_digest()),
-            Err(error) => eprintln!("portguard: reload failed, the policy before stays: {error}"),
+            Ok(()) => say!("portguard: policy {} is in force", tables.short_digest()),
+            Err(error) => say!("portguard: reload failed, the policy before stays: {error}"),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod holders;
 pub mod kernel;
 pub mod lint;
 pub mod policy;
+pub mod say;
 pub mod sink;
 pub mod space;
 pub mod suggest;

@@ -3,13 +3,19 @@
 use super::Table;
 use super::checks::{default, deny, judged};
 use crate::harness::{Needs, World};
-use crate::instance::Instance;
+use crate::instance::{DEADLINE, Instance, policy_file, program};
 use crate::probe::{Answer, Attempt, Probe};
+use crate::raw::loaded_programs;
 use anyhow::{Context as _, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
     (
@@ -18,6 +24,12 @@ pub(super) const TESTS: Table = &[
         reload_is_all_or_nothing,
     ),
     ("reload_storm", Needs::Nothing, reload_storm),
+    (
+        "reload_without_readers",
+        Needs::Nothing,
+        reload_without_readers,
+    ),
+    ("reload_terminal_gone", Needs::Nothing, terminal_gone),
 ];
 
 /// Denies root port 701, by a table of each kind.
@@ -72,10 +84,11 @@ fn reload_is_all_or_nothing(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processes that bind one after the other, the binds of each, and policies that come and go meanwhile.
+/// Processes that bind one after the other, the binds of each, and policies that come and go meanwhile: an odd
+/// number, so that each process begins under another one.
 const PROCESSES: u8 = 6;
 const BINDS: u16 = 400;
-const RELOADS: usize = 6;
+const RELOADS: usize = 5;
 
 /// Under either policy one port is denied and the other left to the kernel: both denied, both free, or a
 /// rule's name beside the other policy's digest would be a mixture.
@@ -126,5 +139,60 @@ fn reload_storm(world: &World) -> anyhow::Result<()> {
         "{denials} denials reported, {denied} binds refused"
     );
     instance.stop()?;
+    Ok(())
+}
+
+/// Nobody reads what it says: that must not end it.
+fn reload_without_readers(world: &World) -> anyhow::Result<()> {
+    let mut instance = Instance::start(world, FIRST)?;
+    instance.close_stderr();
+    for policy in ["version: 2", SECOND] {
+        instance.change(policy)?;
+        instance.signal(Signal::HUP)?;
+    }
+    let until = Instant::now() + DEADLINE;
+    // It says no word of it, so the binds tell.
+    while !matches!(root(701).run()?[..], [Answer::Bound(0)]) {
+        ensure!(Instant::now() < until, "the policy was not taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    instance.events()?;
+    judged(world, &instance, &root(702), deny("third"))?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// Where the terminal goes, SIGHUP means the end, as for any program.
+fn terminal_gone(_: &World) -> anyhow::Result<()> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let theirs = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(name.to_str()?)?;
+    let policy = policy_file(FIRST)?;
+    let before = loaded_programs()?;
+    let mut child = Command::new(program())
+        .args(["run", "--policy"])
+        .arg(policy.path())
+        .stdin(Stdio::null())
+        .stdout(theirs.try_clone()?)
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stderr = child.stderr.take().context("stderr is a pipe")?;
+    let mut lines = BufReader::new(stderr).lines();
+    let ready = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("ready")));
+    ensure!(ready.is_some(), "it ended before it was ready");
+    drop((ours, theirs));
+    kill_process(Pid::from_child(&child), Signal::HUP)?;
+    // Its end closes the pipe.
+    for line in lines {
+        line?;
+    }
+    let status = child.wait()?;
+    ensure!(status.code() == Some(0), "SIGHUP ended it with {status}");
+    ensure!(loaded_programs()? == before, "it left programs");
     Ok(())
 }

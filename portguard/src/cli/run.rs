@@ -5,6 +5,7 @@ use crate::compile::{Tables, compile};
 use crate::daemon::{self, Ended};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
+use crate::say::say;
 use crate::sink::Format;
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -71,12 +72,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let enforcer = match Enforcer::start(&environment, args.hook.into()) {
         Ok(enforcer) => enforcer,
         Err(error) => {
-            eprintln!("portguard: {error}");
+            say!("portguard: {error}");
             return Ok(Exit::Environment);
         }
     };
     announce(args, &policy, &tables, &enforcer);
-    let ready = || eprintln!("portguard: ready");
+    let ready = || say!("portguard: ready");
     let format = format(args.output);
     let again = |generation| reload(args, generation);
     let ended = daemon::run(enforcer, &environment, &tables, format, ready, again)?;
@@ -98,15 +99,13 @@ fn load(args: &Args) -> Option<Policy> {
 /// The policy as its files are now; `None` where it is broken, which is said.
 fn reload(args: &Args, generation: u16) -> Option<Tables> {
     let Some(policy) = load(args) else {
-        eprintln!(
-            "portguard: reload failed, the policy before stays: mend the files and reload again"
-        );
+        say!("portguard: reload failed, the policy before stays: mend the files and reload again");
         return None;
     };
     match compile(&policy, generation) {
         Ok(tables) => Some(tables),
         Err(error) => {
-            eprintln!("portguard: reload failed, the policy before stays: {error}");
+            say!("portguard: reload failed, the policy before stays: {error}");
             None
         }
     }
@@ -139,7 +138,7 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    eprintln!(
+    say!(
         "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
         paths.join(", "),
@@ -154,37 +153,35 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         },
     );
     if let Some(reason) = enforcer.fallback() {
-        eprintln!("portguard: the LSM hook cannot be used: {reason}");
+        say!("portguard: the LSM hook cannot be used: {reason}");
     }
     match enforcer.hook() {
-        Hook::Lsm => eprintln!(
+        Hook::Lsm => say!(
             "portguard: hook lsm: socket_bind and sctp_bind_connect decide, the cgroup hooks grant"
         ),
-        Hook::Cgroup => eprintln!(
+        Hook::Cgroup => say!(
             "portguard: hook cgroup: bind4 and bind6 decide; this leaves out SCTP, which has no cgroup hook"
         ),
     }
     if !enforcer.features().grants {
-        eprintln!(
+        say!(
             "portguard: this kernel knows no grants (Linux 5.12): `allow` still needs CAP_NET_BIND_SERVICE below port 1024"
         );
     }
     if enforcer.hook() == Hook::Cgroup && !enforcer.features().set_errno {
-        eprintln!(
-            "portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)"
-        );
+        say!("portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)");
     }
     if let Some(exposed) = LocalPorts::read().and_then(|ports| ports.exposed(&policy.protect)) {
-        eprintln!("portguard: warning: {exposed}; {}", exposed.mend());
+        say!("portguard: warning: {exposed}; {}", exposed.mend());
     }
     if policy.scope == Scope::Host {
-        eprintln!("portguard: scope host: binds in other network namespaces are left alone");
+        say!("portguard: scope host: binds in other network namespaces are left alone");
     }
 }
 
 fn sum_up(ended: &Ended) {
     let counts = ended.counts;
-    eprintln!(
+    say!(
         "portguard: decided {}: {} allow, {} deny, {} kernel; {} events lost",
         counts.allow + counts.deny + counts.kernel,
         counts.allow,
@@ -193,13 +190,13 @@ fn sum_up(ended: &Ended) {
         counts.lost + ended.unwritten,
     );
     if counts.unread > 0 {
-        eprintln!(
+        say!(
             "portguard: {} cgroup paths could not be read: where rules name cgroups, the default decided",
             counts.unread
         );
     }
     if counts.faults > 0 {
-        eprintln!(
+        say!(
             "portguard: {} decisions failed on a missing table: the kernel's own rule held; please report this",
             counts.faults
         );

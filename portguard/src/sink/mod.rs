@@ -5,6 +5,7 @@ mod json;
 mod text;
 
 use crate::event::Decided;
+use crate::say::say;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -101,7 +102,7 @@ fn write_all(receiver: &Receiver<Box<Decided>>, format: Format) {
             Err(error) if !failed => {
                 failed = true;
                 // Enforcement goes on: a full disk or a closed pipe must not open a port.
-                eprintln!(
+                say!(
                     "portguard: cannot write decisions to standard output: {error}; enforcement goes on"
                 );
             }
