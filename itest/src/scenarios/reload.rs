@@ -3,18 +3,13 @@
 use super::Table;
 use super::checks::{default, deny, judged};
 use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance, policy_file, program};
+use crate::instance::{DEADLINE, Instance};
 use crate::probe::{Answer, Attempt, Probe};
-use crate::raw::loaded_programs;
 use anyhow::{Context as _, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
@@ -29,7 +24,6 @@ pub(super) const TESTS: Table = &[
         Needs::Nothing,
         reload_without_readers,
     ),
-    ("reload_terminal_gone", Needs::Nothing, terminal_gone),
 ];
 
 /// Denies root port 701, by a table of each kind.
@@ -159,40 +153,5 @@ fn reload_without_readers(world: &World) -> anyhow::Result<()> {
     instance.events()?;
     judged(world, &instance, &root(702), deny("third"))?;
     instance.stop()?;
-    Ok(())
-}
-
-/// Where the terminal goes, SIGHUP means the end, as for any program.
-fn terminal_gone(_: &World) -> anyhow::Result<()> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    unlockpt(&ours)?;
-    let name = ptsname(&ours, Vec::new())?;
-    let theirs = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open(name.to_str()?)?;
-    let policy = policy_file(FIRST)?;
-    let before = loaded_programs()?;
-    let mut child = Command::new(program())
-        .args(["run", "--policy"])
-        .arg(policy.path())
-        .stdin(Stdio::null())
-        .stdout(theirs.try_clone()?)
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stderr = child.stderr.take().context("stderr is a pipe")?;
-    let mut lines = BufReader::new(stderr).lines();
-    let ready = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("ready")));
-    ensure!(ready.is_some(), "it ended before it was ready");
-    drop((ours, theirs));
-    kill_process(Pid::from_child(&child), Signal::HUP)?;
-    // Its end closes the pipe.
-    for line in lines {
-        line?;
-    }
-    let status = child.wait()?;
-    ensure!(status.code() == Some(0), "SIGHUP ended it with {status}");
-    ensure!(loaded_programs()? == before, "it left programs");
     Ok(())
 }
