@@ -3,7 +3,7 @@
 use crate::compile::{Bind, CompileError, Tables};
 use crate::explain::{Field, first_mismatch};
 use crate::policy::{Expectation, Policy, Rule};
-use portguard_common::{NO_RULE, Verdict};
+use portguard_common::Verdict;
 
 /// What came of a test.
 #[derive(Clone, Debug)]
@@ -52,9 +52,7 @@ fn outcome<'a>(
     let bind = Bind::of_test(test, &cgroup);
     let got = tables.decide(&bind).map(|decision| Got {
         verdict: decision.verdict,
-        rule: (decision.rule != NO_RULE)
-            .then(|| policy.rules.get(usize::from(decision.rule)))
-            .flatten(),
+        rule: policy.rule(decision.rule),
     });
     let by = got.and_then(|got| got.rule).map(|rule| &rule.name);
     let mut wanted = None;

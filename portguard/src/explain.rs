@@ -95,7 +95,7 @@ pub fn explain<'a>(
     Ok(Some(Explained {
         verdict: decision.verdict,
         enforced: policy.mode == Mode::Enforce && !decision.audit,
-        rule: policy.rules.get(usize::from(rule)),
+        rule: policy.rule(rule),
         passed: passed.collect::<Result<_, CompileError>>()?,
     }))
 }

@@ -2,7 +2,7 @@
 
 use super::{Exit, counted, table::table};
 use crate::diff::{Change, Done, Netns, diff};
-use crate::policy::{self, ForHost, GivenNames, Names, Policy, SystemNames};
+use crate::policy::{GivenNames, Policy};
 use crate::space::{Callers, Row, Space, UidRanges, callers_text, ports_text};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
@@ -56,13 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Errors are shown; warnings are `check`'s business.
 fn load(path: &Path, args: &Args) -> Option<Policy> {
-    let names: &dyn Names = &SystemNames;
-    let paths = [path.to_owned()];
-    let loaded = match &args.host {
-        Some(host) => policy::load(&paths, &ForHost { names, host }),
-        None => policy::load(&paths, names),
-    };
-    match loaded {
+    match super::read(&[path.to_owned()], args.host.as_deref()) {
         Ok(loaded) => Some(loaded.policy),
         Err(problems) => {
             eprint!("{}", problems.render(std::io::stderr().is_terminal()));

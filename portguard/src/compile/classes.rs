@@ -179,11 +179,7 @@ pub(super) fn ports(rules: &[Rule], protocol: Protocol) -> Vec<Interval<u64>> {
         rules
             .iter()
             .enumerate()
-            .filter(move |(_, rule)| {
-                rule.protocols
-                    .as_ref()
-                    .is_none_or(|named| named.contains(&protocol))
-            })
+            .filter(move |(_, rule)| rule.is_for(protocol))
             .map(|(i, rule)| {
                 let ranges = rule.ports.as_ref().map(|ports| {
                     let wide =

@@ -137,7 +137,21 @@ pub struct Rule {
     pub place: Place,
 }
 
+impl Policy {
+    /// The rule of a decision, by its number; `None` for the default, whose number no rule has.
+    #[must_use]
+    pub fn rule(&self, number: u16) -> Option<&Rule> {
+        self.rules.get(usize::from(number))
+    }
+}
+
 impl Rule {
+    /// Whether its `protocols:` match.
+    pub(crate) fn is_for(&self, protocol: Protocol) -> bool {
+        let protocols = self.protocols.as_ref();
+        protocols.is_none_or(|protocols| protocols.contains(&protocol))
+    }
+
     /// `users:` as ranges in order, none touching another: first and last.
     pub(crate) fn sorted_users(&self) -> Option<Vec<(u32, u32)>> {
         let users = super::merged(self.users.as_deref()?).into_iter();

@@ -19,7 +19,7 @@ pub use words::{Fields, callers_text, ports_text};
 
 use crate::compile::{Bind, CompileError, address_witnesses, cgroup_witnesses};
 use crate::policy::{Mode, Policy, Rule, merged, outside};
-use portguard_common::{NO_RULE, Protocol, Verdict};
+use portguard_common::{Protocol, Verdict};
 use side::{PortSteps, Shape};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -211,12 +211,8 @@ impl<'a> Space<'a> {
             (None, Some(_)) => false,
             (Some(one), Some(other)) => outside(one, other).is_empty(),
         };
-        let named = |rule: &Rule, protocol: &Protocol| {
-            let protocols = rule.protocols.as_ref();
-            protocols.is_none_or(|protocols| protocols.contains(protocol))
-        };
         let protocols = (Protocol::ALL.iter())
-            .all(|protocol| !named(one.rule, protocol) || named(other.rule, protocol));
+            .all(|protocol| !one.rule.is_for(*protocol) || other.rule.is_for(*protocol));
         let ports = |rule: &Rule| merged(rule.ports.as_deref().unwrap_or(&[1..=u16::MAX]));
         users
             && groups
@@ -316,9 +312,7 @@ impl<'a> Space<'a> {
         decision.map_or(Outcome::UNDECIDED, |decision| Outcome {
             verdict: Some(decision.verdict),
             enforced: side.policy.mode == Mode::Enforce && !decision.audit,
-            rule: (decision.rule != NO_RULE)
-                .then(|| side.policy.rules.get(usize::from(decision.rule)))
-                .flatten(),
+            rule: side.policy.rule(decision.rule),
         })
     }
 
