@@ -6,7 +6,12 @@ use std::io::Write as _;
 
 /// Writes a line; what cannot be written is dropped.
 pub fn line(line: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    text(&format!("{line}\n"));
+}
+
+/// Writes a text as it is; what cannot be written is dropped.
+pub fn text(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// [`line`] with a format.

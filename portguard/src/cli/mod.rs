@@ -16,6 +16,7 @@ mod test;
 use crate::kernel::{LocalPorts, can_grant};
 use crate::lint::{Host, lint};
 use crate::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
+use crate::say;
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -137,13 +138,7 @@ struct Loading {
 
 impl Loading {
     fn read(&self) -> Result<Loaded, Problems> {
-        match &self.host {
-            Some(host) => {
-                let names = &SystemNames;
-                policy::load(&self.paths, &ForHost { names, host })
-            }
-            None => policy::load(&self.paths, &SystemNames),
-        }
+        read(&self.paths, self.host.as_deref())
     }
 
     /// The same with the warnings that take the whole policy and the host.
@@ -169,14 +164,23 @@ impl Loading {
     }
 }
 
+/// Reads policies as this host does, or as the one of that name would.
+fn read(paths: &[PathBuf], host: Option<&str>) -> Result<Loaded, Problems> {
+    let names = &SystemNames;
+    match host {
+        Some(host) => policy::load(paths, &ForHost { names, host }),
+        None => policy::load(paths, names),
+    }
+}
+
 /// Loads policies and prints what is wrong with them; `None` where that is an error.
 fn load(paths: &[PathBuf]) -> Option<Policy> {
-    printed(policy::load(paths, &SystemNames))
+    printed(read(paths, None))
 }
 
 /// The same with the warnings that take the whole policy; what of it this host cannot do is said elsewhere.
 fn load_linted(paths: &[PathBuf]) -> Option<Policy> {
-    let loaded = policy::load(paths, &SystemNames).map(|mut loaded| {
+    let loaded = read(paths, None).map(|mut loaded| {
         lint(&mut loaded, &Host::ANY);
         loaded
     });
@@ -187,11 +191,11 @@ fn printed(loaded: Result<Loaded, Problems>) -> Option<Policy> {
     let color = std::io::stderr().is_terminal();
     match loaded {
         Ok(loaded) => {
-            eprint!("{}", loaded.warnings.render(color));
+            say::text(&loaded.warnings.render(color));
             Some(loaded.policy)
         }
         Err(problems) => {
-            eprint!("{}", problems.render(color));
+            say::text(&problems.render(color));
             None
         }
     }
