@@ -8,6 +8,7 @@
 pub mod cgroups;
 pub mod cli;
 pub mod compile;
+pub mod control;
 pub mod daemon;
 pub mod diff;
 pub mod escape;
@@ -21,5 +22,6 @@ pub mod policy;
 pub mod say;
 pub mod sink;
 pub mod space;
+pub mod status;
 pub mod suggest;
 pub mod written;

@@ -1,0 +1,65 @@
+//! What goes over the socket: one JSON object a line, each way.
+
+use crate::status::Status;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// What a client asks for, in its first and only line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// A [`Status`].
+    Status,
+    /// The policy as its files are now, put in force.
+    Reload,
+    /// Decisions from now on, a line each (`event::Decided`), until the client goes.
+    Monitor {
+        /// Which.
+        #[serde(default)]
+        filter: Filter,
+    },
+}
+
+/// Which decisions a monitor wants: a field that is empty wants all; within a field any may match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// `allow`, `deny`, `kernel`.
+    pub verdicts: Vec<String>,
+    /// Real uids.
+    pub uids: Vec<u32>,
+    /// Ports, first and last.
+    pub ports: Vec<(u16, u16)>,
+    /// Names of rules; the empty name is the default.
+    pub rules: Vec<String>,
+    /// Names of units: the last component of the cgroup's path that ends in `.service`, `.socket` or `.scope`.
+    pub units: Vec<String>,
+}
+
+/// What the daemon answers to a [`Request`] other than `monitor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "lowercase")]
+pub enum Reply {
+    /// How it stands.
+    Status(Box<Status>),
+    /// A policy came into force.
+    Reloaded {
+        /// Its hash, as in events.
+        policy: String,
+        /// Warnings, as `check` prints them.
+        warnings: String,
+    },
+    /// Nothing was changed.
+    Failed {
+        /// Why, as `check` prints it.
+        error: String,
+    },
+}
+
+/// A request on its way to the daemon's loop, which answers when it comes to it.
+pub struct Ask {
+    /// What is asked: never `monitor`, which the server answers by itself.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Reply>,
+}

@@ -1,0 +1,144 @@
+//! How it stands: what is enforced, by which policy, what came of it so far. One snapshot, which `status`,
+//! the metrics and the daemon's socket all show.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A snapshot. Its JSON is what `portguard status --json` prints: fields only ever get company.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether binds are decided now.
+    pub enforcing: Enforcing,
+    /// `lsm` or `cgroup`; null where nothing is attached.
+    pub hook: Option<String>,
+    /// The daemon; null where the pins were read without one.
+    pub daemon: Option<Daemon>,
+    /// The running kernel's release.
+    pub kernel: String,
+    /// The policy in force; null where none is.
+    pub policy: Option<PolicyInForce>,
+    /// Rules in file order; the last has no name and stands for the default.
+    pub rules: Vec<RuleHits>,
+    /// Decisions since the maps were made, exact.
+    pub decisions: Decisions,
+    /// Decisions whose event was lost, by reason (`ring_full`, `uid_share`, and one for each sink that was too slow).
+    pub drops: BTreeMap<String, u64>,
+    /// Reloads of this daemon; null where none runs.
+    pub reloads: Option<Reloads>,
+    /// Where links and maps are pinned; null where they are not.
+    pub pins: Option<String>,
+    /// What is wrong now, in words; empty where all is well.
+    pub problems: Vec<String>,
+    /// Times that the daemon found a hook gone and put it back.
+    pub reattached: u64,
+    /// Sockets that hold protected ports against the policy, as found when last looked; null where nobody looked.
+    pub violations: Option<u64>,
+}
+
+/// Whether binds are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enforcing {
+    /// By the policy, denials and grants are real.
+    Enforce,
+    /// By the policy, and only reported.
+    Audit,
+    /// Something is missing or was taken away: see `problems`.
+    Degraded,
+    /// Nothing is attached.
+    No,
+}
+
+impl Enforcing {
+    /// The word of the JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+            Self::Degraded => "degraded",
+            Self::No => "no",
+        }
+    }
+}
+
+/// The running daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Seconds since then.
+    pub uptime: u64,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyInForce {
+    /// The first 12 hex digits of its SHA-256, as in events.
+    pub hash: String,
+    /// The files and directories that it came from.
+    pub origin: Vec<String>,
+    /// Its number among those of its maps.
+    pub generation: u16,
+    /// When it came into force, RFC 3339.
+    pub since: String,
+    /// `enforce` or `audit`.
+    pub mode: String,
+    /// `kernel` or `deny`.
+    pub default: String,
+    /// Protected ports, as ranges.
+    pub protect: String,
+    /// `host` or `all`.
+    pub scope: String,
+}
+
+/// A rule and the decisions that it made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// Its name; null for the default.
+    pub name: Option<String>,
+    /// `allow`, `deny` or `kernel`.
+    pub verdict: String,
+    /// `FILE:LINE`; null for the default.
+    pub place: Option<String>,
+    /// Whether it only reports.
+    pub audit: bool,
+    /// Decisions by it since it came into force, over reloads that keep its name and verdict.
+    pub hits: u64,
+}
+
+/// Decisions by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decisions {
+    /// `allow`.
+    pub allow: u64,
+    /// `deny`.
+    pub deny: u64,
+    /// `kernel`.
+    pub kernel: u64,
+}
+
+impl Decisions {
+    /// All of them.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.allow + self.deny + self.kernel
+    }
+}
+
+/// Reloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// Those that put a policy in force.
+    pub done: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// When the last one was tried, RFC 3339; null where none was.
+    pub last: Option<String>,
+    /// Why the last one failed, as it was shown; null where it did not. It stays until a reload succeeds.
+    pub error: Option<String>,
+}
