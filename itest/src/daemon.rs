@@ -29,7 +29,7 @@ impl Daemon {
     pub fn start(policy: &Path) -> anyhow::Result<Self> {
         let program = program();
         let mut child = Command::new(&program)
-            .args(["run", "--output", "json", "--policy"])
+            .args(["run", "--no-fold", "--output", "json", "--policy"])
             .arg(policy)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

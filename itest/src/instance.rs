@@ -83,11 +83,27 @@ impl Instance {
         hook: &'static str,
         output: &str,
     ) -> anyhow::Result<Self> {
+        // Every decision by itself: what a test looks for is one bind's event.
+        let arguments = ["--no-fold", "--output", output];
+        Self::start_by(world, policy, hook, &arguments)
+    }
+
+    /// The same with any arguments of `portguard run`.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn start_by(
+        world: &World,
+        policy: &str,
+        hook: &'static str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
         let program = program();
         let mut child = Command::new(&program)
-            .args(["run", "--hook", hook, "--output", output, "--policy"])
+            .args(["run", "--hook", hook, "--policy"])
             .arg(file.path())
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -33,7 +33,7 @@ pub fn without_bpf() -> Option<String> {
     if !names.iter().any(|name| name == "bpf") {
         return Some(format!("no bpf among the active LSMs {}", names.join(",")));
     }
-    let error = load_programs(&Environment::probe(), Hook::Lsm).err()?;
+    let error = load_programs(&Environment::probe(), Hook::Lsm, None).err()?;
     let said = error.to_string();
     Some(said.lines().next().unwrap_or_default().to_owned())
 }

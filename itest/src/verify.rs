@@ -18,7 +18,7 @@ pub fn run() -> anyhow::Result<()> {
     let environment = Environment::probe();
     let mut refused = 0;
     for (hook, suffix) in [(Hook::Lsm, ""), (Hook::Cgroup, "+deny")] {
-        match load_programs(&environment, hook) {
+        match load_programs(&environment, hook, None) {
             Ok(mut loaded) => {
                 for (name, program) in loaded.ebpf.programs_mut() {
                     let of_cgroup = matches!(program, Program::CgroupSockAddr(_));

@@ -67,6 +67,73 @@ pub struct Event {
     pub reserved: u32,
 }
 
+/// What makes decisions equal: those of one window of folding with the same key are reported as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FoldKey {
+    /// Id of the caller's cgroup.
+    pub cgroup_id: u64,
+    /// Real uid.
+    pub uid: u32,
+    /// Generation of the policy.
+    pub generation: u32,
+    /// Port.
+    pub port: u16,
+    /// Number of the deciding rule.
+    pub rule: u16,
+    /// [`crate::Protocol`].
+    pub protocol: u8,
+    /// [`crate::Verdict`].
+    pub verdict: u8,
+    /// [`EventFlags`].
+    pub flags: u8,
+    /// [`FoldKey::DECISION`] or [`FoldKey::SHARE`].
+    pub kind: u8,
+}
+
+impl FoldKey {
+    /// A decision.
+    pub const DECISION: u8 = 0;
+    /// The entry that counts how many others its uid has; all other fields are zero.
+    pub const SHARE: u8 = 1;
+
+    /// The key of the entry that counts those of `uid`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn share(uid: u32) -> Self {
+        Self {
+            cgroup_id: 0,
+            uid,
+            generation: 0,
+            port: 0,
+            rule: 0,
+            protocol: 0,
+            verdict: 0,
+            flags: 0,
+            kind: Self::SHARE,
+        }
+    }
+}
+
+/// Words of an [`Event`].
+const EVENT_WORDS: usize = size_of::<Event>() / 8;
+
+/// Value of a map of folds, as words: the first [`Event`] of its key, then how many more decisions it stands
+/// for; of a [`FoldKey::SHARE`] only the latter counts.
+///
+/// Words and not a structure: an inner map must equal its template, and on Linux 6.1 one whose value is a
+/// structure by BTF does not equal one without BTF (`timer_off` in `bpf_map_meta_equal`).
+pub type FoldWords = [u64; EVENT_WORDS + 1];
+
+/// Where in [`FoldWords`] the number of further decisions stands.
+pub const FOLD_MORE: usize = EVENT_WORDS;
+
+/// Entries of a map of folds.
+pub const MAX_FOLDS: u32 = 8_192;
+
+/// Entries that one uid may have in a window: the others' are theirs, whatever it does.
+pub const FOLD_SHARE: u64 = 1_024;
+
 /// The path of a cgroup at its first decision, so that its name is known even when it is gone.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -98,20 +165,24 @@ pub enum Counter {
     Allow = 1,
     /// Decisions `deny`.
     Deny = 2,
-    /// Events lost because the ring buffer was full.
-    Lost = 3,
+    /// Decisions whose event was lost because the ring buffer was full.
+    RingFull = 3,
     /// Binds by kernel threads, let pass.
     KernelThread = 4,
     /// Decisions that a missing table made impossible: the kernel's own rule held.
     Fault = 5,
-    /// Programs that ran while no policy was installed: the canary's proof.
-    Canary = 6,
+    /// Binds of port 0 that an LSM program has seen: the canary's proof that it runs.
+    CanaryLsm = 6,
     /// Cgroups whose path could not be read (too deep, or no memory): where rules name cgroups, the default
     /// decided.
     Unread = 7,
+    /// Decisions whose event was lost because their uid had used up its share of a window.
+    UidShare = 8,
+    /// Binds of port 0 that a cgroup program has seen: the canary's proof that it runs.
+    CanaryCgroup = 9,
 }
 
 impl Counter {
     /// Slots of the counter map.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 10;
 }

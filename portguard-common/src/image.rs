@@ -14,6 +14,9 @@
 //! | runs of vectors | port, user, cgroup and address classes: which rules hold for a class |
 //! | groupless rules | a vector of its own |
 //! | rule words | one byte a rule |
+//! | hits | decisions by the default, then by each rule: the only words that programs write |
+//! | earlier hits | as many, of the policies before; written by the loader only |
+//! | description | JSON by which a policy in force can be read without its files |
 //!
 //! A vector has one bit for each rule, and a summary word with one bit for each of its 64 words that
 //! is not zero. The first rule that holds is the lowest bit of the AND of the vectors, whatever the
@@ -24,7 +27,7 @@ use crate::{Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.
@@ -53,6 +56,20 @@ pub const MAX_CLASSES: usize = 65_536 / CLASSES_PER_PAGE as usize * VECTORS_PER_
 #[must_use]
 pub const fn class_number(n: usize) -> usize {
     n / VECTORS_PER_PAGE * CLASSES_PER_PAGE as usize + n % VECTORS_PER_PAGE
+}
+
+/// Where the decisions by a rule are counted, in words from the first page of hits.
+#[inline(always)]
+#[must_use]
+pub const fn hits_slot(rule: u16) -> u32 {
+    // The default, NO_RULE, comes first.
+    rule.wrapping_add(1) as u32
+}
+
+/// Pages that the hits of so many rules take.
+#[must_use]
+pub const fn hits_pages(rules: usize) -> usize {
+    (rules + 1).div_ceil(PAGE_WORDS)
 }
 
 /// A page of an image, and the value of the map that holds it.
@@ -287,6 +304,14 @@ header_words! {
     address_vectors / set_address_vectors = 15;
     /// The page whose first vector has the rules that name no group.
     groupless_page / set_groupless_page = 20;
+    /// First page of the hits; as many pages behind them are those of the earlier hits.
+    hits_page / set_hits_page = 21;
+    /// First page of the description.
+    description_page / set_description_page = 22;
+    /// Bytes of the description.
+    description_len / set_description_len = 23;
+    /// Number of rules.
+    rule_count / set_rule_count = 24;
     /// Number of the user-vector run's extra vector, which marks the `deny` rules.
     deny_vector / set_deny_vector = 12;
 }

@@ -27,7 +27,12 @@ pub struct Asked {
     pub port: u16,
     pub socket: Socket,
     pub claimed: Claimed,
+    /// Whether this program counts whatever it decides; else it counts only what it refuses.
+    pub counts: bool,
 }
+
+/// In the packed question: [`Asked::counts`].
+const COUNTS: u64 = 1 << 20;
 
 /// The packed answer: from bit 0 verdict, report, audit, enforced; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
@@ -46,6 +51,7 @@ impl Asked {
         let bind = u64::from(self.port)
             | (self.socket.protocol as u64) << 16
             | self.claimed.kind() << 18
+            | if self.counts { COUNTS } else { 0 }
             | u64::from(self.socket.netns) << 32;
         Answer(portguard_decide(bind, self.claimed.high, self.claimed.low))
     }
@@ -149,10 +155,23 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
         return FAULT;
     };
     // What was not read could have met a `deny` rule, so those held; and it could have met none that allows.
-    if unread && (decision.verdict as u8 != Verdict::Deny as u8 || decision.audit) {
-        return Answer::new(&header, Decision::by_default(&header)).0;
+    let decision = if unread && (decision.verdict as u8 != Verdict::Deny as u8 || decision.audit) {
+        Decision::by_default(&header)
+    } else {
+        decision
+    };
+    let answer = Answer::new(&header, decision);
+    let refuses = answer.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
+    if bind & COUNTS != 0 || refuses {
+        // Here and not where it is reported: the rule's count belongs to the policy that decided.
+        image.count_hit(header.hits_page(), decision.rule);
+        emit::count(match decision.verdict {
+            Verdict::Kernel => Counter::Kernel,
+            Verdict::Allow => Counter::Allow,
+            Verdict::Deny => Counter::Deny,
+        });
     }
-    Answer::new(&header, decision).0
+    answer.0
 }
 
 /// Decides under a policy that names groups or addresses.

@@ -5,12 +5,16 @@
 use crate::cgroup::{self, Path};
 use crate::judge::Judged;
 use crate::kernel::Task;
-use crate::maps::{COUNTERS, EVENTS};
+use crate::maps::{COUNTERS, EVENTS, FOLDS, Folds};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::MaybeUninit;
-use portguard_common::{CgroupRecord, Counter, Event, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind};
+use portguard_common::{
+    CgroupRecord, Counter, Event, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_CGROUP_DEPTH,
+    NAME_BYTES, RecordKind,
+};
 
 /// Adds one to a counter.
 #[inline(always)]
@@ -23,17 +27,129 @@ pub fn count(counter: Counter) {
 }
 
 /// Reports a decision; `describe` writes the family and the address.
+///
+/// The first of a window goes to the ring at once; those that equal it are added to its entry, whose number the
+/// loader reads at the window's end. Where the ring is full the first is added to it too, so that nothing is
+/// lost while there is an entry.
 #[inline(always)]
-pub fn decision(judged: &Judged, describe: impl FnOnce(&mut Event)) {
+pub fn decision(judged: &Judged, describe: impl Fn(&mut Event)) {
+    let Some(folds) = FOLDS.get(0) else {
+        return alone(judged, describe);
+    };
+    let key = key(judged);
+    if add(folds, &key) {
+        return;
+    }
+    if !takes_share(folds, key.uid) {
+        count(Counter::UidShare);
+        return;
+    }
+    if folds.insert(&key, &EMPTY, BPF_NOEXIST.into()).is_err() {
+        // Another CPU was faster, or the window's map is full.
+        if !add(folds, &key) {
+            alone(judged, describe);
+        }
+        return;
+    }
+    let Some(entry) = folds.get_ptr_mut(&key) else {
+        // Nobody removes entries from a map in use.
+        return;
+    };
+    let event = entry.cast::<Event>();
+    // SAFETY: the entry begins with the words of an `Event`. Others find the entry by now, but only add to the
+    // word behind it; the loader reads it when no program can be here any more.
+    fill(unsafe { &mut *event }, judged, describe);
+    // SAFETY: filled above.
+    if EVENTS.output_untyped::<Event>(unsafe { &*event }, 0).is_err() {
+        add_one(entry);
+    }
+}
+
+/// The entry of a decision before its event is filled in.
+static EMPTY: FoldWords = [0; FOLD_MORE + 1];
+
+/// The entry that stands for a uid's first.
+static ONE_SHARE: FoldWords = {
+    let mut words = EMPTY;
+    words[FOLD_MORE] = 1;
+    words
+};
+
+/// What a decision has in common with its equals.
+#[inline(always)]
+fn key(judged: &Judged) -> FoldKey {
+    FoldKey {
+        cgroup_id: cgroup::current_id(),
+        uid: bpf_get_current_uid_gid() as u32,
+        generation: judged.generation,
+        port: judged.port,
+        rule: judged.decision.rule,
+        protocol: judged.socket.protocol as u8,
+        verdict: judged.decision.verdict as u8,
+        flags: judged.flags,
+        kind: FoldKey::DECISION,
+    }
+}
+
+/// Adds one to the entry of `key`; `false` where there is none.
+#[inline(always)]
+fn add(folds: &Folds, key: &FoldKey) -> bool {
+    match folds.get_ptr_mut(key) {
+        Some(entry) => {
+            add_one(entry);
+            true
+        }
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn add_one(entry: *mut FoldWords) {
+    // SAFETY: a word of the entry.
+    let more = unsafe { entry.cast::<u64>().add(FOLD_MORE) };
+    // SAFETY: as above, aligned; everyone in the kernel touches it by atomic adds.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(more, 1) };
+}
+
+/// Takes one of the entries that `uid` may have in this window; `false` where it has them all.
+///
+/// CPUs that ask at once may take one too many each.
+#[inline(always)]
+fn takes_share(folds: &Folds, uid: u32) -> bool {
+    let key = FoldKey::share(uid);
+    let Some(entry) = folds.get_ptr_mut(&key) else {
+        // A full map has no room for the note either; then the ring's own room is the limit.
+        let _ = folds.insert(&key, &ONE_SHARE, BPF_NOEXIST.into());
+        return true;
+    };
+    // SAFETY: a word of the entry.
+    let taken = unsafe { entry.cast::<u64>().add(FOLD_MORE) };
+    // SAFETY: as above: eight bytes and aligned, one load.
+    if unsafe { core::ptr::read_volatile(taken) } >= FOLD_SHARE {
+        return false;
+    }
+    add_one(entry);
+    true
+}
+
+/// Reports a decision by an event of its own.
+#[inline(always)]
+fn alone(judged: &Judged, describe: impl Fn(&mut Event)) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
-        count(Counter::Lost);
+        count(Counter::RingFull);
         return;
     };
     zero_words(&mut entry);
     let event = entry.as_mut_ptr();
     // SAFETY: the reservation is ours alone until it is submitted; all its bytes were just zeroed, and
     // zeros are an `Event`.
-    let event = unsafe { &mut *event };
+    fill(unsafe { &mut *event }, judged, describe);
+    entry.submit(0);
+}
+
+/// Fills in an event whose bytes are zero.
+#[inline(always)]
+fn fill(event: &mut Event, judged: &Judged, describe: impl Fn(&mut Event)) {
     event.kind = RecordKind::Decision as u32;
     event.generation = judged.generation;
     // SAFETY: no arguments.
@@ -53,7 +169,6 @@ pub fn decision(judged: &Judged, describe: impl FnOnce(&mut Event)) {
     event.protocol = judged.socket.protocol as u8;
     event.verdict = judged.decision.verdict as u8;
     event.flags = judged.flags;
-    entry.submit(0);
 }
 
 /// Reports the path of a cgroup that was walked.

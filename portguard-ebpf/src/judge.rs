@@ -34,17 +34,11 @@ impl Judged {
     }
 }
 
-/// The policy in force, or `None` while there is none: the programs are attached first and proved to
-/// run by the counter, then the policy is installed.
+/// The policy in force, or `None` while there is none: the programs are attached first, then the policy is
+/// installed.
 #[inline(always)]
 fn policy() -> Option<MapImage<'static>> {
-    match POLICY.get(0) {
-        Some(pages) => Some(MapImage(pages)),
-        None => {
-            emit::count(Counter::Canary);
-            None
-        }
-    }
+    POLICY.get(0).map(MapImage)
 }
 
 /// Asks for the decision on a bind; `None` where the policy's scope leaves it alone.
@@ -54,6 +48,7 @@ fn judge(
     socket: Socket,
     port: u16,
     hook: u8,
+    counts: bool,
     claimed: impl FnOnce() -> Claimed,
 ) -> Result<Option<Judged>, Fault> {
     let claimed = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
@@ -65,6 +60,7 @@ fn judge(
         port,
         socket,
         claimed,
+        counts,
     }
     .answer();
     if answer.is_fault() {
@@ -94,14 +90,9 @@ fn judge(
     }))
 }
 
-/// Counts and reports a decision.
+/// Reports a decision.
 #[inline(always)]
-fn report(judged: &Judged, describe: impl FnOnce(&mut Event)) {
-    emit::count(match judged.decision.verdict {
-        Verdict::Kernel => Counter::Kernel,
-        Verdict::Allow => Counter::Allow,
-        Verdict::Deny => Counter::Deny,
-    });
+fn report(judged: &Judged, describe: impl Fn(&mut Event)) {
     if judged.decision.report {
         emit::decision(judged, describe);
     }
@@ -111,10 +102,15 @@ fn report(judged: &Judged, describe: impl FnOnce(&mut Event)) {
 /// that they lie in [-4095, 0].
 #[inline(always)]
 fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
-    let Some(image) = policy() else {
+    let Some(port) = address.port() else {
         return Ok(0);
     };
-    let Some(port) = address.port() else {
+    if port == 0 {
+        // No policy protects it, so the daemon can show by it that this program runs.
+        emit::count(Counter::CanaryLsm);
+        return Ok(0);
+    }
+    let Some(image) = policy() else {
         return Ok(0);
     };
     if !is_protected(&image, port) || sock.is_null() {
@@ -124,7 +120,7 @@ fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
         return Ok(0);
     };
     let header = image.page(0).map(Header).ok_or(Fault)?;
-    let Some(judged) = judge(&header, socket, port, 0, || address.claimed(sock))? else {
+    let Some(judged) = judge(&header, socket, port, 0, true, || address.claimed(sock))? else {
         return Ok(0);
     };
     report(&judged, |event| address.describe(event));
@@ -170,8 +166,12 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
 #[inline(always)]
 pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> {
     let bind = CgroupBind(ctx.sock_addr);
-    let Some(image) = policy() else { return Ok(1) };
     let port = bind.port();
+    if port == 0 {
+        emit::count(Counter::CanaryCgroup);
+        return Ok(1);
+    }
+    let Some(image) = policy() else { return Ok(1) };
     if !is_protected(&image, port) {
         return Ok(1);
     }
@@ -187,7 +187,9 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
         emit::count(Counter::KernelThread);
         return Ok(1);
     }
-    let Some(judged) = judge(&header, socket, port, EventFlags::CGROUP_HOOK, || {
+    let decides = CGROUP_DECIDES.load() != 0;
+    let hook = EventFlags::CGROUP_HOOK;
+    let Some(judged) = judge(&header, socket, port, hook, decides, || {
         bind.claimed(family)
     })?
     else {
@@ -197,7 +199,7 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     // what it cannot see: a port that another cgroup program put in place of the one asked for, and the
     // kernel's own binds for a process (RxRPC, tunnels).
     let refused = judged.enforced(Verdict::Deny);
-    if refused || CGROUP_DECIDES.load() != 0 {
+    if refused || decides {
         report(&judged, |event| bind.describe(family, event));
     }
     if refused {

@@ -5,8 +5,10 @@ use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use portguard_common::{
-    AddressKey, Counter, GroupKey, Image, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
+    AddressKey, Counter, FoldKey, FoldWords, GroupKey, Image, MAX_FOLDS, NameKey, PAGE_WORDS, Page,
+    TrieKey, TrieNode, VectorWords, hits_slot,
 };
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
@@ -57,12 +59,37 @@ pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 #[btf_map]
 pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
 
+/// Decisions of the running window of folding. See [`FOLDS`].
+pub type Folds = HashMap<FoldKey, FoldWords, { MAX_FOLDS as usize }>;
+
+/// Slot 0 holds the running window; empty where every decision is to be an event of its own. The loader puts
+/// a fresh map in its place, and once no program uses the old one any more (which that write waits for) reads
+/// what it holds: exact, without a lock.
+#[btf_map]
+pub static FOLDS: ArrayOfMaps<Folds, 1> = ArrayOfMaps::new();
+
 /// One slot for each [`Counter`]. Shared memory with atomic adds, so that preemption loses none.
 #[btf_map]
 pub static COUNTERS: Array<u64, { Counter::COUNT as usize }> = Array::new();
 
 /// An image in its map.
 pub struct MapImage<'a>(pub &'a Pages);
+
+impl MapImage<'_> {
+    /// Counts a decision by `rule`.
+    #[inline(always)]
+    pub fn count_hit(&self, hits_page: u64, rule: u16) {
+        let slot = hits_slot(rule);
+        let page = hits_page as u32 + slot / PAGE_WORDS as u32;
+        if let Some(words) = self.0.get_ptr_mut(page) {
+            let at = Self::opaque(slot) as usize & (PAGE_WORDS - 1);
+            // SAFETY: within the page.
+            let word = unsafe { words.cast::<u64>().add(at) };
+            // SAFETY: a word of a map value, aligned; everyone in the kernel touches it by atomic adds.
+            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, 1) };
+        }
+    }
+}
 
 impl Image for MapImage<'_> {
     #[inline(always)]

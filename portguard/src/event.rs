@@ -1,9 +1,9 @@
 //! A decision as people and tools read it: names resolved, text escaped.
 
 use crate::cgroups::CgroupPaths;
-use crate::compile::Tables;
 use crate::escape::escape;
 use crate::kernel::Features;
+use crate::status::Description;
 use jiff::Timestamp;
 use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
 use rustix::time::{ClockId, clock_gettime};
@@ -81,11 +81,13 @@ struct Known {
 }
 
 impl Known {
-    fn new(tables: &Tables) -> Self {
+    fn new(description: &Description) -> Self {
+        let rules = description.rules.iter();
         Self {
-            generation: u32::from(tables.generation()),
-            digest: tables.short_digest(),
-            rules: tables.rule_names().to_vec(),
+            generation: u32::from(description.policy.generation),
+            digest: description.policy.hash.clone(),
+            // The default comes last and has no name.
+            rules: rules.filter_map(|rule| rule.name.clone()).collect(),
         }
     }
 }
@@ -94,11 +96,11 @@ impl Known {
 const POLICIES: usize = 16;
 
 impl Enricher {
-    /// For decisions by `tables`.
+    /// Knows no policy yet.
     #[must_use]
-    pub fn new(tables: &Tables, features: Features, cgroups: CgroupPaths) -> Self {
+    pub fn new(features: Features, cgroups: CgroupPaths) -> Self {
         Self {
-            policies: VecDeque::from([Known::new(tables)]),
+            policies: VecDeque::new(),
             features,
             users: UserNames::default(),
             cgroups,
@@ -106,8 +108,8 @@ impl Enricher {
     }
 
     /// Takes in the policy that is about to be in force; events of those before it keep their names.
-    pub fn expect(&mut self, tables: &Tables) {
-        let known = Known::new(tables);
+    pub fn expect(&mut self, description: &Description) {
+        let known = Known::new(description);
         self.policies
             .retain(|old| old.generation != known.generation);
         self.policies.push_back(known);

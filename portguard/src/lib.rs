@@ -21,6 +21,7 @@ pub mod lint;
 pub mod policy;
 pub mod say;
 pub mod sink;
+pub mod source;
 pub mod space;
 pub mod status;
 pub mod suggest;

@@ -1,8 +1,11 @@
 //! How it stands: what is enforced, by which policy, what came of it so far. One snapshot, which `status`,
 //! the metrics and the daemon's socket all show.
 
+use crate::compile::Tables;
+use crate::policy::{Mode, Policy, Scope, ranges_text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A snapshot. Its JSON is what `portguard status --json` prints: fields only ever get company.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,17 @@ pub enum Enforcing {
 }
 
 impl Enforcing {
+    /// By the policy in force, where nothing is wrong.
+    #[must_use]
+    pub fn of(policy: Option<&PolicyInForce>, problems: &[String]) -> Self {
+        match policy {
+            None => Self::No,
+            Some(_) if !problems.is_empty() => Self::Degraded,
+            Some(policy) if policy.mode == "audit" => Self::Audit,
+            Some(_) => Self::Enforce,
+        }
+    }
+
     /// The word of the JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -141,4 +155,62 @@ pub struct Reloads {
     pub last: Option<String>,
     /// Why the last one failed, as it was shown; null where it did not. It stays until a reload succeeds.
     pub error: Option<String>,
+}
+
+/// What is kept of a policy beside its tables in the kernel, so that it can be told of without its files and
+/// without a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The policy.
+    pub policy: PolicyInForce,
+    /// Its rules in file order, then the default; their hits are counted elsewhere.
+    pub rules: Vec<RuleHits>,
+}
+
+impl Description {
+    /// Of a policy that comes into force now.
+    #[must_use]
+    pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
+        let rules = policy.rules.iter().map(|rule| RuleHits {
+            name: Some(rule.name.clone()),
+            verdict: rule.action.as_str().to_owned(),
+            place: Some(format!("{}:{}", rule.place.file.display(), rule.place.line)),
+            audit: rule.audit,
+            hits: 0,
+        });
+        let default = RuleHits {
+            name: None,
+            verdict: policy.default.as_str().to_owned(),
+            place: None,
+            audit: false,
+            hits: 0,
+        };
+        Self {
+            policy: PolicyInForce {
+                hash: tables.short_digest(),
+                origin: origin.iter().map(|path| path.display().to_string()).collect(),
+                generation: tables.generation(),
+                since: now(),
+                mode: match policy.mode {
+                    Mode::Enforce => "enforce",
+                    Mode::Audit => "audit",
+                }
+                .to_owned(),
+                default: policy.default.as_str().to_owned(),
+                protect: ranges_text(&policy.protect),
+                scope: match policy.scope {
+                    Scope::Host => "host",
+                    Scope::All => "all",
+                }
+                .to_owned(),
+            },
+            rules: rules.chain([default]).collect(),
+        }
+    }
+}
+
+/// The time, RFC 3339 to the second, UTC.
+#[must_use]
+pub fn now() -> String {
+    format!("{:.0}", jiff::Timestamp::now())
 }

@@ -161,7 +161,7 @@ fn trial(environment: &Environment) -> Condition {
             mend: Some("mend what is missing above first".into()),
         };
     }
-    match Enforcer::start(environment, HookChoice::Auto) {
+    match Enforcer::start(environment, HookChoice::Auto, None) {
         Ok(enforcer) => {
             let grants = if enforcer.features().grants {
                 "grants"

@@ -178,15 +178,6 @@ fn load(paths: &[PathBuf]) -> Option<Policy> {
     printed(read(paths, None))
 }
 
-/// The same with the warnings that take the whole policy; what of it this host cannot do is said elsewhere.
-fn load_linted(paths: &[PathBuf]) -> Option<Policy> {
-    let loaded = read(paths, None).map(|mut loaded| {
-        lint(&mut loaded, &Host::ANY);
-        loaded
-    });
-    printed(loaded)
-}
-
 fn printed(loaded: Result<Loaded, Problems>) -> Option<Policy> {
     let color = std::io::stderr().is_terminal();
     match loaded {

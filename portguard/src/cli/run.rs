@@ -1,15 +1,17 @@
 //! `portguard run`: enforce in the foreground.
 
 use super::{Exit, counted};
-use crate::compile::{Tables, compile};
-use crate::daemon::{self, Ended};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts};
+use crate::compile::Tables;
+use crate::daemon::{self, Ended, Options};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
-use crate::say::say;
+use crate::say::{self, say};
 use crate::sink::Format;
+use crate::source::Source;
 use clap::ValueEnum;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -28,6 +30,15 @@ pub(super) struct Args {
     /// How decisions are written: a table on a terminal, JSON lines elsewhere
     #[arg(long, default_value = "auto")]
     output: OutputArg,
+    /// Keep enforcing when this ends, by links and maps in /sys/fs/bpf/portguard, until `portguard detach`
+    #[arg(long)]
+    pin: bool,
+    /// Report each decision by itself, however many equal ones there are in a second
+    #[arg(long)]
+    no_fold: bool,
+    /// How often to see to it that the hooks are still in place
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    check_every: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -59,54 +70,68 @@ enum OutputArg {
 }
 
 /// # Errors
-/// Where the policy does not compile or the daemon fails.
+/// Where the daemon fails.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(policy) = load(args) else {
-        return Ok(Exit::NotSo);
+    let source = Source {
+        paths: args.policy.clone(),
+        mode: args.mode.map(Into::into),
     };
-    let tables = compile(&policy, 1)?;
+    let color = std::io::stderr().is_terminal();
+    let fresh = match source.read(1, color) {
+        Ok(fresh) => fresh,
+        Err(problems) => {
+            say::text(&problems);
+            return Ok(Exit::NotSo);
+        }
+    };
+    say::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
         return Ok(Exit::Environment);
     }
-    let enforcer = match Enforcer::start(&environment, args.hook.into()) {
+    let pins = match args.pin.then(Pins::open).transpose() {
+        Ok(pins) => pins,
+        Err(error) => {
+            say!("portguard: {error}");
+            return Ok(Exit::Environment);
+        }
+    };
+    let enforcer = match Enforcer::start(&environment, args.hook.into(), pins) {
         Ok(enforcer) => enforcer,
         Err(error) => {
             say!("portguard: {error}");
             return Ok(Exit::Environment);
         }
     };
-    announce(args, &policy, &tables, &enforcer);
+    announce(args, &fresh.policy, &fresh.tables, &enforcer);
+    // Numbered after the policy that is in force, where an earlier daemon left one.
+    let fresh = match enforcer.next_generation() {
+        1 => fresh,
+        next => match source.read(next, color) {
+            Ok(again) => again,
+            // Changed under our eyes, and broken now.
+            Err(problems) => {
+                say::text(&problems);
+                return Ok(Exit::NotSo);
+            }
+        },
+    };
     let ready = || say!("portguard: ready");
-    let format = format(args.output);
-    let again = |generation| reload(args, generation);
-    let ended = daemon::run(enforcer, &environment, &tables, format, ready, again)?;
+    let options = Options {
+        format: format(args.output),
+        fold: !args.no_fold,
+        check_every: Duration::from_secs(args.check_every),
+    };
+    let ended = daemon::run(enforcer, &environment, source, &fresh, &options, ready)?;
     sum_up(&ended);
     Ok(Exit::Success)
 }
 
-/// Loads the policy that the arguments name; `None` where it is broken, which is said.
-fn load(args: &Args) -> Option<Policy> {
-    let mut policy = super::load_linted(&args.policy)?;
-    match args.mode {
-        Some(ModeArg::Enforce) => policy.mode = Mode::Enforce,
-        Some(ModeArg::Audit) => policy.mode = Mode::Audit,
-        None => {}
-    }
-    Some(policy)
-}
-
-/// The policy as its files are now; `None` where it is broken, which is said.
-fn reload(args: &Args, generation: u16) -> Option<Tables> {
-    let Some(policy) = load(args) else {
-        say!("portguard: reload failed, the policy before stays: mend the files and reload again");
-        return None;
-    };
-    match compile(&policy, generation) {
-        Ok(tables) => Some(tables),
-        Err(error) => {
-            say!("portguard: reload failed, the policy before stays: {error}");
-            None
+impl From<ModeArg> for Mode {
+    fn from(arg: ModeArg) -> Self {
+        match arg {
+            ModeArg::Enforce => Self::Enforce,
+            ModeArg::Audit => Self::Audit,
         }
     }
 }
@@ -152,6 +177,9 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             ""
         },
     );
+    for found in enforcer.found() {
+        say!("portguard: {found}");
+    }
     if let Some(reason) = enforcer.fallback() {
         say!("portguard: the LSM hook cannot be used: {reason}");
     }
@@ -181,13 +209,16 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
 
 fn sum_up(ended: &Ended) {
     let counts = ended.counts;
+    if ended.pinned {
+        say!("portguard: enforcement goes on by its pins; `portguard detach` ends it");
+    }
     say!(
         "portguard: decided {}: {} allow, {} deny, {} kernel; {} events lost",
-        counts.allow + counts.deny + counts.kernel,
-        counts.allow,
-        counts.deny,
-        counts.kernel,
-        counts.lost + ended.unwritten,
+        counts.decisions.all(),
+        counts.decisions.allow,
+        counts.decisions.deny,
+        counts.decisions.kernel,
+        counts.lost() + ended.unwritten,
     );
     if counts.unread > 0 {
         say!(

@@ -7,7 +7,7 @@ use super::{CompileError, header_flags};
 use crate::policy::{Log, Policy};
 use portguard_common::{
     ABI_VERSION, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page, Protocol, RuleWord,
-    UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict,
+    UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict, hits_pages,
 };
 
 /// Words that the user pages hold: what one index page can point to.
@@ -50,6 +50,11 @@ pub(super) fn build(
     let groupless = prefixes::groupless(&policy.rules);
     header.set_groupless_page(image.vectors(&[groupless]));
     header.set_rule_page(image.rule_page(policy));
+    header.set_rule_count(policy.rules.len() as u64);
+    header.set_hits_page(image.next());
+    // Those of this policy, and those of the ones before.
+    let hits = 2 * hits_pages(policy.rules.len());
+    image.pages.extend(std::iter::repeat_n(Page::ZERO, hits));
     if let Some(first) = image.pages.first_mut() {
         *first = header;
     }

@@ -1,21 +1,24 @@
-//! Loads the programs, proves that they run, and hands them a policy.
+//! The programs in the kernel: started, proved to run, handed a policy, watched, ended.
 //!
-//! The order leaves no half-guarded moment: programs are attached while no policy is installed (they
-//! let everything pass and count a canary), and one write of one map slot puts the policy in force.
+//! The order leaves no half-guarded moment: programs are attached while no policy is installed (they let
+//! everything pass), and one write of one map slot puts the policy in force. Where an earlier daemon left its
+//! programs pinned they stay until the new ones are in place.
 
 use super::environment::Environment;
-use super::error::{KernelError, map_error, refused};
-use super::programs::{
-    CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
-};
-use super::records::Records;
+use super::error::KernelError;
+use super::folds::Folds;
+use super::image::KernelImage;
+use super::links::Programs;
+use super::maps::Maps;
+use super::pins::{self, Meta, Pins};
+use super::programs::Features;
+use super::records::{FaultLog, Records};
 use crate::compile::Tables;
-use aya::Ebpf;
-use aya::maps::{Array, Map, MapError, RingBuf};
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm};
-use aya_log::EbpfLogger;
-use portguard_common::Counter;
-use std::net::{Ipv4Addr, TcpListener};
+use crate::status::{Description, RuleHits};
+use portguard_common::Event;
+use std::path::PathBuf;
+
+pub use super::counts::Counts;
 
 /// `--hook`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,109 +40,245 @@ pub enum Hook {
     Cgroup,
 }
 
-/// Programs in the kernel, attached for as long as this lives.
-pub struct Enforcer {
-    pub(super) ebpf: Ebpf,
-    hook: Hook,
-    features: Features,
-    fallback: Option<String>,
-    /// The policy in force.
-    pub(super) installed: Option<Tables>,
+impl Hook {
+    /// The word used in events and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::Cgroup => "cgroup",
+        }
+    }
 }
 
-/// The counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Decisions `allow`.
-    pub allow: u64,
-    /// Decisions `deny`.
-    pub deny: u64,
-    /// Decisions `kernel`.
-    pub kernel: u64,
-    /// Events that found the ring full.
-    pub lost: u64,
-    /// Binds by kernel threads.
-    pub kernel_threads: u64,
-    /// Decisions made impossible by a missing table.
-    pub faults: u64,
-    /// Cgroups whose path could not be read.
-    pub unread: u64,
+/// Programs in the kernel, attached for as long as this lives, or as their pins do.
+pub struct Enforcer {
+    pub(super) maps: Maps,
+    pub(super) programs: Programs,
+    fallback: Option<String>,
+    /// What was found in the pins, in words.
+    found: Vec<String>,
+    /// The policy in force, and its tables where this process wrote them.
+    pub(super) in_force: Option<(KernelImage, Option<Tables>)>,
+    folds: Option<Folds>,
+    pub(super) pins: Option<Pins>,
+    /// Where maps that are not those of the pins wait to be pinned; `None` where the maps are theirs.
+    stage: Option<PathBuf>,
 }
 
 impl Enforcer {
-    /// Loads and attaches the programs by `choice` and proves that they run. Nothing is decided until
+    /// Loads and attaches the programs by `choice` and proves that they run; where `pins` have programs of this
+    /// very version that run, takes them over. Nothing is decided otherwise than before until
     /// [`Enforcer::install`].
     ///
     /// # Errors
     /// Where the kernel refuses a program, or does not run what it took.
-    pub fn start(environment: &Environment, choice: HookChoice) -> Result<Self, KernelError> {
-        if choice == HookChoice::Cgroup {
-            return Self::attach(environment, Hook::Cgroup);
-        }
-        match Self::attach(environment, Hook::Lsm) {
-            Ok(enforcer) => Ok(enforcer),
-            Err(error) if choice == HookChoice::Lsm => Err(error),
-            Err(error) => {
-                let mut enforcer = Self::attach(environment, Hook::Cgroup)?;
-                enforcer.fallback = Some(error.to_string());
-                Ok(enforcer)
+    pub fn start(
+        environment: &Environment,
+        choice: HookChoice,
+        pins: Option<Pins>,
+    ) -> Result<Self, KernelError> {
+        let mut found = Vec::new();
+        let mut reuse = None;
+        if let Some(pins) = &pins {
+            match pins.usable_maps() {
+                Ok(()) => reuse = Some(pins.directory()),
+                Err(Some(why)) => {
+                    found.push(format!("the pins in {} are not used: {why}", pins::PINS));
+                }
+                Err(None) if !pins.is_empty() => {
+                    found.push("the pins of another version are replaced".to_owned());
+                }
+                Err(None) => {}
             }
         }
-    }
-
-    fn attach(environment: &Environment, hook: Hook) -> Result<Self, KernelError> {
-        let Loaded { ebpf, features } = load_programs(environment, hook)?;
-        let mut enforcer = Self {
-            ebpf,
-            hook,
-            features,
-            fallback: None,
-            installed: None,
+        let adopted = match &reuse {
+            Some(directory) => Self::adopt(environment, choice, directory, &mut found)?,
+            None => None,
         };
-        if hook == Hook::Lsm {
-            for name in LSM_PROGRAMS {
-                let program = lsm_program(&mut enforcer.ebpf, name)?;
-                program.attach().map_err(refused(name))?;
-            }
-            if !enforcer.canary()? {
-                return Err(KernelError::LsmNotRunning(environment.lsm_boot_parameter()));
-            }
+        let mut enforcer = match adopted {
+            Some(enforcer) => enforcer,
+            None => Self::attach_by(environment, choice, reuse.as_deref())?,
+        };
+        if reuse.is_some() {
+            enforcer.clear_leftovers()?;
+        } else if let Some(pins) = &pins {
+            enforcer.stage = Some(pins.stage()?);
         }
-        let path = &environment.cgroup_root;
-        let root = std::fs::File::open(path).map_err(|source| KernelError::Cgroup {
-            path: path.clone(),
-            source,
-        })?;
-        for name in CGROUP_PROGRAMS {
-            let program = cgroup_program(&mut enforcer.ebpf, name)?;
-            // The kernel makes every link ALLOW_MULTI itself; that flag on a link is EINVAL.
-            program
-                .attach(&root, CgroupAttachMode::Single)
-                .map_err(refused(name))?;
-        }
-        if hook == Hook::Cgroup && !enforcer.canary()? {
-            return Err(KernelError::CgroupNotRunning);
-        }
+        enforcer.found = found;
+        enforcer.pins = pins;
         Ok(enforcer)
     }
 
-    /// Binds a port of the kernel's choice and looks whether a program counted it. Somebody else's bind
-    /// in the same moment proves the same, and so does one that finds no port left: the hooks come first.
-    fn canary(&self) -> Result<bool, KernelError> {
-        let before = self.count(Counter::Canary)?;
-        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let counted = self.count(Counter::Canary)? > before;
-        match bound {
-            Err(error) if !counted => Err(KernelError::Canary(error)),
-            _ => Ok(counted),
+    /// Takes over the programs whose links are pinned, where they are this version's and all is well with them.
+    fn adopt(
+        environment: &Environment,
+        choice: HookChoice,
+        directory: &std::path::Path,
+        found: &mut Vec<String>,
+    ) -> Result<Option<Self>, KernelError> {
+        let Some(meta) = Meta::read(directory) else {
+            found.push("the pins were left by a start that was not finished: its programs are replaced".into());
+            return Ok(None);
+        };
+        if meta.object != pins::object_digest() {
+            found.push("the pinned programs are another version's: they are replaced".into());
+            return Ok(None);
+        }
+        let other_hook = match choice {
+            HookChoice::Auto => false,
+            HookChoice::Lsm => meta.hook != Hook::Lsm,
+            HookChoice::Cgroup => meta.hook != Hook::Cgroup,
+        };
+        if other_hook {
+            return Ok(None);
+        }
+        let lies = meta.lies(directory);
+        if !lies.is_empty() {
+            found.extend(lies.into_iter().map(|lie| format!("{lie}: put back")));
+            return Ok(None);
+        }
+        let maps = Maps::pinned(directory)?;
+        let programs = Programs::adopted(environment, &meta);
+        if !programs.silent(&maps)?.is_empty() {
+            found.push("the pinned programs do not run: they are replaced".into());
+            return Ok(None);
+        }
+        found.push(format!("took over the pinned programs of pid {}", meta.pid));
+        Ok(Some(Self::new(maps, programs)))
+    }
+
+    fn attach_by(
+        environment: &Environment,
+        choice: HookChoice,
+        reuse: Option<&std::path::Path>,
+    ) -> Result<Self, KernelError> {
+        let attach = |hook| {
+            let (maps, programs) = Programs::attach(environment, hook, reuse)?;
+            Ok(Self::new(maps, programs))
+        };
+        match choice {
+            HookChoice::Cgroup => attach(Hook::Cgroup),
+            HookChoice::Lsm => attach(Hook::Lsm),
+            HookChoice::Auto => attach(Hook::Lsm).or_else(|error: KernelError| {
+                let mut enforcer = attach(Hook::Cgroup)?;
+                enforcer.fallback = Some(error.to_string());
+                Ok(enforcer)
+            }),
         }
     }
 
-    fn count(&self, counter: Counter) -> Result<u64, KernelError> {
-        let name = "COUNTERS";
-        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        let counters: Array<_, u64> = Array::try_from(map).map_err(map_error(name))?;
-        counters.get(&(counter as u32), 0).map_err(map_error(name))
+    fn new(maps: Maps, programs: Programs) -> Self {
+        Self {
+            maps,
+            programs,
+            fallback: None,
+            found: Vec::new(),
+            in_force: None,
+            folds: None,
+            pins: None,
+            stage: None,
+        }
+    }
+
+    /// Reads the policy that is in force and removes what a killed reload left beside it.
+    fn clear_leftovers(&mut self) -> Result<(), KernelError> {
+        self.in_force = KernelImage::in_force(&self.maps)?.map(|image| (image, None));
+        let keep = self.in_force.as_ref().map(|(image, _)| image.generation());
+        self.retain(keep)
+    }
+
+    /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives
+    /// this process. Without pins there is nothing to do.
+    ///
+    /// # Errors
+    /// Where bpffs refuses; what was pinned before is still there then.
+    pub fn pin(&mut self) -> Result<(), KernelError> {
+        let Some(pins) = &self.pins else {
+            return Ok(());
+        };
+        if let Some(stage) = self.stage.take() {
+            Pins::pin_maps(&stage, &self.maps)?;
+            self.programs.pin(&stage)?;
+            pins.take_stage(&stage)?;
+        } else {
+            self.programs.pin(&pins.directory())?;
+        }
+        pins.sweep(self.programs.names())?;
+        Ok(())
+    }
+
+    /// What is wrong with the programs and their pins now, in words; empty where all is well.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn troubles(&self) -> Result<Vec<String>, KernelError> {
+        let mut troubles = self.programs.troubles(&self.maps)?;
+        if let Some(pins) = &self.pins {
+            let directory = pins.directory();
+            match Meta::read(&directory) {
+                Some(meta) => troubles.extend(meta.lies(&directory)),
+                None => troubles.push("the pins are gone".into()),
+            }
+            let maps = pins.usable_maps().err();
+            troubles.extend(maps.map(|why| match why {
+                Some(why) => format!("the pins: {why}"),
+                None => "the pins are gone".into(),
+            }));
+            troubles.dedup();
+        }
+        Ok(troubles)
+    }
+
+    /// Attaches and pins anew, whatever is missing.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn mend(&mut self, environment: &Environment) -> Result<(), KernelError> {
+        if let Some(pins) = &self.pins {
+            let directory = pins.directory();
+            let _ = std::fs::create_dir_all(&directory);
+            for (name, _) in self.maps.iter() {
+                let path = directory.join(name);
+                if super::maps::pinned_shape(&path).is_none() {
+                    let _ = std::fs::remove_file(&path);
+                }
+            }
+            Pins::pin_maps(&directory, &self.maps)?;
+            self.programs.attach_again(environment, Some(&directory))?;
+            self.programs.pin(&directory)?;
+            return Ok(());
+        }
+        self.programs.attach_again(environment, None)
+    }
+
+    /// Begins to fold equal decisions of a second into one event; without it each is an event of its own.
+    ///
+    /// # Errors
+    /// Where the map cannot be made.
+    pub fn begin_folding(&mut self) -> Result<(), KernelError> {
+        self.folds = Some(Folds::begin(&mut self.maps)?);
+        Ok(())
+    }
+
+    /// Ends the window of folding and begins another: events that stand for more decisions than were reported,
+    /// and for how many. Nothing where nothing is folded.
+    ///
+    /// # Errors
+    /// Where the maps cannot be read.
+    pub fn end_window(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+        match &mut self.folds {
+            Some(folds) => folds.turn(&mut self.maps),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Has every decision reported by itself: what a daemon before this one had folded.
+    ///
+    /// # Errors
+    /// Where the maps cannot be read.
+    pub fn without_folding(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+        Folds::end(&mut self.maps)
     }
 
     /// Reads all counters.
@@ -147,69 +286,78 @@ impl Enforcer {
     /// # Errors
     /// Where the map cannot be read.
     pub fn counts(&self) -> Result<Counts, KernelError> {
-        Ok(Counts {
-            allow: self.count(Counter::Allow)?,
-            deny: self.count(Counter::Deny)?,
-            kernel: self.count(Counter::Kernel)?,
-            lost: self.count(Counter::Lost)?,
-            kernel_threads: self.count(Counter::KernelThread)?,
-            faults: self.count(Counter::Fault)?,
-            unread: self.count(Counter::Unread)?,
-        })
+        Counts::read(&self.maps)
     }
 
-    /// The map of this name, as what it is.
-    pub(super) fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
-    where
-        T: TryFrom<&'a mut Map, Error = MapError>,
-    {
-        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
-        T::try_from(map).map_err(map_error(name))
-    }
-
-    /// Takes the consumer's end of the ring buffer; there is one.
+    /// The rules of the policy in force and the default, with their hits.
     ///
     /// # Errors
-    /// Where it was taken before.
-    pub fn take_records(&mut self) -> Result<Records, KernelError> {
-        let name = "EVENTS";
-        let map = self.ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
-        Ok(Records::new(
-            RingBuf::try_from(map).map_err(map_error(name))?,
-        ))
+    /// Where the map cannot be read.
+    pub fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
+        match &self.in_force {
+            Some((image, _)) => image.hits(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What the policy in force says of itself.
+    #[must_use]
+    pub fn description(&self) -> Option<&Description> {
+        self.in_force.as_ref().map(|(image, _)| image.description())
+    }
+
+    /// The consumer's end of the ring buffer, which has room for one.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn records(&self) -> Result<Records, KernelError> {
+        Ok(Records::new(self.maps.ring("EVENTS")?))
     }
 
     /// The programs' own complaints, for the `log` crate; `None` where the channel cannot be opened.
-    pub fn fault_log(&mut self) -> Option<EbpfLogger<&'static dyn log::Log>> {
-        EbpfLogger::init(&mut self.ebpf).ok()
+    pub fn fault_log(&mut self) -> Option<FaultLog> {
+        self.programs.fault_log()
     }
 
-    /// Takes all programs out of the kernel. Maps stay, to be read a last time.
-    pub fn detach(&mut self) {
-        // Fails only for a program that was not loaded.
-        for name in LSM_PROGRAMS {
-            let _ = lsm_program(&mut self.ebpf, name).map(Lsm::unload);
+    /// Takes all programs out of the kernel, and their pins. Maps stay, to be read a last time.
+    ///
+    /// # Errors
+    /// Where a pin cannot be removed.
+    pub fn detach(&mut self) -> Result<(), KernelError> {
+        self.programs.detach();
+        match self.pins.take() {
+            Some(pins) => Ok(pins.remove_all()?),
+            None => Ok(()),
         }
-        for name in CGROUP_PROGRAMS {
-            let _ = cgroup_program(&mut self.ebpf, name).map(CgroupSockAddr::unload);
-        }
+    }
+
+    /// Whether enforcement outlives this process.
+    #[must_use]
+    pub const fn is_pinned(&self) -> bool {
+        self.pins.is_some()
     }
 
     /// Which hook decides.
     #[must_use]
     pub const fn hook(&self) -> Hook {
-        self.hook
+        self.programs.hook()
     }
 
     /// What the cgroup programs can do here.
     #[must_use]
     pub const fn features(&self) -> Features {
-        self.features
+        self.programs.features()
     }
 
     /// Why `auto` did not take the LSM, where it did not.
     #[must_use]
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
+    }
+
+    /// What was found in the pins, in words.
+    #[must_use]
+    pub fn found(&self) -> &[String] {
+        &self.found
     }
 }

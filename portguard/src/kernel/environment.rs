@@ -226,6 +226,12 @@ pub fn can_grant() -> bool {
     release().0 >= (5, 12)
 }
 
+/// The running kernel's release.
+#[must_use]
+pub fn release_text() -> String {
+    release().1
+}
+
 fn release() -> ((u32, u32), String) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();

@@ -2,6 +2,7 @@
 
 use super::btf::BtfError;
 use super::offsets::OffsetError;
+use super::pins::PinError;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -37,6 +38,17 @@ pub enum KernelError {
         #[source]
         source: Box<MapError>,
     },
+    /// A map cannot be opened again, or a slot of it not emptied.
+    #[error("cannot use the map {name}: {source}")]
+    Slot {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// The object is not the one this binary was built with.
     #[error("the eBPF object has no {0}: rebuild with `cargo xtask build`")]
     Missing(&'static str),

@@ -1,16 +1,13 @@
 //! Other programs on the bind hooks of the cgroup tree: they refuse and grant beside portguard.
 
+use super::bpf;
 use aya::programs::loaded_programs;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
 /// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND` of `include/uapi/linux/bpf.h` (Linux 5.10).
-const ATTACH_TYPES: [(u32, &str); 2] = [(8, "bind4"), (9, "bind6")];
-const BPF_PROG_QUERY: i32 = 16;
-/// `BPF_CGROUP_MAX_PROGS` of `kernel/bpf/cgroup.c` (5.10 to 7.2).
-const MAX_PROGRAMS: usize = 64;
+pub(super) const ATTACH_TYPES: [(u32, &str); 2] = [(8, "bind4"), (9, "bind6")];
 
 /// A program on a bind hook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,18 +20,6 @@ pub struct BindProgram {
     pub id: u32,
     /// Its name, empty where it has none.
     pub name: String,
-}
-
-/// `union bpf_attr` for [`BPF_PROG_QUERY`].
-#[repr(C)]
-struct Query {
-    target_fd: u32,
-    attach_type: u32,
-    query_flags: u32,
-    attach_flags: u32,
-    prog_ids: u64,
-    prog_cnt: u32,
-    padding: u32,
 }
 
 /// Every program on the bind hooks of a tree, in the order of the tree.
@@ -85,37 +70,8 @@ fn programs_of(path: &Path) -> io::Result<Vec<(&'static str, u32)>> {
     let directory = std::fs::File::open(path)?;
     let mut found = Vec::new();
     for (attach_type, hook) in ATTACH_TYPES {
-        let ids = query(directory.as_fd(), attach_type)?;
+        let ids = bpf::programs_on(directory.as_fd(), attach_type)?;
         found.extend(ids.into_iter().map(|id| (hook, id)));
     }
     Ok(found)
-}
-
-/// The numbers of the programs of one cgroup on one hook.
-fn query(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
-    let mut ids = vec![0u32; MAX_PROGRAMS];
-    let mut query = Query {
-        target_fd: cgroup.as_raw_fd().cast_unsigned(),
-        attach_type,
-        query_flags: 0,
-        attach_flags: 0,
-        prog_ids: ids.as_mut_ptr().addr() as u64,
-        prog_cnt: u32::try_from(ids.len()).unwrap_or(0),
-        padding: 0,
-    };
-    // SAFETY: the kernel reads and writes the `Query`, whose size it is told, and writes at most `prog_cnt`
-    // numbers to `ids`, which has so many and outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_QUERY,
-            &raw mut query,
-            size_of::<Query>(),
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    ids.truncate(query.prog_cnt as usize);
-    Ok(ids)
 }

@@ -2,14 +2,22 @@
 //!
 //! The only module that names aya.
 
+mod bpf;
 mod btf;
+mod counts;
 mod enforcer;
 mod environment;
 mod error;
+mod folds;
 mod foreign;
+mod image;
 mod install;
+mod links;
 mod local_ports;
+mod maps;
 mod offsets;
+mod pinned;
+mod pins;
 mod programs;
 mod records;
 mod securityfs;
@@ -17,11 +25,13 @@ mod wire;
 
 pub use btf::{Btf, BtfError};
 pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
-pub use environment::{Condition, Environment, Severity, can_grant};
+pub use environment::{Condition, Environment, Severity, can_grant, release_text};
 pub use error::KernelError;
 pub use foreign::{BindProgram, bind_programs};
 pub use local_ports::{Exposed, LocalPorts};
 pub use offsets::{OffsetError, Offsets};
+pub use pinned::pinned_status;
+pub use pins::{PINS, PinError, Pins};
 pub use programs::{Features, GRANT_PROBE, Loaded, load_programs};
 pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 

@@ -3,9 +3,11 @@
 use super::enforcer::Hook;
 use super::environment::Environment;
 use super::error::{KernelError, refused};
+use super::maps;
 use super::offsets::Offsets;
 use aya::programs::{CgroupSockAddr, Lsm};
 use aya::{Ebpf, EbpfLoader};
+use std::path::Path;
 
 /// What the cgroup programs of this kernel may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +32,23 @@ pub const GRANT_PROBE: &str = "grant_probe";
 pub(super) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
 
 /// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
-/// a probe says whether it can grant, the programs themselves whether they can choose an errno.
+/// a probe says whether it can grant, the programs themselves whether they can choose an errno. They get the
+/// maps that are pinned in `maps`, where that is given, else fresh ones.
 ///
 /// # Errors
 /// Where the kernel refuses the object or a program, or BTF is missing.
-pub fn load_programs(environment: &Environment, hook: Hook) -> Result<Loaded, KernelError> {
+pub fn load_programs(
+    environment: &Environment,
+    hook: Hook,
+    maps: Option<&Path>,
+) -> Result<Loaded, KernelError> {
     let offsets = Offsets::from_btf(&super::Btf::of_running_kernel()?)?;
     let mut features = Features {
         grants: true,
         set_errno: true,
     };
     loop {
-        let mut ebpf = load_object(environment, &offsets, hook, features)?;
+        let mut ebpf = load_object(environment, &offsets, hook, features, maps)?;
         if features.grants && cgroup_program(&mut ebpf, GRANT_PROBE)?.load().is_err() {
             // A kernel without grants knows no chosen errno either, which came later.
             features.grants = false;
@@ -68,8 +75,14 @@ fn load_object(
     offsets: &Offsets,
     hook: Hook,
     features: Features,
+    maps: Option<&Path>,
 ) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
+    for name in maps::NAMES {
+        if let Some(directory) = maps {
+            loader.map_pin_path(name, directory.join(name));
+        }
+    }
     for (global, offset) in offsets.iter() {
         loader.override_global(global, offset, true);
     }

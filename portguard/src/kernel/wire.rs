@@ -1,6 +1,8 @@
 //! Values as maps take them.
 
-use portguard_common::{AddressKey, GroupKey, NameKey, Page, TrieKey, TrieNode, VectorWords};
+use portguard_common::{
+    AddressKey, FoldKey, FoldWords, GroupKey, NameKey, Page, TrieKey, TrieNode, VectorWords,
+};
 
 /// A value whose bytes go to or come from the kernel as they are.
 #[derive(Clone, Copy)]
@@ -21,3 +23,7 @@ unsafe impl aya::Pod for Wire<AddressKey> {}
 unsafe impl aya::Pod for Wire<GroupKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<VectorWords> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<FoldKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<FoldWords> {}

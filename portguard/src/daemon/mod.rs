@@ -1,0 +1,301 @@
+//! The running enforcer: one loop that reads what the kernel reports, answers who asks, and watches over the
+//! hooks until a signal ends it.
+
+mod keeper;
+mod reporter;
+
+use crate::cgroups::CgroupPaths;
+use crate::event::Enricher;
+use crate::kernel::{
+    Counts, Enforcer, Environment, FaultLog, KernelError, Records, watch, watch_faults,
+};
+use crate::say::say;
+use crate::sink::{Format, Sink};
+use crate::source::{Fresh, Source};
+use crate::status::{self, Reloads};
+use keeper::Keeper;
+use reporter::Reporter;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long the end waits for a reader that does not read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long equal decisions are folded.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Why the daemon stopped other than by a signal.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The system refused a thread, a signal handler or a descriptor.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
+    move |source| DaemonError::System { what, source }
+}
+
+/// What the command line wants of the daemon.
+pub struct Options {
+    /// How decisions are written to standard output.
+    pub format: Format,
+    /// Whether equal decisions of a second are one event.
+    pub fold: bool,
+    /// How often the hooks are looked after.
+    pub check_every: Duration,
+}
+
+/// What a run has done.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// The kernel's counters.
+    pub counts: Counts,
+    /// Decisions that the reader of the output was too slow for.
+    pub unwritten: u64,
+    /// Whether enforcement goes on by its pins.
+    pub pinned: bool,
+}
+
+/// Puts `fresh` in force and reports decisions until SIGINT or SIGTERM; then detaches, unless the programs are
+/// pinned.
+///
+/// `ready` is called once everything is in place. SIGHUP reads `source` again; where its policy is broken, or the
+/// kernel does not take it, the one before stays in force.
+///
+/// # Errors
+/// Where the policy cannot be installed or the system refuses what the loop needs.
+pub fn run(
+    enforcer: Enforcer,
+    environment: &Environment,
+    source: Source,
+    fresh: &Fresh,
+    options: &Options,
+    ready: impl FnOnce(),
+) -> Result<Ended, DaemonError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the event loop"))?;
+    runtime.block_on(async {
+        let signals = Signals::new()?;
+        let mut daemon = Daemon::start(enforcer, environment, source, options)?;
+        daemon.install(fresh)?;
+        daemon.enforcer.pin()?;
+        ready();
+        daemon.until_told(signals).await?;
+        daemon.end()
+    })
+}
+
+/// The signals that the daemon answers.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, DaemonError> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?,
+            terminate: signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?,
+            hangup: signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?,
+        })
+    }
+}
+
+struct Daemon<'a> {
+    enforcer: Enforcer,
+    environment: &'a Environment,
+    source: Source,
+    reporter: Reporter,
+    ring: AsyncFd<Records>,
+    /// The ring has more than was read at once.
+    behind: bool,
+    faults: Option<AsyncFd<FaultLog>>,
+    /// When the running window of folding ends, where it holds anything.
+    window: Option<Instant>,
+    keeper: Keeper,
+    reloads: Reloads,
+    check_every: Duration,
+}
+
+impl<'a> Daemon<'a> {
+    fn start(
+        mut enforcer: Enforcer,
+        environment: &'a Environment,
+        source: Source,
+        options: &Options,
+    ) -> Result<Self, DaemonError> {
+        let sink = Sink::stdout(options.format).map_err(system("start the output thread"))?;
+        let paths = CgroupPaths::new(&environment.cgroup_root);
+        let mut enricher = Enricher::new(enforcer.features(), paths);
+        if let Some(earlier) = enforcer.description() {
+            enricher.expect(earlier);
+        }
+        let mut reporter = Reporter::new(enricher, sink);
+        let records = enforcer.records()?;
+        let ring = watch(records).map_err(system("watch the ring buffer"))?;
+        let faults = enforcer.fault_log().map(watch_faults).transpose();
+        let faults = faults.map_err(system("watch the programs' log"))?;
+        let window = if options.fold {
+            enforcer.begin_folding()?;
+            // A daemon before this one may have left something.
+            Some(Instant::now())
+        } else {
+            for (event, count) in enforcer.without_folding()? {
+                reporter.report(&event, count);
+            }
+            None
+        };
+        Ok(Self {
+            enforcer,
+            environment,
+            source,
+            reporter,
+            ring,
+            behind: true,
+            faults,
+            window,
+            keeper: Keeper::default(),
+            reloads: Reloads::default(),
+            check_every: options.check_every,
+        })
+    }
+
+    /// Puts a policy in force.
+    fn install(&mut self, fresh: &Fresh) -> Result<(), KernelError> {
+        self.reporter.enricher.expect(&fresh.description);
+        self.enforcer.install(&fresh.tables, &fresh.description)
+    }
+
+    /// The loop, until a signal ends it.
+    async fn until_told(&mut self, mut signals: Signals) -> Result<(), DaemonError> {
+        let on_terminal = std::io::stdout().is_terminal();
+        let mut check = tokio::time::interval(self.check_every);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        check.tick().await;
+        loop {
+            tokio::select! {
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.hangup.recv() => {
+                    // The kernel sends it too where the terminal is gone, and with it whoever started us.
+                    if on_terminal && !std::io::stdout().is_terminal() {
+                        return Ok(());
+                    }
+                    // What failed is said and remembered.
+                    let _ = self.reload();
+                }
+                guard = self.ring.readable_mut(), if !self.behind => {
+                    let mut guard = guard.map_err(system("watch the ring buffer"))?;
+                    // Cleared first: what arrives while draining wakes us again.
+                    guard.clear_ready();
+                    self.behind = true;
+                }
+                () = std::future::ready(()), if self.behind => self.drain(),
+                () = at(self.window) => self.end_window()?,
+                _ = check.tick() => self.keeper.look(&mut self.enforcer, self.environment),
+                () = flush(&mut self.faults) => {}
+            }
+        }
+    }
+
+    /// Reports what the ring holds, a part at a time: under a flood others must have their turn.
+    fn drain(&mut self) {
+        let (reported, behind) = self.reporter.drain(self.ring.get_mut());
+        self.behind = behind;
+        if reported && self.window.is_none() {
+            self.window = Some(Instant::now() + WINDOW);
+        }
+    }
+
+    /// Reports what was folded.
+    fn end_window(&mut self) -> Result<(), KernelError> {
+        self.window = None;
+        for (event, count) in self.enforcer.end_window()? {
+            self.reporter.report(&event, count);
+        }
+        Ok(())
+    }
+
+    /// Puts the policy as its files are now in force, whole or not at all.
+    fn reload(&mut self) -> Result<String, String> {
+        let color = std::io::stderr().is_terminal();
+        let generation = self.enforcer.next_generation();
+        let taken = self.source.read(generation, color).and_then(|fresh| {
+            crate::say::text(&fresh.warnings);
+            self.install(&fresh).map_err(|error| format!("{error}\n"))?;
+            Ok(fresh.warnings)
+        });
+        self.reloads.last = Some(status::now());
+        match &taken {
+            Ok(_) => {
+                self.reloads.done += 1;
+                self.reloads.error = None;
+                let hash = self.enforcer.description().map(|of| of.policy.hash.clone());
+                say!("portguard: policy {} is in force", hash.unwrap_or_default());
+            }
+            Err(error) => {
+                self.reloads.failed += 1;
+                self.reloads.error = Some(error.clone());
+                crate::say::text(error);
+                say!("portguard: reload failed, the policy before stays: mend the files and reload again");
+            }
+        }
+        taken
+    }
+
+    /// Ends: what was decided until now is still reported.
+    fn end(mut self) -> Result<Ended, DaemonError> {
+        let pinned = self.enforcer.is_pinned();
+        if !pinned {
+            self.enforcer.detach()?;
+        }
+        self.behind = true;
+        while self.behind {
+            self.drain();
+        }
+        self.end_window()?;
+        let unwritten = self.reporter.close(PATIENCE);
+        Ok(Ended {
+            counts: self.enforcer.counts()?,
+            unwritten,
+            pinned,
+        })
+    }
+}
+
+/// Waits until a moment, for ever where there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Hands the programs' own complaints to the log; never returns where there is no such channel.
+async fn flush(faults: &mut Option<AsyncFd<FaultLog>>) {
+    let Some(faults) = faults else {
+        return std::future::pending().await;
+    };
+    match faults.readable_mut().await {
+        Ok(mut guard) => {
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+        Err(_) => std::future::pending().await,
+    }
+}

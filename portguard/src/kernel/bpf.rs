@@ -1,0 +1,146 @@
+//! The few commands of bpf(2) that aya does not offer.
+
+use rustix::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// `enum bpf_cmd` of `include/uapi/linux/bpf.h` (Linux 5.10).
+const BPF_MAP_DELETE_ELEM: i32 = 3;
+const BPF_OBJ_GET: i32 = 7;
+const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
+const BPF_PROG_QUERY: i32 = 16;
+
+/// `BPF_LINK_TYPE_TRACING`: LSM programs too.
+pub(super) const LINK_TRACING: u32 = 2;
+/// `BPF_LINK_TYPE_CGROUP`
+pub(super) const LINK_CGROUP: u32 = 3;
+
+/// `BPF_CGROUP_MAX_PROGS` of `kernel/bpf/cgroup.c` (5.10 to 7.2).
+const MAX_PROGRAMS: usize = 64;
+
+/// Calls bpf(2); every attribute of this module is plain numbers in the kernel's layout.
+fn bpf<T>(command: i32, attribute: &mut T) -> io::Result<i32> {
+    // SAFETY: the kernel reads and writes `T`, whose size it is told; what its numbers point to is alive for the
+    // call, by the callers below.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
+    match i32::try_from(result) {
+        Ok(value @ 0..) => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attribute {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = Attribute {
+        path: path.as_ptr().addr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    let fd = bpf(BPF_OBJ_GET, &mut attribute)?;
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The beginning of `struct bpf_link_info` (Linux 5.10 to 7.2).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct RawLinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    /// Of a cgroup link the cgroup's id, 0 once it is detached.
+    first: u64,
+    second: u64,
+}
+
+/// A link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkInfo {
+    /// `BPF_LINK_TYPE_*`
+    pub(super) kind: u32,
+    /// Number of its program.
+    pub(super) program: u32,
+    /// Of a cgroup link the id of the cgroup; 0 where it was detached behind its pin
+    /// (`bpf_cgroup_link_fill_link_info`).
+    pub(super) cgroup: u64,
+}
+
+/// What the kernel says of a link.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    #[repr(C)]
+    struct Attribute {
+        fd: u32,
+        len: u32,
+        info: u64,
+    }
+    let mut info = RawLinkInfo::default();
+    let mut attribute = Attribute {
+        fd: link.as_raw_fd().cast_unsigned(),
+        len: u32::try_from(size_of::<RawLinkInfo>()).unwrap_or(0),
+        info: (&raw mut info).addr() as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    Ok(LinkInfo {
+        kind: info.kind,
+        program: info.program,
+        cgroup: info.first,
+    })
+}
+
+/// Empties slot `key` of an array of maps.
+pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    #[repr(C)]
+    struct Attribute {
+        fd: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut attribute = Attribute {
+        fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: (&raw const key).addr() as u64,
+        value: 0,
+        flags: 0,
+    };
+    bpf(BPF_MAP_DELETE_ELEM, &mut attribute).map(|_| ())
+}
+
+/// The numbers of the programs of one cgroup on one hook.
+pub(super) fn programs_on(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    #[repr(C)]
+    struct Attribute {
+        target: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        programs: u64,
+        count: u32,
+        padding: u32,
+    }
+    let mut ids = vec![0u32; MAX_PROGRAMS];
+    let mut attribute = Attribute {
+        target: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        query_flags: 0,
+        attach_flags: 0,
+        programs: ids.as_mut_ptr().addr() as u64,
+        count: u32::try_from(ids.len()).unwrap_or(0),
+        padding: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attribute)?;
+    ids.truncate(attribute.count as usize);
+    Ok(ids)
+}

@@ -1,0 +1,64 @@
+//! The counters, and the canary that they prove by.
+
+use super::error::{KernelError, map_error};
+use super::maps::Maps;
+use crate::status::Decisions;
+use aya::maps::Array;
+use portguard_common::Counter;
+
+/// The counters since the maps were made. Exact: atomic adds on shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Decisions by verdict.
+    pub decisions: Decisions,
+    /// Decisions whose event found the ring full.
+    pub ring_full: u64,
+    /// Decisions whose event was one too many of their uid.
+    pub uid_share: u64,
+    /// Binds by kernel threads.
+    pub kernel_threads: u64,
+    /// Decisions made impossible by a missing table.
+    pub faults: u64,
+    /// Cgroups whose path could not be read.
+    pub unread: u64,
+}
+
+impl Counts {
+    /// Reads them all.
+    pub(super) fn read(maps: &Maps) -> Result<Self, KernelError> {
+        Ok(Self {
+            decisions: Decisions {
+                allow: count(maps, Counter::Allow)?,
+                deny: count(maps, Counter::Deny)?,
+                kernel: count(maps, Counter::Kernel)?,
+            },
+            ring_full: count(maps, Counter::RingFull)?,
+            uid_share: count(maps, Counter::UidShare)?,
+            kernel_threads: count(maps, Counter::KernelThread)?,
+            faults: count(maps, Counter::Fault)?,
+            unread: count(maps, Counter::Unread)?,
+        })
+    }
+
+    /// Decisions whose event was lost in the kernel, by reason.
+    #[must_use]
+    pub fn drops(&self) -> [(String, u64); 2] {
+        [
+            ("ring_full".to_owned(), self.ring_full),
+            ("uid_share".to_owned(), self.uid_share),
+        ]
+    }
+
+    /// All of them.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.ring_full + self.uid_share
+    }
+}
+
+/// Reads one.
+pub(super) fn count(maps: &Maps, counter: Counter) -> Result<u64, KernelError> {
+    let name = "COUNTERS";
+    let counters: Array<_, u64> = maps.view(name)?;
+    counters.get(&(counter as u32), 0).map_err(map_error(name))
+}

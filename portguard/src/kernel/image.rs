@@ -1,0 +1,168 @@
+//! A policy's image in the kernel: written once, then only its hits change.
+
+use super::error::{KernelError, map_error};
+use super::maps::Maps;
+use super::wire::Wire;
+use crate::compile::Tables;
+use crate::status::{Description, RuleHits};
+use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
+use portguard_common::{Header, PAGE_WORDS, Page, hits_pages, hits_slot};
+use std::collections::HashMap;
+use zerocopy::IntoBytes as _;
+
+/// The map of slot 0.
+const POLICY: &str = "POLICY";
+
+/// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
+const BPF_F_INNER_MAP: u32 = 1 << 12;
+
+/// An image in its map, and what it says of itself.
+pub(super) struct KernelImage {
+    pages: Array<MapData, Wire<Page>>,
+    generation: u16,
+    hits_page: u32,
+    description: Description,
+}
+
+impl KernelImage {
+    /// Writes the image of `tables`.
+    pub(super) fn create(tables: &Tables, description: &Description) -> Result<Self, KernelError> {
+        let text = serde_json::to_vec(description).unwrap_or_default();
+        let mut pages = tables.pages().to_vec();
+        let first = pages.len();
+        pages.extend(text.chunks(size_of::<Page>()).map(page_of));
+        if let Some(header) = pages.first_mut() {
+            header.set_description_page(first as u64);
+            header.set_description_len(text.len() as u64);
+        }
+        let count = u32::try_from(pages.len()).unwrap_or(u32::MAX);
+        let mut map: Array<MapData, Wire<Page>> =
+            Array::create(count, BPF_F_INNER_MAP).map_err(map_error(POLICY))?;
+        for (number, page) in (0..).zip(&pages) {
+            map.set(number, Wire(*page), 0).map_err(map_error(POLICY))?;
+        }
+        let hits_page = pages.first().map_or(0, |page| Header(page).hits_page());
+        Ok(Self {
+            pages: map,
+            generation: tables.generation(),
+            hits_page: hits_page as u32,
+            description: description.clone(),
+        })
+    }
+
+    /// The image that is in force; `None` where none is, or what is there is no image of this version.
+    pub(super) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
+        let slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.view(POLICY)?;
+        let pages = match slot.get(&0, 0) {
+            Ok(pages) => pages,
+            Err(MapError::KeyNotFound) => return Ok(None),
+            Err(error) => return Err(map_error(POLICY)(error)),
+        };
+        let Wire(header) = pages.get(&0, 0).map_err(map_error(POLICY))?;
+        let header = Header(&header);
+        let mut text = Vec::new();
+        for page in 0..header.description_len().div_ceil(size_of::<Page>() as u64) {
+            let number = header.description_page() + page;
+            let Wire(page) = pages.get(&(number as u32), 0).map_err(map_error(POLICY))?;
+            text.extend_from_slice(page.as_bytes());
+        }
+        text.truncate(header.description_len() as usize);
+        let Ok(description) = serde_json::from_slice(&text) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            generation: header.generation() as u16,
+            hits_page: header.hits_page() as u32,
+            pages,
+            description,
+        }))
+    }
+
+    /// Puts it in force by one write, which returns when no program reads the image before any more
+    /// (`maybe_wait_bpf_programs`, 5.10 to 7.2).
+    pub(super) fn switch(&self, maps: &mut Maps) -> Result<(), KernelError> {
+        let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.table(POLICY)?;
+        slot.set(0, &self.pages, 0).map_err(map_error(POLICY))
+    }
+
+    /// Its number.
+    pub(super) const fn generation(&self) -> u16 {
+        self.generation
+    }
+
+    /// What it says of itself.
+    pub(super) const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Rules and default with their hits, those of the policies before among them.
+    pub(super) fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
+        let rules = &self.description.rules;
+        let pages = hits_pages(rules.len().saturating_sub(1)) as u32;
+        let now = self.words(self.hits_page, pages)?;
+        let earlier = self.words(self.hits_page + pages, pages)?;
+        let hits = rules.iter().enumerate().map(|(number, rule)| {
+            let slot = slot_of(number, rules.len());
+            let count = |words: &[u64]| words.get(slot).copied().unwrap_or(0);
+            RuleHits {
+                hits: count(&now) + count(&earlier),
+                ..rule.clone()
+            }
+        });
+        Ok(hits.collect())
+    }
+
+    /// Takes over the hits of rules that keep their name and verdict.
+    pub(super) fn carry(&mut self, before: &[RuleHits]) -> Result<(), KernelError> {
+        let by_name: HashMap<_, u64> = before
+            .iter()
+            .map(|rule| ((&rule.name, &rule.verdict), rule.hits))
+            .collect();
+        let rules = &self.description.rules;
+        let pages = hits_pages(rules.len().saturating_sub(1));
+        let mut words = vec![0u64; pages * PAGE_WORDS];
+        for (number, rule) in rules.iter().enumerate() {
+            let known = by_name.get(&(&rule.name, &rule.verdict)).copied();
+            if let Some(word) = words.get_mut(slot_of(number, rules.len())) {
+                *word = known.unwrap_or(0);
+            }
+        }
+        let first = self.hits_page + pages as u32;
+        for (number, chunk) in (first..).zip(words.chunks(PAGE_WORDS)) {
+            let page = Wire(page_of(chunk.as_bytes()));
+            self.pages.set(number, page, 0).map_err(map_error(POLICY))?;
+        }
+        Ok(())
+    }
+
+    fn words(&self, first: u32, pages: u32) -> Result<Vec<u64>, KernelError> {
+        let mut words = Vec::new();
+        for number in first..first + pages {
+            let Wire(page) = self.pages.get(&number, 0).map_err(map_error(POLICY))?;
+            words.extend((0..PAGE_WORDS).map(|at| page.word(at)));
+        }
+        Ok(words)
+    }
+}
+
+/// Where the hits of the `number`th of `rules` stand, of which the default is the last.
+fn slot_of(number: usize, rules: usize) -> usize {
+    let rule = if number + 1 == rules {
+        portguard_common::NO_RULE
+    } else {
+        number as u16
+    };
+    hits_slot(rule) as usize
+}
+
+/// A page of these bytes and zeros.
+fn page_of(bytes: &[u8]) -> Page {
+    let mut page = Page::ZERO;
+    for (at, chunk) in bytes.chunks(8).enumerate() {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        // The index is within the page: no caller has more bytes than one.
+        let _ = page.set(at, u64::from_ne_bytes(word));
+    }
+    page
+}

@@ -1,0 +1,242 @@
+//! The programs and what attaches them: loaded by this process, or pinned by one before.
+
+use super::bpf;
+use super::counts::count;
+use super::enforcer::Hook;
+use super::environment::Environment;
+use super::error::{KernelError, refused};
+use super::foreign::ATTACH_TYPES;
+use super::maps::Maps;
+use super::pins::{Meta, Pins, link_names, object_digest};
+use super::programs::{
+    CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
+};
+use super::records::FaultLog;
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
+use aya_log::EbpfLogger;
+use portguard_common::Counter;
+use rustix::fd::AsFd as _;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// The programs of one hook.
+pub(super) struct Programs {
+    hook: Hook,
+    features: Features,
+    /// The object that they were loaded from; `None` where they were taken over by their pins.
+    object: Option<Ebpf>,
+    cgroup_root: PathBuf,
+    /// Links that no pin holds yet, by their programs. Dropped, they detach.
+    links: BTreeMap<&'static str, FdLink>,
+    /// Numbers of the programs, as [`link_names`] lists them; 0 for one that is not there.
+    ids: [u32; 4],
+}
+
+impl Programs {
+    /// Loads the object, with the maps that are pinned in `reuse` where there are some, attaches its programs
+    /// for `hook` and proves that they run.
+    pub(super) fn attach(
+        environment: &Environment,
+        hook: Hook,
+        reuse: Option<&Path>,
+    ) -> Result<(Maps, Self), KernelError> {
+        let Loaded { mut ebpf, features } = load_programs(environment, hook, reuse)?;
+        let maps = Maps::of_object(&mut ebpf)?;
+        let mut programs = Self {
+            hook,
+            features,
+            object: Some(ebpf),
+            cgroup_root: environment.cgroup_root.clone(),
+            links: BTreeMap::new(),
+            ids: [0; 4],
+        };
+        programs.attach_all()?;
+        if let Some(silent) = programs.silent(&maps)?.first() {
+            return Err(match silent {
+                Hook::Lsm => KernelError::LsmNotRunning(environment.lsm_boot_parameter()),
+                Hook::Cgroup => KernelError::CgroupNotRunning,
+            });
+        }
+        Ok((maps, programs))
+    }
+
+    /// Those whose links are pinned.
+    pub(super) fn adopted(environment: &Environment, meta: &Meta) -> Self {
+        Self {
+            hook: meta.hook,
+            features: meta.features,
+            object: None,
+            cgroup_root: environment.cgroup_root.clone(),
+            links: BTreeMap::new(),
+            ids: meta.programs,
+        }
+    }
+
+    fn attach_all(&mut self) -> Result<(), KernelError> {
+        let path = &self.cgroup_root;
+        let root = File::open(path).map_err(|source| KernelError::Cgroup {
+            path: path.clone(),
+            source,
+        })?;
+        let Some(ebpf) = &mut self.object else {
+            return Ok(());
+        };
+        self.ids = [0; 4];
+        for (name, number) in link_names().zip(&mut self.ids) {
+            let (link, id) = if LSM_PROGRAMS.contains(&name) {
+                if self.hook == Hook::Cgroup {
+                    continue;
+                }
+                let program = lsm_program(ebpf, name)?;
+                attach_lsm(program).map_err(refused(name))?
+            } else {
+                let program = cgroup_program(ebpf, name)?;
+                attach_cgroup(program, &root).map_err(refused(name))?
+            };
+            // An earlier link of this program goes only now that the next is in place.
+            self.links.insert(name, link);
+            *number = id;
+        }
+        Ok(())
+    }
+
+    /// Attaches all programs once more; those taken over by their pins are loaded anew first.
+    pub(super) fn attach_again(
+        &mut self,
+        environment: &Environment,
+        maps: Option<&Path>,
+    ) -> Result<(), KernelError> {
+        if self.object.is_none() {
+            let mut loaded = load_programs(environment, self.hook, maps)?;
+            // The maps are those that are in use already.
+            drop(Maps::of_object(&mut loaded.ebpf)?);
+            self.features = loaded.features;
+            self.object = Some(loaded.ebpf);
+        }
+        self.attach_all()
+    }
+
+    /// Pins the links that are not pinned yet, each in place of the one before, and says what they are.
+    pub(super) fn pin(&mut self, directory: &Path) -> Result<(), KernelError> {
+        if !self.links.is_empty() {
+            Meta::invalidate(directory)?;
+        }
+        while let Some((name, link)) = self.links.pop_first() {
+            Pins::pin_link(directory, name, link)?;
+        }
+        let meta = Meta {
+            object: object_digest(),
+            hook: self.hook,
+            features: self.features,
+            programs: self.ids,
+            pid: std::process::id(),
+        };
+        meta.write(directory)
+    }
+
+    /// Binds a port of the kernel's choice and looks which programs counted it: the hooks that did not. Somebody
+    /// else's bind in the same moment proves the same, and so does one that finds no port left: the hooks come
+    /// first.
+    pub(super) fn silent(&self, maps: &Maps) -> Result<Vec<Hook>, KernelError> {
+        let canaries = [
+            (Hook::Lsm, Counter::CanaryLsm),
+            (Hook::Cgroup, Counter::CanaryCgroup),
+        ];
+        let asked = canaries
+            .iter()
+            .filter(|(hook, _)| *hook == Hook::Cgroup || self.hook == Hook::Lsm);
+        let mut before = Vec::new();
+        for (hook, counter) in asked {
+            before.push((*hook, *counter, count(maps, *counter)?));
+        }
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let mut silent = Vec::new();
+        for (hook, counter, earlier) in before {
+            if count(maps, counter)? == earlier {
+                silent.push(hook);
+            }
+        }
+        match bound {
+            Err(error) if !silent.is_empty() => Err(KernelError::Canary(error)),
+            _ => Ok(silent),
+        }
+    }
+
+    /// What is wrong now, in words.
+    pub(super) fn troubles(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
+        let mut troubles = Vec::new();
+        for hook in self.silent(maps)? {
+            troubles.push(format!("the {} programs do not answer", hook.as_str()));
+        }
+        let root = File::open(&self.cgroup_root).map_err(|source| KernelError::Cgroup {
+            path: self.cgroup_root.clone(),
+            source,
+        })?;
+        let [_, _, ids @ ..] = self.ids;
+        for ((attach_type, name), id) in ATTACH_TYPES.into_iter().zip(ids) {
+            // A kernel that does not say is no reason for alarm: the canary has answered.
+            let there = bpf::programs_on(root.as_fd(), attach_type);
+            if there.is_ok_and(|there| !there.contains(&id)) {
+                troubles.push(format!("{name} is no longer on the root of the cgroup tree"));
+            }
+        }
+        Ok(troubles)
+    }
+
+    /// The programs that are attached.
+    pub(super) const fn names(&self) -> &'static [&'static str] {
+        match self.hook {
+            Hook::Lsm => &["socket_bind", "sctp_bind_connect", "bind4", "bind6"],
+            Hook::Cgroup => &CGROUP_PROGRAMS,
+        }
+    }
+
+    /// Takes those out of the kernel that no pin holds.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+        // The programs themselves go with their object.
+        self.object = None;
+    }
+
+    /// See [`super::Enforcer::fault_log`].
+    pub(super) fn fault_log(&mut self) -> Option<FaultLog> {
+        match &mut self.object {
+            Some(ebpf) => EbpfLogger::init(ebpf).ok(),
+            None => {
+                let id = self.ids.into_iter().find(|id| *id != 0)?;
+                EbpfLogger::init_from_id(id).ok()
+            }
+        }
+    }
+
+    pub(super) const fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    pub(super) const fn features(&self) -> Features {
+        self.features
+    }
+}
+
+/// The link, and the number of the program.
+fn attach_lsm(program: &mut Lsm) -> Result<(FdLink, u32), ProgramError> {
+    let link = program.attach()?;
+    let link = program.take_link(link)?;
+    Ok((link.into(), program.info()?.id()))
+}
+
+fn attach_cgroup(
+    program: &mut CgroupSockAddr,
+    root: &File,
+) -> Result<(FdLink, u32), ProgramError> {
+    // The kernel makes every link ALLOW_MULTI itself; that flag on a link is EINVAL.
+    let link = program.attach(root, CgroupAttachMode::Single)?;
+    let link = program.take_link(link)?;
+    let link = FdLink::try_from(link)
+        .map_err(|error| ProgramError::IOError(std::io::Error::other(error)))?;
+    Ok((link, program.info()?.id()))
+}

@@ -1,0 +1,127 @@
+//! The maps of the programs, by name, wherever they came from: a fresh object or the pins of an earlier one.
+
+use super::error::{KernelError, map_error};
+use aya::Ebpf;
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya_obj::{Object, ParseError};
+use rustix::fd::{AsFd as _, BorrowedFd};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Every map that the loader reads or writes.
+pub(super) const NAMES: [&str; 11] = [
+    "POLICY",
+    "FOLDS",
+    "COUNTERS",
+    "EVENTS",
+    "TRIE",
+    "NAMES",
+    "ADDRESSES",
+    "GROUPS",
+    "GROUPS_OF",
+    "CGROUPS",
+    "SCRATCH",
+];
+
+/// The maps.
+pub(super) struct Maps(BTreeMap<&'static str, Map>);
+
+impl Maps {
+    /// Those of an object whose programs are loaded.
+    pub(super) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        let take = |name: &'static str| {
+            let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+            Ok((name, map))
+        };
+        let maps: Result<_, KernelError> = NAMES.into_iter().map(take).collect();
+        maps.map(Self)
+    }
+
+    /// Those that are pinned in a directory.
+    pub(super) fn pinned(directory: &Path) -> Result<Self, KernelError> {
+        let open = |name: &'static str| {
+            let map = MapData::from_pin(directory.join(name)).and_then(Map::from_map_data);
+            Ok((name, map.map_err(map_error(name))?))
+        };
+        let maps: Result<_, KernelError> = NAMES.into_iter().map(open).collect();
+        maps.map(Self)
+    }
+
+    /// The map of this name, as what it is.
+    pub(super) fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
+    where
+        T: TryFrom<&'a mut Map, Error = MapError>,
+    {
+        let map = self.0.get_mut(name).ok_or(KernelError::Missing(name))?;
+        T::try_from(map).map_err(map_error(name))
+    }
+
+    /// The same to be read only.
+    pub(super) fn view<'a, T>(&'a self, name: &'static str) -> Result<T, KernelError>
+    where
+        T: TryFrom<&'a Map, Error = MapError>,
+    {
+        let map = self.0.get(name).ok_or(KernelError::Missing(name))?;
+        T::try_from(map).map_err(map_error(name))
+    }
+
+    /// The descriptor of a map of maps.
+    pub(super) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
+        match self.0.get(name) {
+            Some(Map::ArrayOfMaps(data)) => Ok(data.fd().as_fd()),
+            _ => Err(KernelError::Missing(name)),
+        }
+    }
+
+    /// The consumer's end of a ring buffer.
+    pub(super) fn ring(&self, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+        let Some(Map::RingBuf(data)) = self.0.get(name) else {
+            return Err(KernelError::Missing(name));
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|source| KernelError::Slot { name, source })?;
+        let map = MapData::from_fd(fd).and_then(Map::from_map_data);
+        map.and_then(RingBuf::try_from).map_err(map_error(name))
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
+        self.0.iter().map(|(name, map)| (*name, map))
+    }
+}
+
+/// What a map is like: two of the same shape hold the same things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// The shapes that this version's object declares.
+pub(super) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, ParseError> {
+    let object = Object::parse(super::object())?;
+    let declared = NAMES.into_iter().filter_map(|name| {
+        let map = object.maps.get(name)?;
+        let shape = Shape {
+            kind: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+        };
+        Some((name, shape))
+    });
+    Ok(declared.collect())
+}
+
+/// The shape of a pinned map, or `None` where there is no map.
+pub(super) fn pinned_shape(pin: &Path) -> Option<Shape> {
+    let info = MapData::from_pin(pin).and_then(|map| map.info()).ok()?;
+    Some(Shape {
+        kind: info.map_type().ok()? as u32,
+        key_size: info.key_size(),
+        value_size: info.value_size(),
+        max_entries: info.max_entries(),
+    })
+}

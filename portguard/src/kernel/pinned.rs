@@ -1,0 +1,49 @@
+//! How it stands by the pins alone, where no daemon can be asked.
+
+use super::counts::Counts;
+use super::error::KernelError;
+use super::image::KernelImage;
+use super::maps::Maps;
+use super::pins::{Meta, PINS, pinned_directory};
+use crate::status::{Enforcing, Status};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What the pins say; `None` where there are none.
+///
+/// # Errors
+/// Where they cannot be opened or read: not root, or not this version's.
+pub fn pinned_status() -> Result<Option<Status>, KernelError> {
+    if !Path::new(PINS).exists() {
+        return Ok(None);
+    }
+    let directory = pinned_directory();
+    let maps = Maps::pinned(&directory)?;
+    let counts = Counts::read(&maps)?;
+    let image = KernelImage::in_force(&maps)?;
+    let meta = Meta::read(&directory);
+    let mut problems = match &meta {
+        Some(meta) => meta.lies(&directory),
+        None => vec!["the pins were left by a start that was not finished".to_owned()],
+    };
+    if image.is_none() {
+        problems.push("no policy is in force".to_owned());
+    }
+    let policy = image.as_ref().map(|image| image.description().policy.clone());
+    let rules = image.as_ref().map_or(Ok(Vec::new()), KernelImage::hits)?;
+    Ok(Some(Status {
+        enforcing: Enforcing::of(policy.as_ref(), &problems),
+        hook: meta.map(|meta| meta.hook.as_str().to_owned()),
+        daemon: None,
+        kernel: super::environment::release_text(),
+        policy,
+        rules,
+        decisions: counts.decisions,
+        drops: BTreeMap::from(counts.drops()),
+        reloads: None,
+        pins: Some(directory.display().to_string()),
+        problems,
+        reattached: 0,
+        violations: None,
+    }))
+}

@@ -1,0 +1,52 @@
+//! The files that a policy comes from: read at the start, and again at each reload.
+
+use crate::compile::{Tables, compile};
+use crate::lint::{Host, lint};
+use crate::policy::{self, Mode, Policy, SystemNames};
+use crate::status::Description;
+use std::path::PathBuf;
+
+/// Files, directories, and what the command line says above them.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Policy files and directories of them.
+    pub paths: Vec<PathBuf>,
+    /// `--mode`
+    pub mode: Option<Mode>,
+}
+
+/// A policy as its files were when they were read.
+pub struct Fresh {
+    /// The policy.
+    pub policy: Policy,
+    /// What it compiles to.
+    pub tables: Tables,
+    /// What is kept of it beside its tables.
+    pub description: Description,
+    /// Warnings, as `check` prints them.
+    pub warnings: String,
+}
+
+impl Source {
+    /// Reads and compiles the policy as number `generation` of its maps.
+    ///
+    /// # Errors
+    /// What is wrong with it, as `check` prints it.
+    pub fn read(&self, generation: u16, color: bool) -> Result<Fresh, String> {
+        let loaded = policy::load(&self.paths, &SystemNames);
+        let mut loaded = loaded.map_err(|problems| problems.render(color))?;
+        // What of it this host cannot do is said elsewhere.
+        lint(&mut loaded, &Host::ANY);
+        let mut policy = loaded.policy;
+        if let Some(mode) = self.mode {
+            policy.mode = mode;
+        }
+        let tables = compile(&policy, generation).map_err(|error| format!("{error}\n"))?;
+        Ok(Fresh {
+            description: Description::new(&policy, &tables, &self.paths),
+            policy,
+            tables,
+            warnings: loaded.warnings.render(color),
+        })
+    }
+}
