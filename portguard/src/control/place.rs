@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
@@ -24,6 +24,13 @@ const WAITING: i32 = 64;
 struct Own {
     path: PathBuf,
     identity: (u64, u64),
+}
+
+impl Own {
+    fn new(path: PathBuf) -> Self {
+        let identity = identity(&path).unwrap_or_default();
+        Self { path, identity }
+    }
 }
 
 impl Drop for Own {
@@ -59,9 +66,8 @@ impl Place {
             SocketAddrUnix::new(path).map_err(|_| ControlError::TooLong { path: path.into() })?;
         make_directory(path)?;
         let Some((locked, lock)) = lock(path)? else {
-            return Err(
-                somebody(path)?.unwrap_or_else(|| ControlError::Between { path: path.into() })
-            );
+            let between = || ControlError::Between { path: path.into() };
+            return Err(somebody(path)?.unwrap_or_else(between));
         };
         if let Some(taken) = somebody(path)? {
             return Err(taken);
@@ -72,17 +78,14 @@ impl Place {
             }
             _ => {}
         }
-        let socket = open(group, path, &address)
-            .map_err(|(what, errno)| system(what, path, errno.into()))?;
-        let own = |path: PathBuf| {
-            let identity = identity(&path).unwrap_or_default();
-            Own { path, identity }
-        };
+        let failed = |(what, errno): (_, Errno)| system(what, path, errno.into());
+        let socket = bind(&address).map_err(failed)?;
         let place = Self {
-            _socket: own(path.into()),
-            _lock: own(lock),
+            _socket: Own::new(path.into()),
+            _lock: lock,
             _locked: locked,
         };
+        listen(&socket, path, group).map_err(failed)?;
         Ok((place, socket))
     }
 }
@@ -115,7 +118,7 @@ fn make_directory(path: &Path) -> Result<(), ControlError> {
 }
 
 /// The lock, or `None` where another daemon has it.
-fn lock(path: &Path) -> Result<Option<(File, PathBuf)>, ControlError> {
+fn lock(path: &Path) -> Result<Option<(File, Own)>, ControlError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -131,7 +134,7 @@ fn lock(path: &Path) -> Result<Option<(File, PathBuf)>, ControlError> {
         let file = File::from(file);
         // One that ended may have removed it since we opened it: then ours keeps nobody out.
         if file.metadata().ok().as_ref().map(numbers) == identity(&name) {
-            return Ok(Some((file, name)));
+            return Ok(Some((file, Own::new(name))));
         }
     }
 }
@@ -155,25 +158,25 @@ fn somebody(path: &Path) -> Result<Option<ControlError>, ControlError> {
     Ok(Some(ControlError::Taken { path, who }))
 }
 
-/// A listening socket for root and the group, and for nobody else at any time.
-fn open(
-    group: Option<u32>,
-    path: &Path,
-    address: &SocketAddrUnix,
-) -> Result<OwnedFd, (&'static str, Errno)> {
+/// For root and the group, and for nobody else at any time.
+const MODE: Mode = Mode::from_raw_mode(0o660);
+
+fn bind(address: &SocketAddrUnix) -> Result<OwnedFd, (&'static str, Errno)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|errno| ("open a socket for", errno))?;
-    let mode = Mode::from_raw_mode(0o660);
     // The file gets the mode of the unbound socket, less the umask: it is never wider.
-    rustix::fs::fchmod(&socket, mode).map_err(|errno| ("set the mode of", errno))?;
-    rustix::net::bind(socket.as_fd(), address).map_err(|errno| ("bind", errno))?;
+    rustix::fs::fchmod(&socket, MODE).map_err(|errno| ("set the mode of", errno))?;
+    rustix::net::bind(&socket, address).map_err(|errno| ("bind", errno))?;
+    Ok(socket)
+}
+
+fn listen(socket: &OwnedFd, path: &Path, group: Option<u32>) -> Result<(), (&'static str, Errno)> {
     if let Some(group) = group {
         rustix::fs::chown(path, None, Some(Gid::from_raw(group)))
             .map_err(|errno| ("give the group to", errno))?;
     }
     // The umask may have taken the group's bits away.
-    rustix::fs::chmod(path, mode).map_err(|errno| ("set the mode of", errno))?;
-    rustix::net::listen(&socket, WAITING).map_err(|errno| ("listen on", errno))?;
-    Ok(socket)
+    rustix::fs::chmod(path, MODE).map_err(|errno| ("set the mode of", errno))?;
+    rustix::net::listen(socket, WAITING).map_err(|errno| ("listen on", errno))
 }
