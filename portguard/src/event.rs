@@ -7,18 +7,19 @@ use crate::status::Description;
 use jiff::Timestamp;
 use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// One decision. The fields are a contract: names and meanings only ever get company.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {
     /// RFC 3339, nanoseconds, UTC.
     pub time: String,
     /// `allow`, `deny` or `kernel`.
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     /// Whether it was carried out.
     pub enforced: bool,
     /// Whether the capability check was skipped.
@@ -30,9 +31,9 @@ pub struct Decided {
     /// Port.
     pub port: u16,
     /// `tcp`, `udp`, `sctp` or `dccp`.
-    pub protocol: &'static str,
+    pub protocol: Cow<'static, str>,
     /// `inet` or `inet6`.
-    pub family: &'static str,
+    pub family: Cow<'static, str>,
     /// The address bound; a v4-mapped one as IPv4.
     pub address: IpAddr,
     /// Real uid.
@@ -56,9 +57,9 @@ pub struct Decided {
     /// Inode number of the network namespace.
     pub netns: u32,
     /// `lsm` or `cgroup`.
-    pub hook: &'static str,
+    pub hook: Cow<'static, str>,
     /// What the caller got from portguard, or null.
-    pub errno: Option<&'static str>,
+    pub errno: Option<Cow<'static, str>>,
     /// Equal decisions that this one stands for.
     pub count: u64,
 }
@@ -129,14 +130,16 @@ impl Enricher {
         let policy = policies.find(|known| known.generation == event.generation);
         Decided {
             time: wall_clock(event.time),
-            verdict: verdict.as_str(),
+            verdict: verdict.as_str().into(),
             enforced: has(EventFlags::ENFORCED),
             granted: has(EventFlags::GRANTED),
             rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
             policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
             port: event.port,
-            protocol: Protocol::from_index(event.protocol).map_or("unknown", Protocol::as_str),
-            family: if inet { "inet" } else { "inet6" },
+            protocol: Protocol::from_index(event.protocol)
+                .map_or("unknown", Protocol::as_str)
+                .into(),
+            family: if inet { "inet" } else { "inet6" }.into(),
             address: address(&event.address, inet),
             uid: event.uid,
             user: self.users.name(event.uid),
@@ -148,12 +151,12 @@ impl Enricher {
             cgroup: self.cgroups.path(event.cgroup_id),
             cgroup_id: event.cgroup_id,
             netns: event.netns,
-            hook: if cgroup_hook { "cgroup" } else { "lsm" },
+            hook: if cgroup_hook { "cgroup" } else { "lsm" }.into(),
             errno: match (refused, cgroup_hook && !self.features.set_errno) {
                 (false, _) => None,
-                (true, false) => Some("EACCES"),
+                (true, false) => Some("EACCES".into()),
                 // A cgroup program that cannot choose its errno refuses with this one (before Linux 5.18).
-                (true, true) => Some("EPERM"),
+                (true, true) => Some("EPERM".into()),
             },
             count: 1,
         }

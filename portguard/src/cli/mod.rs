@@ -5,18 +5,25 @@ mod diff;
 mod doctor;
 mod explain;
 mod holders;
+mod monitor;
 mod outcome;
+mod output;
 mod pages;
+mod reload;
 mod run;
 mod schema;
+mod span;
+mod status;
 mod suggest;
 mod table;
 mod test;
+mod top;
 
+use crate::control::{ControlError, SOCKET};
 use crate::kernel::{LocalPorts, can_grant};
 use crate::lint::{Host, lint};
 use crate::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
-use crate::say;
+use crate::say::{self, say};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -74,6 +81,12 @@ enum Verb {
     Diff(diff::Args),
     /// Write the policy that allows what was seen, or what this host does today
     Suggest(suggest::Args),
+    /// Show decisions as the running daemon makes them, as lines or as a live table
+    Monitor(monitor::Args),
+    /// Say what is enforced, by which policy, and what came of it
+    Status(status::Args),
+    /// Have the running daemon read its policy again, all or nothing
+    Reload(reload::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
     /// Print the JSON Schema of policy files
@@ -107,6 +120,9 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Suggest(args) => suggest::run(&args),
+        Verb::Monitor(args) => monitor::run(args),
+        Verb::Status(args) => status::run(&args),
+        Verb::Reload(args) => Ok(reload::run(&args)),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),
@@ -123,6 +139,20 @@ pub fn main() -> ExitCode {
 /// `1 rule`, `2 rules`.
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The daemon that a command talks to.
+#[derive(clap::Args)]
+struct Daemon {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+}
+
+/// Says why the daemon could not be asked.
+fn not_asked(error: &ControlError) -> Exit {
+    say!("portguard: {error}");
+    Exit::Environment
 }
 
 /// Policies named on the command line.

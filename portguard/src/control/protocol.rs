@@ -36,7 +36,7 @@ pub struct Filter {
     pub units: Vec<String>,
 }
 
-/// What the daemon answers to a [`Request`] other than `monitor`.
+/// What the daemon answers to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "lowercase")]
 pub enum Reply {
@@ -49,11 +49,21 @@ pub enum Reply {
         /// Warnings, as `check` prints them.
         warnings: String,
     },
+    /// Every decision from here on comes, if the filter wants it, or is counted as dropped.
+    Monitoring,
     /// Nothing was changed.
     Failed {
         /// Why, as `check` prints it.
         error: String,
     },
+}
+
+/// Said to a monitor in place of the decisions that it was too slow to read. They are counted before
+/// the filter: what was never looked at cannot be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// How many.
+    pub dropped: u64,
 }
 
 /// A request on its way to the daemon's loop, which answers when it comes to it.

@@ -27,6 +27,15 @@ pub enum Format {
 }
 
 impl Format {
+    /// What stands above the first line; empty where nothing does.
+    #[must_use]
+    pub fn heading(self) -> String {
+        match self {
+            Self::Json => String::new(),
+            Self::Text { color } => text::heading(color),
+        }
+    }
+
     /// A decision as a line, its newline included.
     #[must_use]
     pub fn line(self, decided: &Decided) -> String {
@@ -91,10 +100,7 @@ impl Sink {
 
 fn write_all(receiver: &Receiver<Box<Decided>>, format: Format) {
     let mut out = std::io::stdout().lock();
-    let mut failed = false;
-    if let Format::Text { color } = format {
-        failed = out.write_all(text::heading(color).as_bytes()).is_err();
-    }
+    let mut failed = out.write_all(format.heading().as_bytes()).is_err();
     while let Ok(decided) = receiver.recv() {
         let line = format.line(&decided);
         match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

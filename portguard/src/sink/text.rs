@@ -20,7 +20,7 @@ pub(super) fn heading(color: bool) -> String {
 /// The line, its newline included.
 pub(super) fn line(decided: &Decided, color: bool) -> String {
     let style = if color {
-        verdict_style(decided.verdict)
+        verdict_style(&decided.verdict)
     } else {
         Style::new()
     };
@@ -28,7 +28,7 @@ pub(super) fn line(decided: &Decided, color: bool) -> String {
     let what = format!("{}/{} {}", decided.protocol, decided.port, decided.address);
     let cells = [
         clock.to_owned(),
-        decided.verdict.to_owned(),
+        decided.verdict.to_string(),
         what,
         who(decided),
         format!("{}[{}]", decided.comm, decided.pid),
@@ -64,7 +64,7 @@ fn why(decided: &Decided) -> String {
     };
     if !decided.enforced {
         why.push_str(", audit only");
-    } else if let Some(errno) = decided.errno {
+    } else if let Some(errno) = &decided.errno {
         why.push_str(&format!(", {errno}"));
     } else if decided.granted {
         why.push_str(", capability check skipped");
@@ -88,14 +88,14 @@ mod tests {
     fn decided() -> Decided {
         Decided {
             time: "2026-01-02T03:04:05.678901234Z".into(),
-            verdict: "deny",
+            verdict: "deny".into(),
             enforced: true,
             granted: false,
             rule: Some("web".into()),
             policy: "0123456789ab".into(),
             port: 80,
-            protocol: "tcp",
-            family: "inet",
+            protocol: "tcp".into(),
+            family: "inet".into(),
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             uid: 1000,
             user: Some("alice".into()),
@@ -107,8 +107,8 @@ mod tests {
             cgroup: Some("/user.slice".into()),
             cgroup_id: 7,
             netns: 1,
-            hook: "lsm",
-            errno: Some("EACCES"),
+            hook: "lsm".into(),
+            errno: Some("EACCES".into()),
             count: 1,
         }
     }

@@ -1,0 +1,149 @@
+//! `portguard monitor`: decisions as the daemon makes them.
+
+use super::output::Output;
+use super::{Daemon, Exit, not_asked, top};
+use crate::control::{Dropped, Filter, Heard, Monitor};
+use crate::say::say;
+use crate::sink::Format;
+use anyhow::Context as _;
+use clap::ValueEnum;
+use std::io::{BufWriter, Write as _};
+
+#[derive(clap::Args)]
+#[command(
+    after_long_help = "A decision is shown where it passes every filter; of one that is given more than \
+    once any may match. The daemon filters, and never waits for a reader: one that is too slow is told how \
+    many decisions it missed.\n\n\
+    Exit codes:\n  \
+    3  the daemon cannot be asked, or has ended\n\n\
+    Examples:\n  \
+    portguard monitor --top\n  \
+    portguard monitor --verdict deny --port 1-1023\n  \
+    portguard monitor --unit nginx --output json | jq .exe"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Only these verdicts
+    #[arg(long, value_name = "VERDICT")]
+    verdict: Vec<Verdict>,
+    /// Only binds by these users, by name or real uid
+    #[arg(long, value_name = "USER", value_parser = user)]
+    user: Vec<u32>,
+    /// Only these ports: `80`, `8000-8010`
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
+    port: Vec<(u16, u16)>,
+    /// Only decisions by these rules; '' is the default
+    #[arg(long, value_name = "NAME")]
+    rule: Vec<String>,
+    /// Only binds from these systemd units; without an ending it is a service
+    #[arg(long, value_name = "UNIT", value_parser = unit)]
+    unit: Vec<String>,
+    /// How decisions are written: a table on a terminal, JSON lines elsewhere
+    #[arg(long, default_value = "auto", conflicts_with = "top")]
+    output: Output,
+    /// A live table: who binds what, who is refused most, what each rule does
+    #[arg(long)]
+    top: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Verdict {
+    /// May bind
+    Allow,
+    /// May not
+    Deny,
+    /// Left to the kernel's own rule
+    Kernel,
+}
+
+/// # Errors
+/// Where standard output cannot be written.
+pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
+    let format = args.output.format();
+    let path = args.daemon.socket;
+    let verdict = |verdict: &Verdict| match verdict {
+        Verdict::Allow => "allow".into(),
+        Verdict::Deny => "deny".into(),
+        Verdict::Kernel => "kernel".into(),
+    };
+    let filter = Filter {
+        verdicts: args.verdict.iter().map(verdict).collect(),
+        uids: args.user,
+        ports: args.port,
+        rules: args.rule,
+        units: args.unit,
+    };
+    if args.top {
+        return top::run(&path, &filter);
+    }
+    match Monitor::open(&path, filter) {
+        Ok(monitor) => {
+            say!("portguard: monitoring {}", path.display());
+            print(monitor, format)
+        }
+        Err(error) => Ok(not_asked(&error)),
+    }
+}
+
+/// Prints until the daemon ends.
+fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
+    let written = || "writing to standard output";
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    out.write_all(format.heading().as_bytes())
+        .with_context(written)?;
+    loop {
+        if !monitor.has_more() {
+            out.flush().with_context(written)?;
+        }
+        let line = match monitor.hear() {
+            Ok(Heard::Decided(decided, line)) => match format {
+                // As it came: a newer daemon's fields are kept.
+                Format::Json => line + "\n",
+                Format::Text { .. } => format.line(&decided),
+            },
+            Ok(Heard::Dropped(dropped)) => match format {
+                Format::Json => serde_json::to_string(&Dropped { dropped })? + "\n",
+                Format::Text { .. } => {
+                    say!("portguard: {dropped} decisions are not shown: this reader was too slow");
+                    continue;
+                }
+            },
+            Err(error) => {
+                out.flush().with_context(written)?;
+                return Ok(not_asked(&error));
+            }
+        };
+        out.write_all(line.as_bytes()).with_context(written)?;
+    }
+}
+
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    match uzers::get_user_by_name(text) {
+        Some(user) => Ok(user.uid()),
+        None => Err("no such user on this host: give a name or a uid".into()),
+    }
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        (Ok(_), Ok(_)) => Err("the first port is above the last: turn them round".into()),
+        _ => Err("expected a port like 80, or a range like 8000-8010".into()),
+    }
+}
+
+/// As systemctl takes it.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
+fn unit(text: &str) -> Result<String, std::convert::Infallible> {
+    let named = [".service", ".socket", ".scope"];
+    Ok(if named.iter().any(|ending| text.ends_with(ending)) {
+        text.to_owned()
+    } else {
+        format!("{text}.service")
+    })
+}

@@ -1,0 +1,253 @@
+//! `portguard status`: what is enforced, as the daemon says or, where none runs, as the pins do.
+
+use super::span::{moment, span};
+use super::table::table;
+use super::{Daemon, Exit, not_asked};
+use crate::control::{ControlError, Reply, Request, ask};
+use crate::kernel::KernelError;
+use crate::status::{Decisions, Enforcing, RuleHits, Status};
+use anstyle::{AnsiColor, Style};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "Exit codes:\n  \
+    0  enforcing, or auditing, and nothing is wrong\n  \
+    1  not enforcing, something is wrong, or the last reload failed\n  \
+    3  it cannot be told: no right to ask\n\n\
+    Examples:\n  \
+    portguard status\n  \
+    portguard status --json | jq .rules")]
+pub(super) struct Args {
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// # Errors
+/// Where the status cannot be written as JSON.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let status = match ask(&args.daemon.socket, &Request::Status) {
+        Ok(Reply::Status(status)) => *status,
+        Ok(Reply::Failed { error }) => {
+            let path = args.daemon.socket.clone();
+            return Ok(not_asked(&ControlError::Refused { path, error }));
+        }
+        Ok(_) => {
+            anyhow::bail!("the daemon answered another question: is it of another version?")
+        }
+        Err(ControlError::NoDaemon { path }) => match pinned() {
+            Ok(Some(status)) => status,
+            Ok(None) => nothing(&ControlError::NoDaemon { path }),
+            Err(error) => {
+                crate::say::say!("portguard: {error}");
+                return Ok(Exit::Environment);
+            }
+        },
+        Err(error) => return Ok(not_asked(&error)),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&status)?);
+    } else {
+        let stdout = std::io::stdout();
+        let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+        print!("{}", text(&status, color));
+    }
+    Ok(Exit::of(is_well(&status)))
+}
+
+/// What the pins say; `None` where nothing is pinned.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what reads the pins can fail, and is put in here"
+)]
+fn pinned() -> Result<Option<Status>, KernelError> {
+    Ok(None)
+}
+
+/// Where nothing is enforced.
+fn nothing(error: &ControlError) -> Status {
+    Status {
+        enforcing: Enforcing::No,
+        hook: None,
+        daemon: None,
+        kernel: rustix::system::uname().release().to_string_lossy().into(),
+        policy: None,
+        rules: Vec::new(),
+        decisions: Decisions::default(),
+        drops: BTreeMap::new(),
+        reloads: None,
+        pins: None,
+        problems: vec![error.to_string()],
+        reattached: 0,
+        violations: None,
+    }
+}
+
+fn is_well(status: &Status) -> bool {
+    let reloaded = status.reloads.as_ref().is_none_or(|r| r.error.is_none());
+    matches!(status.enforcing, Enforcing::Enforce | Enforcing::Audit)
+        && status.problems.is_empty()
+        && reloaded
+}
+
+/// For people: what matters most first.
+fn text(status: &Status, color: bool) -> String {
+    let mut lines = Lines(String::new());
+    lines.add("state", &state(status, color));
+    for problem in &status.problems {
+        lines.add("problem", &painted(problem, AnsiColor::Red, color));
+    }
+    policy(&mut lines, status);
+    match &status.daemon {
+        Some(daemon) => lines.add(
+            "daemon",
+            &format!(
+                "pid {}, version {}, up {}",
+                daemon.pid,
+                daemon.version,
+                span(daemon.uptime)
+            ),
+        ),
+        None => lines.add("daemon", "none"),
+    }
+    let unpinned = match status.enforcing {
+        Enforcing::No => "none",
+        _ => "none: enforcement ends with the daemon",
+    };
+    lines.add("pins", status.pins.as_deref().unwrap_or(unpinned));
+    lines.add("kernel", &status.kernel);
+    counters(&mut lines, status);
+    reloads(&mut lines, status, color);
+    let Lines(mut text) = lines;
+    if !status.rules.is_empty() {
+        text.push('\n');
+        let rows: Vec<Vec<String>> = status.rules.iter().map(rule).collect();
+        text.push_str(&table(&["HITS", "VERDICT", "RULE", "PLACE"], &rows));
+    }
+    text
+}
+
+fn state(status: &Status, color: bool) -> String {
+    let hook = match status.hook.as_deref() {
+        Some(hook) => format!(", hook {hook}"),
+        None => String::new(),
+    };
+    let (state, paint) = match status.enforcing {
+        Enforcing::Enforce => ("enforcing", AnsiColor::Green),
+        Enforcing::Audit => ("auditing: nothing is denied or granted", AnsiColor::Yellow),
+        Enforcing::Degraded => ("degraded", AnsiColor::Red),
+        Enforcing::No => ("not enforcing", AnsiColor::Red),
+    };
+    painted(state, paint, color) + &hook
+}
+
+fn policy(lines: &mut Lines, status: &Status) {
+    let Some(policy) = &status.policy else {
+        lines.add("policy", "none");
+        return;
+    };
+    lines.add(
+        "policy",
+        &format!(
+            "{}, {}, in force since {}, generation {}",
+            policy.hash,
+            policy.mode,
+            moment(&policy.since),
+            policy.generation
+        ),
+    );
+    lines.add("", &format!("from {}", policy.origin.join(", ")));
+    lines.add(
+        "",
+        &format!(
+            "ports {}, default {}, scope {}",
+            policy.protect, policy.default, policy.scope
+        ),
+    );
+}
+
+fn counters(lines: &mut Lines, status: &Status) {
+    let made = status.decisions;
+    lines.add(
+        "decisions",
+        &format!(
+            "{}: {} allow, {} deny, {} kernel",
+            made.all(),
+            made.allow,
+            made.deny,
+            made.kernel
+        ),
+    );
+    let dropped: u64 = status.drops.values().sum();
+    let reasons = status.drops.iter().filter(|(_, count)| **count > 0);
+    let reasons: Vec<String> = reasons
+        .map(|(why, count)| format!("{count} {why}"))
+        .collect();
+    let reasons = reasons.join(", ");
+    match dropped {
+        0 => lines.add("lost events", "none"),
+        _ => lines.add("lost events", &format!("{dropped}: {reasons}")),
+    }
+    if status.reattached > 0 {
+        let times = super::counted(status.reattached.try_into().unwrap_or(usize::MAX), "time");
+        lines.add("hooks", &format!("found gone and put back {times}"));
+    }
+    if let Some(held) = status.violations.filter(|held| *held > 0) {
+        let sockets = super::counted(held.try_into().unwrap_or(usize::MAX), "socket");
+        let text = format!("{sockets} bound before hold protected ports against the policy");
+        lines.add("violations", &text);
+    }
+}
+
+fn reloads(lines: &mut Lines, status: &Status, color: bool) {
+    let Some(reloads) = &status.reloads else {
+        return;
+    };
+    let last = match &reloads.last {
+        Some(last) => format!(", the last {}", moment(last)),
+        None => String::new(),
+    };
+    let counts = format!("{} done, {} failed{last}", reloads.done, reloads.failed);
+    lines.add("reloads", &counts);
+    if let Some(error) = &reloads.error {
+        let failed = "the last failed, the policy before stays:";
+        lines.add("", &painted(failed, AnsiColor::Red, color));
+        for line in error.trim_end().lines() {
+            lines.add("", line);
+        }
+    }
+}
+
+fn rule(rule: &RuleHits) -> Vec<String> {
+    let verdict = match rule.audit {
+        true => format!("{} (audit)", rule.verdict),
+        false => rule.verdict.clone(),
+    };
+    vec![
+        rule.hits.to_string(),
+        verdict,
+        rule.name.clone().unwrap_or_else(|| "(default)".into()),
+        rule.place.clone().unwrap_or_default(),
+    ]
+}
+
+fn painted(text: &str, paint: AnsiColor, color: bool) -> String {
+    if !color {
+        return text.to_owned();
+    }
+    let style = Style::new().bold().fg_color(Some(paint.into()));
+    format!("{style}{text}{style:#}")
+}
+
+/// Lines with a word each in front.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, word: &str, text: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{}", format!("{word:<12} {text}").trim_end());
+    }
+}

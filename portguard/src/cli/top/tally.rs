@@ -1,0 +1,392 @@
+//! What `monitor --top` counts: decisions by who and what, by refusal and by rule. Nothing here draws.
+
+use crate::event::Decided;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// Rows kept of each kind. Beyond, the smaller half is folded into "other".
+pub(super) const ROWS: usize = 1_024;
+
+/// Seconds of history.
+pub(super) const HISTORY: usize = 300;
+
+/// How much the last second weighs in a row's rate.
+const WEIGHT: f64 = 0.3;
+
+/// A rate below which a row is at rest.
+const REST: f64 = 0.05;
+
+/// Who bound what, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Bind {
+    verdict: String,
+    protocol: String,
+    port: u16,
+    uid: u32,
+    program: String,
+}
+
+/// Equal decisions.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) count: u64,
+    /// A second, lately.
+    pub(super) rate: f64,
+    /// The second in which the latest came.
+    pub(super) last: u64,
+    pub(super) latest: Arc<Decided>,
+    /// Since the last tick.
+    fresh: u64,
+}
+
+/// Rows by a key, not more than [`ROWS`].
+#[derive(Clone)]
+pub(super) struct Rows<K> {
+    rows: HashMap<K, Row>,
+    other: u64,
+}
+
+impl<K: Eq + Hash> Rows<K> {
+    fn new() -> Self {
+        Self {
+            rows: HashMap::new(),
+            other: 0,
+        }
+    }
+
+    fn add(&mut self, key: K, decided: &Arc<Decided>, now: u64) {
+        let count = decided.count;
+        let row = self.rows.entry(key).or_insert_with(|| Row {
+            count: 0,
+            rate: 0.0,
+            last: now,
+            latest: Arc::clone(decided),
+            fresh: 0,
+        });
+        row.count += count;
+        row.fresh += count;
+        row.last = now;
+        row.latest = Arc::clone(decided);
+        if self.rows.len() > ROWS {
+            self.fold();
+        }
+    }
+
+    /// Makes room: by halves, so that a flood of new keys costs no search each.
+    fn fold(&mut self) {
+        let size = |row: &Row| (row.count, row.last);
+        let mut sizes: Vec<_> = self.rows.values().map(size).collect();
+        sizes.sort_unstable();
+        let Some(least) = sizes.get(sizes.len() / 2).copied() else {
+            return;
+        };
+        let larger = sizes.iter().filter(|size| **size > least).count();
+        let mut room = (ROWS / 2).saturating_sub(larger);
+        let other = &mut self.other;
+        self.rows.retain(|_, row| {
+            let equal = size(row) == least && room > 0;
+            room -= usize::from(equal);
+            let stays = equal || size(row) > least;
+            *other += if stays { 0 } else { row.count };
+            stays
+        });
+    }
+
+    fn tick(&mut self) {
+        for row in self.rows.values_mut() {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "nobody binds 2^53 times a second"
+            )]
+            let fresh = row.fresh as f64;
+            row.rate += (fresh - row.rate) * WEIGHT;
+            if row.rate < REST {
+                row.rate = 0.0;
+            }
+            row.fresh = 0;
+        }
+    }
+
+    /// Decisions that have no row of their own any more.
+    pub(super) const fn other(&self) -> u64 {
+        self.other
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    /// All rows in that order, and where it leaves them equal by what they show.
+    pub(super) fn sorted(&self, order: Order) -> Vec<&Row> {
+        let mut rows: Vec<&Row> = self.rows.values().collect();
+        rows.sort_by(|a, b| order.compare(a, b));
+        rows
+    }
+}
+
+/// What stands first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// What came most often.
+    #[default]
+    Count,
+    /// What comes most often now.
+    Rate,
+    /// What came last.
+    Last,
+    /// The lowest port.
+    Port,
+}
+
+impl Order {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Rate => "rate",
+            Self::Last => "last",
+            Self::Port => "port",
+        }
+    }
+
+    pub(super) const fn next(self) -> Self {
+        match self {
+            Self::Count => Self::Rate,
+            Self::Rate => Self::Last,
+            Self::Last => Self::Port,
+            Self::Port => Self::Count,
+        }
+    }
+
+    pub(super) fn compare(self, a: &Row, b: &Row) -> std::cmp::Ordering {
+        let port = |row: &Row| (row.latest.port, row.latest.uid);
+        let first = match self {
+            Self::Count => b.count.cmp(&a.count),
+            Self::Rate => b.rate.total_cmp(&a.rate),
+            Self::Last => b.last.cmp(&a.last),
+            Self::Port => port(a).cmp(&port(b)),
+        };
+        // The same rows stay in the same places from one drawing to the next.
+        first
+            .then_with(|| b.count.cmp(&a.count))
+            .then_with(|| port(a).cmp(&port(b)))
+            .then_with(|| program(&a.latest).cmp(program(&b.latest)))
+            .then_with(|| a.latest.verdict.cmp(&b.latest.verdict))
+    }
+}
+
+/// A second of the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Second {
+    pub(super) all: u64,
+    pub(super) denied: u64,
+}
+
+/// All that was heard.
+#[derive(Clone)]
+pub(super) struct Tally {
+    pub(super) binds: Rows<Bind>,
+    pub(super) refused: Rows<Bind>,
+    pub(super) rules: Rows<Option<String>>,
+    /// Seconds since the start.
+    pub(super) now: u64,
+    pub(super) allow: u64,
+    pub(super) deny: u64,
+    pub(super) kernel: u64,
+    /// Decisions that came too fast for us.
+    pub(super) dropped: u64,
+    /// The latest second is the last, and still going on.
+    pub(super) history: VecDeque<Second>,
+}
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self {
+            binds: Rows::new(),
+            refused: Rows::new(),
+            rules: Rows::new(),
+            now: 0,
+            allow: 0,
+            deny: 0,
+            kernel: 0,
+            dropped: 0,
+            history: VecDeque::from([Second::default()]),
+        }
+    }
+
+    pub(super) fn add(&mut self, decided: Decided) {
+        let decided = Arc::new(decided);
+        let bind = Bind {
+            verdict: decided.verdict.to_string(),
+            protocol: decided.protocol.to_string(),
+            port: decided.port,
+            uid: decided.uid,
+            program: program(&decided).to_owned(),
+        };
+        let denied = decided.verdict == "deny";
+        match &*decided.verdict {
+            "allow" => self.allow += decided.count,
+            "deny" => self.deny += decided.count,
+            _ => self.kernel += decided.count,
+        }
+        if let Some(second) = self.history.back_mut() {
+            second.all += decided.count;
+            second.denied += if denied { decided.count } else { 0 };
+        }
+        if denied {
+            self.refused.add(bind.clone(), &decided, self.now);
+        }
+        self.binds.add(bind, &decided, self.now);
+        self.rules.add(decided.rule.clone(), &decided, self.now);
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&mut self) {
+        self.now += 1;
+        self.binds.tick();
+        self.refused.tick();
+        self.rules.tick();
+        if self.history.len() >= HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(Second::default());
+    }
+
+    pub(super) const fn all(&self) -> u64 {
+        self.allow + self.deny + self.kernel
+    }
+
+    /// Decisions in the last whole second.
+    pub(super) fn rate(&self) -> u64 {
+        let whole = self.history.iter().rev().nth(1);
+        whole.map_or(0, |second| second.all)
+    }
+}
+
+/// The program for people: its path, or the thread's name where the process was gone.
+pub(super) fn program(decided: &Decided) -> &str {
+    decided.exe.as_deref().unwrap_or(&decided.comm)
+}
+
+#[cfg(test)]
+pub(in crate::cli::top) mod tests {
+    use super::*;
+
+    pub(in crate::cli::top) fn decided(verdict: &'static str, port: u16, uid: u32) -> Decided {
+        Decided {
+            time: "2026-01-02T03:04:05.678901234Z".into(),
+            verdict: verdict.into(),
+            enforced: true,
+            granted: verdict == "allow",
+            rule: (verdict != "kernel").then(|| format!("{verdict}-rule")),
+            policy: "0123456789ab".into(),
+            port,
+            protocol: "tcp".into(),
+            family: "inet".into(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            uid,
+            user: (uid == 33).then(|| "www-data".into()),
+            euid: uid,
+            gid: uid,
+            pid: 4242,
+            comm: "nginx".into(),
+            exe: Some("/usr/sbin/nginx".into()),
+            cgroup: Some("/system.slice/nginx.service".into()),
+            cgroup_id: 7,
+            netns: 1,
+            hook: "lsm".into(),
+            errno: (verdict == "deny").then(|| "EACCES".into()),
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn equal_binds_share_a_row_and_folded_ones_count() {
+        let mut tally = Tally::new();
+        tally.add(decided("allow", 80, 33));
+        tally.add(Decided {
+            count: 5,
+            ..decided("allow", 80, 33)
+        });
+        tally.add(decided("deny", 80, 1000));
+        let counts: Vec<u64> = tally
+            .binds
+            .sorted(Order::Count)
+            .iter()
+            .map(|row| row.count)
+            .collect();
+        assert_eq!(counts, [6, 1]);
+        assert_eq!(tally.refused.sorted(Order::Count).len(), 1);
+        assert_eq!((tally.all(), tally.allow, tally.deny), (7, 6, 1));
+        let rule = tally.rules.get(&Some("allow-rule".into()));
+        assert_eq!(rule.map(|row| row.count), Some(6));
+    }
+
+    #[test]
+    fn each_order_puts_its_own_first() {
+        let mut tally = Tally::new();
+        for _ in 0..3 {
+            tally.add(decided("allow", 80, 33));
+        }
+        tally.tick();
+        tally.add(decided("deny", 25, 1000));
+        tally.add(decided("deny", 25, 1000));
+        tally.tick();
+        tally.add(decided("kernel", 443, 0));
+        let first = |order| tally.binds.sorted(order)[0].latest.port;
+        assert_eq!(first(Order::Count), 80);
+        assert_eq!(first(Order::Port), 25);
+        assert_eq!(first(Order::Last), 443);
+        let rates: Vec<u16> = tally
+            .binds
+            .sorted(Order::Rate)
+            .iter()
+            .map(|row| row.latest.port)
+            .collect();
+        assert_eq!(rates, [80, 25, 443]);
+    }
+
+    #[test]
+    fn rates_come_to_rest() {
+        let mut tally = Tally::new();
+        for _ in 0..30 {
+            for _ in 0..10 {
+                tally.add(decided("allow", 80, 33));
+            }
+            tally.tick();
+        }
+        assert_eq!(tally.rate(), 10);
+        let rate = |tally: &Tally| tally.binds.sorted(Order::Rate)[0].rate;
+        assert!((rate(&tally) - 10.0).abs() < 0.1, "{}", rate(&tally));
+        for _ in 0..30 {
+            tally.tick();
+        }
+        assert_eq!(rate(&tally).to_bits(), 0);
+        assert_eq!(tally.rate(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_new_keys_takes_no_more_room_and_the_heavy_ones_stay() {
+        let mut tally = Tally::new();
+        for _ in 0..100 {
+            tally.add(decided("deny", 80, 33));
+        }
+        for uid in 0..10 * ROWS as u32 {
+            tally.add(decided("deny", 25, 100_000 + uid));
+        }
+        let rows = tally.binds.sorted(Order::Count);
+        assert!(rows.len() <= ROWS, "{}", rows.len());
+        assert_eq!(rows[0].count, 100);
+        let shown: u64 = rows.iter().map(|row| row.count).sum();
+        assert_eq!(shown + tally.binds.other(), tally.all());
+    }
+
+    #[test]
+    fn the_history_is_bounded() {
+        let mut tally = Tally::new();
+        for _ in 0..2 * HISTORY {
+            tally.tick();
+        }
+        assert_eq!(tally.history.len(), HISTORY);
+    }
+}

@@ -1,0 +1,138 @@
+//! What of the tally is shown, and the keys that change it.
+
+use super::Told;
+use super::tally::{Order, Tally};
+use crate::status::Status;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::widgets::TableState;
+
+/// The tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Who binds what.
+    Binds,
+    /// Who is refused most.
+    Refused,
+    /// What each rule does.
+    Rules,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 3] = [Self::Binds, Self::Refused, Self::Rules];
+
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::Binds => "1 who binds what",
+            Self::Refused => "2 refused most",
+            Self::Rules => "3 by rule",
+        }
+    }
+
+    /// The one `by` further on, round and round.
+    fn turned(self, by: usize) -> Self {
+        let at = Self::ALL.iter().position(|table| *table == self);
+        let next = (at.unwrap_or_default() + by) % Self::ALL.len();
+        Self::ALL.get(next).copied().unwrap_or(self)
+    }
+}
+
+/// What is on the screen.
+pub(super) struct View {
+    pub(super) tally: Tally,
+    /// As it was when the screen was paused; counting goes on behind it.
+    paused: Option<Box<Tally>>,
+    /// As the daemon stood when last asked.
+    pub(super) status: Option<Box<Status>>,
+    /// Why there is no daemon.
+    pub(super) gone: Option<String>,
+    pub(super) table: Table,
+    pub(super) order: Order,
+    /// The row that is chosen, and the first one shown.
+    pub(super) place: TableState,
+    /// Rows that fit on the screen.
+    pub(super) page: u16,
+}
+
+impl View {
+    pub(super) fn new() -> Self {
+        Self {
+            tally: Tally::new(),
+            paused: None,
+            status: None,
+            gone: None,
+            table: Table::Binds,
+            order: Order::default(),
+            place: TableState::new(),
+            page: 1,
+        }
+    }
+
+    /// What to draw.
+    pub(super) fn shown(&self) -> &Tally {
+        self.paused.as_deref().unwrap_or(&self.tally)
+    }
+
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Takes in what a thread tells.
+    pub(super) fn take(&mut self, told: Told) {
+        match told {
+            Told::Decided(decided) => self.tally.add(*decided),
+            Told::Dropped(dropped) => self.tally.dropped += dropped,
+            Told::Status(status) => self.status = Some(status),
+            Told::Here => self.gone = None,
+            Told::Gone(why) => self.gone = Some(why),
+            Told::Terminal(_) | Told::NoTerminal => {}
+        }
+    }
+
+    /// A key; false where it means the end. Any other event of the terminal only draws anew.
+    pub(super) fn press(&mut self, event: &Event) -> bool {
+        let &Event::Key(KeyEvent {
+            code,
+            modifiers,
+            kind,
+            ..
+        }) = event
+        else {
+            return true;
+        };
+        if kind == KeyEventKind::Release {
+            return true;
+        }
+        if modifiers.contains(KeyModifiers::CONTROL) {
+            return code != KeyCode::Char('c');
+        }
+        match code {
+            KeyCode::Char('q') => return false,
+            KeyCode::Char('p' | ' ') => {
+                self.paused = match self.paused {
+                    None => Some(Box::new(self.tally.clone())),
+                    Some(_) => None,
+                };
+            }
+            KeyCode::Char('s') => self.order = self.order.next(),
+            KeyCode::Tab | KeyCode::Right => self.turn(self.table.turned(1)),
+            KeyCode::BackTab | KeyCode::Left => self.turn(self.table.turned(2)),
+            KeyCode::Char('1') => self.turn(Table::Binds),
+            KeyCode::Char('2') => self.turn(Table::Refused),
+            KeyCode::Char('3') => self.turn(Table::Rules),
+            KeyCode::Down | KeyCode::Char('j') => self.place.select_next(),
+            KeyCode::Up | KeyCode::Char('k') => self.place.select_previous(),
+            KeyCode::PageDown => self.place.scroll_down_by(self.page),
+            KeyCode::PageUp => self.place.scroll_up_by(self.page),
+            KeyCode::Home => self.place.select_first(),
+            KeyCode::End => self.place.select_last(),
+            KeyCode::Esc => self.place = TableState::new(),
+            _ => {}
+        }
+        true
+    }
+
+    fn turn(&mut self, table: Table) {
+        self.table = table;
+        self.place = TableState::new();
+    }
+}

@@ -1,0 +1,182 @@
+//! The socket's place in the file system: taken by one daemon at a time, and left as it was found.
+
+use super::ControlError;
+use super::client::dial;
+use super::peer::Peer;
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long one that listens may take to let us in before it counts as somebody all the same.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connections that may wait to be accepted.
+const WAITING: i32 = 64;
+
+/// A file of ours: gone when this is dropped, unless somebody else's is in its place.
+struct Own {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Own {
+    fn new(path: PathBuf) -> Self {
+        let identity = identity(&path).unwrap_or_default();
+        Self { path, identity }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            // What cannot be removed is stale, and is replaced by the next daemon.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = path.symlink_metadata().ok()?;
+    Some(numbers(&metadata))
+}
+
+fn numbers(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The socket and the lock beside it, held as long as this lives. Dropped in this order: the lock's file is
+/// removed while it is still locked, so never under another daemon's feet.
+pub(super) struct Place {
+    _socket: Own,
+    _lock: Own,
+    _locked: File,
+}
+
+impl Place {
+    /// Takes the place and listens there.
+    pub(super) fn take(path: &Path, group: Option<u32>) -> Result<(Self, OwnedFd), ControlError> {
+        let address =
+            SocketAddrUnix::new(path).map_err(|_| ControlError::TooLong { path: path.into() })?;
+        make_directory(path)?;
+        let Some((locked, lock)) = lock(path)? else {
+            let between = || ControlError::Between { path: path.into() };
+            return Err(somebody(path)?.unwrap_or_else(between));
+        };
+        if let Some(taken) = somebody(path)? {
+            return Err(taken);
+        }
+        match std::fs::remove_file(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(system("remove the stale socket", path, source));
+            }
+            _ => {}
+        }
+        let failed = |(what, errno): (_, Errno)| system(what, path, errno.into());
+        let socket = bind(&address).map_err(failed)?;
+        let place = Self {
+            _socket: Own::new(path.into()),
+            _lock: lock,
+            _locked: locked,
+        };
+        listen(&socket, path, group).map_err(failed)?;
+        Ok((place, socket))
+    }
+}
+
+fn system(what: &'static str, path: &Path, source: std::io::Error) -> ControlError {
+    let path = path.into();
+    ControlError::System { what, path, source }
+}
+
+/// Makes the directory where it is missing: everyone may look into it, as into the rest of `/run`.
+fn make_directory(path: &Path) -> Result<(), ControlError> {
+    let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    if parent.is_dir() {
+        return Ok(());
+    }
+    let failed = |source| system("make the socket's directory", parent, source);
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o755)
+        .create(parent)
+        .map_err(failed)?;
+    // The umask may have taken bits away.
+    std::fs::set_permissions(parent, Permissions::from_mode(0o755)).map_err(failed)
+}
+
+/// The lock, or `None` where another daemon has it.
+fn lock(path: &Path) -> Result<Option<(File, Own)>, ControlError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    loop {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| system("open the lock", &name, errno.into()))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(system("lock", &name, errno.into())),
+            Ok(()) => {}
+        }
+        let file = File::from(file);
+        // One that ended may have removed it since we opened it: then ours keeps nobody out.
+        if file.metadata().ok().as_ref().map(numbers) == identity(&name) {
+            return Ok(Some((file, Own::new(name))));
+        }
+    }
+}
+
+/// Who is at the socket: an error that names them; `None` where nobody is.
+fn somebody(path: &Path) -> Result<Option<ControlError>, ControlError> {
+    let Ok(metadata) = path.symlink_metadata() else {
+        return Ok(None);
+    };
+    let path = path.to_path_buf();
+    if !metadata.file_type().is_socket() {
+        return Ok(Some(ControlError::NoSocket { path }));
+    }
+    let who = match dial(&path, PATIENCE) {
+        Ok(socket) => Peer::of(&socket).map_or_else(|_| "a process".into(), |peer| peer.name()),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => return Ok(None),
+        // It takes no more connections, or is of another kind.
+        Err(Errno::AGAIN | Errno::PROTOTYPE) => "a process".into(),
+        Err(errno) => return Err(system("look who listens on", &path, errno.into())),
+    };
+    Ok(Some(ControlError::Taken { path, who }))
+}
+
+/// For root and the group, and for nobody else at any time.
+const MODE: Mode = Mode::from_raw_mode(0o660);
+
+fn bind(address: &SocketAddrUnix) -> Result<OwnedFd, (&'static str, Errno)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| ("open a socket for", errno))?;
+    // The file gets the mode of the unbound socket, less the umask: it is never wider.
+    rustix::fs::fchmod(&socket, MODE).map_err(|errno| ("set the mode of", errno))?;
+    rustix::net::bind(&socket, address).map_err(|errno| ("bind", errno))?;
+    Ok(socket)
+}
+
+fn listen(socket: &OwnedFd, path: &Path, group: Option<u32>) -> Result<(), (&'static str, Errno)> {
+    if let Some(group) = group {
+        rustix::fs::chown(path, None, Some(Gid::from_raw(group)))
+            .map_err(|errno| ("give the group to", errno))?;
+    }
+    // The umask may have taken the group's bits away.
+    rustix::fs::chmod(path, MODE).map_err(|errno| ("set the mode of", errno))?;
+    rustix::net::listen(socket, WAITING).map_err(|errno| ("listen on", errno))
+}
