@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// How long a stopped or resumed daemon gets to notice.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -19,6 +20,7 @@ pub struct Daemon {
     events: Receiver<Value>,
     /// What it said before it was ready.
     pub said: String,
+    _socket: TempDir,
 }
 
 impl Daemon {
@@ -28,9 +30,12 @@ impl Daemon {
     /// Where it cannot be started or ends instead; what it said is in the error.
     pub fn start(policy: &Path) -> anyhow::Result<Self> {
         let program = program();
+        let socket = tempfile::tempdir()?;
         let mut child = Command::new(&program)
             .args(["run", "--no-fold", "--output", "json", "--policy"])
             .arg(policy)
+            .arg("--socket")
+            .arg(socket.path().join("socket"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -42,6 +47,7 @@ impl Daemon {
             child,
             events,
             said: String::new(),
+            _socket: socket,
         };
         daemon.said = wait_until_ready(BufReader::new(stderr.context("stderr is a pipe")?))?;
         Ok(daemon)

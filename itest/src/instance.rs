@@ -11,10 +11,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// A port that every policy of the tests protects and reports, for the bind that comes after all others.
 const SENTINEL: u16 = 999;
+
+/// The daemon's socket, in a directory of its own.
+const SOCKET: &str = "socket";
 
 /// An emulated machine is slow.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -52,6 +55,7 @@ pub struct Instance {
     /// The hook that it was told to take or must have taken.
     pub hook: &'static str,
     policy: NamedTempFile,
+    socket: TempDir,
 }
 
 /// What a portguard left when it ended.
@@ -99,10 +103,13 @@ impl Instance {
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
+        let socket = tempfile::tempdir()?;
         let program = program();
         let mut child = Command::new(&program)
             .args(["run", "--hook", hook, "--policy"])
             .arg(file.path())
+            .arg("--socket")
+            .arg(socket.path().join(SOCKET))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -123,6 +130,7 @@ impl Instance {
             said: String::new(),
             hook,
             policy: file,
+            socket,
         };
         instance.wait_until_ready(world.patience())?;
         Ok(instance)
@@ -232,6 +240,37 @@ impl Instance {
             .collect()
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The path of its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket.path().join(SOCKET)
+    }
+
+    /// A command of portguard's that asks the daemon.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).arg("--socket").arg(self.socket());
+        command
+    }
+
+    /// What `portguard status --json` says.
+    ///
+    /// # Errors
+    /// Where it says nothing.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        let output = self.command(&["status", "--json"]).output()?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("status: {}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
@@ -244,8 +283,16 @@ impl Instance {
     ///
     /// # Errors
     /// Where it does not end.
-    pub fn end(mut self, signal: Signal) -> anyhow::Result<Ended> {
+    pub fn end(self, signal: Signal) -> anyhow::Result<Ended> {
         self.signal(signal)?;
+        self.end_by_itself()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub fn end_by_itself(mut self) -> anyhow::Result<Ended> {
         let until = Instant::now() + DEADLINE;
         // Its end closes both pipes.
         let rest = drain(&self.stdout, until)?;

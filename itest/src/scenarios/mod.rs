@@ -8,6 +8,7 @@ mod environment;
 mod identity;
 mod lifetime;
 mod missing;
+mod pins;
 mod policies;
 mod protocols;
 mod reload;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Test> {
         protocols::TESTS,
         lifetime::TESTS,
         reload::TESTS,
+        pins::TESTS,
         environment::TESTS,
         missing::TESTS,
         policies::TESTS,

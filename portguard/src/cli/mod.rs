@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out. One file per verb.
 
 mod check;
+mod detach;
 mod diff;
 mod doctor;
 mod explain;
@@ -87,6 +88,8 @@ enum Verb {
     Status(status::Args),
     /// Have the running daemon read its policy again, all or nothing
     Reload(reload::Args),
+    /// End enforcement: the daemon where one runs, and everything that is pinned
+    Detach(detach::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
     /// Print the JSON Schema of policy files
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Verb::Monitor(args) => monitor::run(args),
         Verb::Status(args) => status::run(&args),
         Verb::Reload(args) => Ok(reload::run(&args)),
+        Verb::Detach(args) => Ok(detach::run(&args)),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),

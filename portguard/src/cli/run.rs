@@ -2,6 +2,7 @@
 
 use super::{Exit, counted};
 use crate::compile::Tables;
+use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
@@ -33,6 +34,12 @@ pub(super) struct Args {
     /// Keep enforcing when this ends, by links and maps in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
+    /// The socket for monitor, status and reload
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+    /// A group whose members may use the socket too
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    socket_group: Option<u32>,
     /// Report each decision by itself, however many equal ones there are in a second
     #[arg(long)]
     no_fold: bool,
@@ -89,6 +96,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     if super::doctor::print_missing(&environment) {
         return Ok(Exit::Environment);
     }
+    let server = match Server::bind(&args.socket, args.socket_group) {
+        Ok(server) => Some(server),
+        Err(error @ ControlError::System { .. }) => {
+            say!("portguard: {error}; enforcing without monitor, status and reload");
+            None
+        }
+        Err(error) => {
+            say!("portguard: {error}");
+            return Ok(Exit::Environment);
+        }
+    };
     let pins = match args.pin.then(Pins::open).transpose() {
         Ok(pins) => pins,
         Err(error) => {
@@ -121,10 +139,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         format: format(args.output),
         fold: !args.no_fold,
         check_every: Duration::from_secs(args.check_every),
+        server,
     };
-    let ended = daemon::run(enforcer, &environment, source, &fresh, &options, ready)?;
+    let ended = daemon::run(enforcer, &environment, source, &fresh, options, ready)?;
     sum_up(&ended);
     Ok(Exit::Success)
+}
+
+/// The gid of a group's name, or the number that it is.
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(gid) = text.parse() {
+        return Ok(gid);
+    }
+    let group = uzers::get_group_by_name(text);
+    group
+        .map(|group| group.gid())
+        .ok_or_else(|| format!("there is no group {text}: make it (`groupadd -r {text}`) or name another"))
 }
 
 impl From<ModeArg> for Mode {

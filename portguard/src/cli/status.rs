@@ -4,7 +4,7 @@ use super::span::{moment, span};
 use super::table::table;
 use super::{Daemon, Exit, not_asked};
 use crate::control::{ControlError, Reply, Request, ask};
-use crate::kernel::KernelError;
+use crate::kernel::pinned_status;
 use crate::status::{Decisions, Enforcing, RuleHits, Status};
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Ok(_) => {
             anyhow::bail!("the daemon answered another question: is it of another version?")
         }
-        Err(ControlError::NoDaemon { path }) => match pinned() {
+        Err(ControlError::NoDaemon { path }) => match pinned_status() {
             Ok(Some(status)) => status,
             Ok(None) => nothing(&ControlError::NoDaemon { path }),
             Err(error) => {
@@ -56,15 +56,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         print!("{}", text(&status, color));
     }
     Ok(Exit::of(is_well(&status)))
-}
-
-/// What the pins say; `None` where nothing is pinned.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "what reads the pins can fail, and is put in here"
-)]
-fn pinned() -> Result<Option<Status>, KernelError> {
-    Ok(None)
 }
 
 /// Where nothing is enforced.

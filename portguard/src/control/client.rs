@@ -55,7 +55,7 @@ impl Monitor {
                 let path = connection.path;
                 return Err(ControlError::Refused { path, error });
             }
-            Reply::Status(_) | Reply::Reloaded { .. } => {
+            Reply::Status(_) | Reply::Reloaded { .. } | Reply::Detached => {
                 let source = serde::de::Error::custom("an answer to another question");
                 return Err(connection.garbled(source));
             }

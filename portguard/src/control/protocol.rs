@@ -12,6 +12,8 @@ pub enum Request {
     Status,
     /// The policy as its files are now, put in force.
     Reload,
+    /// The end of enforcement, and of the daemon.
+    Detach,
     /// Decisions from now on, a line each (`event::Decided`), until the client goes.
     Monitor {
         /// Which.
@@ -51,6 +53,8 @@ pub enum Reply {
     },
     /// Every decision from here on comes, if the filter wants it, or is counted as dropped.
     Monitoring,
+    /// The hooks are free, nothing is pinned any more, and the daemon ends.
+    Detached,
     /// Nothing was changed.
     Failed {
         /// Why, as `check` prints it.

@@ -46,6 +46,8 @@ impl Session {
         };
         match request {
             Request::Monitor { filter } => self.monitor(filter).await,
+            // Whoever may read what is decided may not end it.
+            Request::Detach if !self.root => refuse(&self.stream, "only root may detach".into()),
             request => {
                 let replies = Arc::clone(&self.replies);
                 let _counted = if self.root {

@@ -1,10 +1,12 @@
 //! The running enforcer: one loop that reads what the kernel reports, answers who asks, and watches over the
 //! hooks until a signal ends it.
 
+mod answers;
 mod keeper;
 mod reporter;
 
 use crate::cgroups::CgroupPaths;
+use crate::control::{Ask, Server};
 use crate::event::Enricher;
 use crate::kernel::{
     Counts, Enforcer, Environment, FaultLog, KernelError, Records, watch, watch_faults,
@@ -20,12 +22,16 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// How long the end waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long equal decisions are folded.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// Questions that may wait for the loop.
+const ASKS: usize = 16;
 
 /// Why the daemon stopped other than by a signal.
 #[derive(Debug, Error)]
@@ -55,6 +61,8 @@ pub struct Options {
     pub fold: bool,
     /// How often the hooks are looked after.
     pub check_every: Duration,
+    /// The socket; `None` where it could not be had.
+    pub server: Option<Server>,
 }
 
 /// What a run has done.
@@ -81,7 +89,7 @@ pub fn run(
     environment: &Environment,
     source: Source,
     fresh: &Fresh,
-    options: &Options,
+    options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,12 +98,16 @@ pub fn run(
         .map_err(system("start the event loop"))?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let mut daemon = Daemon::start(enforcer, environment, source, options)?;
+        let mut daemon = Daemon::start(enforcer, environment, source, &options)?;
         daemon.install(fresh)?;
         daemon.enforcer.pin()?;
+        let (asks, mut asked) = mpsc::channel(ASKS);
+        if let Some(server) = options.server {
+            tokio::spawn(server.serve(asks.clone(), daemon.reporter.events.clone()));
+        }
         ready();
-        daemon.until_told(signals).await?;
-        daemon.end()
+        daemon.until_told(signals, &mut asked).await?;
+        daemon.end().await
     })
 }
 
@@ -130,6 +142,10 @@ struct Daemon<'a> {
     keeper: Keeper,
     reloads: Reloads,
     check_every: Duration,
+    began: Instant,
+    since: String,
+    /// Somebody asked for the end of enforcement, and it has ended.
+    detached: bool,
 }
 
 impl<'a> Daemon<'a> {
@@ -155,9 +171,7 @@ impl<'a> Daemon<'a> {
             // A daemon before this one may have left something.
             Some(Instant::now())
         } else {
-            for (event, count) in enforcer.without_folding()? {
-                reporter.report(&event, count);
-            }
+            reporter.take(enforcer.without_folding()?);
             None
         };
         Ok(Self {
@@ -172,6 +186,9 @@ impl<'a> Daemon<'a> {
             keeper: Keeper::default(),
             reloads: Reloads::default(),
             check_every: options.check_every,
+            began: Instant::now(),
+            since: status::now(),
+            detached: false,
         })
     }
 
@@ -182,12 +199,16 @@ impl<'a> Daemon<'a> {
     }
 
     /// The loop, until a signal ends it.
-    async fn until_told(&mut self, mut signals: Signals) -> Result<(), DaemonError> {
+    async fn until_told(
+        &mut self,
+        mut signals: Signals,
+        asked: &mut mpsc::Receiver<Ask>,
+    ) -> Result<(), DaemonError> {
         let on_terminal = std::io::stdout().is_terminal();
         let mut check = tokio::time::interval(self.check_every);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         check.tick().await;
-        loop {
+        while !self.detached {
             tokio::select! {
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.terminate.recv() => return Ok(()),
@@ -208,9 +229,11 @@ impl<'a> Daemon<'a> {
                 () = std::future::ready(()), if self.behind => self.drain(),
                 () = at(self.window) => self.end_window()?,
                 _ = check.tick() => self.keeper.look(&mut self.enforcer, self.environment),
+                Some(ask) = asked.recv() => self.answer(ask),
                 () = flush(&mut self.faults) => {}
             }
         }
+        Ok(())
     }
 
     /// Reports what the ring holds, a part at a time: under a flood others must have their turn.
@@ -225,17 +248,17 @@ impl<'a> Daemon<'a> {
     /// Reports what was folded.
     fn end_window(&mut self) -> Result<(), KernelError> {
         self.window = None;
-        for (event, count) in self.enforcer.end_window()? {
-            self.reporter.report(&event, count);
-        }
+        let folded = self.enforcer.end_window()?;
+        self.behind |= !folded.is_empty();
+        self.reporter.take(folded);
         Ok(())
     }
 
     /// Puts the policy as its files are now in force, whole or not at all.
     fn reload(&mut self) -> Result<String, String> {
-        let color = std::io::stderr().is_terminal();
         let generation = self.enforcer.next_generation();
-        let taken = self.source.read(generation, color).and_then(|fresh| {
+        // Without colour: it is shown in `status` and by `reload` too.
+        let taken = self.source.read(generation, false).and_then(|fresh| {
             crate::say::text(&fresh.warnings);
             self.install(&fresh).map_err(|error| format!("{error}\n"))?;
             Ok(fresh.warnings)
@@ -245,8 +268,7 @@ impl<'a> Daemon<'a> {
             Ok(_) => {
                 self.reloads.done += 1;
                 self.reloads.error = None;
-                let hash = self.enforcer.description().map(|of| of.policy.hash.clone());
-                say!("portguard: policy {} is in force", hash.unwrap_or_default());
+                say!("portguard: policy {} is in force", self.policy_hash());
             }
             Err(error) => {
                 self.reloads.failed += 1;
@@ -258,17 +280,30 @@ impl<'a> Daemon<'a> {
         taken
     }
 
+    /// The name of the policy in force, as in events.
+    fn policy_hash(&self) -> String {
+        let description = self.enforcer.description();
+        description.map_or_else(String::new, |of| of.policy.hash.clone())
+    }
+
     /// Ends: what was decided until now is still reported.
-    fn end(mut self) -> Result<Ended, DaemonError> {
+    async fn end(mut self) -> Result<Ended, DaemonError> {
         let pinned = self.enforcer.is_pinned();
         if !pinned {
             self.enforcer.detach()?;
         }
-        self.behind = true;
-        while self.behind {
-            self.drain();
+        // First what came before: the window's events follow those of the ring.
+        for last in [false, true] {
+            if last {
+                self.end_window()?;
+            }
+            self.behind = true;
+            while self.behind {
+                self.drain();
+                // Monitors, and who waits for an answer, have their turn.
+                tokio::task::yield_now().await;
+            }
         }
-        self.end_window()?;
         let unwritten = self.reporter.close(PATIENCE);
         Ok(Ended {
             counts: self.enforcer.counts()?,

@@ -1,36 +1,60 @@
 //! From the kernel's records to whoever reads them.
 
+use crate::control::{self, Published};
 use crate::event::Enricher;
 use crate::kernel::{Record, Records};
 use crate::sink::Sink;
 use portguard_common::Event;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast;
 
-/// Records that are read in one go.
+/// Decisions that are reported in one go: as many as the way to the monitors bears without a pause.
 const AT_ONCE: usize = 1_024;
 
 /// Enriches events and hands them on.
 pub(super) struct Reporter {
     pub(super) enricher: Enricher,
     sink: Sink,
+    /// The way to the monitors.
+    pub(super) events: broadcast::Sender<Arc<Published>>,
+    /// What was folded, on its way.
+    folded: VecDeque<(Event, u64)>,
 }
 
 impl Reporter {
-    pub(super) const fn new(enricher: Enricher, sink: Sink) -> Self {
-        Self { enricher, sink }
+    pub(super) fn new(enricher: Enricher, sink: Sink) -> Self {
+        Self {
+            enricher,
+            sink,
+            events: control::events(),
+            folded: VecDeque::new(),
+        }
+    }
+
+    /// Takes events that stand for many decisions; [`Reporter::drain`] reports them.
+    pub(super) fn take(&mut self, folded: Vec<(Event, u64)>) {
+        self.folded.extend(folded);
     }
 
     /// Reports a decision that stands for `count`.
-    pub(super) fn report(&mut self, event: &Event, count: u64) {
+    fn report(&mut self, event: &Event, count: u64) {
         let mut decided = self.enricher.enrich(event);
         decided.count = count;
+        control::publish(&self.events, decided.clone());
         self.sink.send(decided);
     }
 
-    /// Reports what the ring holds: whether there was a decision, and whether there may be more.
+    /// Reports what there is, a part at a time: whether there was a decision in the ring, and whether there may be
+    /// more.
     pub(super) fn drain(&mut self, records: &mut Records) -> (bool, bool) {
         let mut any = false;
         for _ in 0..AT_ONCE {
+            if let Some((event, count)) = self.folded.pop_front() {
+                self.report(&event, count);
+                continue;
+            }
             match records.next_record() {
                 Some(Record::Decision(event)) => {
                     any = true;
@@ -43,6 +67,11 @@ impl Reporter {
             }
         }
         (any, true)
+    }
+
+    /// Decisions that the sinks lost.
+    pub(super) fn dropped(&self) -> [(String, u64); 1] {
+        [("stdout".to_owned(), self.sink.dropped())]
     }
 
     /// Waits until all is written, for a while; the decisions that never were.

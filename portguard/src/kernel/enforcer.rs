@@ -337,6 +337,13 @@ impl Enforcer {
         self.pins.is_some()
     }
 
+    /// Where links and maps are pinned; `None` where they are not.
+    #[must_use]
+    pub fn pinned_in(&self) -> Option<String> {
+        let pins = self.pins.as_ref()?;
+        Some(pins.directory().display().to_string())
+    }
+
     /// Which hook decides.
     #[must_use]
     pub const fn hook(&self) -> Hook {

@@ -1,0 +1,69 @@
+//! Binds without a pause while something else happens, and counts what they end with.
+
+use crate::probe::inet;
+use crate::raw;
+use anyhow::{Context as _, anyhow};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// A thread of this process, root in the cgroup that this process is in, that binds one port.
+pub(crate) struct Hammer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<BTreeMap<i32, u64>, i32>>>,
+}
+
+impl Hammer {
+    /// Begins to bind UDP `port` on an address of 127/8 of its own, `binds` times at the most.
+    pub(crate) fn start(last: u8, port: u16, binds: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let address = inet(libc::AF_INET, Ipv4Addr::new(127, 9, 9, last), port);
+            let mut ended: BTreeMap<i32, u64> = BTreeMap::new();
+            let mut socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+            for _ in 0..binds {
+                if told.load(Ordering::Relaxed) {
+                    break;
+                }
+                let errno = raw::bind(socket.as_fd(), &address, 16);
+                *ended.entry(errno).or_default() += 1;
+                if errno == 0 {
+                    socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+                }
+            }
+            Ok(ended)
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Whether it has made all its binds.
+    pub(crate) fn is_done(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends it: how often its binds ended with which errno.
+    pub(crate) fn stop(mut self) -> anyhow::Result<BTreeMap<i32, u64>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.join()
+    }
+
+    /// Waits until all its binds are made.
+    pub(crate) fn join(&mut self) -> anyhow::Result<BTreeMap<i32, u64>> {
+        let thread = self.thread.take().context("ended before")?;
+        let ended = thread.join().map_err(|_| anyhow!("the hammer panicked"))?;
+        ended.map_err(|errno| anyhow!("no socket: errno {errno}"))
+    }
+}
+
+impl Drop for Hammer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

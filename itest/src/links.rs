@@ -1,0 +1,102 @@
+//! The kernel's links as somebody with bpf(2) rights meets them: found by number, detached, pinned elsewhere.
+
+use anyhow::{Context as _, ensure};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// `enum bpf_cmd` of `include/uapi/linux/bpf.h` (Linux 5.10).
+const OBJ_PIN: i32 = 6;
+const OBJ_GET: i32 = 7;
+const MAP_CREATE: i32 = 0;
+const LINK_DETACH: i32 = 34;
+
+/// Room for the attributes of every command here, zeroed.
+type Attribute = [u64; 16];
+
+fn bpf(command: i32, mut attribute: Attribute) -> io::Result<i32> {
+    // SAFETY: the kernel reads and writes the attribute, whose size it is told; what it points to is alive for the
+    // call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attribute.as_mut_ptr(),
+            size_of::<Attribute>(),
+        )
+    };
+    match i32::try_from(result) {
+        Ok(value @ 0..) => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn descriptor(fd: i32) -> OwnedFd {
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn number(fd: &OwnedFd) -> u64 {
+    u64::from(fd.as_raw_fd().cast_unsigned())
+}
+
+fn text(path: &Path) -> anyhow::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn open_pin(path: &Path) -> anyhow::Result<OwnedFd> {
+    let name = text(path)?;
+    let mut attribute = Attribute::default();
+    attribute[0] = name.as_ptr().addr() as u64;
+    let fd = bpf(OBJ_GET, attribute).with_context(|| path.display().to_string())?;
+    Ok(descriptor(fd))
+}
+
+fn pin(object: &OwnedFd, path: &Path) -> anyhow::Result<()> {
+    let name = text(path)?;
+    let mut attribute = Attribute::default();
+    attribute[0] = name.as_ptr().addr() as u64;
+    attribute[1] = number(object);
+    bpf(OBJ_PIN, attribute).with_context(|| path.display().to_string())?;
+    Ok(())
+}
+
+/// Detaches a link behind its pin, which stays and looks alive.
+///
+/// # Errors
+/// Where there is no such pin, or the link is none that can be detached.
+pub(crate) fn detach(path: &Path) -> anyhow::Result<()> {
+    let link = open_pin(path)?;
+    let mut attribute = Attribute::default();
+    attribute[0] = number(&link);
+    bpf(LINK_DETACH, attribute)?;
+    Ok(())
+}
+
+/// Pins what is pinned at `from` at `to` instead of what is there.
+///
+/// # Errors
+/// Where that cannot be.
+pub(crate) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let object = open_pin(from)?;
+    std::fs::remove_file(to)?;
+    pin(&object, to)
+}
+
+/// Pins a small array in place of what is at `path`.
+///
+/// # Errors
+/// Where that cannot be.
+pub(crate) fn replace_by_array(path: &Path) -> anyhow::Result<()> {
+    let mut attribute = Attribute::default();
+    // map_type BPF_MAP_TYPE_ARRAY, key_size; value_size, max_entries.
+    attribute[0] = 2 | 4 << 32;
+    attribute[1] = 8 | 1 << 32;
+    let map = descriptor(bpf(MAP_CREATE, attribute)?);
+    std::fs::remove_file(path)?;
+    pin(&map, path)?;
+    ensure!(path.exists(), "{} is not pinned", path.display());
+    Ok(())
+}

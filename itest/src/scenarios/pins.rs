@@ -1,0 +1,396 @@
+//! Enforcement that outlives its daemon: by pins that a killed one leaves, that lie, and that the next takes over.
+
+use super::Table;
+use super::checks::{allow, answer, by_kernel, deny, judged};
+use crate::hammer::Hammer;
+use crate::harness::{Needs, World};
+use crate::instance::{Instance, program};
+use crate::links;
+use crate::probe::{Attempt, Probe};
+use anyhow::{Context as _, ensure};
+use portguard::kernel::PINS;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+pub(super) const TESTS: Table = &[
+    ("pins_outlive_a_kill", Needs::Guest, pins_outlive_a_kill),
+    ("pins_that_lie", Needs::Guest, pins_that_lie),
+    ("pins_replaced", Needs::Guest, pins_replaced),
+    ("pins_killed_anywhere", Needs::Guest, pins_killed_anywhere),
+    ("pins_detach", Needs::Guest, pins_detach),
+    ("health", Needs::Guest, health),
+    ("two_daemons", Needs::Guest, two_daemons),
+];
+
+const POLICY: &str = "version: 1
+rules:
+  - { name: web, action: allow, ports: [80], users: [33] }
+  - { name: no-root, action: deny, ports: [81], users: [0] }
+";
+
+/// Removes all pins when dropped, so that no test disturbs the next.
+struct Tidy;
+
+impl Drop for Tidy {
+    fn drop(&mut self) {
+        if let Err(error) = detach() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+fn detach() -> anyhow::Result<Output> {
+    let socket = Path::new("/nonexistent/socket");
+    let mut command = Command::new(program());
+    Ok(command.arg("detach").arg("--socket").arg(socket).output()?)
+}
+
+fn pinned(world: &World, hook: &'static str) -> anyhow::Result<Instance> {
+    Instance::start_by(world, POLICY, hook, &["--pin", "--no-fold"])
+}
+
+/// The directory of the pins.
+fn directory() -> anyhow::Result<PathBuf> {
+    let mut entries = std::fs::read_dir(PINS)?;
+    let entry = entries.next().context("nothing is pinned")??;
+    ensure!(entries.next().is_none(), "more than one directory in {PINS}");
+    Ok(entry.path())
+}
+
+fn granted() -> Probe {
+    Probe::user(33).bind(Attempt::tcp(80))
+}
+
+fn denied() -> Probe {
+    Probe::user(0).bind(Attempt::tcp(81))
+}
+
+/// Both binds as the policy says, whoever reports them.
+fn enforced(world: &World, hook: &str) -> anyhow::Result<()> {
+    let want = if world.grants() { 0 } else { libc::EACCES };
+    let seen = answer(&granted())?;
+    ensure!(seen == want, "errno {seen} instead of {want} for the grant");
+    let (seen, want) = (answer(&denied())?, world.denial(hook));
+    ensure!(seen == want, "errno {seen} instead of {want} for the denial");
+    Ok(())
+}
+
+/// Both binds as without portguard.
+fn free() -> anyhow::Result<()> {
+    for probe in [granted(), denied()] {
+        let port = if probe.uids[0] == 0 { 81 } else { 80 };
+        let (seen, want) = (answer(&probe)?, by_kernel(&probe, port));
+        ensure!(seen == want, "errno {seen} on {port}: something is still enforced");
+    }
+    Ok(())
+}
+
+fn pins_outlive_a_kill(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    for hook in world.deciding_hooks() {
+        let first = pinned(world, hook)?;
+        judged(world, &first, &granted(), allow("web"))?;
+        judged(world, &first, &denied(), deny("no-root"))?;
+        let before = first.status()?;
+        let pid = first.pid();
+        first.end(Signal::KILL)?;
+        enforced(world, hook)?;
+        // Without a daemon the pins tell, and nothing that was counted is forgotten.
+        let output = Command::new(program())
+            .args(["status", "--json", "--socket", "/nonexistent/socket"])
+            .output()?;
+        let alone: Value = serde_json::from_slice(&output.stdout).context("status by the pins")?;
+        ensure!(
+            output.status.code() == Some(0) && alone["daemon"].is_null(),
+            "status by the pins: {alone}"
+        );
+        ensure!(
+            alone["policy"] == before["policy"] && alone["hook"] == before["hook"],
+            "another policy: {alone}"
+        );
+        ensure!(
+            alone["decisions"]["deny"] == 2 && hits(&alone, "no-root") == Some(2),
+            "not two denials: {alone}"
+        );
+        // What was decided without a daemon is still reported.
+        let second = pinned(world, hook)?;
+        ensure!(
+            second.said.contains(&format!("took over the pinned programs of pid {pid}")),
+            "not taken over:\n{}",
+            second.said
+        );
+        let events = second.events()?;
+        let verdicts: Vec<_> = events.iter().map(|event| event["verdict"].clone()).collect();
+        ensure!(
+            events.len() == 2 && verdicts == ["allow", "deny"],
+            "the binds without a daemon: {events:?}"
+        );
+        judged(world, &second, &denied(), deny("no-root"))?;
+        let now = second.status()?;
+        ensure!(
+            now["decisions"]["deny"] == 3 && hits(&now, "no-root") == Some(3),
+            "not three denials: {now}"
+        );
+        let ended = second.stop()?;
+        ensure!(
+            ended.said.contains("enforcement goes on by its pins"),
+            "it does not say so: {}",
+            ended.said
+        );
+        enforced(world, hook)?;
+        detach()?;
+        free()?;
+    }
+    Ok(())
+}
+
+/// Decisions by a rule.
+fn hits(status: &Value, rule: &str) -> Option<u64> {
+    let rules = status["rules"].as_array()?;
+    rules.iter().find(|of| of["name"] == rule)?["hits"].as_u64()
+}
+
+/// Whatever was done to the pins: the next start says it, and enforces as if nothing had been.
+fn pins_that_lie(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    type Lie = (&'static str, fn(&Path) -> anyhow::Result<()>);
+    let lies: [Lie; 5] = [
+        ("the link of bind4 was detached behind its pin", |pins| {
+            links::detach(&pins.join("link_bind4"))
+        }),
+        ("the pin of the link of bind6 is gone", |pins| {
+            Ok(std::fs::remove_file(pins.join("link_bind6"))?)
+        }),
+        ("the pin of the link of bind6 is another program's", |pins| {
+            links::replace(&pins.join("link_bind4"), &pins.join("link_bind6"))
+        }),
+        ("its map COUNTERS is not as this version has it", |pins| {
+            links::replace_by_array(&pins.join("COUNTERS"))
+        }),
+        ("left by a start that was not finished", |pins| {
+            Ok(std::fs::remove_file(pins.join("META"))?)
+        }),
+    ];
+    let hook = world.auto_hook();
+    for (said, lie) in lies {
+        pinned(world, hook)?.end(Signal::KILL)?;
+        lie(&directory()?)?;
+        let next = pinned(world, hook)?;
+        ensure!(next.said.contains(said), "it does not say {said:?}:\n{}", next.said);
+        judged(world, &next, &granted(), allow("web"))?;
+        judged(world, &next, &denied(), deny("no-root"))?;
+        let status = next.status()?;
+        ensure!(status["enforcing"] == "enforce", "{said}: {status}");
+        next.end(Signal::KILL)?;
+        enforced(world, hook)?;
+        // And what it left is right again.
+        let after = pinned(world, hook)?;
+        ensure!(after.said.contains("took over"), "{said}:\n{}", after.said);
+        after.end(Signal::KILL)?;
+    }
+    Ok(())
+}
+
+/// Another hook, another version's directory, another object: replaced, and no bind gets through meanwhile.
+fn pins_replaced(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let refusal = world.denial(hook);
+    pinned(world, hook)?.end(Signal::KILL)?;
+    let hammer = Hammer::start(1, 81, u64::MAX);
+    // An older ABI: another directory.
+    let pins = directory()?;
+    std::fs::rename(&pins, pins.with_file_name("v1"))?;
+    let next = pinned(world, hook)?;
+    ensure!(
+        next.said.contains("the pins of another version are replaced"),
+        "it does not say so:\n{}",
+        next.said
+    );
+    directory()?;
+    next.end(Signal::KILL)?;
+    // Taken over, and replaced by the other hook where there is one.
+    for hook in world.deciding_hooks().chain([hook]) {
+        pinned(world, hook)?.end(Signal::KILL)?;
+    }
+    // A start that was killed before its end, beside what is in force.
+    let leftover = Path::new(PINS).join("v3_new_1");
+    std::fs::create_dir(&leftover)?;
+    pinned(world, hook)?.end(Signal::KILL)?;
+    ensure!(!leftover.exists(), "{} is left", leftover.display());
+    let ended = hammer.stop()?;
+    let refused: u64 = (ended.iter())
+        .filter(|(errno, _)| **errno == refusal || **errno == world.denial("cgroup"))
+        .map(|(_, count)| count)
+        .sum();
+    let all: u64 = ended.values().sum();
+    ensure!(
+        refused == all && all > 100,
+        "{refused} of {all} binds were refused: {ended:?}"
+    );
+    enforced(world, hook)
+}
+
+/// Under either policy root is refused 81, by tables that have nothing in common.
+const OTHER: &str = "version: 1
+rules:
+  - { name: web, action: allow, ports: [80], users: [33] }
+  - { name: no-root, action: deny, ports: [81], cgroups: [\"/**\"], addresses: [127.0.0.0/8] }
+";
+
+/// Killed at twenty moments of a start, and at as many of reloads: what is in force is always one whole policy.
+fn pins_killed_anywhere(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    pinned(world, hook)?.end(Signal::KILL)?;
+    let hammer = Hammer::start(2, 81, u64::MAX);
+    let file = crate::instance::policy_file(OTHER)?;
+    for moment in 0..20u64 {
+        let mut child = Command::new(program())
+            .args(["run", "--pin", "--socket", "/tmp/killed", "--policy"])
+            .arg(file.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        // Spread over a start: none of these moments is special, and that is the point.
+        std::thread::sleep(Duration::from_millis(moment * moment * 3));
+        child.kill()?;
+        child.wait()?;
+        enforced(world, hook).with_context(|| format!("killed at moment {moment} of a start"))?;
+    }
+    for moment in 0..20u64 {
+        let instance = pinned(world, hook)?;
+        for policy in [OTHER, POLICY, OTHER] {
+            instance.change(policy)?;
+            instance.signal(Signal::HUP)?;
+            std::thread::sleep(Duration::from_millis(moment % 7));
+        }
+        instance.end(Signal::KILL)?;
+        enforced(world, hook).with_context(|| format!("killed at moment {moment} of a reload"))?;
+    }
+    let ended = hammer.stop()?;
+    let all: u64 = ended.values().sum();
+    ensure!(
+        ended.len() == 1 && !ended.contains_key(&0) && all > 100,
+        "not every bind was refused: {ended:?}"
+    );
+    let last = pinned(world, hook)?;
+    judged(world, &last, &denied(), deny("no-root"))?;
+    last.stop()?;
+    Ok(())
+}
+
+fn pins_detach(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let nothing = detach()?;
+    ensure!(said(&nothing).contains("nothing is pinned"), "{}", said(&nothing));
+    let before = crate::raw::loaded_programs()?;
+    // Without a daemon.
+    pinned(world, hook)?.end(Signal::KILL)?;
+    let output = detach()?;
+    ensure!(
+        output.status.code() == Some(0) && said(&output).contains("removed the pins"),
+        "{output:?}"
+    );
+    ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+    free()?;
+    // With one, pinned and not: it ends too.
+    for arguments in [&["--pin"][..], &[]] {
+        let instance = Instance::start_by(world, POLICY, hook, arguments)?;
+        enforced(world, hook)?;
+        if !arguments.is_empty() {
+            let held = detach()?;
+            ensure!(held.status.code() == Some(3), "it took a daemon's pins away: {held:?}");
+            let why = String::from_utf8_lossy(&held.stderr).into_owned();
+            let who = format!("another portguard (pid {}) has the pins", instance.pid());
+            ensure!(why.contains(&who), "it does not say who: {why}");
+        }
+        let output = instance.command(&["detach"]).output()?;
+        ensure!(output.status.code() == Some(0), "{output:?}");
+        let ended = instance.end_by_itself()?;
+        ensure!(ended.status.code() == Some(0), "it ended with {}", ended.status);
+        ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+        free()?;
+    }
+    let until = std::time::Instant::now() + crate::instance::DEADLINE;
+    while crate::raw::loaded_programs()? > before {
+        ensure!(std::time::Instant::now() < until, "programs are left");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// Hooks that are taken away from a running daemon are noticed, counted and put back.
+fn health(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let arguments = ["--pin", "--no-fold", "--check-every", "1"];
+    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let pins = directory()?;
+    let mut reattached = 0;
+    let mut harms: Vec<(PathBuf, bool)> = vec![
+        (pins.join("link_bind4"), true),
+        (pins.join("link_bind6"), false),
+        (pins.join("META"), false),
+        (pins.join("TRIE"), false),
+    ];
+    if hook == "lsm" {
+        harms.push((pins.join("link_socket_bind"), false));
+    }
+    for (path, behind) in harms {
+        if behind {
+            links::detach(&path)?;
+        } else {
+            std::fs::remove_file(&path)?;
+        }
+        instance.wait_for("NOT ENFORCING as it should")?;
+        instance.wait_for("the hooks are back in place")?;
+        reattached += 1;
+        enforced(world, hook).with_context(|| format!("after {}", path.display()))?;
+        let status = instance.status()?;
+        ensure!(
+            status["reattached"] == reattached && status["enforcing"] == "enforce",
+            "after {}: {status}",
+            path.display()
+        );
+    }
+    instance.end(Signal::KILL)?;
+    enforced(world, hook)?;
+    let after = pinned(world, hook)?;
+    ensure!(after.said.contains("took over"), "{}", after.said);
+    after.stop()?;
+    Ok(())
+}
+
+fn two_daemons(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let first = pinned(world, world.auto_hook())?;
+    let socket = first.socket();
+    let other = std::env::temp_dir().join("another-socket");
+    for (socket, said) in [
+        (&socket, format!("portguard (pid {}) listens on", first.pid())),
+        (&other, format!("another portguard (pid {}) has the pins", first.pid())),
+    ] {
+        let file = crate::instance::policy_file(POLICY)?;
+        let output = Command::new(program())
+            .args(["run", "--pin", "--policy"])
+            .arg(file.path())
+            .arg("--socket")
+            .arg(socket)
+            .output()?;
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(3) && why.contains(&said),
+            "the second ended with {} and said {why:?}, not {said:?}",
+            output.status
+        );
+    }
+    judged(world, &first, &denied(), deny("no-root"))?;
+    first.stop()?;
+    Ok(())
+}
