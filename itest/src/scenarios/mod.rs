@@ -5,6 +5,7 @@ mod cgroups;
 mod checks;
 mod decisions;
 mod environment;
+mod flood;
 mod identity;
 mod lifetime;
 mod missing;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Test> {
         protocols::TESTS,
         lifetime::TESTS,
         reload::TESTS,
+        flood::TESTS,
         pins::TESTS,
         environment::TESTS,
         missing::TESTS,
