@@ -266,9 +266,8 @@ impl Instance {
     /// Where it says nothing.
     pub fn status(&self) -> anyhow::Result<Value> {
         let output = self.command(&["status", "--json"]).output()?;
-        serde_json::from_slice(&output.stdout).with_context(|| {
-            format!("status: {}", String::from_utf8_lossy(&output.stderr))
-        })
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("status: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// Sends a signal.

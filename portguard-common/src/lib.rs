@@ -16,12 +16,13 @@ mod verdict;
 pub use cgroup::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
 pub use decide::{Decision, PORT_TABLE_START, decide, decide_in_full, is_protected};
 pub use event::{
-    CgroupRecord, Counter, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_FOLDS, RecordKind,
+    CgroupRecord, Counter, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_FOLDS,
+    RecordKind,
 };
 pub use image::{
     ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_PAGES, MAX_RULES,
-    NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, hits_pages, hits_slot, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,
-    VECTORS_PER_PAGE, VectorWords, WORDS_PER_MASK, class_number,
+    NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,
+    VECTORS_PER_PAGE, VectorWords, WORDS_PER_MASK, class_number, hits_pages, hits_slot,
 };
 pub use prefix::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};

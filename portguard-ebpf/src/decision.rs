@@ -26,13 +26,15 @@ pub struct Fault;
 pub struct Asked {
     pub port: u16,
     pub socket: Socket,
-    pub claimed: Claimed,
+    /// The address; `None` where no rule of the policy that the caller saw names any.
+    pub claimed: Option<Claimed>,
     /// Whether this program counts whatever it decides; else it counts only what it refuses.
     pub counts: bool,
 }
 
-/// In the packed question: [`Asked::counts`].
+/// In the packed question: [`Asked::counts`], and that there is an address.
 const COUNTS: u64 = 1 << 20;
+const LOOKED_AT: u64 = 1 << 21;
 
 /// The packed answer: from bit 0 verdict, report, audit, enforced; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
@@ -43,17 +45,21 @@ const AUDIT: u64 = 8;
 const ENFORCED: u64 = 16;
 const DECIDED: u64 = 1 << 48;
 const FAULT: u64 = 2 << 48;
+const AGAIN: u64 = 4 << 48;
 
 impl Asked {
     /// Decides.
     #[inline(always)]
     pub fn answer(&self) -> Answer {
+        let looked_at = if self.claimed.is_some() { LOOKED_AT } else { 0 };
+        let claimed = self.claimed.unwrap_or(Claimed::NOT_LOOKED_AT);
         let bind = u64::from(self.port)
             | (self.socket.protocol as u64) << 16
-            | self.claimed.kind() << 18
+            | claimed.kind() << 18
+            | looked_at
             | if self.counts { COUNTS } else { 0 }
             | u64::from(self.socket.netns) << 32;
-        Answer(portguard_decide(bind, self.claimed.high, self.claimed.low))
+        Answer(portguard_decide(bind, claimed.high, claimed.low))
     }
 }
 
@@ -66,6 +72,12 @@ impl Answer {
     #[inline(always)]
     pub fn is_fault(self) -> bool {
         self.0 & FAULT != 0
+    }
+
+    /// Whether the policy changed meanwhile to one that names addresses: ask again with one.
+    #[inline(always)]
+    pub fn is_again(self) -> bool {
+        self.0 & AGAIN != 0
     }
 
     /// Whether the verdict is to be carried out.
@@ -126,6 +138,9 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     let Some(protocol) = Protocol::from_index((bind >> 16 & 3) as u8) else {
         return 0;
     };
+    if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) && bind & LOOKED_AT == 0 {
+        return AGAIN;
+    }
     let mut class = 0;
     let mut unread = false;
     if header.has(HeaderFlags::CGROUP_PATHS) {

@@ -60,7 +60,10 @@ pub fn decision(judged: &Judged, describe: impl Fn(&mut Event)) {
     // word behind it; the loader reads it when no program can be here any more.
     fill(unsafe { &mut *event }, judged, describe);
     // SAFETY: filled above.
-    if EVENTS.output_untyped::<Event>(unsafe { &*event }, 0).is_err() {
+    if EVENTS
+        .output_untyped::<Event>(unsafe { &*event }, 0)
+        .is_err()
+    {
         add_one(entry);
     }
 }

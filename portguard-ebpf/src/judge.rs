@@ -49,20 +49,23 @@ fn judge(
     port: u16,
     hook: u8,
     counts: bool,
-    claimed: impl FnOnce() -> Claimed,
+    claimed: impl Fn() -> Claimed,
 ) -> Result<Option<Judged>, Fault> {
-    let claimed = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
-        claimed()
-    } else {
-        Claimed::NOT_LOOKED_AT
-    };
-    let answer = Asked {
+    let mut asked = Asked {
         port,
         socket,
-        claimed,
+        claimed: None,
         counts,
+    };
+    if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+        asked.claimed = Some(claimed());
     }
-    .answer();
+    let mut answer = asked.answer();
+    if answer.is_again() {
+        // A reload between our look at the policy and the decision: all of it must be the new one's.
+        asked.claimed = Some(claimed());
+        answer = asked.answer();
+    }
     if answer.is_fault() {
         emit::count(Counter::Fault);
         return Err(Fault);

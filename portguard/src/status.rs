@@ -188,7 +188,10 @@ impl Description {
         Self {
             policy: PolicyInForce {
                 hash: tables.short_digest(),
-                origin: origin.iter().map(|path| path.display().to_string()).collect(),
+                origin: origin
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect(),
                 generation: tables.generation(),
                 since: now(),
                 mode: match policy.mode {

@@ -56,7 +56,10 @@ fn pinned(world: &World, hook: &'static str) -> anyhow::Result<Instance> {
 fn directory() -> anyhow::Result<PathBuf> {
     let mut entries = std::fs::read_dir(PINS)?;
     let entry = entries.next().context("nothing is pinned")??;
-    ensure!(entries.next().is_none(), "more than one directory in {PINS}");
+    ensure!(
+        entries.next().is_none(),
+        "more than one directory in {PINS}"
+    );
     Ok(entry.path())
 }
 
@@ -74,7 +77,10 @@ fn enforced(world: &World, hook: &str) -> anyhow::Result<()> {
     let seen = answer(&granted())?;
     ensure!(seen == want, "errno {seen} instead of {want} for the grant");
     let (seen, want) = (answer(&denied())?, world.denial(hook));
-    ensure!(seen == want, "errno {seen} instead of {want} for the denial");
+    ensure!(
+        seen == want,
+        "errno {seen} instead of {want} for the denial"
+    );
     Ok(())
 }
 
@@ -83,7 +89,10 @@ fn free() -> anyhow::Result<()> {
     for probe in [granted(), denied()] {
         let port = if probe.uids[0] == 0 { 81 } else { 80 };
         let (seen, want) = (answer(&probe)?, by_kernel(&probe, port));
-        ensure!(seen == want, "errno {seen} on {port}: something is still enforced");
+        ensure!(
+            seen == want,
+            "errno {seen} on {port}: something is still enforced"
+        );
     }
     Ok(())
 }
@@ -118,12 +127,17 @@ fn pins_outlive_a_kill(world: &World) -> anyhow::Result<()> {
         // What was decided without a daemon is still reported.
         let second = pinned(world, hook)?;
         ensure!(
-            second.said.contains(&format!("took over the pinned programs of pid {pid}")),
+            second
+                .said
+                .contains(&format!("took over the pinned programs of pid {pid}")),
             "not taken over:\n{}",
             second.said
         );
         let events = second.events()?;
-        let verdicts: Vec<_> = events.iter().map(|event| event["verdict"].clone()).collect();
+        let verdicts: Vec<_> = events
+            .iter()
+            .map(|event| event["verdict"].clone())
+            .collect();
         ensure!(
             events.len() == 2 && verdicts == ["allow", "deny"],
             "the binds without a daemon: {events:?}"
@@ -164,9 +178,10 @@ fn pins_that_lie(world: &World) -> anyhow::Result<()> {
         ("the pin of the link of bind6 is gone", |pins| {
             Ok(std::fs::remove_file(pins.join("link_bind6"))?)
         }),
-        ("the pin of the link of bind6 is another program's", |pins| {
-            links::replace(&pins.join("link_bind4"), &pins.join("link_bind6"))
-        }),
+        (
+            "the pin of the link of bind6 is another program's",
+            |pins| links::replace(&pins.join("link_bind4"), &pins.join("link_bind6")),
+        ),
         ("its map COUNTERS is not as this version has it", |pins| {
             links::replace_by_array(&pins.join("COUNTERS"))
         }),
@@ -179,7 +194,11 @@ fn pins_that_lie(world: &World) -> anyhow::Result<()> {
         pinned(world, hook)?.end(Signal::KILL)?;
         lie(&directory()?)?;
         let next = pinned(world, hook)?;
-        ensure!(next.said.contains(said), "it does not say {said:?}:\n{}", next.said);
+        ensure!(
+            next.said.contains(said),
+            "it does not say {said:?}:\n{}",
+            next.said
+        );
         judged(world, &next, &granted(), allow("web"))?;
         judged(world, &next, &denied(), deny("no-root"))?;
         let status = next.status()?;
@@ -206,7 +225,8 @@ fn pins_replaced(world: &World) -> anyhow::Result<()> {
     std::fs::rename(&pins, pins.with_file_name("v1"))?;
     let next = pinned(world, hook)?;
     ensure!(
-        next.said.contains("the pins of another version are replaced"),
+        next.said
+            .contains("the pins of another version are replaced"),
         "it does not say so:\n{}",
         next.said
     );
@@ -288,7 +308,11 @@ fn pins_detach(world: &World) -> anyhow::Result<()> {
     let hook = world.auto_hook();
     let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let nothing = detach()?;
-    ensure!(said(&nothing).contains("nothing is pinned"), "{}", said(&nothing));
+    ensure!(
+        said(&nothing).contains("nothing is pinned"),
+        "{}",
+        said(&nothing)
+    );
     let before = crate::raw::loaded_programs()?;
     // Without a daemon.
     pinned(world, hook)?.end(Signal::KILL)?;
@@ -305,7 +329,10 @@ fn pins_detach(world: &World) -> anyhow::Result<()> {
         enforced(world, hook)?;
         if !arguments.is_empty() {
             let held = detach()?;
-            ensure!(held.status.code() == Some(3), "it took a daemon's pins away: {held:?}");
+            ensure!(
+                held.status.code() == Some(3),
+                "it took a daemon's pins away: {held:?}"
+            );
             let why = String::from_utf8_lossy(&held.stderr).into_owned();
             let who = format!("another portguard (pid {}) has the pins", instance.pid());
             ensure!(why.contains(&who), "it does not say who: {why}");
@@ -313,7 +340,11 @@ fn pins_detach(world: &World) -> anyhow::Result<()> {
         let output = instance.command(&["detach"]).output()?;
         ensure!(output.status.code() == Some(0), "{output:?}");
         let ended = instance.end_by_itself()?;
-        ensure!(ended.status.code() == Some(0), "it ended with {}", ended.status);
+        ensure!(
+            ended.status.code() == Some(0),
+            "it ended with {}",
+            ended.status
+        );
         ensure!(!Path::new(PINS).exists(), "{PINS} is left");
         free()?;
     }
@@ -373,8 +404,14 @@ fn two_daemons(world: &World) -> anyhow::Result<()> {
     let socket = first.socket();
     let other = std::env::temp_dir().join("another-socket");
     for (socket, said) in [
-        (&socket, format!("portguard (pid {}) listens on", first.pid())),
-        (&other, format!("another portguard (pid {}) has the pins", first.pid())),
+        (
+            &socket,
+            format!("portguard (pid {}) listens on", first.pid()),
+        ),
+        (
+            &other,
+            format!("another portguard (pid {}) has the pins", first.pid()),
+        ),
     ] {
         let file = crate::instance::policy_file(POLICY)?;
         let output = Command::new(program())

@@ -152,9 +152,9 @@ fn group(text: &str) -> Result<u32, String> {
         return Ok(gid);
     }
     let group = uzers::get_group_by_name(text);
-    group
-        .map(|group| group.gid())
-        .ok_or_else(|| format!("there is no group {text}: make it (`groupadd -r {text}`) or name another"))
+    group.map(|group| group.gid()).ok_or_else(|| {
+        format!("there is no group {text}: make it (`groupadd -r {text}`) or name another")
+    })
 }
 
 impl From<ModeArg> for Mode {

@@ -274,7 +274,9 @@ impl<'a> Daemon<'a> {
                 self.reloads.failed += 1;
                 self.reloads.error = Some(error.clone());
                 crate::say::text(error);
-                say!("portguard: reload failed, the policy before stays: mend the files and reload again");
+                say!(
+                    "portguard: reload failed, the policy before stays: mend the files and reload again"
+                );
             }
         }
         taken

@@ -118,7 +118,10 @@ impl Enforcer {
         found: &mut Vec<String>,
     ) -> Result<Option<Self>, KernelError> {
         let Some(meta) = Meta::read(directory) else {
-            found.push("the pins were left by a start that was not finished: its programs are replaced".into());
+            found.push(
+                "the pins were left by a start that was not finished: its programs are replaced"
+                    .into(),
+            );
             return Ok(None);
         };
         if meta.object != pins::object_digest() {

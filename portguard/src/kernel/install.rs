@@ -127,7 +127,8 @@ impl Enforcer {
                 .insert(&Key::new(entry.prefix, Wire(entry.key)), entry.class, 0)
                 .map_err(map_error("ADDRESSES"))?;
         }
-        let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> = self.maps.table("GROUPS")?;
+        let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> =
+            self.maps.table("GROUPS")?;
         for entry in tables.groups() {
             let key = Key::new(entry.prefix, Wire(entry.key));
             groups
@@ -158,7 +159,8 @@ impl Enforcer {
                 let _ = addresses.remove(&Key::new(entry.prefix, Wire(entry.key)));
             }
         }
-        let groups: Result<LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>>, _> = self.maps.table("GROUPS");
+        let groups: Result<LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>>, _> =
+            self.maps.table("GROUPS");
         if let Ok(mut groups) = groups {
             for entry in tables.groups() {
                 let _ = groups.remove(&Key::new(entry.prefix, Wire(entry.key)));

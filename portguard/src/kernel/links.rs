@@ -181,7 +181,9 @@ impl Programs {
             // A kernel that does not say is no reason for alarm: the canary has answered.
             let there = bpf::programs_on(root.as_fd(), attach_type);
             if there.is_ok_and(|there| !there.contains(&id)) {
-                troubles.push(format!("{name} is no longer on the root of the cgroup tree"));
+                troubles.push(format!(
+                    "{name} is no longer on the root of the cgroup tree"
+                ));
             }
         }
         Ok(troubles)
@@ -229,10 +231,7 @@ fn attach_lsm(program: &mut Lsm) -> Result<(FdLink, u32), ProgramError> {
     Ok((link.into(), program.info()?.id()))
 }
 
-fn attach_cgroup(
-    program: &mut CgroupSockAddr,
-    root: &File,
-) -> Result<(FdLink, u32), ProgramError> {
+fn attach_cgroup(program: &mut CgroupSockAddr, root: &File) -> Result<(FdLink, u32), ProgramError> {
     // The kernel makes every link ALLOW_MULTI itself; that flag on a link is EINVAL.
     let link = program.attach(root, CgroupAttachMode::Single)?;
     let link = program.take_link(link)?;

@@ -29,7 +29,9 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     if image.is_none() {
         problems.push("no policy is in force".to_owned());
     }
-    let policy = image.as_ref().map(|image| image.description().policy.clone());
+    let policy = image
+        .as_ref()
+        .map(|image| image.description().policy.clone());
     let rules = image.as_ref().map_or(Ok(Vec::new()), KernelImage::hits)?;
     Ok(Some(Status {
         enforcing: Enforcing::of(policy.as_ref(), &problems),

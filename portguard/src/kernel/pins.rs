@@ -159,7 +159,9 @@ impl Pins {
                 return Err(Some(format!("its map {name} is missing")));
             }
             if found != declared.get(name).copied() {
-                return Err(Some(format!("its map {name} is not as this version has it")));
+                return Err(Some(format!(
+                    "its map {name} is not as this version has it"
+                )));
             }
         }
         Ok(())
@@ -177,15 +179,12 @@ impl Pins {
     }
 
     /// Pins a link in place of the one that is there: the old one goes when the new one is in place.
-    pub(super) fn pin_link(
-        directory: &Path,
-        name: &str,
-        link: FdLink,
-    ) -> Result<(), KernelError> {
+    pub(super) fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelError> {
         let fresh = directory.join(format!("link_{name}_new"));
         let path = link_path(directory, name);
         let _ = std::fs::remove_file(&fresh);
-        link.pin(&fresh).map_err(|error| pin_failed(&fresh, error))?;
+        link.pin(&fresh)
+            .map_err(|error| pin_failed(&fresh, error))?;
         std::fs::rename(&fresh, &path).map_err(file("rename", &fresh))?;
         Ok(())
     }
@@ -312,8 +311,7 @@ impl Meta {
         let mut map = Self::open(directory)?;
         let [a, b, c, d] = self.object;
         let [p, q, r, s] = self.programs.map(u64::from);
-        let features =
-            u64::from(self.features.grants) | u64::from(self.features.set_errno) << 1;
+        let features = u64::from(self.features.grants) | u64::from(self.features.set_errno) << 1;
         let hook = u64::from(self.hook == Hook::Lsm);
         let pid = u64::from(self.pid);
         let abi = u64::from(ABI_VERSION);
@@ -357,7 +355,11 @@ impl Meta {
             if program == 0 {
                 continue;
             }
-            let kind = if lsm { bpf::LINK_TRACING } else { bpf::LINK_CGROUP };
+            let kind = if lsm {
+                bpf::LINK_TRACING
+            } else {
+                bpf::LINK_CGROUP
+            };
             let info = bpf::open_pin(&link_path(directory, name))
                 .and_then(|link| bpf::link_info(link.as_fd()));
             match info {
@@ -366,7 +368,9 @@ impl Meta {
                 }
                 Err(error) => lies.push(format!("the pin of the link of {name}: {error}")),
                 Ok(info) if info.kind != kind || info.program != program => {
-                    lies.push(format!("the pin of the link of {name} is another program's"));
+                    lies.push(format!(
+                        "the pin of the link of {name} is another program's"
+                    ));
                 }
                 Ok(info) if !lsm && info.cgroup == 0 => {
                     lies.push(format!("the link of {name} was detached behind its pin"));
