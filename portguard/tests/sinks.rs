@@ -15,7 +15,7 @@ mod journal;
 mod readers;
 
 use portguard::event::Decided;
-use portguard::sink::{Format, SinkChoice, Sinks};
+use portguard::sink::{Format, SinkChoice, SinkError, Sinks};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,15 @@ fn sinks_that_cannot_be_say_so() {
     assert_eq!(
         error(&[SinkChoice::None, file()]),
         "--sink none stands alone: leave it or the other sinks out"
+    );
+    let thread = SinkError::System {
+        sink: "stdout",
+        what: "start its thread",
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    };
+    assert_eq!(
+        thread.to_string(),
+        "--sink stdout: cannot start its thread: out of memory"
     );
 }
 

@@ -20,6 +20,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, PartialEq)]
 enum Loop {
     Answers,
+    Hangs,
     Ends,
 }
 
@@ -75,8 +76,13 @@ async fn answer(mut asked: mpsc::Receiver<Ask>, does: Loop) {
     if does == Loop::Ends {
         return;
     }
+    let mut unanswered = Vec::new();
     while let Some(ask) = asked.recv().await {
         assert_eq!(ask.request, Request::Status);
+        if does == Loop::Hangs {
+            unanswered.push(ask);
+            continue;
+        }
         let _ = ask.answer.send(Reply::Status(Box::new(status())));
     }
 }
@@ -131,6 +137,14 @@ fn a_daemon_that_ends_is_told() {
     let (head, body) = server.get("GET /metrics");
     assert!(head.starts_with("http/1.1 503 "), "{head}");
     assert_eq!(body, "portguard is ending\n");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_told() {
+    let server = Server::start(Loop::Hangs);
+    let (head, body) = server.get("GET /metrics");
+    assert!(head.starts_with("http/1.1 503 "), "{head}");
+    assert_eq!(body, "portguard is too busy to answer: try again\n");
 }
 
 #[tokio::test]
