@@ -18,6 +18,7 @@ pub mod explain;
 pub mod holders;
 pub mod kernel;
 pub mod lint;
+pub mod metrics;
 pub mod policy;
 pub mod say;
 pub mod sink;

@@ -1,20 +1,30 @@
-//! Where decisions go: a thread of its own writes them, so that a reader that stops reading stops
-//! nothing else.
+//! Where decisions go: any number of sinks, each with a thread and a bounded queue of its own, so that a
+//! reader that stops reading stops nothing else.
 
+mod choice;
+mod file;
+mod journald;
 mod json;
+mod lines;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod outage;
+mod stdout;
 mod text;
+mod worker;
+
+pub use choice::{ChoiceError, SinkChoice};
 
 use crate::event::Decided;
-use crate::say::say;
-use std::io::Write;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use thiserror::Error;
+use worker::Worker;
 
-/// Decisions that may wait for a slow reader.
-const WAITING: usize = 8_192;
-
-/// How decisions are written.
+/// How decisions are written as lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object a line.
@@ -27,15 +37,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// What stands above the first line; empty where nothing does.
-    #[must_use]
-    pub fn heading(self) -> String {
-        match self {
-            Self::Json => String::new(),
-            Self::Text { color } => text::heading(color),
-        }
-    }
-
     /// A decision as a line, its newline included.
     #[must_use]
     pub fn line(self, decided: &Decided) -> String {
@@ -44,75 +45,146 @@ impl Format {
             Self::Text { color } => text::line(decided, color),
         }
     }
+
+    /// What stands above the first line; empty where nothing does.
+    #[must_use]
+    pub fn heading(self) -> String {
+        match self {
+            Self::Json => String::new(),
+            Self::Text { color } => text::heading(color),
+        }
+    }
 }
 
-/// The way to the writing thread.
-pub struct Sink {
-    sender: Option<SyncSender<Box<Decided>>>,
-    writer: Option<JoinHandle<()>>,
-    dropped: u64,
+/// Why a sink cannot be opened.
+#[derive(Debug, Error)]
+pub enum SinkError {
+    /// The file of `file:PATH`.
+    #[error(
+        "--sink file:{}: cannot open it: {source}; see that its directory is there and may be written to",
+        path.display()
+    )]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// journald's socket.
+    #[error(
+        "--sink journald: cannot reach {}: {source}; start systemd-journald or leave this sink out",
+        path.display()
+    )]
+    Journald {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system refused a descriptor or a thread.
+    #[error("--sink {sink}: cannot {what}: {source}")]
+    System {
+        /// Which sink.
+        sink: &'static str,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// One sink twice.
+    #[error("--sink {0} is given twice: give it once")]
+    Twice(SinkChoice),
+    /// `none` beside others.
+    #[error("--sink none stands alone: leave it or the other sinks out")]
+    NoneAndOthers,
 }
 
-impl Sink {
-    /// Starts writing to standard output.
+/// All sinks of a daemon.
+#[derive(Default)]
+pub struct Sinks {
+    workers: Vec<Worker>,
+}
+
+impl Sinks {
+    /// No sinks: decisions are not written anywhere.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens what `--sink` names, standard output where it names nothing; `format` is standard output's.
     ///
     /// # Errors
-    /// Where no thread can be started.
-    pub fn stdout(format: Format) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(WAITING);
-        let writer = std::thread::Builder::new()
-            .name("portguard-sink".into())
-            .spawn(move || write_all(&receiver, format))?;
-        Ok(Self {
-            sender: Some(sender),
-            writer: Some(writer),
-            dropped: 0,
-        })
-    }
-
-    /// Hands a decision over; drops and counts it where the reader is too far behind.
-    pub fn send(&mut self, decided: Decided) {
-        let Some(sender) = &self.sender else { return };
-        match sender.try_send(Box::new(decided)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped += 1,
+    /// Where one cannot be opened, or they do not go together.
+    pub fn open(choices: &[SinkChoice], format: Format) -> Result<Self, SinkError> {
+        let mut sinks = Self::new();
+        if choices.is_empty() {
+            sinks.add(&SinkChoice::Stdout, format)?;
         }
-    }
-
-    /// Decisions that were dropped.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    /// Waits until all is written, `patience` at most: a reader that hangs must not keep us.
-    pub fn close(&mut self, patience: Duration) {
-        self.sender = None;
-        let Some(writer) = self.writer.take() else {
-            return;
-        };
-        let end = Instant::now() + patience;
-        while !writer.is_finished() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
+        if choices.len() > 1 && choices.contains(&SinkChoice::None) {
+            return Err(SinkError::NoneAndOthers);
         }
-    }
-}
-
-fn write_all(receiver: &Receiver<Box<Decided>>, format: Format) {
-    let mut out = std::io::stdout().lock();
-    let mut failed = out.write_all(format.heading().as_bytes()).is_err();
-    while let Ok(decided) = receiver.recv() {
-        let line = format.line(&decided);
-        match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => failed = false,
-            Err(error) if !failed => {
-                failed = true;
-                // Enforcement goes on: a full disk or a closed pipe must not open a port.
-                say!(
-                    "portguard: cannot write decisions to standard output: {error}; enforcement goes on"
-                );
+        for (at, choice) in choices.iter().enumerate() {
+            if choices.iter().take(at).any(|before| before == choice) {
+                return Err(SinkError::Twice(choice.clone()));
             }
-            Err(_) => {}
+            sinks.add(choice, format)?;
+        }
+        Ok(sinks)
+    }
+
+    /// Opens one more.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn add(&mut self, choice: &SinkChoice, format: Format) -> Result<(), SinkError> {
+        let writer: Box<dyn worker::Writer> = match choice {
+            SinkChoice::None => return Ok(()),
+            SinkChoice::Stdout => Box::new(stdout::open(format)?),
+            SinkChoice::File(path) => Box::new(file::FileSink::open(path)?),
+            #[cfg(feature = "otlp")]
+            SinkChoice::Otlp(url) => Box::new(otlp::Otlp::new(url)),
+            SinkChoice::Journald(path) => Box::new(journald::Journald::open(path)?),
+        };
+        self.workers.push(Worker::start(choice.name(), writer)?);
+        Ok(())
+    }
+
+    /// Hands a decision to every sink. One that is too far behind drops and counts it; nothing ever waits.
+    pub fn send(&mut self, decided: &Arc<Decided>) {
+        for worker in &mut self.workers {
+            worker.send(decided);
+        }
+    }
+
+    /// Decisions that were not written, by the name of the sink (`stdout`, `journald`, `file`, `otlp`): it
+    /// was too slow, or writing failed. An event that stands for many counts as many.
+    #[must_use]
+    pub fn dropped(&self) -> BTreeMap<String, u64> {
+        let mut dropped = BTreeMap::new();
+        for worker in &self.workers {
+            *dropped.entry(worker.name().to_owned()).or_default() += worker.dropped();
+        }
+        dropped
+    }
+
+    /// Has files opened anew by their paths (SIGUSR1), after what waits is written, or before that where no
+    /// room is left in the queue. One that cannot be opened is said, and goes on where it was.
+    pub fn reopen(&mut self) {
+        for worker in &self.workers {
+            worker.reopen();
+        }
+    }
+
+    /// Waits until all is written, `patience` at most: a reader that hangs must not keep us. What it has not
+    /// taken by then is dropped and counted.
+    pub fn close(&mut self, patience: Duration) {
+        let end = Instant::now() + patience;
+        for worker in &mut self.workers {
+            worker.close();
+        }
+        for worker in &mut self.workers {
+            worker.wait(end);
         }
     }
 }

@@ -69,7 +69,26 @@ fn why(decided: &Decided) -> String {
     } else if decided.granted {
         why.push_str(", capability check skipped");
     }
+    if decided.count > 1 {
+        why.push_str(&format!(", x{}", decided.count));
+    }
     why
+}
+
+/// The decision as a sentence, for a log that keeps its fields beside it.
+pub(super) fn sentence(decided: &Decided) -> String {
+    format!(
+        "{} {}/{} {} by {} {}[{}] in {}: {}",
+        decided.verdict,
+        decided.protocol,
+        decided.port,
+        decided.address,
+        who(decided),
+        decided.comm,
+        decided.pid,
+        decided.cgroup.as_deref().unwrap_or("(gone)"),
+        why(decided),
+    )
 }
 
 fn verdict_style(verdict: &str) -> Style {
@@ -82,10 +101,10 @@ fn verdict_style(verdict: &str) -> Style {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn decided() -> Decided {
+    pub(in crate::sink) fn decided() -> Decided {
         Decided {
             time: "2026-01-02T03:04:05.678901234Z".into(),
             verdict: "deny".into(),
@@ -119,6 +138,19 @@ mod tests {
             line(&decided(), false),
             "03:04:05.678 deny    tcp/80 127.0.0.1              alice(1000) as 0      \
              ncat[4242]              /user.slice                 rule web, EACCES\n"
+        );
+    }
+
+    #[test]
+    fn folded_decisions_are_numbered() {
+        let folded = Decided {
+            count: 1234,
+            ..decided()
+        };
+        assert!(line(&folded, false).ends_with("rule web, EACCES, x1234\n"));
+        assert_eq!(
+            sentence(&folded),
+            "deny tcp/80 127.0.0.1 by alice(1000) as 0 ncat[4242] in /user.slice: rule web, EACCES, x1234"
         );
     }
 

@@ -1,0 +1,77 @@
+//! A file of JSON lines, opened anew when it was moved away.
+
+use super::lines::Lines;
+use super::worker::{Outcome, Writer};
+use super::{Format, SinkError};
+use crate::event::Decided;
+use crate::say::say;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// `file:PATH`.
+pub(super) struct FileSink {
+    path: PathBuf,
+    lines: Lines<File>,
+}
+
+impl FileSink {
+    pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
+        let (file, first) = open(path).map_err(|source| SinkError::File {
+            path: path.into(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.into(),
+            lines: Lines::new(file, Format::Json, first),
+        })
+    }
+}
+
+impl Writer for FileSink {
+    fn write(&mut self, decided: &Decided) -> Outcome {
+        self.lines.write(decided)
+    }
+
+    fn flush(&mut self) -> Outcome {
+        self.lines.flush()
+    }
+
+    fn reopen(&mut self) -> Outcome {
+        match open(&self.path) {
+            Ok((file, first)) => self.lines.switch(file, first),
+            Err(error) => {
+                say!(
+                    "portguard: sink file: cannot open {} anew: {error}; decisions still go to the file that \
+                     was open; mend it and send SIGUSR1 again",
+                    self.path.display()
+                );
+                Outcome::default()
+            }
+        }
+    }
+}
+
+/// The file, and what must stand before the first line: whoever wrote here before may have ended inside one.
+fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
+    let file = OpenOptions::new()
+        // To see the last byte; and a FIFO without a reader would block us here.
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        // A terminal must not become the daemon's own.
+        .custom_flags(libc::O_NOCTTY)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    let mut first = Vec::new();
+    if metadata.is_file() && metadata.len() > 0 {
+        let mut last = [0];
+        let read = file.read_at(&mut last, metadata.len() - 1)?;
+        if read == 1 && last != *b"\n" {
+            first.push(b'\n');
+        }
+    }
+    Ok((file, first))
+}

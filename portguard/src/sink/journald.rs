@@ -1,0 +1,122 @@
+//! journald by its native protocol: a datagram an event, a journal field for each of its fields.
+
+use super::worker::{Outcome, Writer};
+use super::{SinkError, text};
+use crate::event::Decided;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
+};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+/// The way to journald.
+pub(super) struct Journald {
+    path: PathBuf,
+    socket: UnixDatagram,
+}
+
+impl Journald {
+    pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
+        let failed = |source| SinkError::Journald {
+            path: path.into(),
+            source,
+        };
+        let socket = UnixDatagram::unbound().map_err(failed)?;
+        // Only to know that it is there: each datagram names its way, so a restart of journald is no matter.
+        let there = UnixDatagram::unbound().map_err(failed)?;
+        there.connect(path).map_err(failed)?;
+        Ok(Self {
+            path: path.into(),
+            socket,
+        })
+    }
+
+    fn send(&self, entry: &[u8]) -> io::Result<()> {
+        match self.socket.send_to(entry, &self.path) {
+            Ok(_) => Ok(()),
+            Err(error) if is_too_large(&error) => self.send_by_file(entry),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What no datagram holds goes in a sealed file of its own, whose descriptor is sent.
+    fn send_by_file(&self, entry: &[u8]) -> io::Result<()> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("portguard-event", flags)?);
+        file.write_all(entry)?;
+        let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        fcntl_add_seals(&file, all)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [file.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let to = SocketAddrUnix::new(&self.path)?;
+        sendmsg_addr(&self.socket, &to, &[], &mut control, SendFlags::empty())?;
+        Ok(())
+    }
+}
+
+impl Writer for Journald {
+    fn write(&mut self, decided: &Decided) -> Outcome {
+        match self.send(&entry(decided)) {
+            Ok(()) => Outcome {
+                written: decided.count,
+                ..Outcome::default()
+            },
+            Err(error) => Outcome {
+                lost: decided.count,
+                error: Some(error),
+                ..Outcome::default()
+            },
+        }
+    }
+}
+
+fn is_too_large(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMSGSIZE) | Some(libc::ENOBUFS)
+    )
+}
+
+/// The event in journald's native format.
+fn entry(decided: &Decided) -> Vec<u8> {
+    let mut entry = Vec::new();
+    // Of syslog's priorities, warning and informational.
+    let priority = if decided.verdict == "deny" { "4" } else { "6" };
+    field(&mut entry, "MESSAGE", &text::sentence(decided));
+    field(&mut entry, "PRIORITY", priority);
+    field(&mut entry, "SYSLOG_IDENTIFIER", "portguard");
+    // Plain strings and numbers always serialise, into an object.
+    let Ok(Value::Object(fields)) = serde_json::to_value(decided) else {
+        return entry;
+    };
+    for (name, value) in fields {
+        let name = format!("PORTGUARD_{}", name.to_ascii_uppercase());
+        match value {
+            Value::Null => {}
+            Value::String(text) => field(&mut entry, &name, &text),
+            other => field(&mut entry, &name, &other.to_string()),
+        }
+    }
+    entry
+}
+
+/// `NAME=value`, or with the value's length before it where a line cannot hold it.
+fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
+    entry.extend(name.as_bytes());
+    if value.contains('\n') {
+        entry.push(b'\n');
+        entry.extend((value.len() as u64).to_le_bytes());
+    } else {
+        entry.push(b'=');
+    }
+    entry.extend(value.as_bytes());
+    entry.push(b'\n');
+}

@@ -1,0 +1,196 @@
+//! Lines into a descriptor, whole ones only: a line that a full disk cut is completed before the next.
+
+use super::Format;
+use super::worker::{Outcome, Writer};
+use crate::event::Decided;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::fs::File;
+use std::io::{self, Write};
+
+/// The open end of a file, pipe or terminal.
+pub(super) struct Lines<W> {
+    out: W,
+    format: Format,
+    /// What is left of a line that was cut, and its decisions.
+    rest: Vec<u8>,
+    rest_count: u64,
+}
+
+impl<W: Target> Lines<W> {
+    /// Writes to `out`, `first` before all else.
+    pub(super) const fn new(out: W, format: Format, first: Vec<u8>) -> Self {
+        Self {
+            out,
+            format,
+            rest: first,
+            rest_count: 0,
+        }
+    }
+
+    /// Goes on in another target, `first` before all else there. The rest of a cut line has no place in it.
+    pub(super) fn switch(&mut self, out: W, first: Vec<u8>) -> Outcome {
+        self.out = out;
+        self.rest = first;
+        Outcome {
+            lost: std::mem::take(&mut self.rest_count),
+            ..Outcome::default()
+        }
+    }
+
+    /// Writes what is left of a cut line.
+    fn complete(&mut self) -> Outcome {
+        let (written, error) = put(&mut self.out, &self.rest);
+        self.rest.drain(..written);
+        let written = if error.is_none() {
+            std::mem::take(&mut self.rest_count)
+        } else {
+            0
+        };
+        Outcome {
+            written,
+            lost: 0,
+            error,
+        }
+    }
+}
+
+impl<W: Target> Writer for Lines<W> {
+    fn write(&mut self, decided: &Decided) -> Outcome {
+        let mut outcome = self.complete();
+        if outcome.error.is_some() {
+            outcome.lost = decided.count;
+            return outcome;
+        }
+        let line = self.format.line(decided);
+        let (written, error) = put(&mut self.out, line.as_bytes());
+        if error.is_none() {
+            outcome.written += decided.count;
+        } else if written == 0 {
+            outcome.lost = decided.count;
+        } else {
+            self.rest = line.into_bytes().split_off(written);
+            self.rest_count = decided.count;
+        }
+        outcome.error = error;
+        outcome
+    }
+
+    fn flush(&mut self) -> Outcome {
+        self.complete()
+    }
+}
+
+/// What lines are written to.
+pub(super) trait Target: Write + Send {
+    /// Waits until it takes more: it does not block by itself.
+    fn ready(&self) -> io::Result<()>;
+}
+
+impl Target for File {
+    fn ready(&self) -> io::Result<()> {
+        poll(&mut [PollFd::new(self, PollFlags::OUT)], None)?;
+        Ok(())
+    }
+}
+
+/// Writes all of it where it can; how much it was, and what stopped it.
+fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        let failed = match out.write(rest) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(more) => {
+                written += more;
+                Ok(())
+            }
+            // Whoever shares the terminal or pipe with us may have made it non-blocking.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => out.ready(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = failed {
+            return (written, Some(error));
+        }
+    }
+    (written, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::text::tests::decided;
+    use std::collections::VecDeque;
+
+    /// Takes so many bytes a call; nothing is "no space left".
+    #[derive(Default)]
+    struct Disk {
+        takes: VecDeque<usize>,
+        has: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.takes.pop_front() {
+                Some(0) => Err(io::ErrorKind::StorageFull.into()),
+                takes => {
+                    let taken = takes.unwrap_or(bytes.len()).min(bytes.len());
+                    self.has.extend(&bytes[..taken]);
+                    Ok(taken)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Target for Disk {
+        fn ready(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn counted(count: u64) -> Decided {
+        Decided { count, ..decided() }
+    }
+
+    #[test]
+    fn a_cut_line_is_completed_before_the_next() {
+        let disk = Disk {
+            takes: [30, 0, 10, 0, 0].into(),
+            ..Disk::default()
+        };
+        let mut lines = Lines::new(disk, Format::Json, Vec::new());
+        // Cut: neither written nor lost yet.
+        let cut = lines.write(&counted(5));
+        assert_eq!((cut.written, cut.lost), (0, 0));
+        assert!(cut.error.is_some());
+        // A little more of it goes, and what comes meanwhile is lost.
+        let lost = lines.write(&counted(3));
+        assert_eq!((lost.written, lost.lost), (0, 3));
+        assert!(lines.flush().error.is_some());
+        let both = lines.write(&counted(7));
+        assert_eq!((both.written, both.lost), (12, 0));
+        let has = String::from_utf8(lines.out.has.clone()).unwrap();
+        assert_eq!(
+            has,
+            Format::Json.line(&counted(5)) + &Format::Json.line(&counted(7))
+        );
+    }
+
+    #[test]
+    fn the_rest_of_a_cut_line_does_not_go_elsewhere() {
+        let disk = Disk {
+            takes: [30, 0].into(),
+            ..Disk::default()
+        };
+        let mut lines = Lines::new(disk, Format::Json, Vec::new());
+        lines.write(&counted(5));
+        let switched = lines.switch(Disk::default(), Vec::new());
+        assert_eq!((switched.written, switched.lost), (0, 5));
+        assert_eq!(lines.write(&counted(1)).written, 1);
+        let has = String::from_utf8(lines.out.has.clone()).unwrap();
+        assert_eq!(has, Format::Json.line(&counted(1)));
+    }
+}

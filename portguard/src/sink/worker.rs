@@ -1,0 +1,212 @@
+//! A sink's thread: decisions wait for it in a bounded queue, and those that it cannot take are counted.
+
+use super::SinkError;
+use super::outage::{Outage, tell};
+use crate::event::Decided;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Events that may wait for a slow reader.
+const WAITING: usize = 8_192;
+
+/// What they may weigh, in bytes: a process chooses its own path and may make it long.
+const WAITING_BYTES: usize = 4 << 20;
+
+/// What came of a call to a writer: decisions that are now written or lost, and what went wrong.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) written: u64,
+    pub(super) lost: u64,
+    pub(super) error: Option<io::Error>,
+}
+
+/// What writes a sink's decisions, on the sink's thread, where it may block.
+pub(super) trait Writer: Send {
+    /// Writes a decision, or takes it in to be written with the next.
+    fn write(&mut self, decided: &Decided) -> Outcome;
+
+    /// Writes what was taken in: no other decision waits.
+    fn flush(&mut self) -> Outcome {
+        Outcome::default()
+    }
+
+    /// Opens its target anew.
+    fn reopen(&mut self) -> Outcome {
+        Outcome::default()
+    }
+}
+
+enum Message {
+    Decided(Arc<Decided>),
+    Reopen,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The weight of what waits.
+    waiting: AtomicUsize,
+    written: AtomicU64,
+    lost: AtomicU64,
+    /// A reopening that the queue had no room for.
+    reopen: AtomicBool,
+}
+
+/// The way to the thread.
+pub(super) struct Worker {
+    name: &'static str,
+    sender: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    /// Decisions that the queue took.
+    accepted: u64,
+    /// Those that it had no room for.
+    refused: u64,
+}
+
+impl Worker {
+    pub(super) fn start(
+        name: &'static str,
+        mut writer: Box<dyn Writer>,
+    ) -> Result<Self, SinkError> {
+        let (sender, receiver) = sync_channel(WAITING);
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name(format!("sink-{name}"))
+            .spawn(move || work(&receiver, writer.as_mut(), &theirs, Outage::new(name)))
+            .map_err(|source| SinkError::System {
+                sink: name,
+                what: "start its thread",
+                source,
+            })?;
+        Ok(Self {
+            name,
+            sender: Some(sender),
+            thread: Some(thread),
+            shared,
+            accepted: 0,
+            refused: 0,
+        })
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Hands a decision over, or counts it as dropped; never waits.
+    pub(super) fn send(&mut self, decided: &Arc<Decided>) {
+        if self.offer(decided) {
+            self.accepted += decided.count;
+        } else {
+            self.refused += decided.count;
+        }
+    }
+
+    fn offer(&self, decided: &Arc<Decided>) -> bool {
+        let Some(sender) = &self.sender else {
+            return false;
+        };
+        let weight = weight(decided);
+        // Only this thread adds, so it cannot be exceeded in between.
+        if self.shared.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES {
+            return false;
+        }
+        self.shared.waiting.fetch_add(weight, Ordering::Relaxed);
+        let sent = sender.try_send(Message::Decided(Arc::clone(decided)));
+        if sent.is_err() {
+            self.shared.waiting.fetch_sub(weight, Ordering::Relaxed);
+        }
+        sent.is_ok()
+    }
+
+    /// Decisions that were not written.
+    pub(super) fn dropped(&self) -> u64 {
+        if self.sender.is_some() || self.thread.is_some() {
+            return self.refused + self.shared.lost.load(Ordering::Relaxed);
+        }
+        // At the end what was not written is lost, in the queue or in the middle of a line.
+        self.refused + self.accepted - self.shared.written.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the target to be opened anew.
+    pub(super) fn reopen(&self) {
+        let Some(sender) = &self.sender else { return };
+        if sender.try_send(Message::Reopen).is_err() {
+            self.shared.reopen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the thread end once its queue is empty.
+    pub(super) fn close(&mut self) {
+        self.sender = None;
+    }
+
+    /// Waits for that, until `end` at most.
+    pub(super) fn wait(&mut self, end: Instant) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        while !thread.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Roughly what an event takes in memory.
+fn weight(decided: &Decided) -> usize {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    size_of::<Decided>()
+        + decided.time.len()
+        + decided.policy.len()
+        + decided.comm.len()
+        + optional(&decided.rule)
+        + optional(&decided.user)
+        + optional(&decided.exe)
+        + optional(&decided.cgroup)
+}
+
+fn work(
+    receiver: &Receiver<Message>,
+    writer: &mut dyn Writer,
+    shared: &Shared,
+    mut outage: Outage,
+) {
+    let mut settle = |outcome: Outcome| {
+        shared.written.fetch_add(outcome.written, Ordering::Relaxed);
+        shared.lost.fetch_add(outcome.lost, Ordering::Relaxed);
+        match outcome.error {
+            Some(error) => tell(outage.failed(&error, outcome.lost, Instant::now())),
+            None if outcome.written > 0 => tell(outage.worked()),
+            None => {}
+        }
+    };
+    loop {
+        let message = match receiver.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {
+                settle(writer.flush());
+                match receiver.recv() {
+                    Ok(message) => message,
+                    Err(_) => break,
+                }
+            }
+        };
+        if shared.reopen.swap(false, Ordering::Relaxed) {
+            settle(writer.reopen());
+        }
+        match message {
+            Message::Reopen => settle(writer.reopen()),
+            Message::Decided(decided) => {
+                let weight = weight(&decided);
+                shared.waiting.fetch_sub(weight, Ordering::Relaxed);
+                settle(writer.write(&decided));
+            }
+        }
+    }
+    settle(writer.flush());
+}

@@ -1,0 +1,217 @@
+//! Scrapes of the real server.
+
+use crate::{scrape, status, value};
+use portguard::control::{Ask, Reply, Request};
+use portguard::metrics::{CONTENT_TYPE, listen, serve};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What the daemon's loop does when asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Loop {
+    Answers,
+    Hangs,
+    Ends,
+}
+
+/// A server on a runtime of its own, until it is dropped.
+struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(does: Loop) -> Self {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
+                let (asks, asked) = mpsc::channel(1);
+                tokio::spawn(serve(listener, asks));
+                tokio::spawn(answer(asked, does));
+                let _ = stopped.await;
+            });
+        });
+        Self {
+            address: told.recv().unwrap(),
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    }
+
+    fn get(&self, request: &str) -> (String, String) {
+        finish(self.connect(), request)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+async fn answer(mut asked: mpsc::Receiver<Ask>, does: Loop) {
+    if does == Loop::Ends {
+        return;
+    }
+    let mut unanswered = Vec::new();
+    while let Some(ask) = asked.recv().await {
+        assert_eq!(ask.request, Request::Status);
+        if does == Loop::Hangs {
+            unanswered.push(ask);
+            continue;
+        }
+        let _ = ask.answer.send(Reply::Status(Box::new(status())));
+    }
+}
+
+/// Sends the request; the head and the body of the answer.
+fn finish(mut stream: TcpStream, request: &str) -> (String, String) {
+    let request = format!("{request} HTTP/1.1\r\nHost: portguard\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_lowercase(), body.to_owned())
+}
+
+#[test]
+fn a_scrape_is_answered() {
+    let server = Server::start(Loop::Answers);
+    let (head, body) = server.get("GET /metrics");
+    assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+    assert!(
+        head.contains(&format!("content-type: {CONTENT_TYPE}")),
+        "{head}"
+    );
+    let scraped = scrape(&body);
+    assert_eq!(value(&scraped, "portguard_enforcing", &[]), Some(1.0));
+    let (head, none) = server.get("HEAD /metrics");
+    assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+    let length = format!("content-length: {}", body.len());
+    assert!(head.contains(&length) && none.is_empty(), "{head}");
+}
+
+#[test]
+fn what_is_no_scrape_is_refused() {
+    let server = Server::start(Loop::Answers);
+    let (head, body) = server.get("GET /");
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+    assert_eq!(body, "the metrics are at /metrics\n");
+    let (head, body) = server.get("DELETE /metrics");
+    assert!(head.starts_with("http/1.1 405 "), "{head}");
+    assert!(head.contains("allow: get, head"), "{head}");
+    assert_eq!(body, "only GET and HEAD\n");
+    // What is too long may be cut off before it is read: only that it ends nothing matters.
+    let endless = format!("GET /metrics?{} HTTP/1.1\r\n", "x".repeat(1 << 20));
+    let _ = server.connect().write_all(endless.as_bytes());
+    let (head, _) = server.get("GET /metrics");
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+}
+
+#[test]
+fn a_daemon_that_ends_is_told() {
+    let server = Server::start(Loop::Ends);
+    let (head, body) = server.get("GET /metrics");
+    assert!(head.starts_with("http/1.1 503 "), "{head}");
+    assert_eq!(body, "portguard is ending\n");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_told() {
+    let server = Server::start(Loop::Hangs);
+    let (head, body) = server.get("GET /metrics");
+    assert!(head.starts_with("http/1.1 503 "), "{head}");
+    assert_eq!(body, "portguard is too busy to answer: try again\n");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    assert_eq!(
+        listen(address).await.unwrap_err().to_string(),
+        format!(
+            "--metrics {address}: cannot listen there: Address already in use (os error 98); give an \
+             address of this host and a free port"
+        )
+    );
+}
+
+#[test]
+fn clients_that_say_nothing_give_way() {
+    let server = Server::start(Loop::Answers);
+    let mut silent: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+    // All places are taken, until their time is up.
+    let (head, _) = server.get("GET /metrics");
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    for stream in &mut silent {
+        let mut nothing = Vec::new();
+        stream.read_to_end(&mut nothing).unwrap();
+        assert!(nothing.is_empty());
+    }
+}
+
+/// Without descriptors the server waits for some and does not spin; in a process of its own, whose limit it
+/// lowers.
+#[test]
+fn a_server_without_descriptors_waits_for_them() {
+    const TEST: &str = "scrape::a_server_without_descriptors_waits_for_them";
+    const CHILD: &str = "PORTGUARD_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([TEST, "--exact", "--nocapture"]).env(CHILD, "1");
+        let output = child.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(
+            said,
+            "portguard: metrics: cannot accept a connection: Too many open files (os error 24); trying on\n"
+        );
+        return;
+    }
+    let server = Server::start(Loop::Answers);
+    let limit = getrlimit(Resource::Nofile);
+    let current = Some(64);
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+    // Connecting takes none once there is a socket.
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
+    let socket: OwnedFd = socket.unwrap();
+    let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    rustix::net::connect(&socket, &server.address).unwrap();
+    let before = clock_gettime(ClockId::ProcessCPUTime);
+    // Long enough for a spin to show; a slow machine makes it longer, and the spin with it.
+    std::thread::sleep(Duration::from_secs(2));
+    let after = clock_gettime(ClockId::ProcessCPUTime);
+    let spent = Duration::try_from(after - before).unwrap();
+    assert!(spent < Duration::from_millis(500), "{spent:?}");
+    drop(all);
+    let (head, _) = finish(socket.into(), "GET /metrics");
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+}
