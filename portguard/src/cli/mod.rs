@@ -5,6 +5,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod holders;
+mod inventory;
 mod outcome;
 mod pages;
 mod run;
@@ -74,6 +75,8 @@ enum Verb {
     Diff(diff::Args),
     /// Write the policy that allows what was seen, or what this host does today
     Suggest(suggest::Args),
+    /// Say who already holds protected ports, and what a policy says of each
+    Inventory(inventory::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
     /// Print the JSON Schema of policy files
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Suggest(args) => suggest::run(&args),
+        Verb::Inventory(args) => inventory::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),
