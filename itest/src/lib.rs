@@ -9,6 +9,7 @@ pub mod demo;
 mod elf32;
 pub mod generate;
 pub mod harness;
+pub mod holding;
 pub mod instance;
 pub mod lsms;
 pub mod oracle;

@@ -5,6 +5,7 @@ mod cgroups;
 mod checks;
 mod decisions;
 mod environment;
+mod existing;
 mod identity;
 mod lifetime;
 mod missing;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Test> {
         reload::TESTS,
         environment::TESTS,
         missing::TESTS,
+        existing::TESTS,
         policies::TESTS,
         servers::TESTS,
         identity::TESTS,
