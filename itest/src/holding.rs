@@ -25,6 +25,8 @@ pub struct Hold {
     pub idle: bool,
     /// The sockets are on their way to another process, and open in none.
     pub in_flight: bool,
+    /// The process ends where its first socket, one of UDP, is aborted.
+    pub brittle: bool,
 }
 
 impl Hold {
@@ -35,6 +37,7 @@ impl Hold {
             probe,
             idle: false,
             in_flight: false,
+            brittle: false,
         }
     }
 
@@ -133,6 +136,12 @@ pub fn run(hold: &str) -> anyhow::Result<()> {
         .then(|| send_away(&mut sockets))
         .transpose()?;
     println!("{}", serde_json::to_string(&answers)?);
+    if let (true, Some((_, socket))) = (hold.brittle, sockets.first()) {
+        rustix::io::ioctl_fionbio(socket, false)?;
+        let aborted = recv(socket, &mut [0; 8], RecvFlags::empty()).err();
+        ensure!(aborted == Some(Errno::CONNABORTED), "recv: {aborted:?}");
+        return Ok(());
+    }
     for line in std::io::stdin().lines() {
         line?;
         let errnos: Vec<i32> = sockets

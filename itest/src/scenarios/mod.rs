@@ -3,6 +3,7 @@
 mod addresses;
 mod cgroups;
 mod checks;
+mod closing;
 mod decisions;
 mod environment;
 mod existing;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Test> {
         environment::TESTS,
         missing::TESTS,
         existing::TESTS,
+        closing::TESTS,
         policies::TESTS,
         servers::TESTS,
         identity::TESTS,

@@ -294,3 +294,47 @@ fn outcome(code: i32) -> Result<(), DiagError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    /// A TCP socket that listens.
+    pub(in crate::inventory) fn listener(address: IpAddr, port: u16, uid: u32) -> Socket {
+        let mut id = SocketId::new_v4();
+        id.source_port = port;
+        id.source_address = address;
+        Socket {
+            listed: LISTED[0],
+            family: if address.is_ipv6() { AF_INET6 } else { AF_INET },
+            id,
+            state: State::Listen,
+            v6only: address.is_ipv6().then_some(false),
+            uid,
+            inode: 1,
+            made_in: None,
+        }
+    }
+
+    #[test]
+    fn this_kernel_lists_what_is_bound_here() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let listed = Diag::open().unwrap();
+        let listed = listed.sockets(|port| port == address.port()).unwrap();
+        let mut listed = listed
+            .iter()
+            .filter(|found| found.id.source_address == address.ip());
+        let found = listed.find(|found| found.state == State::Listen).unwrap();
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        assert_ne!(found.cookie(), 0);
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_said() {
+        for bytes in [&[0; 3][..], &[0; 16], &[255; 40]] {
+            assert!(matches!(first_message(bytes), Err(DiagError::Garbled(_))));
+        }
+    }
+}

@@ -262,3 +262,93 @@ impl<'a> Judge<'a> {
         self.users.entry(uid).or_insert_with(look).clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::compile;
+    use crate::inventory::diag::tests::listener;
+    use crate::policy::{SystemNames, parse};
+    use std::path::Path;
+
+    const NGINX: &str = "/system.slice/nginx.service";
+
+    fn process(pid: u32, uid: u32, cgroup: &str) -> Process {
+        Process {
+            pid,
+            comm: "x".into(),
+            exe: None,
+            uid,
+            euid: uid,
+            gids: vec![uid],
+            cgroup: Some(cgroup.into()),
+            unit: unit_of(cgroup),
+            cgroup_path: cgroup.into(),
+        }
+    }
+
+    /// The uid asked about and its cgroup, the verdict and the number of the rule.
+    fn ask(
+        rules: &str,
+        socket: &Socket,
+        processes: &[Process],
+        made_in: Option<&str>,
+    ) -> (u32, String, &'static str, u16) {
+        let text = format!("version: 1\ndefault: deny\nrules: [{rules}]\n");
+        let policy = parse(Path::new("p.yaml"), &text, &SystemNames)
+            .unwrap()
+            .policy;
+        let tables = compile(&policy, 1).unwrap();
+        let mut judge = Judge::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
+        let (identity, decision) = judge.ask(socket, processes, made_in).unwrap();
+        let verdict = decision.verdict.as_str();
+        (identity.uid, identity.cgroup, verdict, decision.rule)
+    }
+
+    #[test]
+    fn of_several_processes_the_likely_binder_is_asked_about() {
+        let any = "0.0.0.0".parse().unwrap();
+        let allow = "{ name: a, action: allow, users: [0], units: [nginx.service] }";
+        let owned = [
+            process(7, 33, NGINX),
+            process(8, 0, "/"),
+            process(9, 0, NGINX),
+        ];
+        let said = ask(allow, &listener(any, 80, 0), &owned, Some(NGINX));
+        assert_eq!(said, (0, NGINX.into(), "allow", 0));
+        // Who bound it became somebody else.
+        let said = ask(allow, &listener(any, 80, 0), &owned[..1], Some(NGINX));
+        assert_eq!((said.0, said.2), (33, "deny"));
+    }
+
+    #[test]
+    fn who_made_it_is_asked_about_where_nobody_is_there_any_more() {
+        let any = "0.0.0.0".parse().unwrap();
+        let allow = "{ name: a, action: allow, units: [web.socket] }";
+        let made_in = "/system.slice/web.socket";
+        let service = [process(7, 33, "/system.slice/web.service")];
+        let said = ask(allow, &listener(any, 80, 0), &service, Some(made_in));
+        assert_eq!(said, (0, made_in.into(), "allow", 0));
+        // No process at all: the socket's user, in the cgroup that it was made in.
+        let said = ask(allow, &listener(any, 80, 33), &[], Some(made_in));
+        assert_eq!(said, (33, made_in.into(), "allow", 0));
+        let said = ask(allow, &listener(any, 80, 33), &[], None);
+        assert_eq!((said.1.as_str(), said.2), ("/", "deny"));
+    }
+
+    #[test]
+    fn addresses_are_judged_as_those_of_binds() {
+        let owned = [process(7, 33, "/")];
+        let ask = |addresses: &str, socket: &Socket| {
+            let rule = format!("{{ name: a, action: allow, addresses: [{addresses}] }}");
+            ask(&rule, socket, &owned, Some("/")).2
+        };
+        let mapped = listener("::ffff:127.0.0.1".parse().unwrap(), 80, 33);
+        assert_eq!(ask("127.0.0.1", &mapped), "allow");
+        let mut wildcard = listener("::".parse().unwrap(), 80, 33);
+        assert_eq!(ask("'::'", &wildcard), "deny", "it takes IPv4 too");
+        assert_eq!(ask("'::', 0.0.0.0", &wildcard), "allow");
+        wildcard.v6only = Some(true);
+        assert_eq!(ask("'::'", &wildcard), "allow");
+    }
+}
