@@ -61,7 +61,7 @@ pub(crate) fn knock(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> (
     (binder, answer)
 }
 
-fn become_it(probe: &Probe) -> anyhow::Result<()> {
+pub(crate) fn become_it(probe: &Probe) -> anyhow::Result<()> {
     if !probe.cgroup.is_empty() {
         let path = OsStr::from_bytes(&probe.cgroup);
         let procs = cgroup_root()?.join(path).join("cgroup.procs");

@@ -10,6 +10,7 @@ mod elf32;
 pub mod generate;
 mod hammer;
 pub mod harness;
+pub mod holding;
 pub mod instance;
 mod links;
 pub mod lsms;

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 use portguard_itest::harness::{self, Kind};
-use portguard_itest::{acting, attack, bench, demo, property, real, scenarios, shipped, verify};
+use portguard_itest::{
+    acting, attack, bench, demo, holding, property, real, scenarios, shipped, verify,
+};
 use std::path::PathBuf;
 
 /// Tests portguard on the running kernel. Needs root.
@@ -51,6 +53,9 @@ enum Verb {
     /// Becomes what a probe says and binds
     #[command(hide = true)]
     Bind { probe: String },
+    /// Becomes what it is told to, binds and keeps the sockets
+    #[command(hide = true)]
+    Hold { hold: String },
     /// Plays an actor of the attack suite
     #[command(hide = true)]
     Attack {
@@ -90,6 +95,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Property => property::run(),
         Verb::Shipped => shipped::run(),
         Verb::Bind { probe } => acting::run(&probe),
+        Verb::Hold { hold } => holding::run(&hold),
         Verb::Attack {
             actor,
             cgroup,

@@ -16,6 +16,7 @@ pub mod event;
 pub mod expectations;
 pub mod explain;
 pub mod holders;
+pub mod inventory;
 pub mod kernel;
 pub mod lint;
 pub mod metrics;

@@ -6,13 +6,14 @@
 
 use std::process::{Command, Output};
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "run",
     "check",
     "test",
     "explain",
     "suggest",
     "diff",
+    "inventory",
     "doctor",
     "schema",
     "completions",

@@ -3,9 +3,11 @@
 mod addresses;
 mod cgroups;
 mod checks;
+mod closing;
 mod decisions;
 mod environment;
 mod flood;
+mod existing;
 mod identity;
 mod lifetime;
 mod missing;
@@ -42,6 +44,8 @@ pub fn all() -> Vec<Test> {
         pins::TESTS,
         environment::TESTS,
         missing::TESTS,
+        existing::TESTS,
+        closing::TESTS,
         policies::TESTS,
         servers::TESTS,
         identity::TESTS,

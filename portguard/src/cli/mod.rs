@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod holders;
 mod monitor;
+mod inventory;
 mod outcome;
 mod output;
 mod pages;
@@ -90,6 +91,8 @@ enum Verb {
     Reload(reload::Args),
     /// End enforcement: the daemon where one runs, and everything that is pinned
     Detach(detach::Args),
+    /// Say who already holds protected ports, and what a policy says of each
+    Inventory(inventory::Args),
     /// Say whether this machine can enforce, and how to mend what is missing
     Doctor(doctor::Args),
     /// Print the JSON Schema of policy files
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(&args),
         Verb::Reload(args) => Ok(reload::run(&args)),
         Verb::Detach(args) => Ok(detach::run(&args)),
+        Verb::Inventory(args) => inventory::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),

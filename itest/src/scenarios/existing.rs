@@ -1,0 +1,299 @@
+//! Sockets that were bound before portguard is there: `portguard inventory` names them and says what the policy
+//! says of each.
+
+use super::Table;
+use crate::harness::{Needs, NotApplicable, World};
+use crate::holding::{Held, Hold};
+use crate::instance::{policy_file, program};
+use crate::probe::{Answer, Attempt, Netns, Probe, inet, inet6};
+use crate::real::{Cgroups, cgroup_root};
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+
+pub(super) const TESTS: Table = &[
+    ("existing_listed", Needs::Nothing, listed),
+    ("existing_scopes", Needs::Nothing, scopes),
+    ("existing_passed_on", Needs::Nothing, passed_on),
+    ("existing_in_flight", Needs::Nothing, in_flight),
+    ("existing_rights", Needs::Nothing, rights),
+];
+
+pub(super) const USER: u32 = 1000;
+/// An address of the loopback network of our own.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 2);
+
+/// Ports that no other run of this machine uses, outside those that the kernel gives away.
+pub(super) fn port(offset: u16) -> u16 {
+    let slot = u16::try_from(std::process::id() % 700).unwrap_or(0);
+    20_000 + slot * 16 + offset
+}
+
+pub(super) fn tcp(offset: u16) -> Attempt {
+    Attempt::tcp_at(ADDRESS, port(offset))
+}
+
+pub(super) fn udp(offset: u16, protocol: i32) -> Attempt {
+    let address = inet(libc::AF_INET, ADDRESS, port(offset));
+    Attempt::new(libc::AF_INET, libc::SOCK_DGRAM, protocol, address)
+}
+
+/// A cgroup that is named as a unit's, for this test alone.
+pub(super) fn unit(kind: &str) -> anyhow::Result<(String, Cgroups)> {
+    let name = format!("pgtest-{}.{kind}", std::process::id());
+    let mut cgroups = Cgroups::default();
+    cgroups.make(std::slice::from_ref(&name))?;
+    Ok((name, cgroups))
+}
+
+/// A policy that protects our ports and no other.
+pub(super) fn policy(rules: &str) -> String {
+    format!(
+        "version: 1\nprotect: [\"{}-{}\"]\n{rules}",
+        port(0),
+        port(15)
+    )
+}
+
+/// What `portguard inventory` says: exit code, objects, and its words.
+pub(super) fn inventory(
+    policy: &str,
+    more: &[&str],
+) -> anyhow::Result<(Option<i32>, Vec<Value>, String)> {
+    let file = policy_file(policy)?;
+    let output = Command::new(program())
+        .args(["inventory", "--json", "--policy"])
+        .arg(file.path())
+        .args(more)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let objects = lines.lines().map(serde_json::from_str);
+    let objects = objects.collect::<Result<_, _>>().context(lines.clone())?;
+    Ok((output.status.code(), objects, said))
+}
+
+pub(super) fn at(objects: &[Value], offset: u16) -> anyhow::Result<&Value> {
+    let mut objects = objects.iter();
+    let found = objects.find(|object| object["port"] == port(offset));
+    found.with_context(|| format!("nothing at port {}", port(offset)))
+}
+
+/// Checks fields of an object.
+pub(super) fn says(object: &Value, wanted: Value) -> anyhow::Result<()> {
+    for (key, value) in wanted.as_object().into_iter().flatten() {
+        ensure!(object[key] == *value, "{key} is not {value}: {object}");
+    }
+    Ok(())
+}
+
+pub(super) fn bound(held: &Held) -> anyhow::Result<()> {
+    let bound = held
+        .answers
+        .iter()
+        .all(|answer| *answer == Answer::Bound(0));
+    ensure!(bound, "{:?}", held.answers);
+    Ok(())
+}
+
+fn of_every_kind(unit: &str) -> Probe {
+    let v6 =
+        |kind, address, offset| Attempt::new(libc::AF_INET6, kind, 0, inet6(address, port(offset)));
+    let mptcp = inet(libc::AF_INET, ADDRESS, port(6));
+    let sctp = inet(libc::AF_INET, ADDRESS, port(7));
+    Probe::user(USER)
+        .in_cgroup(unit)
+        .bind(tcp(0))
+        .bind(udp(1, 0))
+        .bind(v6(libc::SOCK_STREAM, Ipv6Addr::LOCALHOST, 2))
+        .bind(v6(libc::SOCK_DGRAM, Ipv6Addr::UNSPECIFIED, 3))
+        .bind(udp(5, 136))
+        .bind(Attempt::new(libc::AF_INET, libc::SOCK_STREAM, 262, mptcp))
+        .bind(Attempt::new(libc::AF_INET, libc::SOCK_STREAM, 132, sctp))
+}
+
+/// Every protocol, family and wildcard, with uid, unit, program and verdict.
+fn listed(_: &World) -> anyhow::Result<()> {
+    let (unit, _cgroups) = unit("service")?;
+    let probe = of_every_kind(&unit);
+    let comm = String::from_utf8_lossy(&probe.comm).into_owned();
+    let held = Hold::of(probe).start()?;
+    let rules = format!(
+        "rules:\n  - {{ name: unit, action: allow, protocols: [tcp], units: [{unit}] }}\n  \
+         - {{ name: no, action: deny, users: [{USER}] }}\n"
+    );
+    let (code, objects, said) = inventory(&policy(&rules), &[])?;
+    ensure!(code == Some(1), "exit code {code:?}: {said}");
+    let sockets = [
+        (0, "tcp", "inet", "127.77.0.2", json!(null), "listen"),
+        (1, "udp", "inet", "127.77.0.2", json!(null), "bound"),
+        // The kernel makes a socket that names an IPv6 address one of IPv6 only.
+        (2, "tcp", "inet6", "::1", json!(false), "listen"),
+        (3, "udp", "inet6", "::", json!(true), "bound"),
+        (5, "udp", "inet", "127.77.0.2", json!(null), "bound"),
+        (6, "tcp", "inet", "127.77.0.2", json!(null), "listen"),
+        (7, "sctp", "inet", "127.77.0.2", json!(null), "listen"),
+    ];
+    for (answer, wanted) in held.answers.iter().zip(sockets) {
+        let (offset, protocol, family, address, dual_stack, state) = wanted;
+        // UDP-Lite, MPTCP and SCTP are not everywhere.
+        if offset > 3 && matches!(answer, Answer::NoSocket(_)) {
+            continue;
+        }
+        ensure!(*answer == Answer::Bound(0), "{protocol}: {answer:?}");
+        let allowed = protocol == "tcp";
+        let object = at(&objects, offset)?;
+        says(
+            object,
+            json!({
+                "protocol": protocol, "family": family, "address": address, "dual_stack": dual_stack,
+                "state": state, "uid": USER, "by": "process", "unit": unit, "host_netns": true,
+                "made_in": format!("/{unit}"), "enforced": true, "violation": !allowed, "closed": null,
+                "verdict": if allowed { "allow" } else { "deny" },
+                "rule": if allowed { "unit" } else { "no" },
+            }),
+        )?;
+        let process = &object["processes"][0];
+        says(
+            process,
+            json!({ "pid": held.pid(), "comm": comm, "uid": USER, "euid": USER, "unit": unit,
+                "cgroup": format!("/{unit}") }),
+        )?;
+        let exe = std::fs::read_link("/proc/self/exe")?;
+        ensure!(process["exe"] == json!(exe), "not {exe:?}: {process}");
+    }
+    text(&policy(&rules), &unit)?;
+    let (code, _, said) = inventory(&policy("rules: []\n"), &[])?;
+    ensure!(code == Some(0), "nothing is denied: {code:?}: {said}");
+    Ok(())
+}
+
+/// The table says the same.
+fn text(policy: &str, unit: &str) -> anyhow::Result<()> {
+    let file = policy_file(policy)?;
+    let output = Command::new(program())
+        .args(["inventory", "--policy"])
+        .arg(file.path())
+        .output()?;
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = format!("udp/{}", port(1));
+    let line = table.lines().find(|text| text.starts_with(&line));
+    let line = line.with_context(|| table.clone())?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    ensure!(words.contains(&unit), "no unit: {table}");
+    ensure!(line.contains("1000") && line.contains("deny"), "{table}");
+    ensure!(words.last() == Some(&"no"), "no rule: {table}");
+    ensure!(!table.contains("NETNS"), "all is the host's: {table}");
+    Ok(())
+}
+
+/// Sockets in other network namespaces count where the policy's scope is all.
+fn scopes(_: &World) -> anyhow::Result<()> {
+    let any = Ipv4Addr::UNSPECIFIED;
+    let probe = Probe::user(USER).in_netns(Netns::New);
+    let held = Hold::of(probe.bind(Attempt::tcp_at(any, port(0)))).start()?;
+    bound(&held)?;
+    let (code, objects, said) = inventory(&policy("default: deny\n"), &[])?;
+    ensure!(
+        code == Some(0) && objects.is_empty(),
+        "scope host, {code:?}: {objects:?} {said}"
+    );
+    let (code, objects, said) = inventory(&policy("default: deny\nscope: all\n"), &[])?;
+    ensure!(code == Some(1), "scope all, {code:?}: {said}");
+    // A sandbox may hide processes even from root, which is said.
+    let hidden = "do not show their network namespace: sockets in there are not listed";
+    ensure!(said.is_empty() || said.contains(hidden), "{said}");
+    let netns = std::fs::read_link(format!("/proc/{}/ns/net", held.pid()))?;
+    let netns = netns.display().to_string();
+    let number = netns.trim_matches(|char: char| !char.is_ascii_digit());
+    says(
+        at(&objects, 0)?,
+        json!({ "host_netns": false, "netns": number.parse::<u32>()?, "violation": true, "rule": null }),
+    )
+}
+
+/// systemd makes its sockets in the socket unit's cgroup and passes them on: that is who is judged.
+fn passed_on(_: &World) -> anyhow::Result<()> {
+    let (unit, _cgroups) = unit("socket")?;
+    let (service, _service) = self::unit("service")?;
+    let held = Hold::of(Probe::user(USER).in_cgroup(&unit).bind(tcp(0))).start()?;
+    bound(&held)?;
+    let procs = cgroup_root()?.join(&service).join("cgroup.procs");
+    std::fs::write(procs, held.pid().to_string())?;
+    let rules = |unit: &str| {
+        policy(&format!(
+            "default: deny\nrules: [{{ name: web, action: allow, units: [{unit}] }}]\n"
+        ))
+    };
+    for allowed in [&unit, &service] {
+        let (code, objects, said) = inventory(&rules(allowed), &[])?;
+        ensure!(code == Some(0), "{allowed}, {code:?}: {objects:?} {said}");
+        let object = at(&objects, 0)?;
+        says(
+            object,
+            json!({ "verdict": "allow", "rule": "web", "unit": service }),
+        )?;
+        says(
+            &object["judged"],
+            json!({ "uid": USER, "cgroup": format!("/{allowed}") }),
+        )?;
+    }
+    let (code, objects, _) = inventory(&rules("other.service"), &[])?;
+    ensure!(code == Some(1), "neither is allowed: {objects:?}");
+    says(
+        &at(&objects, 0)?["judged"],
+        json!({ "cgroup": format!("/{service}") }),
+    )
+}
+
+/// A socket that no process has open is judged by its user; root's may be the kernel's own, and is let be.
+fn in_flight(_: &World) -> anyhow::Result<()> {
+    for (uid, by, verdict) in [(USER, "nobody", "deny"), (0, "kernel", "kernel")] {
+        let hold = Hold {
+            in_flight: true,
+            ..Hold::of(Probe::user(uid).bind(tcp(0)))
+        };
+        let held = hold.start()?;
+        bound(&held)?;
+        let (code, objects, said) = inventory(&policy("default: deny\n"), &[])?;
+        if said.contains("do not show what they have open") {
+            let why = "a sandbox hides processes from root";
+            return Err(NotApplicable(why.into()).into());
+        }
+        let denied = verdict == "deny";
+        ensure!(code == Some(i32::from(denied)), "{code:?}: {said}");
+        says(
+            at(&objects, 0)?,
+            json!({ "by": by, "verdict": verdict, "violation": denied, "processes": [], "uid": uid }),
+        )?;
+    }
+    Ok(())
+}
+
+/// A user who cannot see whose a socket is gets no wrong answer.
+fn rights(_: &World) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let held = Hold::of(Probe::user(USER).bind(tcp(0))).start()?;
+    bound(&held)?;
+    for (more, wanted) in [
+        ("", "cannot see who holds tcp/"),
+        ("scope: all\n", "cannot "),
+    ] {
+        let file = policy_file(&policy(&format!("default: deny\n{more}")))?;
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
+        let output = Command::new(program())
+            .args(["inventory", "--policy"])
+            .arg(file.path())
+            .uid(USER + 1)
+            .gid(USER + 1)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code();
+        ensure!(code == Some(3), "{code:?}: {said}");
+        ensure!(said.contains(wanted), "{said}");
+        ensure!(said.contains("run it as root, or with CAP_"), "{said}");
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! `portguard inventory`: who already holds protected ports, and what the policy says of each.
+
+use super::{Exit, counted, table::table};
+use crate::compile::compile;
+use crate::inventory::{By, Closed, DestroyError, Holder, Identity, Inventory, take};
+use crate::kernel::Environment;
+use crate::policy::{Mode, Policy};
+use crate::say::say;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:\n  \
+    portguard inventory --policy web.yaml\n  \
+    portguard inventory --policy /etc/portguard/policies --json | jq 'select(.violation)'\n  \
+    portguard inventory --policy web.yaml --enforce-existing\n\n\
+Exit codes: 0 nobody holds a port against the policy, 1 somebody does (with --enforce-existing: and could not \
+be closed), 3 the kernel does not say, or rights are missing.")]
+pub(super) struct Args {
+    /// Policy file, or directory of them; may be given more than once
+    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
+    policy: Vec<PathBuf>,
+    /// One JSON object for each socket
+    #[arg(long)]
+    json: bool,
+    /// Close the sockets that the policy denies, where the kernel can (SOCK_DESTROY); never those of a policy
+    /// or rule in audit mode
+    #[arg(long)]
+    enforce_existing: bool,
+}
+
+/// What became of a socket that was to be closed; `None` where it was not.
+type Outcome = Option<Result<Closed, DestroyError>>;
+
+/// # Errors
+/// Where the policy is too large to compile.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let Some(policy) = super::load(&args.policy) else {
+        return Ok(Exit::NotSo);
+    };
+    let tables = compile(&policy, 1)?;
+    let inventory = match take(&policy, &tables, Environment::probe().host_netns) {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            say!("portguard: {error}");
+            return Ok(Exit::Environment);
+        }
+    };
+    let close = args.enforce_existing && policy.mode == Mode::Enforce;
+    let outcomes: Vec<Outcome> = inventory
+        .holders
+        .iter()
+        .map(|holder| (close && holder.violation).then(|| holder.destroy()))
+        .collect();
+    if args.json {
+        print_objects(&inventory, &outcomes)?;
+    } else {
+        print_table(&policy, &inventory);
+    }
+    for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
+        say_outcome(holder, outcome);
+    }
+    if inventory.hidden > 0 {
+        say!(
+            "portguard: {} of all processes do not show their network namespace: sockets in there are not listed",
+            inventory.hidden
+        );
+    }
+    if args.enforce_existing && !close {
+        say!("portguard: the policy is in audit mode: nothing is closed");
+    }
+    let mut holders = inventory.holders.iter().zip(&outcomes);
+    Ok(Exit::of(holders.all(|(holder, outcome)| {
+        !holder.violation || matches!(outcome, Some(Ok(_)))
+    })))
+}
+
+fn say_outcome(holder: &Holder, outcome: &Outcome) {
+    let what = format!("{} of {}", what(holder), who(holder));
+    match outcome {
+        None => {}
+        Some(Ok(Closed::Gone)) => say!("portguard: closed {what}"),
+        Some(Ok(Closed::Deaf)) => say!(
+            "portguard: closed {what}: it accepts no more; the port is free once its program closes it or ends"
+        ),
+        Some(Err(error)) => say!("portguard: not closed: {what}: {error}"),
+    }
+}
+
+fn print_objects(inventory: &Inventory, outcomes: &[Outcome]) -> anyhow::Result<()> {
+    for (holder, outcome) in inventory.holders.iter().zip(outcomes) {
+        let mut object = serde_json::to_value(holder)?;
+        // Null where nobody tried.
+        object["closed"] = json!(outcome.as_ref().map(Result::is_ok));
+        println!("{object}");
+    }
+    Ok(())
+}
+
+const HEADER: [&str; 8] = [
+    "PORT", "ADDRESS", "WHO", "UNIT", "PROGRAM", "NETNS", "POLICY", "RULE",
+];
+
+fn print_table(policy: &Policy, inventory: &Inventory) {
+    let holders = &inventory.holders;
+    if holders.is_empty() {
+        println!("nobody holds a protected port");
+        return;
+    }
+    let elsewhere = holders.iter().any(|holder| !holder.host_netns);
+    let rows: Vec<Vec<String>> = holders
+        .iter()
+        .map(|holder| cells(holder, elsewhere))
+        .collect();
+    print!("{}", table(&HEADER, &rows));
+    let violations = inventory.violations().count();
+    let audit = if policy.mode == Mode::Audit {
+        " (audit)"
+    } else {
+        ""
+    };
+    println!(
+        "\n{} {} against the policy{audit}",
+        counted(violations, "socket"),
+        if violations == 1 { "is" } else { "are" },
+    );
+}
+
+fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {
+    // A column that says `any` throughout is left out.
+    let netns = match (elsewhere, holder.host_netns) {
+        (false, _) => "any".to_owned(),
+        (true, true) => "host".to_owned(),
+        (true, false) => holder.netns.to_string(),
+    };
+    let audit = if holder.enforced || holder.verdict == "kernel" {
+        ""
+    } else {
+        " (audit)"
+    };
+    let rule = match (&holder.rule, &holder.judged) {
+        (Some(rule), _) => rule.clone(),
+        (None, Some(_)) => "the default".to_owned(),
+        (None, None) => "-".to_owned(),
+    };
+    vec![
+        format!("{}/{}", holder.protocol, holder.port),
+        holder.address.to_string(),
+        who(holder),
+        holder.unit.clone().unwrap_or_else(|| "-".to_owned()),
+        program(holder),
+        netns,
+        format!("{}{audit}", holder.verdict),
+        rule,
+    ]
+}
+
+fn what(holder: &Holder) -> String {
+    let Holder {
+        protocol,
+        port,
+        address,
+        ..
+    } = holder;
+    format!("{protocol}/{port} {address}")
+}
+
+/// Whom the verdict is about, else whose the socket is.
+fn who(holder: &Holder) -> String {
+    let named = |user: &Option<String>, uid: u32| match user {
+        Some(user) => format!("{user}({uid})"),
+        None => uid.to_string(),
+    };
+    match &holder.judged {
+        Some(Identity {
+            uid, euid, user, ..
+        }) if uid != euid => format!("{} as {euid}", named(user, *uid)),
+        Some(Identity { uid, user, .. }) => named(user, *uid),
+        None => named(&holder.user, holder.uid),
+    }
+}
+
+fn program(holder: &Holder) -> String {
+    let Some(first) = holder.processes.first() else {
+        return match holder.by {
+            By::Kernel => "kernel".to_owned(),
+            By::Process | By::Nobody => "no process".to_owned(),
+        };
+    };
+    let name = first.exe.as_ref().unwrap_or(&first.comm);
+    let more = match holder.processes.len() {
+        1 => String::new(),
+        all => format!(" +{}", all - 1),
+    };
+    format!("{name}[{}]{more}", first.pid)
+}

@@ -1,0 +1,123 @@
+//! Network namespaces: which there are, and a look from inside one.
+
+use super::InventoryError;
+use procfs::process::Process;
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::BTreeMap;
+use std::fs::{File, metadata};
+use std::io::ErrorKind;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace that is kept open.
+#[derive(Debug)]
+pub(super) struct Netns {
+    /// Its inode number, by which events name it.
+    pub(super) inode: u32,
+    file: File,
+}
+
+/// The namespaces to look into.
+#[derive(Default)]
+pub(super) struct Candidates {
+    /// By their numbers, with every file that stands for each: a process may go meanwhile.
+    pub(super) files: BTreeMap<u32, Vec<PathBuf>>,
+    /// Processes that do not show theirs, though we have the right to look: a sandbox forbids it.
+    pub(super) hidden: usize,
+}
+
+/// The one namespace that `scope: host` means.
+pub(super) fn host(inode: u32) -> Candidates {
+    let paths = ["/proc/1/ns/net", OWN].map(PathBuf::from);
+    let paths = paths.into_iter().filter(|path| inode_of(path) == Ok(inode));
+    Candidates {
+        files: BTreeMap::from([(inode, paths.collect())]),
+        hidden: 0,
+    }
+}
+
+/// Every one that a process is in or that is mounted somewhere.
+pub(super) fn all() -> Result<Candidates, InventoryError> {
+    let mut found = Candidates::default();
+    let may_look = may_look();
+    let processes = std::fs::read_dir("/proc").map_err(InventoryError::Proc)?;
+    let processes = processes.flatten().map(|entry| entry.path());
+    let processes = processes.filter(|path| super::processes::pid_of(path).is_some());
+    // `ip netns` and container engines keep some by a mount, with no process in them.
+    let mounts = Process::myself().and_then(|own| own.mountinfo());
+    let mounts = mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0);
+    let mounts = mounts.into_iter().filter(|mount| mount.fs_type == "nsfs");
+    let mounted = mounts
+        .filter(|mount| mount.root.starts_with("net:"))
+        .map(|mount| mount.mount_point);
+    for path in processes.map(|path| path.join("ns/net")).chain(mounted) {
+        match inode_of(&path) {
+            Ok(inode) => found.files.entry(inode).or_default().push(path),
+            Err(ErrorKind::PermissionDenied) if may_look => found.hidden += 1,
+            Err(ErrorKind::PermissionDenied) => {
+                return Err(InventoryError::Rights {
+                    what: format!("cannot see the network namespace {}", path.display()),
+                    capability: "CAP_SYS_PTRACE",
+                });
+            }
+            // It ended meanwhile, or is mounted where we cannot go.
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Whether we have the capability by which processes show their namespaces.
+fn may_look() -> bool {
+    /// `CAP_SYS_PTRACE` of `include/uapi/linux/capability.h`.
+    const CAP_SYS_PTRACE: u32 = 19;
+    let status = Process::myself().and_then(|own| own.status());
+    status.is_ok_and(|status| status.capeff & (1 << CAP_SYS_PTRACE) != 0)
+}
+
+fn inode_of(path: &Path) -> Result<u32, ErrorKind> {
+    let file = metadata(path).map_err(|error| error.kind())?;
+    u32::try_from(file.ino()).map_err(|_| ErrorKind::InvalidData)
+}
+
+impl Netns {
+    /// Opens one by any of its files; `None` where it has gone.
+    pub(super) fn open(inode: u32, paths: &[PathBuf]) -> Option<Self> {
+        paths.iter().find_map(|path| {
+            let file = File::open(path).ok()?;
+            // The process may have gone elsewhere since.
+            let same = file.metadata().ok()?.ino() == u64::from(inode);
+            same.then_some(Self { inode, file })
+        })
+    }
+
+    /// Does something inside, in a thread of its own that ends with it.
+    pub(super) fn within<T: Send>(
+        &self,
+        done: impl FnOnce() -> T + Send,
+    ) -> Result<T, InventoryError> {
+        // Nobody needs a right to be where he is.
+        if inode_of(Path::new(OWN)) == Ok(self.inode) {
+            return Ok(done());
+        }
+        let inside = || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(self.file.as_fd(), kind)?;
+            Ok(done())
+        };
+        let joined = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("netns".into());
+            let thread = thread.spawn_scoped(scope, inside);
+            thread.map(|thread| thread.join().unwrap_or(Err(Errno::INTR)))
+        });
+        let entered = joined.map_err(InventoryError::Thread)?;
+        entered.map_err(|errno| InventoryError::Rights {
+            what: format!("cannot enter network namespace {}: {errno}", self.inode),
+            capability: "CAP_SYS_ADMIN",
+        })
+    }
+}

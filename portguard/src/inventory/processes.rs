@@ -1,0 +1,199 @@
+//! Which processes have a socket, and who they are.
+
+use super::InventoryError;
+use crate::escape::escape;
+use procfs::FromBufRead as _;
+use procfs::process::Status;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A process that has a socket.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, escaped.
+    pub comm: String,
+    /// Path of its program, escaped; null where it cannot be read.
+    pub exe: Option<String>,
+    /// Real uid.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// Effective, real and supplementary gids.
+    pub gids: Vec<u32>,
+    /// Path of its cgroup, escaped; null where it is in none of the v2 tree.
+    pub cgroup: Option<String>,
+    /// The unit that its cgroup is of.
+    pub unit: Option<String>,
+    /// The path as the kernel says it.
+    #[serde(skip)]
+    pub(super) cgroup_path: String,
+}
+
+/// The processes of sockets.
+#[derive(Default)]
+pub(super) struct Owners {
+    by_inode: HashMap<u64, Vec<u32>>,
+    known: HashMap<u32, Process>,
+    /// Processes that do not let us see what they have open.
+    pub(super) hidden: usize,
+}
+
+impl Owners {
+    /// Finds those of sockets with these inodes.
+    pub(super) fn find(inodes: &HashSet<u64>) -> Result<Self, InventoryError> {
+        let mut owners = Self::default();
+        for entry in fs::read_dir("/proc")
+            .map_err(InventoryError::Proc)?
+            .flatten()
+        {
+            let path = entry.path();
+            let Some(pid) = pid_of(&path) else { continue };
+            let had = match sockets_of(&path) {
+                Ok(sockets) => sockets,
+                Err(ErrorKind::PermissionDenied) => {
+                    owners.hidden += 1;
+                    continue;
+                }
+                // It ended meanwhile.
+                Err(_) => continue,
+            };
+            for inode in had.intersection(inodes) {
+                if let Some(process) = Process::read(pid, &path) {
+                    owners.known.entry(pid).or_insert(process);
+                    owners.by_inode.entry(*inode).or_default().push(pid);
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Those that have the socket, in the order of their numbers.
+    pub(super) fn of(&self, inode: u64) -> Vec<Process> {
+        let pids = self.by_inode.get(&inode).into_iter().flatten();
+        let known = pids.filter_map(|pid| self.known.get(pid));
+        let mut processes: Vec<Process> = known.cloned().collect();
+        processes.sort_by_key(|process| process.pid);
+        processes
+    }
+}
+
+/// The process that a directory of /proc is of.
+pub(super) fn pid_of(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// Inodes of the sockets that a process has open.
+fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
+    let descriptors = fs::read_dir(process.join("fd")).map_err(|error| error.kind())?;
+    let targets = descriptors
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
+    Ok(targets.filter_map(|target| inode_of(&target)).collect())
+}
+
+/// `socket:[INODE]`
+fn inode_of(target: &Path) -> Option<u64> {
+    let inode = target.to_str()?.strip_prefix("socket:[")?;
+    inode.strip_suffix(']')?.parse().ok()
+}
+
+impl Process {
+    fn read(pid: u32, directory: &Path) -> Option<Self> {
+        // A process chooses its name, also one that is no UTF-8, which must not hide the rest of it.
+        let status = fs::read(directory.join("status")).ok()?;
+        let status = String::from_utf8_lossy(&status).into_owned();
+        let status = Status::from_buf_read(status.as_bytes()).ok()?;
+        let comm = fs::read(directory.join("comm")).unwrap_or_default();
+        let exe: Option<PathBuf> = fs::read_link(directory.join("exe")).ok();
+        let cgroup = fs::read(directory.join("cgroup")).unwrap_or_default();
+        let cgroup = v2_path(&cgroup);
+        let mut gids = vec![status.egid, status.rgid];
+        for gid in status.groups {
+            if !gids.contains(&gid) {
+                gids.push(gid);
+            }
+        }
+        gids.dedup();
+        Some(Self {
+            pid,
+            comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
+            exe: exe.map(|path| escape(path.as_os_str().as_encoded_bytes())),
+            uid: status.ruid,
+            euid: status.euid,
+            gids,
+            cgroup: cgroup.map(escape),
+            unit: cgroup.and_then(|path| unit_of(&escape(path))),
+            cgroup_path: String::from_utf8_lossy(cgroup.unwrap_or_default()).into_owned(),
+        })
+    }
+}
+
+/// The path in the v2 tree, of /proc/PID/cgroup.
+fn v2_path(text: &[u8]) -> Option<&[u8]> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.find_map(|line| line.strip_prefix(b"0::"))
+}
+
+/// The last component of a cgroup's path that is the name of a unit.
+pub(super) fn unit_of(path: &str) -> Option<String> {
+    const ENDS: [&str; 3] = [".service", ".socket", ".scope"];
+    let mut names = path.rsplit('/');
+    let unit = names.find(|name| ENDS.iter().any(|end| name.ends_with(end)))?;
+    Some(unit.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_innermost() {
+        let unit = |path| unit_of(path);
+        assert_eq!(
+            unit("/system.slice/nginx.service").as_deref(),
+            Some("nginx.service")
+        );
+        assert_eq!(
+            unit("/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/worker")
+                .as_deref(),
+            Some("web.service")
+        );
+        assert_eq!(
+            unit("/system.slice/ssh.socket").as_deref(),
+            Some("ssh.socket")
+        );
+        assert_eq!(unit("/"), None);
+        assert_eq!(unit("/machine.slice/x"), None);
+    }
+
+    #[test]
+    fn the_v2_path_is_found_on_hybrid_hosts_too() {
+        let text = b"12:pids:/a\n1:name=systemd:/b\n0::/system.slice/\xff.service\n";
+        assert_eq!(v2_path(text), Some(&b"/system.slice/\xff.service"[..]));
+        assert_eq!(v2_path(b"12:pids:/a\n"), None);
+    }
+
+    #[test]
+    fn a_process_finds_itself() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = inode_of(&fd_target(&socket)).unwrap();
+        let owners = Owners::find(&HashSet::from([inode])).unwrap();
+        let owned = owners.of(inode);
+        let own = owned
+            .iter()
+            .find(|process| process.pid == std::process::id())
+            .unwrap();
+        assert_eq!(own.euid, rustix::process::geteuid().as_raw());
+        assert!(own.exe.is_some());
+    }
+
+    fn fd_target(socket: &std::net::UdpSocket) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap()
+    }
+}
