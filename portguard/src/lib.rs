@@ -24,4 +24,5 @@ pub mod sink;
 pub mod space;
 pub mod status;
 pub mod suggest;
+pub mod watch;
 pub mod written;
