@@ -102,9 +102,15 @@ impl World {
         }
     }
 
-    /// The hooks that can decide here: each of `--hook` but `auto`, which takes one of them.
+    /// The hooks that a test of every hook tries here. Guests come in twos, and the one booted without the
+    /// LSM has the cgroup hooks decide.
     pub fn deciding_hooks(&self) -> impl Iterator<Item = &'static str> {
-        self.hooks().iter().copied().filter(|hook| *hook != "auto")
+        let hooks: &[_] = match (self.kind, &self.without_lsm) {
+            (_, Some(_)) => &["cgroup"],
+            (Kind::Guest, None) => &["lsm"],
+            (_, None) => &["lsm", "cgroup"],
+        };
+        hooks.iter().copied()
     }
 
     /// What a denial by this hook ends with.

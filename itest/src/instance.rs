@@ -74,7 +74,8 @@ impl Instance {
     /// # Errors
     /// Where it ends instead, or takes too long.
     pub fn start(world: &World, policy: &str) -> anyhow::Result<Self> {
-        Self::start_with(world, policy, "auto", "json")
+        // What `auto` must take, without its vain look at the LSM first where there is none.
+        Self::start_with(world, policy, world.auto_hook(), "json")
     }
 
     /// The same by a certain hook and with a certain output.

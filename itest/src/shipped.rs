@@ -94,18 +94,31 @@ fn put_to_the_test(path: &Path) -> anyhow::Result<usize> {
     }
     let daemon = Daemon::start(path)?;
     let powers = Powers::of(daemon.by_cgroup_hook())?;
-    for test in &policy.tests {
-        one(&daemon, powers, policy.mode, test)
+    let entries: Vec<(usize, &Expectation, OracleBind)> = policy
+        .tests
+        .iter()
+        .map(|test| (test, bind_of(test)))
+        .filter(|(_, bind)| !matches!(bind.protocol, Proto::Sctp | Proto::Dccp))
+        .enumerate()
+        .map(|(i, (test, bind))| (i, test, bind))
+        .collect();
+    let binds: Vec<&OracleBind> = entries.iter().map(|(_, _, bind)| bind).collect();
+    let errnos = attempt(&binds)?;
+    for ((i, test, bind), got) in entries.iter().zip(errnos) {
+        one(&daemon, powers, policy.mode, (*i, test, bind), got)
             .with_context(|| format!("{}:{}", path.display(), test.place.line))?;
     }
     Ok(policy.tests.len())
 }
 
-fn one(daemon: &Daemon, powers: Powers, mode: Mode, test: &Expectation) -> anyhow::Result<()> {
-    let bind = bind_of(test);
-    if matches!(bind.protocol, Proto::Sctp | Proto::Dccp) {
-        return Ok(());
-    }
+/// Bind number `i` of an entry ended with `got`: so must it have, and its event say so.
+fn one(
+    daemon: &Daemon,
+    powers: Powers,
+    mode: Mode,
+    (i, test, bind): (usize, &Expectation, &OracleBind),
+    got: i32,
+) -> anyhow::Result<()> {
     let verdict = match test.expect {
         Verdict::Allow => Action::Allow,
         Verdict::Deny => Action::Deny,
@@ -113,16 +126,15 @@ fn one(daemon: &Daemon, powers: Powers, mode: Mode, test: &Expectation) -> anyho
     };
     let enforced = mode == Mode::Enforce;
     let wanted = if enforced {
-        powers.errno(&bind, verdict)
+        powers.errno(bind, verdict)
     } else {
-        by_kernel(&bind)
+        by_kernel(bind)
     };
-    let got = attempt(&[&bind])?;
     ensure!(
-        got == [wanted],
-        "{bind:?} ended with errno {got:?}, not {wanted}"
+        got == wanted,
+        "{bind:?} ended with errno {got}, not {wanted}"
     );
-    let Some(event) = next_event(daemon, 0).ok() else {
+    let Some(event) = next_event(daemon, i).ok() else {
         // An entry may be about a port that is not protected, or a policy may log less.
         ensure!(verdict == Action::Kernel, "{bind:?} made no event");
         return Ok(());
@@ -134,7 +146,7 @@ fn one(daemon: &Daemon, powers: Powers, mode: Mode, test: &Expectation) -> anyho
         report: true,
         enforced,
     };
-    same(&event, &bind, &answer).with_context(|| format!("reported as {event}"))
+    same(&event, bind, &answer).with_context(|| format!("reported as {event}"))
 }
 
 fn bind_of(test: &Expectation) -> OracleBind {

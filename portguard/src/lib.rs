@@ -27,4 +27,5 @@ pub mod source;
 pub mod space;
 pub mod status;
 pub mod suggest;
+pub mod watch;
 pub mod written;

@@ -41,7 +41,7 @@ fn ended(arguments: &[&str], uid: Option<u32>) -> anyhow::Result<(Option<i32>, S
 }
 
 fn auto_says_its_hook(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+    let instance = Instance::start_with(world, POLICY, "auto", "json")?;
     let said = &instance.said;
     ensure!(
         said.contains(&format!("hook {}", world.auto_hook())),

@@ -5,9 +5,10 @@ use super::checks::{allow, answer, deny, judged};
 use super::decisions::POLICY;
 use crate::harness::{Needs, World};
 use crate::instance::{Ended, Instance};
+use crate::oracle::{OracleBind, Proto, slashed};
 use crate::probe::{Answer, Attempt, Probe};
 use crate::raw::loaded_programs;
-use crate::real::Cgroups;
+use crate::real::{ADDRESS, Cgroups, attempt, name_of};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -96,46 +97,56 @@ fn new_cgroups_while_stopped(world: &World) -> anyhow::Result<()> {
             {{ name: out, action: deny, ports: [80], cgroups: [\"/{top}\"] }}] }}"
     );
     let instance = Instance::start(world, &policy)?;
-    let mut probes = Vec::new();
-    {
+    let inside = |number: usize| number.is_multiple_of(2);
+    let binds: Vec<OracleBind> = (0..CGROUPS)
+        .map(|number| {
+            let parent = if inside(number) { "in" } else { "out" };
+            bind_in([top.clone(), parent.to_owned(), format!("c{number}")])
+        })
+        .collect();
+    let mut made = Cgroups::default();
+    let errnos = {
         instance.signal(Signal::STOP)?;
         let _stopped = Stopped(&instance);
-        for number in 0..CGROUPS {
-            let inside = number % 2 == 0;
-            let parent = if inside { "in" } else { "out" };
-            let path = [top.clone(), parent.to_owned(), format!("c{number}")];
-            let mut made = Cgroups::default();
-            made.make(&path)?;
-            let probe = Probe::user(1000)
-                .in_cgroup(path.join("/"))
-                .bind(Attempt::tcp(80));
-            let want = match (inside, world.grants()) {
-                (true, true) => 0,
-                (true, false) => libc::EACCES,
-                (false, _) => world.denial(instance.hook),
-            };
-            let seen = answer(&probe)?;
-            ensure!(
-                seen == want,
-                "errno {seen} instead of {want} in {}",
-                path.join("/")
-            );
-            probes.push((probe, inside, path.join("/")));
+        for bind in &binds {
+            made.make(&bind.cgroup)?;
         }
-    }
+        attempt(&binds.iter().collect::<Vec<_>>())?
+    };
     let events = instance.events()?;
-    for (probe, inside, path) in &probes {
-        let comm = String::from_utf8_lossy(&probe.comm);
+    for (number, (bind, seen)) in binds.iter().zip(errnos).enumerate() {
+        let want = match (inside(number), world.grants()) {
+            (true, true) => 0,
+            (true, false) => libc::EACCES,
+            (false, _) => world.denial(instance.hook),
+        };
+        let path = slashed(&bind.cgroup);
+        ensure!(seen == want, "errno {seen} instead of {want} in {path}");
+        let comm = name_of(number);
         let of_it: Vec<_> = events
             .iter()
-            .filter(|event| event["comm"] == *comm)
+            .filter(|event| event["comm"] == comm)
             .collect();
-        let word = if *inside { "allow" } else { "deny" };
+        let word = if inside(number) { "allow" } else { "deny" };
         let right = matches!(of_it[..], [event]
-            if event["verdict"] == word && event["cgroup"] == format!("/{path}").as_str());
-        ensure!(right, "{word} in /{path} is reported as {of_it:?}");
+            if event["verdict"] == word && event["cgroup"] == path.as_str());
+        ensure!(right, "{word} in {path} is reported as {of_it:?}");
     }
     Ok(())
+}
+
+/// A bind of port 80 from a cgroup.
+fn bind_in(cgroup: [String; 3]) -> OracleBind {
+    OracleBind {
+        port: 80,
+        protocol: Proto::Tcp,
+        uid: 1000,
+        euid: 1000,
+        gids: vec![1000],
+        cgroup: cgroup.into(),
+        address: ADDRESS.into(),
+        v6only: false,
+    }
 }
 
 fn storm(world: &World) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ mod problem;
 mod ranges;
 mod reader;
 mod rule;
+mod sources;
 
 pub use model::{
     CgroupPattern, Component, Expectation, GivenNames, Log, Mode, Origins, Place, Policy, Rule,
@@ -25,12 +26,12 @@ pub(crate) use ranges::{merged, outside, text as ranges_text};
 
 pub use file::FILE_KEYS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
+pub(crate) use sources::is_policy_name;
+pub use sources::{Fingerprint, Sources};
 
-use file::{File, MAX_BYTES, Setting};
+use file::{File, Setting};
 use portguard_common::MAX_RULES;
 use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use wildmatch::WildMatch;
 
@@ -66,20 +67,15 @@ impl Loaded {
 /// # Errors
 /// All problems of all files, where there is an error among them.
 pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Problems> {
-    let mut problems = Problems::default();
-    let mut texts = Vec::new();
-    let mut room = MAX_BYTES;
-    for path in paths {
-        for file in files(path, &mut problems) {
-            match read_text(&file, room) {
-                Ok(text) => {
-                    room = room.saturating_sub(text.len() as u64);
-                    texts.push((file, text));
-                }
-                Err(message) => problems.push(Problem::of_file(&file, message)),
-            }
-        }
-    }
+    load_sources(Sources::read(paths), names)
+}
+
+/// The same with what has been read already.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_sources(sources: Sources, names: &dyn Names) -> Result<Loaded, Problems> {
+    let (texts, problems) = sources.split();
     merge(&texts, names, problems)
 }
 
@@ -93,75 +89,6 @@ pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Probl
         names,
         Problems::default(),
     )
-}
-
-/// The files behind a path.
-fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    if !path.is_dir() {
-        return vec![path.to_owned()];
-    }
-    let entries = match std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-        Ok(entries) => entries,
-        Err(error) => {
-            problems.push(Problem::of_file(
-                path,
-                format!("cannot list the directory: {error}"),
-            ));
-            return Vec::new();
-        }
-    };
-    let mut files: Vec<PathBuf> = entries
-        .into_iter()
-        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|end| end == "yaml" || end == "yml")
-        })
-        .collect();
-    files.sort_by(|a, b| {
-        a.as_os_str()
-            .as_encoded_bytes()
-            .cmp(b.as_os_str().as_encoded_bytes())
-    });
-    if files.is_empty() {
-        problems.push(Problem::of_file(
-            path,
-            "the directory has no policy files: *.yaml or *.yml",
-        ));
-    }
-    files
-}
-
-/// Reads a regular file of at most `room` bytes of UTF-8.
-fn read_text(path: &Path, room: u64) -> Result<String, String> {
-    // Without O_NONBLOCK, opening a fifo would wait for its writer; what was opened is looked at, not
-    // what the path names by then.
-    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(cannot)?;
-    if !file.metadata().map_err(cannot)?.is_file() {
-        return Err("this is not a regular file".into());
-    }
-    let mut bytes = Vec::new();
-    file.take(room + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
-    if bytes.len() as u64 > room {
-        return Err(format!(
-            "the policy has more than {} MiB of YAML",
-            MAX_BYTES >> 20
-        ));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "the file is not UTF-8 text: byte {} is not",
-            error.utf8_error().valid_up_to() + 1
-        )
-    })
 }
 
 fn merge(

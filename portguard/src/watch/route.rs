@@ -1,0 +1,163 @@
+//! A path -> the directories in which a change can alter where it leads, each of them watched.
+
+use super::WatchError;
+use crate::policy::is_policy_name;
+use rustix::fs::inotify::{self, WatchFlags};
+use rustix::io::Errno;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+/// Symbolic links that the kernel follows on one path.
+const MAX_LINKS: usize = 40;
+
+/// Names that come, go, or become readable.
+const NAMES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::ONLYDIR)
+    // A directory may be on several ways: what one wants must not end what another wanted.
+    .union(WatchFlags::MASK_ADD);
+
+/// What is in files, too.
+const CONTENTS: WatchFlags = NAMES
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::CLOSE_WRITE);
+
+/// What of a directory is of interest.
+#[derive(Default)]
+pub(super) struct Interest {
+    names: HashSet<OsString>,
+    /// All that a policy directory's files can be called.
+    policies: bool,
+}
+
+impl Interest {
+    pub(super) fn has(&self, name: &OsStr) -> bool {
+        self.names.contains(name) || (self.policies && is_policy_name(name))
+    }
+}
+
+/// Follows paths, and has each directory watched before it looks into it: what changes after the look is
+/// then an event.
+pub(super) struct Route<'a> {
+    inotify: &'a OwnedFd,
+    /// What is watched, by the kernel's number for it.
+    pub(super) watched: HashMap<i32, Interest>,
+}
+
+/// Where a path ends.
+enum End {
+    Directory(PathBuf),
+    /// A file, or nothing.
+    Other,
+}
+
+impl<'a> Route<'a> {
+    pub(super) fn new(inotify: &'a OwnedFd) -> Self {
+        Self {
+            inotify,
+            watched: HashMap::new(),
+        }
+    }
+
+    /// Watches what leads to a policy file or directory, and to the files of the directory.
+    pub(super) fn policy(&mut self, path: &Path) -> Result<(), WatchError> {
+        let End::Directory(directory) = self.follow(path)? else {
+            return Ok(());
+        };
+        let Some(interest) = self.watch(&directory, CONTENTS)? else {
+            return Ok(());
+        };
+        interest.policies = true;
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            // Loading says why; that it can be listed again is an event.
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if linked && is_policy_name(&entry.file_name()) {
+                self.follow(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches every directory on the way of an absolute path, links and theirs included, as far as it leads.
+    fn follow(&mut self, path: &Path) -> Result<End, WatchError> {
+        let mut here = PathBuf::from("/");
+        let mut ahead = parts(path);
+        let mut links = 0;
+        while let Some(part) = ahead.pop_front() {
+            let name = match part {
+                Part::Root => {
+                    here = PathBuf::from("/");
+                    continue;
+                }
+                Part::Parent => {
+                    // No link is in `here`, so this is its parent.
+                    here.pop();
+                    continue;
+                }
+                Part::Name(name) => name,
+            };
+            let Some(interest) = self.watch(&here, NAMES)? else {
+                // Gone since: its own name is watched in the directory above.
+                return Ok(End::Other);
+            };
+            interest.names.insert(name.clone());
+            let next = here.join(&name);
+            let Ok(metadata) = std::fs::symlink_metadata(&next) else {
+                return Ok(End::Other);
+            };
+            if metadata.is_dir() {
+                here = next;
+            } else if metadata.is_symlink() && links < MAX_LINKS {
+                links += 1;
+                let Ok(target) = std::fs::read_link(&next) else {
+                    return Ok(End::Other);
+                };
+                for part in parts(&target).into_iter().rev() {
+                    ahead.push_front(part);
+                }
+            } else {
+                self.watch(&here, CONTENTS)?;
+                return Ok(End::Other);
+            }
+        }
+        Ok(End::Directory(here))
+    }
+
+    /// Watches a directory; `None` where it is gone.
+    fn watch(
+        &mut self,
+        directory: &Path,
+        what: WatchFlags,
+    ) -> Result<Option<&mut Interest>, WatchError> {
+        match inotify::add_watch(self.inotify, directory, what) {
+            Ok(number) => Ok(Some(self.watched.entry(number).or_default())),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(WatchError::of_watch(directory, error)),
+        }
+    }
+}
+
+/// A component of a path that does not just stand for the place where it is.
+enum Part {
+    Root,
+    Parent,
+    Name(OsString),
+}
+
+fn parts(path: &Path) -> VecDeque<Part> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::RootDir => Some(Part::Root),
+            Component::ParentDir => Some(Part::Parent),
+            Component::Normal(name) => Some(Part::Name(name.to_owned())),
+            Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
