@@ -25,4 +25,5 @@ pub mod source;
 pub mod space;
 pub mod status;
 pub mod suggest;
+pub mod systemd;
 pub mod written;
