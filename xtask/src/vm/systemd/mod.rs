@@ -23,8 +23,8 @@ const OF_KERNEL: [(&str, &[&str]); 5] = [
 /// systemd, and what it looks for only when it needs it.
 const PACKAGES: [&str; 3] = ["systemd", "mount", "libseccomp2"];
 
-/// What no guest reads.
-const UNREAD: [&str; 7] = [
+/// What no guest needs; the wants are chores of a machine that goes on to live.
+const UNWANTED: [&str; 8] = [
     "usr/share/doc",
     "usr/share/man",
     "usr/share/locale",
@@ -32,6 +32,7 @@ const UNREAD: [&str; 7] = [
     "usr/share/i18n",
     "usr/lib/x86_64-linux-gnu/gconv",
     "usr/lib/udev",
+    "usr/lib/systemd/system/sysinit.target.wants",
 ];
 
 /// Files of the guest, and where they go.
@@ -135,8 +136,8 @@ fn fetch_from(suite: &str) -> Result<PathBuf> {
     let tree = work.join("tree");
     merged(&tree)?;
     let count = archive.unpack_with_dependencies(&PACKAGES, &tree)?;
-    for unread in UNREAD {
-        let _ = fs::remove_dir_all(tree.join(unread));
+    for unwanted in UNWANTED {
+        let _ = fs::remove_dir_all(tree.join(unwanted));
     }
     fs::create_dir_all(home.parent().unwrap_or(&home))?;
     fs::rename(&tree, &home).with_context(|| format!("filling {}", home.display()))?;
