@@ -57,7 +57,6 @@ impl Manager {
 
     /// The daemon enforces: after the start, and after each reload whatever came of it.
     pub fn ready(&mut self, status: &str) {
-        self.degraded = false;
         self.unsent
             .retain(|(name, _)| !matches!(*name, "RELOADING" | "MONOTONIC_USEC"));
         self.say(&[("READY", "1"), ("STATUS", status)]);
@@ -77,16 +76,21 @@ impl Manager {
 
     /// One line of how it goes, which `systemctl status` shows.
     pub fn status(&mut self, status: &str) {
-        self.degraded = false;
         self.say(&[("STATUS", status)]);
     }
 
     /// Something is missing or was taken away, and the daemon could not put it back. The protocol has no
-    /// word for that: the status says it, and the watchdog hears nothing until [`Self::status`] or
-    /// [`Self::ready`] says otherwise, so that the manager restarts the daemon.
+    /// word for that: the status says it, and the watchdog hears nothing until [`Self::recovered`], so that
+    /// the manager starts another daemon in its place.
     pub fn degraded(&mut self, why: &str) {
         self.degraded = true;
         self.say(&[("STATUS", &format!("degraded: {why}"))]);
+    }
+
+    /// What was missing is back.
+    pub fn recovered(&mut self, status: &str) {
+        self.degraded = false;
+        self.status(status);
     }
 
     /// The daemon's loop goes round.
@@ -277,8 +281,13 @@ mod tests {
         );
         fake.manager.watchdog();
         assert_eq!(heard(&fake.socket), None);
-        fake.manager.ready("enforces");
+        // A reload in between does not mend it.
+        fake.manager.ready("another policy");
         assert!(heard(&fake.socket).is_some());
+        fake.manager.watchdog();
+        assert_eq!(heard(&fake.socket), None);
+        fake.manager.recovered("enforces");
+        assert_eq!(heard(&fake.socket).as_deref(), Some("STATUS=enforces\n"));
         fake.manager.watchdog();
         assert_eq!(heard(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
     }

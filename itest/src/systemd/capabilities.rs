@@ -9,6 +9,7 @@ use crate::real::within;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
 /// What the daemon writes goes here instead of into the journal.
@@ -32,6 +33,7 @@ pub(super) fn each_is_needed(world: &World) -> anyhow::Result<()> {
             idle.push(capability);
         }
     }
+    socket_group()?;
     drop(fresh(world, None)?);
     ensure!(idle.is_empty(), "nobody misses {}", idle.join(", "));
     Ok(())
@@ -52,6 +54,30 @@ fn fresh(world: &World, capability: Option<&str>) -> anyhow::Result<Option<DropI
     }
     in_force(world.grants())?;
     Ok(Some(drop_in))
+}
+
+/// A capability that only an option needs is not among those shipped.
+fn socket_group() -> anyhow::Result<()> {
+    for (capability, wanted) in [("", 0), ("CapabilityBoundingSet=CAP_CHOWN", 33)] {
+        let drop_in = DropIn::new(
+            "group",
+            &format!(
+                "Restart=no\nExecStart=\n\
+                 ExecStart=/usr/bin/portguard run --pin --socket-group www-data\n{capability}"
+            ),
+        )?;
+        let _ = systemctl(&["restart", super::unit::UNIT])?;
+        let socket = std::fs::metadata("/run/portguard/portguard.sock");
+        let group = socket.map_or(0, |socket| socket.gid());
+        ensure!(
+            group == wanted,
+            "{capability:?}: the socket is group {group}'s\n{}",
+            journal()?
+        );
+        drop(drop_in);
+    }
+    println!("  --socket-group needs CAP_CHOWN besides");
+    Ok(())
 }
 
 /// What does not work without this capability.

@@ -1,6 +1,6 @@
 //! A life under systemd: started, reloaded, killed, replaced, hung, stopped.
 
-use super::guarded::{Guarded, bind_by, in_force};
+use super::guarded::{bind_by, in_force, meanwhile};
 use super::unit::{
     DropIn, UNIT, journal, main_pid, property, signal, systemctl, unit, wait_for_another,
     write_policy,
@@ -92,10 +92,10 @@ impl Drop for Restored {
 pub(super) fn kill(world: &World) -> anyhow::Result<()> {
     let restarts: u32 = property("NRestarts")?.parse()?;
     let daemon = main_pid()?;
-    let guarded = Guarded::watch();
-    signal(daemon, Signal::KILL)?;
-    wait_for_another(daemon)?;
-    let refused = guarded.end()?;
+    let refused = meanwhile(|| {
+        signal(daemon, Signal::KILL)?;
+        wait_for_another(daemon)
+    })?;
     println!("  kill -9 and the restart: {refused} binds, all refused");
     let now: u32 = property("NRestarts")?.parse()?;
     ensure!(now > restarts, "NRestarts is {now} after {restarts}");
@@ -109,9 +109,7 @@ pub(super) fn upgrade(world: &World) -> anyhow::Result<()> {
     let next = path.with_extension("new");
     fs::copy(&path, &next)?;
     fs::rename(&next, &path)?;
-    let guarded = Guarded::watch();
-    unit("restart")?;
-    let refused = guarded.end()?;
+    let refused = meanwhile(|| unit("restart"))?;
     println!("  an upgrade: {refused} binds, all refused");
     let now = main_pid()?;
     ensure!(now != daemon, "the same daemon after a restart");
@@ -126,10 +124,10 @@ pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
     let short = DropIn::new("watchdog", "WatchdogSec=6")?;
     unit("restart")?;
     let daemon = main_pid()?;
-    let guarded = Guarded::watch();
-    signal(daemon, Signal::STOP)?;
-    wait_for_another(daemon)?;
-    let refused = guarded.end()?;
+    let refused = meanwhile(|| {
+        signal(daemon, Signal::STOP)?;
+        wait_for_another(daemon)
+    })?;
     println!("  a hung daemon, ended by the watchdog: {refused} binds, all refused");
     let said = journal()?;
     ensure!(
@@ -143,9 +141,7 @@ pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
 
 /// `systemctl stop` ends the daemon, `portguard detach` enforcement.
 pub(super) fn stop_and_detach(world: &World) -> anyhow::Result<()> {
-    let guarded = Guarded::watch();
-    unit("stop")?;
-    let refused = guarded.end()?;
+    let refused = meanwhile(|| unit("stop"))?;
     println!("  a stop: {refused} binds, all refused");
     ensure!(property("ActiveState")? == "inactive", "it is not stopped");
     ensure!(property("Result")? == "success", "{}", journal()?);

@@ -63,12 +63,12 @@ pub(super) fn signal(pid: i32, signal: Signal) -> anyhow::Result<()> {
 }
 
 /// Waits until systemd has started another daemon than this one and it is ready.
-pub(super) fn wait_for_another(before: i32) -> anyhow::Result<i32> {
+pub(super) fn wait_for_another(before: i32) -> anyhow::Result<()> {
     let until = Instant::now() + DEADLINE;
     loop {
         let pid = main_pid()?;
         if pid != 0 && pid != before && property("ActiveState")? == "active" {
-            return Ok(pid);
+            return Ok(());
         }
         ensure!(
             Instant::now() < until,
