@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use portguard_itest::harness::{self, Kind};
 use portguard_itest::{
-    acting, attack, bench, demo, holding, property, real, scenarios, shipped, verify,
+    acting, attack, bench, demo, holding, property, real, scenarios, shipped, systemd, verify,
 };
 use std::path::PathBuf;
 
@@ -50,6 +50,11 @@ enum Verb {
     Property,
     /// The shipped policies' own tests, by real binds
     Shipped,
+    /// The shipped unit, where systemd has started it
+    Systemd {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
     /// Becomes what a probe says and binds
     #[command(hide = true)]
     Bind { probe: String },
@@ -94,6 +99,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Bench { args } => bench::run(&args),
         Verb::Property => property::run(),
         Verb::Shipped => shipped::run(),
+        Verb::Systemd { filter } => systemd::run(filter.as_deref()),
         Verb::Bind { probe } => acting::run(&probe),
         Verb::Hold { hold } => holding::run(&hold),
         Verb::Attack {

@@ -27,5 +27,6 @@ pub mod source;
 pub mod space;
 pub mod status;
 pub mod suggest;
+pub mod systemd;
 pub mod watch;
 pub mod written;

@@ -49,6 +49,9 @@ enum Verb {
     Guest {
         /// The kernel
         series: String,
+        /// With systemd as its first process, and portguard started by the shipped unit
+        #[arg(long)]
+        systemd: bool,
         /// The command, `sh -c ...` for more than one
         #[arg(last = true, required = true)]
         command: Vec<String>,
@@ -112,7 +115,11 @@ fn main() -> ExitCode {
         } => run::in_guest(&series, &args),
         Verb::Test(args) => test::run(&args.into()),
         Verb::Verify { vm } => verify::run(&vm),
-        Verb::Guest { series, command } => vm::shell_command(&series, &command),
+        Verb::Guest {
+            series,
+            systemd,
+            command,
+        } => vm::shell_command(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Bench { vm } => bench::run(&vm),
     };

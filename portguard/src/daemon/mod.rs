@@ -15,6 +15,7 @@ use crate::say::say;
 use crate::sink::{Format, Sink};
 use crate::source::{Fresh, Source};
 use crate::status::{self, Reloads};
+use crate::systemd::Manager;
 use keeper::Keeper;
 use reporter::Reporter;
 use std::io::IsTerminal as _;
@@ -106,6 +107,7 @@ pub fn run(
             tokio::spawn(server.serve(asks.clone(), daemon.reporter.events.clone()));
         }
         ready();
+        daemon.manager.ready(&daemon.in_a_line());
         daemon.until_told(signals, &mut asked).await?;
         daemon.end().await
     })
@@ -146,6 +148,7 @@ struct Daemon<'a> {
     since: String,
     /// Somebody asked for the end of enforcement, and it has ended.
     detached: bool,
+    manager: Manager,
 }
 
 impl<'a> Daemon<'a> {
@@ -189,6 +192,7 @@ impl<'a> Daemon<'a> {
             began: Instant::now(),
             since: status::now(),
             detached: false,
+            manager: Manager::from_environment(),
         })
     }
 
@@ -208,6 +212,7 @@ impl<'a> Daemon<'a> {
         let mut check = tokio::time::interval(self.check_every);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         check.tick().await;
+        let mut pulse = self.manager.watchdog_period().map(tokio::time::interval);
         while !self.detached {
             tokio::select! {
                 _ = signals.interrupt.recv() => return Ok(()),
@@ -228,12 +233,39 @@ impl<'a> Daemon<'a> {
                 }
                 () = std::future::ready(()), if self.behind => self.drain(),
                 () = at(self.window) => self.end_window()?,
-                _ = check.tick() => self.keeper.look(&mut self.enforcer, self.environment),
+                _ = check.tick() => self.look(),
+                () = beat(&mut pulse) => self.manager.watchdog(),
                 Some(ask) = asked.recv() => self.answer(ask),
                 () = flush(&mut self.faults) => {}
             }
         }
         Ok(())
+    }
+
+    /// Looks after the hooks, and tells the service manager what changed.
+    fn look(&mut self) {
+        let before = self.keeper.problems.clone();
+        self.keeper.look(&mut self.enforcer, self.environment);
+        match self.keeper.problems.first() {
+            _ if self.keeper.problems == before => {}
+            Some(problem) => self.manager.degraded(problem),
+            None => self.manager.recovered(&self.in_a_line()),
+        }
+    }
+
+    /// How it stands, in a line for the service manager.
+    fn in_a_line(&self) -> String {
+        let hook = self.enforcer.hook().as_str();
+        let policy = self.policy_hash();
+        let reload = match &self.reloads.error {
+            Some(_) => "; the last reload failed: see the log",
+            None => "",
+        };
+        let degraded = match self.keeper.problems.first() {
+            Some(problem) => format!("degraded: {problem}; "),
+            None => String::new(),
+        };
+        format!("{degraded}policy {policy} in force, hook {hook}{reload}")
     }
 
     /// Reports what the ring holds, a part at a time: under a flood others must have their turn.
@@ -256,6 +288,7 @@ impl<'a> Daemon<'a> {
 
     /// Puts the policy as its files are now in force, whole or not at all.
     fn reload(&mut self) -> Result<String, String> {
+        self.manager.reloading();
         let generation = self.enforcer.next_generation();
         // Without colour: it is shown in `status` and by `reload` too.
         let taken = self.source.read(generation, false).and_then(|fresh| {
@@ -279,6 +312,7 @@ impl<'a> Daemon<'a> {
                 );
             }
         }
+        self.manager.ready(&self.in_a_line());
         taken
     }
 
@@ -290,6 +324,7 @@ impl<'a> Daemon<'a> {
 
     /// Ends: what was decided until now is still reported.
     async fn end(mut self) -> Result<Ended, DaemonError> {
+        self.manager.stopping();
         let pinned = self.enforcer.is_pinned();
         if !pinned {
             self.enforcer.detach()?;
@@ -319,6 +354,16 @@ impl<'a> Daemon<'a> {
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the next beat, for ever where there is none.
+async fn beat(pulse: &mut Option<tokio::time::Interval>) {
+    match pulse {
+        Some(pulse) => {
+            pulse.tick().await;
+        }
         None => std::future::pending().await,
     }
 }

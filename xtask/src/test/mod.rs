@@ -9,6 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// The kernels that are booted with systemd too: the oldest, that of today, the newest, each with the systemd
+/// of its time.
+const SYSTEMD: [&str; 3] = ["5.10", "6.12", "7.2"];
+
 /// Which tests to run.
 pub(crate) struct Selection {
     /// Guests with these kernels.
@@ -133,16 +137,10 @@ fn if_built<T>(built: bool, step: impl FnOnce() -> Result<T>) -> Result<T> {
     step()
 }
 
-/// The guests: each kernel twice, with the BPF LSM and without.
-fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>) {
-    steps.plain("kernels", || {
-        setup::for_guests()?;
-        if_built(built, || {
-            series
-                .iter()
-                .try_for_each(|series| vm::prepare(series).map(|_| ()))
-        })
-    });
+/// The guests to boot: each kernel twice, with the BPF LSM and without, and some with systemd. A filter that
+/// begins with `systemd` is for those alone, any other for the rest.
+fn boots(series: &[&str], filter: Option<&str>) -> Vec<vm::Boot> {
+    let of_systemd = filter.is_some_and(|filter| filter.starts_with("systemd"));
     let mut boots = Vec::new();
     for series in series {
         for (name, bpf_lsm) in [("lsm", true), ("no-lsm", false)] {
@@ -150,10 +148,31 @@ fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>)
             boot.bpf_lsm = bpf_lsm;
             boot.arguments
                 .extend((!bpf_lsm).then(|| "--no-bpf-lsm".to_owned()));
-            boot.arguments.extend(filter.map(str::to_owned));
-            boots.push(boot);
+            boots.extend((!of_systemd).then_some(boot));
+        }
+        if SYSTEMD.contains(series) {
+            let mut boot = vm::Boot::new(series, "systemd", &["systemd"]);
+            boot.systemd = true;
+            boots.extend((of_systemd || filter.is_none()).then_some(boot));
         }
     }
+    for boot in &mut boots {
+        boot.arguments.extend(filter.map(str::to_owned));
+    }
+    boots
+}
+
+/// Boots the guests that the filter leaves, and counts what their tests say.
+fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>) {
+    let boots = boots(series, filter);
+    steps.plain("kernels", || {
+        setup::for_guests()?;
+        if_built(built, || {
+            boots
+                .iter()
+                .try_for_each(|boot| vm::prepare(&boot.series, boot.systemd).map(|_| ()))
+        })
+    });
     let ended = if built {
         vm::boot_all(&boots)
     } else {
@@ -178,5 +197,21 @@ fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>)
             count,
             seconds,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_selects_the_kind_of_guest() {
+        let named = |filter| -> Vec<String> {
+            let boots = boots(&["6.1", "6.12"], filter);
+            boots.into_iter().map(|boot| boot.name).collect()
+        };
+        assert_eq!(named(None), ["lsm", "no-lsm", "lsm", "no-lsm", "systemd"]);
+        assert_eq!(named(Some("storm")), ["lsm", "no-lsm", "lsm", "no-lsm"]);
+        assert_eq!(named(Some("systemd_kill")), ["systemd"]);
     }
 }

@@ -63,6 +63,35 @@ impl Archive {
         Ok(())
     }
 
+    /// Fetches packages with all that they depend on, and unpacks them into a directory; says how many.
+    pub(super) fn unpack_with_dependencies(&self, packages: &[&str], into: &Path) -> Result<usize> {
+        let bar = report::progress(format!("fetching {}", packages.join(" ")));
+        let mut install = self.apt("apt-get");
+        install.args(["-q", "-y", "--no-install-recommends", "--download-only"]);
+        let fetched = shell::output(install.arg("install").args(packages));
+        bar.finish_and_clear();
+        fetched?;
+        let mut unpacked = 0;
+        for file in std::fs::read_dir(self.directory.join("archives"))? {
+            let file = file?.path();
+            if file.extension().is_some_and(|extension| extension == "deb") {
+                // dpkg-deb -x would put directories in the place of links such as /lib.
+                let line =
+                    "dpkg-deb --fsys-tarfile \"$1\" | tar -x --keep-directory-symlink -C \"$2\"";
+                let mut bash = shell::command("bash");
+                bash.args(["-o", "pipefail", "-c", line, "unpack"]);
+                shell::run(bash.arg(&file).arg(into))?;
+                unpacked += 1;
+            }
+        }
+        ensure!(
+            unpacked >= packages.len(),
+            "{unpacked} packages came of {}",
+            packages.join(" ")
+        );
+        Ok(unpacked)
+    }
+
     /// apt with nothing of the machine's own but its keys and how it reaches the network.
     fn apt(&self, program: &str) -> Command {
         let mut apt = shell::command(program);

@@ -34,6 +34,15 @@ const DIRECTORIES: &[&str] = &[
 /// The programs of this repository, which a guest has where they are built.
 const PROGRAMS: &[&str] = &["portguard", "portguard-itest"];
 
+/// Where the libraries of a guest's programs come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Libraries {
+    /// This machine, whose programs they are.
+    OfThisMachine,
+    /// The guest's own packages, which have all of them.
+    OfTheTree,
+}
+
 /// Packs what all guests with a kernel have.
 pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     let tree = super::directory().join("tree").join(series);
@@ -43,14 +52,8 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     }
     fs::write(tree.join("init"), INIT)?;
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
-    fs::write(tree.join("etc/passwd"), PASSWD)?;
-    fs::write(tree.join("etc/group"), GROUP)?;
-    fs::write(tree.join("etc/nsswitch.conf"), NSSWITCH)?;
-    fs::write(
-        tree.join("etc/hosts"),
-        "127.0.0.1 localhost guest\n::1 localhost\n",
-    )?;
-    programs(&tree)?;
+    identities(&tree)?;
+    programs(&tree, Libraries::OfThisMachine)?;
     copy_tree(&shell::path("policies"), &tree.join("policies"))?;
     let others = shell::path("target/ebpf/others.o");
     if others.is_file() {
@@ -93,8 +96,20 @@ pub(super) fn with_command(common: &Path, boot: &Boot) -> Result<PathBuf> {
     Ok(whole)
 }
 
+/// Users, groups and names.
+pub(super) fn identities(tree: &Path) -> Result<()> {
+    fs::write(tree.join("etc/passwd"), PASSWD)?;
+    fs::write(tree.join("etc/group"), GROUP)?;
+    fs::write(tree.join("etc/nsswitch.conf"), NSSWITCH)?;
+    fs::write(
+        tree.join("etc/hosts"),
+        "127.0.0.1 localhost guest\n::1 localhost\n",
+    )?;
+    Ok(())
+}
+
 /// Busybox and the programs, with the libraries that they are linked to.
-fn programs(tree: &Path) -> Result<()> {
+pub(super) fn programs(tree: &Path, origin: Libraries) -> Result<()> {
     let busybox = shell::which("busybox").context("there is no busybox")?;
     fs::copy(&busybox, tree.join("bin/busybox"))?;
     let mut libraries = libraries_of(&busybox)?;
@@ -111,6 +126,9 @@ fn programs(tree: &Path) -> Result<()> {
             fs::copy(&built, &to)?;
         }
         libraries.extend(libraries_of(&built)?);
+    }
+    if origin == Libraries::OfTheTree {
+        return Ok(());
     }
     for library in libraries {
         let to = tree.join(library.strip_prefix("/").unwrap_or(&library));
@@ -162,7 +180,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Packs a tree as the kernel takes it, all of it root's.
-fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
+pub(super) fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
     let line = "find . -mindepth 1 -print0 | cpio --quiet -0 -o -H newc -R 0:0 | gzip -1 > \"$1\"";
     let mut bash = shell::command("bash");
     bash.args(["-o", "pipefail", "-c", line, "pack"])

@@ -6,6 +6,7 @@ pub(crate) mod kernel;
 mod modules;
 mod qemu;
 mod sources;
+mod systemd;
 
 use crate::{report, setup, shell};
 use anyhow::{Context, Result};
@@ -28,6 +29,8 @@ pub(crate) struct Boot {
     pub(crate) files: Vec<(PathBuf, String)>,
     /// Whether its LSMs are to include BPF.
     pub(crate) bpf_lsm: bool,
+    /// Whether systemd is its first process, and starts portguard by the shipped unit.
+    pub(crate) systemd: bool,
     /// Whether its clock is to count instructions, on one CPU.
     pub(crate) counting: bool,
     /// Whether to print the console as it comes.
@@ -45,6 +48,7 @@ impl Boot {
             arguments: all,
             files: Vec::new(),
             bpf_lsm: true,
+            systemd: false,
             counting: false,
             live: false,
         }
@@ -94,27 +98,31 @@ pub(crate) fn alone() -> Result<()> {
 }
 
 /// Fetches a kernel and packs its guests' files, once a run.
-pub(crate) fn prepare(series: &str) -> Result<Prepared> {
-    static DONE: Mutex<BTreeMap<String, Prepared>> = Mutex::new(BTreeMap::new());
+pub(crate) fn prepare(series: &str, systemd: bool) -> Result<Prepared> {
+    static DONE: Mutex<BTreeMap<(String, bool), Prepared>> = Mutex::new(BTreeMap::new());
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(prepared) = done.get(series) {
+    if let Some(prepared) = done.get(&(series.to_owned(), systemd)) {
         return Ok(prepared.clone());
     }
     alone()?;
     let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
-    let files = initrd::common(series, &kernel)
-        .with_context(|| format!("packing the files of guests with {series}"))?;
+    let files = if systemd {
+        systemd::common(series)
+    } else {
+        initrd::common(series, &kernel)
+    };
+    let files = files.with_context(|| format!("packing the files of guests with {series}"))?;
     let prepared = Prepared {
         image: kernel.image,
         files,
     };
-    done.insert(series.to_owned(), prepared.clone());
+    done.insert((series.to_owned(), systemd), prepared.clone());
     Ok(prepared)
 }
 
 /// Boots a guest and waits for its end.
 pub(crate) fn boot(boot: &Boot) -> Result<Ended> {
-    let prepared = prepare(&boot.series)?;
+    let prepared = prepare(&boot.series, boot.systemd)?;
     let files =
         initrd::with_command(&prepared.files, boot).context("packing the guest's command")?;
     let ended = qemu::boot(&prepared.image, &files, boot)?;
@@ -173,10 +181,11 @@ fn show(guest: &Boot, ended: &Result<Ended>) {
 }
 
 /// The verb `guest`: any command in a guest, with what has been built.
-pub(crate) fn shell_command(series: &str, arguments: &[String]) -> Result<ExitCode> {
+pub(crate) fn shell_command(series: &str, systemd: bool, arguments: &[String]) -> Result<ExitCode> {
     setup::for_guests()?;
     let mut guest = Boot::new(series, "guest", &[]);
     guest.arguments = arguments.to_vec();
+    guest.systemd = systemd;
     guest.live = true;
     let ended = boot(&guest)?;
     eprintln!("xtask: {:.1} s", ended.seconds);

@@ -1,0 +1,147 @@
+//! Which capabilities the daemon needs: each of the unit's is taken away, and something must be missed.
+
+use super::guarded::{bind_by, in_force};
+use super::life::detach;
+use super::unit::{DropIn, journal, property, systemctl};
+use crate::harness::World;
+use crate::instance::DEADLINE;
+use crate::real::within;
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Instant;
+
+/// What the daemon writes goes here instead of into the journal.
+const OUTPUT: &str = "StandardOutput=truncate:/run/portguard-itest.out\n\
+                      StandardError=truncate:/run/portguard-itest.err";
+
+/// Deeper than the programs record: the daemon has to look the path up.
+const DEEP: usize = 36;
+
+/// With the shipped set nothing is missed, with any smaller one something is.
+pub(super) fn each_is_needed(world: &World) -> anyhow::Result<()> {
+    let shipped = property("CapabilityBoundingSet")?;
+    let missed = missed_without(world, None)?;
+    ensure!(missed.is_empty(), "with {shipped}: {}", missed.join("; "));
+    println!("  with {shipped}: nothing is missed");
+    let mut idle = Vec::new();
+    for capability in shipped.split_whitespace() {
+        let missed = missed_without(world, Some(capability))?;
+        println!("  without {capability}: {}", missed.join("; "));
+        if missed.is_empty() {
+            idle.push(capability);
+        }
+    }
+    socket_group()?;
+    drop(fresh(world, None)?);
+    ensure!(idle.is_empty(), "nobody misses {}", idle.join(", "));
+    Ok(())
+}
+
+/// A daemon that makes everything itself, without a capability; an error where it does not start.
+fn fresh(world: &World, capability: Option<&str>) -> anyhow::Result<Option<DropIn>> {
+    let _ = systemctl(&["stop", super::unit::UNIT])?;
+    detach()?;
+    let without = capability.map(|name| format!("CapabilityBoundingSet=~{name}"));
+    let drop_in = DropIn::new(
+        "capabilities",
+        &format!("{OUTPUT}\nRestart=no\n{}", without.unwrap_or_default()),
+    )?;
+    let started = systemctl(&["start", super::unit::UNIT])?;
+    if !started.status.success() {
+        return Ok(None);
+    }
+    in_force(world.grants())?;
+    Ok(Some(drop_in))
+}
+
+/// A capability that only an option needs is not among those shipped.
+fn socket_group() -> anyhow::Result<()> {
+    for (capability, wanted) in [("", 0), ("CapabilityBoundingSet=CAP_CHOWN", 33)] {
+        let drop_in = DropIn::new(
+            "group",
+            &format!(
+                "Restart=no\nExecStart=\n\
+                 ExecStart=/usr/bin/portguard run --pin --socket-group www-data\n{capability}"
+            ),
+        )?;
+        let _ = systemctl(&["restart", super::unit::UNIT])?;
+        let socket = std::fs::metadata("/run/portguard/portguard.sock");
+        let group = socket.map_or(0, |socket| socket.gid());
+        ensure!(
+            group == wanted,
+            "{capability:?}: the socket is group {group}'s\n{}",
+            journal()?
+        );
+        drop(drop_in);
+    }
+    println!("  --socket-group needs CAP_CHOWN besides");
+    Ok(())
+}
+
+/// What does not work without this capability.
+fn missed_without(world: &World, capability: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let mut missed = Vec::new();
+    let started = match fresh(world, capability) {
+        Ok(Some(drop_in)) => drop_in,
+        Ok(None) => return Ok(vec![format!("it does not start: {}", last_words())]),
+        Err(error) => return Ok(vec![format!("it does not enforce: {error:#}")]),
+    };
+    let said = std::fs::read_to_string("/run/portguard-itest.err")?;
+    for line in said.lines() {
+        if line.contains("cannot be used") || line.contains("warning") {
+            missed.push(line.trim_start_matches("portguard: ").to_owned());
+        }
+    }
+    missed.extend(missed_in_events()?);
+    drop(started);
+    Ok(missed)
+}
+
+/// The last line that the daemon wrote.
+fn last_words() -> String {
+    let said = std::fs::read_to_string("/run/portguard-itest.err").unwrap_or_default();
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    last.map_or_else(|| journal().unwrap_or_default(), str::to_owned)
+}
+
+/// What is not found of a process: its program, and the path of a deep cgroup.
+fn missed_in_events() -> anyhow::Result<Vec<String>> {
+    let names: Vec<String> = (0..DEEP).map(|level| format!("c{level}")).collect();
+    let path: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bound = Ipv4Addr::new(127, 0, 0, 44);
+    // While the daemon looks, the process lives and is in that cgroup.
+    let event = within(&path, || {
+        drop(TcpListener::bind((bound, 80)));
+        event_of(bound)
+    })??;
+    let mut missed = Vec::new();
+    if event["exe"].as_str().is_none() {
+        missed.push("the caller's program is not found".to_owned());
+    }
+    let wanted = format!("/{}", path.join("/"));
+    if event["cgroup"].as_str() != Some(&wanted) {
+        missed.push(format!("the cgroup's path is {}", event["cgroup"]));
+    }
+    Ok(missed)
+}
+
+/// The event of a bind at this address.
+fn event_of(address: Ipv4Addr) -> anyhow::Result<Value> {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let text = std::fs::read_to_string("/run/portguard-itest.out")?;
+        let mut events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let found = events.find(|event| event["address"] == address.to_string());
+        if let Some(event) = found {
+            return Ok(event);
+        }
+        ensure!(Instant::now() < until, "no event of {address}");
+        // Equal decisions are folded; another one lets the window end.
+        bind_by(33).context("a bind")?;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}

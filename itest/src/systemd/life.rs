@@ -1,0 +1,168 @@
+//! A life under systemd: started, reloaded, killed, replaced, hung, stopped.
+
+use super::guarded::{bind_by, in_force, meanwhile};
+use super::unit::{
+    DropIn, UNIT, journal, main_pid, property, signal, systemctl, unit, wait_for_another,
+    write_policy,
+};
+use crate::harness::World;
+use crate::instance::{DEADLINE, program};
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+use std::time::Instant;
+
+/// The policy that the guest boots with.
+const BOOTED: &str = "version: 1
+rules:
+  - { name: web, action: allow, ports: [80], users: [www-data] }
+  - { name: nobody-else, action: deny, ports: [80] }
+";
+
+/// Root has port 80, nobody else.
+const ANOTHER: &str = "version: 1
+rules:
+  - { name: root, action: allow, ports: [80], users: [root] }
+  - { name: nobody-else, action: deny, ports: [80] }
+";
+
+/// `active` means that binds are decided: with Type=notify not before the daemon says so.
+pub(super) fn active_once_ready(world: &World) -> anyhow::Result<()> {
+    unit("stop")?;
+    detach()?;
+    ensure!(bind_by(0)? == 0, "root's bind is refused by nobody");
+    let started = systemctl(&["start", "--no-block", UNIT])?;
+    ensure!(started.status.success(), "systemctl start --no-block");
+    let until = Instant::now() + DEADLINE;
+    let mut inactive = 0;
+    while property("ActiveState")? != "active" {
+        inactive += 1;
+        ensure!(Instant::now() < until, "never active\n{}", journal()?);
+    }
+    let first = bind_by(0)?;
+    ensure!(inactive > 0, "active before it was ready");
+    ensure!(first == libc::EACCES, "active, and root's bind: {first}");
+    in_force(world.grants())?;
+    ensure!(!property("StatusText")?.is_empty(), "STATUS= says nothing");
+    Ok(())
+}
+
+/// A reload takes effect before systemctl returns; a broken policy fails it, and changes nothing.
+pub(super) fn reload(world: &World) -> anyhow::Result<()> {
+    let daemon = main_pid()?;
+    let restored = Restored;
+    write_policy(ANOTHER)?;
+    unit("reload")?;
+    let (root, web) = (bind_by(0)?, bind_by(33)?);
+    ensure!(
+        (root, web) == (0, libc::EACCES),
+        "after a reload: root {root}, www-data {web}"
+    );
+    write_policy("version: 1\nrulez: []\n")?;
+    let broken = systemctl(&["reload", UNIT])?;
+    ensure!(!broken.status.success(), "a broken policy is reloaded");
+    ensure!(bind_by(0)? == 0, "a broken policy changed what is in force");
+    ensure!(property("ActiveState")? == "active", "not active any more");
+    let said = journal()?;
+    ensure!(
+        said.contains("rulez"),
+        "the journal says nothing of it:\n{said}"
+    );
+    drop(restored);
+    unit("reload")?;
+    in_force(world.grants())?;
+    ensure!(main_pid()? == daemon, "a reload replaced the daemon");
+    Ok(())
+}
+
+/// Writes the policy back that the guest booted with.
+struct Restored;
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        if let Err(error) = write_policy(BOOTED) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// A daemon that is killed leaves enforcement behind, and systemd starts another.
+pub(super) fn kill(world: &World) -> anyhow::Result<()> {
+    let restarts: u32 = property("NRestarts")?.parse()?;
+    let daemon = main_pid()?;
+    let refused = meanwhile(|| {
+        signal(daemon, Signal::KILL)?;
+        wait_for_another(daemon)
+    })?;
+    println!("  kill -9 and the restart: {refused} binds, all refused");
+    let now: u32 = property("NRestarts")?.parse()?;
+    ensure!(now > restarts, "NRestarts is {now} after {restarts}");
+    in_force(world.grants())
+}
+
+/// Another program in the place of the old one, and a restart.
+pub(super) fn upgrade(world: &World) -> anyhow::Result<()> {
+    let daemon = main_pid()?;
+    let path = fs::canonicalize(program())?;
+    let next = path.with_extension("new");
+    fs::copy(&path, &next)?;
+    fs::rename(&next, &path)?;
+    let refused = meanwhile(|| unit("restart"))?;
+    println!("  an upgrade: {refused} binds, all refused");
+    let now = main_pid()?;
+    ensure!(now != daemon, "the same daemon after a restart");
+    let runs = fs::metadata(format!("/proc/{now}/exe"))?.ino();
+    let lies = fs::metadata(&path)?.ino();
+    ensure!(runs == lies, "the old program runs");
+    in_force(world.grants())
+}
+
+/// A daemon that hangs is ended and replaced; enforcement goes on.
+pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
+    let short = DropIn::new("watchdog", "WatchdogSec=6")?;
+    unit("restart")?;
+    let daemon = main_pid()?;
+    let refused = meanwhile(|| {
+        signal(daemon, Signal::STOP)?;
+        wait_for_another(daemon)
+    })?;
+    println!("  a hung daemon, ended by the watchdog: {refused} binds, all refused");
+    let said = journal()?;
+    ensure!(
+        said.contains("atchdog"),
+        "the journal does not name the watchdog:\n{said}"
+    );
+    // The next daemon has the shipped time again.
+    drop(short);
+    in_force(world.grants())
+}
+
+/// `systemctl stop` ends the daemon, `portguard detach` enforcement.
+pub(super) fn stop_and_detach(world: &World) -> anyhow::Result<()> {
+    let refused = meanwhile(|| unit("stop"))?;
+    println!("  a stop: {refused} binds, all refused");
+    ensure!(property("ActiveState")? == "inactive", "it is not stopped");
+    ensure!(property("Result")? == "success", "{}", journal()?);
+    in_force(world.grants())?;
+    detach()?;
+    ensure!(bind_by(0)? == 0, "a denial outlives detach");
+    ensure!(bind_by(33)? == libc::EACCES, "a grant outlives detach");
+    unit("start")?;
+    in_force(world.grants())
+}
+
+/// Ends enforcement.
+pub(super) fn detach() -> anyhow::Result<()> {
+    let output = Command::new(program())
+        .arg("detach")
+        .output()
+        .context("portguard detach")?;
+    ensure!(
+        output.status.success(),
+        "portguard detach: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

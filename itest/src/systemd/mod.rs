@@ -1,0 +1,38 @@
+//! The shipped unit under a real systemd, in a guest that has booted with it.
+
+mod capabilities;
+mod guarded;
+mod life;
+mod place;
+mod unit;
+
+use crate::harness::{self, Kind, Needs, Test};
+
+/// In the order in which they run: the first looks at what the boot left.
+const TESTS: &[(&str, fn(&harness::World) -> anyhow::Result<()>)] = &[
+    ("systemd_in_force_before_services", place::before_services),
+    ("systemd_verify_and_exposure", place::verify_and_exposure),
+    ("systemd_active_once_ready", life::active_once_ready),
+    ("systemd_reload", life::reload),
+    ("systemd_kill", life::kill),
+    ("systemd_upgrade", life::upgrade),
+    ("systemd_watchdog", life::watchdog),
+    ("systemd_stop_and_detach", life::stop_and_detach),
+    ("systemd_capabilities", capabilities::each_is_needed),
+];
+
+/// The verb `systemd`.
+///
+/// # Errors
+/// Where a test failed or none ran.
+pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
+    let tests: Vec<Test> = TESTS
+        .iter()
+        .map(|&(name, run)| Test {
+            name,
+            needs: Needs::Nothing,
+            run,
+        })
+        .collect();
+    harness::run(Kind::Guest, filter, &tests)
+}

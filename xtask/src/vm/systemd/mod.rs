@@ -1,0 +1,181 @@
+//! The file system of a guest with systemd: Debian's packages, the shipped unit, and a service for the command.
+
+use super::archive::Archive;
+use super::initrd::{self, Libraries};
+use crate::shell;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Debian's suites, oldest first, with what `VERSION_CODENAME` calls them.
+const SUITES: [&str; 4] = ["bookworm", "trixie", "forky", "sid"];
+
+/// The suite whose systemd goes with each kernel: the oldest that is supported, that of today, the newest.
+const OF_KERNEL: [(&str, &[&str]); 5] = [
+    ("5.10", &["bookworm"]),
+    ("6.1", &["bookworm"]),
+    ("6.12", &["trixie"]),
+    ("6.18", &["trixie"]),
+    ("7.2", &["sid", "forky"]),
+];
+
+/// systemd, and what it looks for only when it needs it.
+const PACKAGES: [&str; 3] = ["systemd", "mount", "libseccomp2"];
+
+/// What no guest needs; the wants are chores of a machine that goes on to live.
+const UNWANTED: [&str; 8] = [
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/perl5",
+    "usr/share/i18n",
+    "usr/lib/x86_64-linux-gnu/gconv",
+    "usr/lib/udev",
+    "usr/lib/systemd/system/sysinit.target.wants",
+];
+
+/// Files of the guest, and where they go.
+const FILES: [(&str, &str); 6] = [
+    (
+        "etc/systemd/system/guest.service",
+        include_str!("guest.service"),
+    ),
+    (
+        "etc/systemd/system/default.target",
+        include_str!("default.target"),
+    ),
+    ("etc/systemd/system.conf", include_str!("system.conf")),
+    (
+        "etc/portguard/policies/10-guest.yaml",
+        include_str!("policy.yaml"),
+    ),
+    ("guest.sh", include_str!("guest.sh")),
+    // With an identity this is no first boot, at which systemd would enable and ask things.
+    ("etc/machine-id", "706f7274677561726467756573740001\n"),
+];
+
+/// Packs what all guests with systemd and a kernel have.
+pub(super) fn common(series: &str) -> Result<PathBuf> {
+    let packages = fetch(series)?;
+    let tree = super::directory()
+        .join("tree")
+        .join(format!("{series}-systemd"));
+    let _ = fs::remove_dir_all(&tree);
+    fs::create_dir_all(super::directory().join("tree"))?;
+    shell::run(shell::command("cp").arg("-a").arg(&packages).arg(&tree))?;
+    for (path, text) in FILES {
+        let path = tree.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(&tree))?;
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    initrd::identities(&tree)?;
+    initrd::programs(&tree, Libraries::OfTheTree)?;
+    let units = tree.join("etc/systemd/system");
+    fs::copy(
+        shell::path("dist/systemd/portguard.service"),
+        units.join("portguard.service"),
+    )
+    .context("copying the unit")?;
+    // As `systemctl enable` does it.
+    let wants = units.join("sysinit.target.wants");
+    fs::create_dir_all(&wants)?;
+    symlink("../portguard.service", wants.join("portguard.service"))?;
+    symlink("busybox", tree.join("usr/bin/sh"))?;
+    symlink("usr/lib/systemd/systemd", tree.join("init"))?;
+    initrd::pack(
+        &tree,
+        &super::directory().join(format!("{series}.systemd.gz")),
+    )
+}
+
+/// The packages for a kernel, unpacked, from the cache where they are there.
+fn fetch(series: &str) -> Result<PathBuf> {
+    let wanted = OF_KERNEL.iter().find(|(known, _)| *known == series);
+    let Some((_, suites)) = wanted else {
+        bail!("no suite's systemd goes with kernel {series}");
+    };
+    let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let mut failure = None;
+    for suite in suites.iter().map(|suite| not_before_host(suite, &os)) {
+        match fetch_from(&suite) {
+            Ok(tree) => return Ok(tree),
+            Err(error) => {
+                eprintln!("xtask: {suite} gives no systemd: {error:#}");
+                failure = Some(error);
+            }
+        }
+    }
+    Err(failure.context("no suite is known to have systemd")?)
+}
+
+/// The programs are linked to this machine's libc: a suite that is older than the machine has an older one.
+fn not_before_host(suite: &str, os_release: &str) -> String {
+    let host = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"'));
+    let rank = |name: &str| SUITES.iter().position(|suite| *suite == name);
+    match host {
+        Some(host) if rank(host) > rank(suite) => host.to_owned(),
+        _ => suite.to_owned(),
+    }
+}
+
+/// Fetches the packages of a suite into their place in the cache, whole or not at all.
+fn fetch_from(suite: &str) -> Result<PathBuf> {
+    let home = super::directory().join("systemd").join(suite);
+    if home.is_dir() {
+        return Ok(home);
+    }
+    let work = super::directory()
+        .join("fetch")
+        .join(format!("systemd-{suite}"));
+    let _ = fs::remove_dir_all(&work);
+    let archive = Archive::open(&work, suite)?;
+    let tree = work.join("tree");
+    merged(&tree)?;
+    let count = archive.unpack_with_dependencies(&PACKAGES, &tree)?;
+    for unwanted in UNWANTED {
+        let _ = fs::remove_dir_all(tree.join(unwanted));
+    }
+    fs::create_dir_all(home.parent().unwrap_or(&home))?;
+    fs::rename(&tree, &home).with_context(|| format!("filling {}", home.display()))?;
+    fs::remove_dir_all(&work).with_context(|| format!("clearing {}", work.display()))?;
+    eprintln!("xtask: systemd of {suite} with what it needs: {count} packages");
+    Ok(home)
+}
+
+/// The directories of a file system whose `/bin`, `/sbin` and `/lib` lie below `/usr`.
+fn merged(tree: &Path) -> Result<()> {
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        fs::create_dir_all(tree.join("usr").join(name))?;
+        symlink(format!("usr/{name}"), tree.join(name))?;
+    }
+    for name in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "var/tmp"] {
+        fs::create_dir_all(tree.join(name))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_suite_is_older_than_the_machine() {
+        let os = |name: &str| format!("ID=debian\nVERSION_CODENAME={name}\n");
+        assert_eq!(not_before_host("bookworm", &os("bookworm")), "bookworm");
+        assert_eq!(not_before_host("bookworm", &os("trixie")), "trixie");
+        assert_eq!(not_before_host("sid", &os("trixie")), "sid");
+        assert_eq!(not_before_host("trixie", &os("noble")), "trixie");
+        assert_eq!(not_before_host("trixie", ""), "trixie");
+    }
+
+    #[test]
+    fn every_kernel_has_a_suite() {
+        for series in super::super::kernel::all() {
+            assert!(OF_KERNEL.iter().any(|(known, _)| *known == series));
+        }
+    }
+}
