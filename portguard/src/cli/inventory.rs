@@ -2,7 +2,7 @@
 
 use super::{Exit, counted, table::table};
 use crate::compile::compile;
-use crate::inventory::{By, Closed, DestroyError, Holder, Identity, Inventory, take};
+use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
 use crate::policy::{Mode, Policy};
 use crate::say::say;
@@ -58,7 +58,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         print_table(&policy, &inventory);
     }
     for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
-        say_outcome(holder, outcome);
+        if let Some(outcome) = outcome {
+            say!("portguard: {}", holder.closing_in_words(outcome));
+        }
     }
     if inventory.hidden > 0 {
         say!(
@@ -73,18 +75,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::of(holders.all(|(holder, outcome)| {
         !holder.violation || matches!(outcome, Some(Ok(_)))
     })))
-}
-
-fn say_outcome(holder: &Holder, outcome: &Outcome) {
-    let what = format!("{} of {}", what(holder), who(holder));
-    match outcome {
-        None => {}
-        Some(Ok(Closed::Gone)) => say!("portguard: closed {what}"),
-        Some(Ok(Closed::Deaf)) => say!(
-            "portguard: closed {what}: it accepts no more; the port is free once its program closes it or ends"
-        ),
-        Some(Err(error)) => say!("portguard: not closed: {what}: {error}"),
-    }
 }
 
 fn print_objects(inventory: &Inventory, outcomes: &[Outcome]) -> anyhow::Result<()> {
@@ -146,38 +136,13 @@ fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {
     vec![
         format!("{}/{}", holder.protocol, holder.port),
         holder.address.to_string(),
-        who(holder),
+        holder.who(),
         holder.unit.clone().unwrap_or_else(|| "-".to_owned()),
         program(holder),
         netns,
         format!("{}{audit}", holder.verdict),
         rule,
     ]
-}
-
-fn what(holder: &Holder) -> String {
-    let Holder {
-        protocol,
-        port,
-        address,
-        ..
-    } = holder;
-    format!("{protocol}/{port} {address}")
-}
-
-/// Whom the verdict is about, else whose the socket is.
-fn who(holder: &Holder) -> String {
-    let named = |user: &Option<String>, uid: u32| match user {
-        Some(user) => format!("{user}({uid})"),
-        None => uid.to_string(),
-    };
-    match &holder.judged {
-        Some(Identity {
-            uid, euid, user, ..
-        }) if uid != euid => format!("{} as {euid}", named(user, *uid)),
-        Some(Identity { uid, user, .. }) => named(user, *uid),
-        None => named(&holder.user, holder.uid),
-    }
 }
 
 fn program(holder: &Holder) -> String {

@@ -7,10 +7,11 @@ use crate::daemon::{self, Ended, Options};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
-use crate::sink::Format;
+use crate::sink::{Format, SinkChoice, Sinks};
 use crate::source::Source;
 use clap::ValueEnum;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +35,16 @@ pub(super) struct Args {
     /// Keep enforcing when this ends, by links and maps in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
+    /// Where decisions go: stdout, journald, file:PATH (opened anew by SIGUSR1) or none; may be given more than
+    /// once [default: stdout]
+    #[arg(long = "sink", value_name = "SINK")]
+    sinks: Vec<SinkChoice>,
+    /// Serve metrics for Prometheus at this address
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Close sockets that hold protected ports since before, where the policy denies them
+    #[arg(long)]
+    enforce_existing: bool,
     /// The socket for monitor, status and reload
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
@@ -96,6 +107,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     if super::doctor::print_missing(&environment) {
         return Ok(Exit::Environment);
     }
+    let sinks = match Sinks::open(&args.sinks, format(args.output)) {
+        Ok(sinks) => sinks,
+        Err(error) => {
+            say!("portguard: {error}");
+            return Ok(Exit::Environment);
+        }
+    };
     let server = match Server::bind(&args.socket, args.socket_group) {
         Ok(server) => Some(server),
         Err(error @ ControlError::System { .. }) => {
@@ -136,7 +154,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let ready = || say!("portguard: ready");
     let options = Options {
-        format: format(args.output),
+        sinks,
+        metrics: args.metrics,
+        enforce_existing: args.enforce_existing,
         fold: !args.no_fold,
         check_every: Duration::from_secs(args.check_every),
         server,

@@ -58,7 +58,7 @@ impl Daemon<'_> {
             pins: self.enforcer.pinned_in(),
             problems,
             reattached: self.keeper.reattached,
-            violations: None,
+            violations: self.violations,
         })
     }
 }

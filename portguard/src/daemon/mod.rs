@@ -2,6 +2,8 @@
 //! hooks until a signal ends it.
 
 mod answers;
+mod elders;
+mod eye;
 mod keeper;
 mod reporter;
 
@@ -11,14 +13,18 @@ use crate::event::Enricher;
 use crate::kernel::{
     Counts, Enforcer, Environment, FaultLog, KernelError, Records, watch, watch_faults,
 };
+use crate::metrics::{self, MetricsError};
 use crate::say::say;
-use crate::sink::{Format, Sink};
+use crate::sink::Sinks;
 use crate::source::{Fresh, Source};
 use crate::status::{self, Reloads};
 use crate::systemd::Manager;
+use elders::{Look, found};
+use eye::Eye;
 use keeper::Keeper;
 use reporter::Reporter;
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
@@ -40,6 +46,9 @@ pub enum DaemonError {
     /// The kernel side.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The metrics' address.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The system refused a thread, a signal handler or a descriptor.
     #[error("cannot {what}: {source}")]
     System {
@@ -56,8 +65,12 @@ fn system(what: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
 
 /// What the command line wants of the daemon.
 pub struct Options {
-    /// How decisions are written to standard output.
-    pub format: Format,
+    /// Where decisions go.
+    pub sinks: Sinks,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// Whether sockets that were there before are closed where the policy denies them.
+    pub enforce_existing: bool,
     /// Whether equal decisions of a second are one event.
     pub fold: bool,
     /// How often the hooks are looked after.
@@ -90,7 +103,7 @@ pub fn run(
     environment: &Environment,
     source: Source,
     fresh: &Fresh,
-    options: Options,
+    mut options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -99,12 +112,22 @@ pub fn run(
         .map_err(system("start the event loop"))?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        let mut daemon = Daemon::start(enforcer, environment, source, &options)?;
+        // Before the policy, which may protect that very port.
+        let metrics = match options.metrics {
+            Some(address) => Some(metrics::listen(address).await?),
+            None => None,
+        };
+        let server = options.server.take();
+        let mut daemon = Daemon::start(enforcer, environment, source, options)?;
         daemon.install(fresh)?;
         daemon.enforcer.pin()?;
+        daemon.look_for_elders(fresh);
         let (asks, mut asked) = mpsc::channel(ASKS);
-        if let Some(server) = options.server {
+        if let Some(server) = server {
             tokio::spawn(server.serve(asks.clone(), daemon.reporter.events.clone()));
+        }
+        if let Some(listener) = metrics {
+            tokio::spawn(metrics::serve(listener, asks.clone()));
         }
         ready();
         daemon.manager.ready(&daemon.in_a_line());
@@ -118,6 +141,7 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    reopen: Signal,
 }
 
 impl Signals {
@@ -126,6 +150,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?,
             terminate: signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?,
             hangup: signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?,
+            reopen: signal(SignalKind::user_defined1()).map_err(system("handle SIGUSR1"))?,
         })
     }
 }
@@ -149,6 +174,11 @@ struct Daemon<'a> {
     /// Somebody asked for the end of enforcement, and it has ended.
     detached: bool,
     manager: Manager,
+    eye: Eye,
+    /// A look for sockets that are older than the policy, while it lasts.
+    elders: Option<Look>,
+    enforce_existing: bool,
+    violations: Option<u64>,
 }
 
 impl<'a> Daemon<'a> {
@@ -156,15 +186,15 @@ impl<'a> Daemon<'a> {
         mut enforcer: Enforcer,
         environment: &'a Environment,
         source: Source,
-        options: &Options,
+        options: Options,
     ) -> Result<Self, DaemonError> {
-        let sink = Sink::stdout(options.format).map_err(system("start the output thread"))?;
+        let eye = Eye::open(&source.paths);
         let paths = CgroupPaths::new(&environment.cgroup_root);
         let mut enricher = Enricher::new(enforcer.features(), paths);
         if let Some(earlier) = enforcer.description() {
             enricher.expect(earlier);
         }
-        let mut reporter = Reporter::new(enricher, sink);
+        let mut reporter = Reporter::new(enricher, options.sinks);
         let records = enforcer.records()?;
         let ring = watch(records).map_err(system("watch the ring buffer"))?;
         let faults = enforcer.fault_log().map(watch_faults).transpose();
@@ -193,6 +223,10 @@ impl<'a> Daemon<'a> {
             since: status::now(),
             detached: false,
             manager: Manager::from_environment(),
+            eye,
+            elders: None,
+            enforce_existing: options.enforce_existing,
+            violations: None,
         })
     }
 
@@ -225,6 +259,11 @@ impl<'a> Daemon<'a> {
                     // What failed is said and remembered.
                     let _ = self.reload();
                 }
+                _ = signals.reopen.recv() => self.reporter.sinks.reopen(),
+                () = self.eye.changed() => {
+                    let _ = self.reload();
+                }
+                found = found(&mut self.elders) => self.meet_elders(found),
                 guard = self.ring.readable_mut(), if !self.behind => {
                     let mut guard = guard.map_err(system("watch the ring buffer"))?;
                     // Cleared first: what arrives while draining wakes us again.
@@ -289,11 +328,13 @@ impl<'a> Daemon<'a> {
     /// Puts the policy as its files are now in force, whole or not at all.
     fn reload(&mut self) -> Result<String, String> {
         self.manager.reloading();
+        self.eye.tried(&self.source.paths);
         let generation = self.enforcer.next_generation();
         // Without colour: it is shown in `status` and by `reload` too.
         let taken = self.source.read(generation, false).and_then(|fresh| {
             crate::say::text(&fresh.warnings);
             self.install(&fresh).map_err(|error| format!("{error}\n"))?;
+            self.look_for_elders(&fresh);
             Ok(fresh.warnings)
         });
         self.reloads.last = Some(status::now());

@@ -3,9 +3,9 @@
 use crate::control::{self, Published};
 use crate::event::Enricher;
 use crate::kernel::{Record, Records};
-use crate::sink::Sink;
+use crate::sink::Sinks;
 use portguard_common::Event;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -16,7 +16,7 @@ const AT_ONCE: usize = 1_024;
 /// Enriches events and hands them on.
 pub(super) struct Reporter {
     pub(super) enricher: Enricher,
-    sink: Sink,
+    pub(super) sinks: Sinks,
     /// The way to the monitors.
     pub(super) events: broadcast::Sender<Arc<Published>>,
     /// What was folded, on its way.
@@ -24,10 +24,10 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(enricher: Enricher, sink: Sink) -> Self {
+    pub(super) fn new(enricher: Enricher, sinks: Sinks) -> Self {
         Self {
             enricher,
-            sink,
+            sinks,
             events: control::events(),
             folded: VecDeque::new(),
         }
@@ -42,8 +42,9 @@ impl Reporter {
     fn report(&mut self, event: &Event, count: u64) {
         let mut decided = self.enricher.enrich(event);
         decided.count = count;
-        control::publish(&self.events, decided.clone());
-        self.sink.send(decided);
+        let decided = Arc::new(decided);
+        self.sinks.send(&decided);
+        control::publish(&self.events, decided);
     }
 
     /// Reports what there is, a part at a time: whether there was a decision in the ring, and whether there may be
@@ -69,14 +70,14 @@ impl Reporter {
         (any, true)
     }
 
-    /// Decisions that the sinks lost.
-    pub(super) fn dropped(&self) -> [(String, u64); 1] {
-        [("stdout".to_owned(), self.sink.dropped())]
+    /// Decisions that the sinks lost, each under its name.
+    pub(super) fn dropped(&self) -> BTreeMap<String, u64> {
+        self.sinks.dropped()
     }
 
     /// Waits until all is written, for a while; the decisions that never were.
     pub(super) fn close(&mut self, patience: Duration) -> u64 {
-        self.sink.close(patience);
-        self.sink.dropped()
+        self.sinks.close(patience);
+        self.dropped().values().sum()
     }
 }

@@ -8,6 +8,7 @@ mod diag;
 mod holder;
 mod netns;
 mod processes;
+mod words;
 
 pub use close::{Closed, DestroyError};
 pub use diag::State;

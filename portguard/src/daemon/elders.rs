@@ -1,0 +1,83 @@
+//! Sockets older than the policy in force: counted, said, and closed where that is wanted.
+
+use super::Daemon;
+use crate::inventory::{self, Inventory, InventoryError};
+use crate::policy::Mode;
+use crate::say::say;
+use crate::source::Fresh;
+use tokio::task::JoinHandle;
+
+/// What a look found: those against the policy, and what came of each that was to be closed.
+pub(super) struct Elders {
+    violations: u64,
+    said: Vec<String>,
+}
+
+/// A look on its way. Dropped, its outcome is of no interest any more.
+pub(super) type Look = JoinHandle<Result<Elders, InventoryError>>;
+
+impl Daemon<'_> {
+    /// Begins to look who holds ports that `fresh` protects: it takes a while, and nothing waits for it.
+    pub(super) fn look_for_elders(&mut self, fresh: &Fresh) {
+        let (policy, tables) = (fresh.policy.clone(), fresh.tables.clone());
+        let host_netns = self.environment.host_netns;
+        let close = self.enforce_existing && policy.mode == Mode::Enforce;
+        self.elders = Some(tokio::task::spawn_blocking(move || {
+            let found = inventory::take(&policy, &tables, host_netns)?;
+            if !close {
+                return Ok(Elders::of(&found, Vec::new()));
+            }
+            let violations = found.violations();
+            let said = violations.map(|holder| holder.closing_in_words(&holder.destroy()));
+            let said = said.collect();
+            let left = inventory::take(&policy, &tables, host_netns)?;
+            Ok(Elders::of(&left, said))
+        }));
+    }
+
+    /// Takes in what the look found.
+    pub(super) fn meet_elders(&mut self, found: Result<Elders, InventoryError>) {
+        match found {
+            Ok(elders) => {
+                for line in &elders.said {
+                    say!("portguard: {line}");
+                }
+                self.violations = Some(elders.violations);
+            }
+            Err(error) => {
+                self.violations = None;
+                say!("portguard: who holds protected ports already cannot be told: {error}");
+            }
+        }
+    }
+}
+
+impl Elders {
+    fn of(found: &Inventory, mut said: Vec<String>) -> Self {
+        for holder in found.violations() {
+            said.push(format!(
+                "warning: {} has been there before, against the policy: see `portguard inventory`",
+                holder.in_words()
+            ));
+        }
+        Self {
+            violations: found.violations().count() as u64,
+            said,
+        }
+    }
+}
+
+/// Waits for the end of a look, for ever where there is none.
+pub(super) async fn found(look: &mut Option<Look>) -> Result<Elders, InventoryError> {
+    loop {
+        let Some(running) = look else {
+            return std::future::pending().await;
+        };
+        let ended = running.await;
+        *look = None;
+        // One that panicked has said so.
+        if let Ok(found) = ended {
+            return found;
+        }
+    }
+}

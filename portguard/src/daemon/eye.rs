@@ -1,0 +1,50 @@
+//! The eye on the policy's files: a reload where they say anything else than what was last tried.
+
+use crate::policy::Fingerprint;
+use crate::say::say;
+use crate::watch::{PolicyWatch, fingerprint};
+use std::path::PathBuf;
+
+/// What is watched, and what was last tried of it.
+pub(super) struct Eye {
+    /// `None` where the kernel does not let us: then only SIGHUP and `reload` do.
+    watch: Option<PolicyWatch>,
+    paths: Vec<PathBuf>,
+    tried: Option<Fingerprint>,
+}
+
+impl Eye {
+    /// Watches these files and directories.
+    pub(super) fn open(paths: &[PathBuf]) -> Self {
+        let watch = PolicyWatch::new(paths);
+        if let Err(error) = &watch {
+            say!(
+                "portguard: {error}; changed files are taken by SIGHUP and `portguard reload` only"
+            );
+        }
+        Self {
+            watch: watch.ok(),
+            paths: paths.to_vec(),
+            // They may have changed since they were read: the first event tells.
+            tried: Some(fingerprint(paths)),
+        }
+    }
+
+    /// Remembers what is about to be tried.
+    pub(super) fn tried(&mut self, paths: &[PathBuf]) {
+        self.tried = Some(fingerprint(paths));
+    }
+
+    /// Returns when the files say something new.
+    pub(super) async fn changed(&mut self) {
+        let Some(watch) = &mut self.watch else {
+            return std::future::pending().await;
+        };
+        loop {
+            watch.changed().await;
+            if self.tried != Some(fingerprint(&self.paths)) {
+                return;
+            }
+        }
+    }
+}
