@@ -6,13 +6,16 @@
 
 use std::process::{Command, Output};
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 13] = [
     "run",
     "check",
     "test",
     "explain",
     "suggest",
     "diff",
+    "monitor",
+    "status",
+    "reload",
     "doctor",
     "schema",
     "completions",

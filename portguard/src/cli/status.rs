@@ -35,9 +35,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             let path = args.daemon.socket.clone();
             return Ok(not_asked(&ControlError::Refused { path, error }));
         }
-        Ok(_) => {
-            anyhow::bail!("the daemon answered another question: is it of another version?")
-        }
+        Ok(_) => return Ok(super::not_understood()),
         Err(ControlError::NoDaemon { path }) => match pinned() {
             Ok(Some(status)) => status,
             Ok(None) => nothing(&ControlError::NoDaemon { path }),
@@ -59,10 +57,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// What the pins say; `None` where nothing is pinned.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "what reads the pins can fail, and is put in here"
-)]
 fn pinned() -> Result<Option<Status>, KernelError> {
     Ok(None)
 }
