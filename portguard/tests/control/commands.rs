@@ -6,7 +6,7 @@ use portguard::event::Decided;
 use portguard::status::{Enforcing, Reloads, Status};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 fn command(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portguard"));
@@ -213,7 +213,7 @@ fn a_reload_is_taken_or_refused() {
 }
 
 /// A monitor that hears all from here on.
-fn monitor(daemon: &Daemon, arguments: &[&str]) -> (Child, BufReader<impl std::io::Read>) {
+fn monitor(daemon: &Daemon, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
     let arguments: Vec<&str> = ["monitor"].iter().chain(arguments).copied().collect();
     let mut child = command(&daemon.socket(), &arguments)
         .stdout(Stdio::piped())
@@ -235,7 +235,7 @@ fn monitor(daemon: &Daemon, arguments: &[&str]) -> (Child, BufReader<impl std::i
 fn monitor_shows_decisions_until_the_daemon_ends() {
     let mut daemon = Daemon::start();
     let (mut json, mut stderr) = monitor(&daemon, &[]);
-    let (mut lines, _) = monitor(&daemon, &["--output", "text", "--verdict", "allow"]);
+    let (mut lines, _stderr) = monitor(&daemon, &["--output", "text", "--verdict", "allow"]);
     daemon.publish(decided(1));
     let allowed = Decided {
         verdict: "allow".into(),
