@@ -94,9 +94,9 @@ fn passing(filter: &Filter, published: &[Decided]) -> Vec<u32> {
     }
 }
 
-#[test]
-fn each_filter_lets_its_own_through() {
-    let published = [
+/// Four that differ in all that filters look at.
+fn published() -> [Decided; 4] {
+    [
         decided(1),
         Decided {
             verdict: "allow".into(),
@@ -107,9 +107,7 @@ fn each_filter_lets_its_own_through() {
         Decided {
             rule: None,
             port: 8_080,
-            cgroup: Some(
-                "/user.slice/user-1000.slice/user@1000.service/app-x\\\\x2d1.scope".into(),
-            ),
+            cgroup: Some("/user.slice/user@1000.service/app-x\\\\x2d1.scope".into()),
             ..decided(3)
         },
         Decided {
@@ -118,90 +116,27 @@ fn each_filter_lets_its_own_through() {
             port: 8_081,
             ..decided(4)
         },
-    ];
-    let all = Filter::default;
-    let texts = |texts: &[&str]| {
-        texts
-            .iter()
-            .map(|&text| text.to_owned())
-            .collect::<Vec<_>>()
-    };
-    let cases = [
-        (all(), vec![1, 2, 3, 4]),
-        (
-            Filter {
-                verdicts: texts(&["allow"]),
-                ..all()
-            },
-            vec![2],
-        ),
-        (
-            Filter {
-                verdicts: texts(&["deny"]),
-                ..all()
-            },
-            vec![1, 3, 4],
-        ),
-        (
-            Filter {
-                verdicts: texts(&["deny", "allow"]),
-                ..all()
-            },
-            vec![1, 2, 3, 4],
-        ),
-        (
-            Filter {
-                uids: vec![33],
-                ..all()
-            },
-            vec![2],
-        ),
-        (
-            Filter {
-                ports: vec![(443, 443), (8_080, 8_090)],
-                ..all()
-            },
-            vec![2, 3, 4],
-        ),
-        (
-            Filter {
-                rules: texts(&["web"]),
-                ..all()
-            },
-            vec![1, 2],
-        ),
-        (
-            Filter {
-                rules: texts(&["", "rest"]),
-                ..all()
-            },
-            vec![3, 4],
-        ),
-        (
-            Filter {
-                units: texts(&["nginx.service"]),
-                ..all()
-            },
-            vec![1, 2],
-        ),
-        (
-            Filter {
-                units: texts(&["app-x\\x2d1.scope"]),
-                ..all()
-            },
-            vec![3],
-        ),
-        (
-            Filter {
-                verdicts: texts(&["deny"]),
-                units: texts(&["nginx.service"]),
-                ..all()
-            },
-            vec![1],
-        ),
+    ]
+}
+
+#[test]
+fn each_filter_lets_its_own_through() {
+    let cases: [(&str, &[u32]); 11] = [
+        ("{}", &[1, 2, 3, 4]),
+        (r#"{"verdicts":["allow"]}"#, &[2]),
+        (r#"{"verdicts":["deny"]}"#, &[1, 3, 4]),
+        (r#"{"verdicts":["deny","allow"]}"#, &[1, 2, 3, 4]),
+        (r#"{"uids":[33]}"#, &[2]),
+        (r#"{"ports":[[443,443],[8080,8090]]}"#, &[2, 3, 4]),
+        (r#"{"rules":["web"]}"#, &[1, 2]),
+        (r#"{"rules":["","rest"]}"#, &[3, 4]),
+        (r#"{"units":["nginx.service"]}"#, &[1, 2]),
+        (r#"{"units":["app-x\\x2d1.scope"]}"#, &[3]),
+        (r#"{"verdicts":["deny"],"units":["nginx.service"]}"#, &[1]),
     ];
     for (filter, expected) in cases {
-        assert_eq!(passing(&filter, &published), expected, "{filter:?}");
+        let parsed: Filter = serde_json::from_str(filter).unwrap();
+        assert_eq!(passing(&parsed, &published()), expected, "{filter}");
     }
 }
 
