@@ -6,7 +6,7 @@
 
 use std::process::{Command, Output};
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 15] = [
     "run",
     "check",
     "test",
@@ -14,6 +14,10 @@ const VERBS: [&str; 11] = [
     "suggest",
     "diff",
     "inventory",
+    "monitor",
+    "status",
+    "reload",
+    "detach",
     "doctor",
     "schema",
     "completions",

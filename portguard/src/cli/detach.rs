@@ -28,10 +28,7 @@ pub(super) fn run(args: &Args) -> Exit {
             say!("portguard: {}", error.trim_end());
             Exit::NotSo
         }
-        Ok(_) => {
-            say!("portguard: the daemon answered another question: is it of another version?");
-            Exit::Environment
-        }
+        Ok(_) => super::not_understood(),
         Err(ControlError::NoDaemon { .. }) => without_daemon(),
         Err(error) => not_asked(&error),
     }

@@ -163,6 +163,12 @@ fn not_asked(error: &ControlError) -> Exit {
     Exit::Environment
 }
 
+/// Says that the daemon and this command do not speak the same.
+fn not_understood() -> Exit {
+    say!("portguard: the daemon answered another question: is it of another version?");
+    Exit::Environment
+}
+
 /// Policies named on the command line.
 #[derive(clap::Args)]
 struct Loading {

@@ -138,7 +138,6 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// As systemctl takes it.
-#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
 fn unit(text: &str) -> Result<String, std::convert::Infallible> {
     let named = [".service", ".socket", ".scope"];
     Ok(if named.iter().any(|ending| text.ends_with(ending)) {

@@ -1,6 +1,6 @@
 //! `portguard reload`: another policy, all or nothing.
 
-use super::{Daemon, Exit, not_asked};
+use super::{Daemon, Exit, not_asked, not_understood};
 use crate::control::{Reply, Request, ask};
 use crate::say::{self, say};
 
@@ -28,10 +28,7 @@ pub(super) fn run(args: &Args) -> Exit {
             say!("portguard: reload failed, the policy before stays");
             Exit::NotSo
         }
-        Ok(_) => {
-            say!("portguard: the daemon answered another question: is it of another version?");
-            Exit::Environment
-        }
+        Ok(_) => not_understood(),
         Err(error) => not_asked(&error),
     }
 }

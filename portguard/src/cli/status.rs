@@ -35,9 +35,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             let path = args.daemon.socket.clone();
             return Ok(not_asked(&ControlError::Refused { path, error }));
         }
-        Ok(_) => {
-            anyhow::bail!("the daemon answered another question: is it of another version?")
-        }
+        Ok(_) => return Ok(super::not_understood()),
         Err(ControlError::NoDaemon { path }) => match pinned_status() {
             Ok(Some(status)) => status,
             Ok(None) => nothing(&ControlError::NoDaemon { path }),

@@ -133,7 +133,7 @@ async fn status(asks: &mpsc::Sender<Ask>) -> Option<Status> {
     asks.send(Ask { request, answer }).await.ok()?;
     match reply.await.ok()? {
         Reply::Status(status) => Some(*status),
-        Reply::Reloaded { .. } | Reply::Failed { .. } => None,
+        _ => None,
     }
 }
 

@@ -5,6 +5,8 @@
 mod rows;
 mod screen;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use super::{Exit, not_asked};

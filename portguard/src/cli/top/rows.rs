@@ -35,7 +35,7 @@ pub(super) fn columns(table: Table) -> &'static [(&'static str, Constraint)] {
             ("PORT", Length(10)),
             ("USER", Fill(2)),
             ("PROGRAM", Fill(2)),
-            ("BY RULE", Fill(2)),
+            ("BY RULE", Fill(3)),
             ("CGROUP", Fill(3)),
             ("LAST", Length(5)),
         ],

@@ -70,12 +70,13 @@ fn heading(view: &View) -> Vec<Line<'static>> {
     let tally = view.shown();
     let mut first = vec![Span::styled("portguard", BOLD)];
     match view.status.as_deref() {
+        _ if view.gone.is_some() => first.push(Span::styled("  no daemon", ALARM)),
         Some(status) => first.extend(standing(status)),
         None => first.push(Span::styled("  asking the daemon ...", DIM)),
     }
     let mut second = vec![
         Span::styled(format!("{}", tally.rate()), BOLD),
-        Span::raw("/s  seen "),
+        Span::raw(format!("/s, peak {}  seen ", tally.peak())),
         Span::styled(tally.all().to_string(), BOLD),
         Span::raw(format!(" in {}:  ", span(tally.now))),
     ];

@@ -95,12 +95,7 @@ impl<K: Eq + Hash> Rows<K> {
 
     fn tick(&mut self) {
         for row in self.rows.values_mut() {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "nobody binds 2^53 times a second"
-            )]
-            let fresh = row.fresh as f64;
-            row.rate += (fresh - row.rate) * WEIGHT;
+            row.rate += (row.fresh as f64 - row.rate) * WEIGHT;
             if row.rate < REST {
                 row.rate = 0.0;
             }
@@ -260,6 +255,12 @@ impl Tally {
     pub(super) fn rate(&self) -> u64 {
         let whole = self.history.iter().rev().nth(1);
         whole.map_or(0, |second| second.all)
+    }
+
+    /// The most that the history has seen in a second.
+    pub(super) fn peak(&self) -> u64 {
+        let seconds = self.history.iter().map(|second| second.all);
+        seconds.max().unwrap_or_default()
     }
 }
 

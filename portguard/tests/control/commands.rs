@@ -1,0 +1,344 @@
+//! `monitor`, `status` and `reload` as their user sees them: output and exit codes.
+
+use crate::daemon::{Daemon, MISTAKE, decided, directory, status};
+use portguard::control::{Reply, Request};
+use portguard::event::Decided;
+use portguard::status::{Enforcing, Reloads, Status};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+fn command(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portguard"));
+    command.args(arguments).arg("--socket").arg(socket);
+    command
+}
+
+fn portguard(daemon: &Daemon, arguments: &[&str]) -> Output {
+    command(&daemon.socket(), arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A daemon that says this of itself.
+fn saying(status: Status) -> Daemon {
+    let own = rustix::process::getegid().as_raw();
+    Daemon::answering(Some(own), move |request| match request {
+        Request::Status => Some(Reply::Status(Box::new(status.clone()))),
+        _ => Some(Reply::Failed {
+            error: MISTAKE.into(),
+        }),
+    })
+}
+
+const STATUS: &str = "\
+state        enforcing, hook lsm
+policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generation 3
+             from /etc/portguard/policies
+             ports 1-1023, default kernel, scope host
+daemon       pid 4242, version 0.1.0, up 3 d 4 h
+pins         /sys/fs/bpf/portguard
+kernel       6.12.0
+decisions    15: 12 allow, 3 deny, 0 kernel
+lost events  none
+reloads      2 done, 0 failed, the last 2026-01-03T00:00:00Z
+
+HITS  VERDICT       RULE       PLACE
+12    allow         web        /etc/portguard/web.yaml:5
+3     deny (audit)  rest       /etc/portguard/web.yaml:10
+0     kernel        (default)
+";
+
+#[test]
+fn status_is_read_at_a_glance() {
+    let output = portguard(&Daemon::start(), &["status"]);
+    assert_eq!(text(&output.stdout), STATUS);
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn status_as_json_is_what_the_daemon_said() {
+    let output = portguard(&Daemon::start(), &["status", "--json"]);
+    let said: Status = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said, status());
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn what_is_wrong_is_told_and_ends_with_1() {
+    let output = portguard(
+        &saying(Status {
+            enforcing: Enforcing::Degraded,
+            problems: vec!["the hook bind6 is gone".into()],
+            drops: [("ring_full".to_owned(), 10), ("uid_share".to_owned(), 2)].into(),
+            reattached: 2,
+            violations: Some(1),
+            pins: None,
+            reloads: Some(Reloads {
+                done: 2,
+                failed: 1,
+                last: Some("2026-01-03T00:00:00Z".into()),
+                error: Some(MISTAKE.into()),
+            }),
+            rules: Vec::new(),
+            ..status()
+        }),
+        &["status"],
+    );
+    let expected = "\
+state        degraded, hook lsm
+problem      the hook bind6 is gone
+policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generation 3
+             from /etc/portguard/policies
+             ports 1-1023, default kernel, scope host
+daemon       pid 4242, version 0.1.0, up 3 d 4 h
+pins         none: enforcement ends with the daemon
+kernel       6.12.0
+decisions    15: 12 allow, 3 deny, 0 kernel
+lost events  12: 10 ring_full, 2 uid_share
+hooks        found gone and put back 2 times
+violations   1 socket bound before hold protected ports against the policy
+reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
+             the last failed, the policy before stays:
+             web.yaml:7:5: unknown key `prots`
+               |
+             7 |     prots: [80]
+               |     ^^^^^ did you mean `ports`?
+";
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn audit_is_well_and_a_failed_reload_is_not() {
+    let audit = Status {
+        enforcing: Enforcing::Audit,
+        ..status()
+    };
+    let output = portguard(&saying(audit), &["status"]);
+    let said = text(&output.stdout);
+    let state = "state        auditing: nothing is denied or granted, hook lsm\n";
+    assert!(said.starts_with(state), "{said}");
+    assert_eq!(output.status.code(), Some(0));
+    let failed = Status {
+        reloads: Some(Reloads {
+            error: Some(MISTAKE.into()),
+            ..Reloads::default()
+        }),
+        ..status()
+    };
+    assert_eq!(
+        portguard(&saying(failed), &["status"]).status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn where_nothing_runs_nothing_is_enforced() {
+    let directory = directory();
+    let socket = directory.path().join("socket");
+    let output = command(&socket, &["status"]).output().unwrap();
+    let none = format!(
+        "no daemon at {}: start `portguard run`, or name its socket by --socket",
+        socket.display()
+    );
+    let said = text(&output.stdout);
+    let start = format!("state        not enforcing\nproblem      {none}\n");
+    assert!(said.starts_with(&start), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    let output = command(&socket, &["status", "--json"]).output().unwrap();
+    let said: Status = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said.enforcing, Enforcing::No);
+    for arguments in [
+        &["reload"][..],
+        &["monitor"],
+        &["monitor", "--output", "json"],
+    ] {
+        let output = command(&socket, arguments).output().unwrap();
+        assert_eq!(text(&output.stderr), format!("portguard: {none}\n"));
+        assert_eq!(text(&output.stdout), "");
+        assert_eq!(output.status.code(), Some(3));
+    }
+}
+
+#[test]
+fn a_daemon_that_refuses_to_tell_is_no_answer() {
+    let own = rustix::process::getegid().as_raw();
+    let daemon = Daemon::answering(Some(own), |_| {
+        Some(Reply::Failed {
+            error: "not now".into(),
+        })
+    });
+    let output = portguard(&daemon, &["status"]);
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "portguard: the daemon at {} refuses: not now\n",
+            daemon.socket().display()
+        )
+    );
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn an_answer_to_another_question_is_said() {
+    let own = rustix::process::getegid().as_raw();
+    let daemon = Daemon::answering(Some(own), |_| Some(Reply::Monitoring));
+    for verb in ["status", "reload"] {
+        let output = portguard(&daemon, &[verb]);
+        assert_eq!(
+            text(&output.stderr),
+            "portguard: the daemon answered another question: is it of another version?\n"
+        );
+        assert_eq!(output.status.code(), Some(3), "{verb}");
+    }
+}
+
+#[test]
+fn a_reload_is_taken_or_refused() {
+    let output = portguard(&Daemon::start(), &["reload"]);
+    assert_eq!(text(&output.stdout), "policy b7b9142ff996 is in force\n");
+    assert_eq!(text(&output.stderr), "web.yaml:3:5: warning: odd\n");
+    assert_eq!(output.status.code(), Some(0));
+    let output = portguard(&saying(status()), &["reload"]);
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(
+        text(&output.stderr),
+        format!("{MISTAKE}portguard: reload failed, the policy before stays\n")
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A monitor that hears all from here on.
+fn monitor(daemon: &Daemon, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let arguments: Vec<&str> = ["monitor"].iter().chain(arguments).copied().collect();
+    let mut child = command(&daemon.socket(), &arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let socket = daemon.socket();
+    assert_eq!(
+        line,
+        format!("portguard: monitoring {}\n", socket.display())
+    );
+    (child, stderr)
+}
+
+#[test]
+fn monitor_shows_decisions_until_the_daemon_ends() {
+    let mut daemon = Daemon::start();
+    let (mut json, mut stderr) = monitor(&daemon, &[]);
+    let (mut lines, _stderr) = monitor(&daemon, &["--output", "text", "--verdict", "allow"]);
+    daemon.publish(decided(1));
+    let allowed = Decided {
+        verdict: "allow".into(),
+        granted: true,
+        errno: None,
+        ..decided(2)
+    };
+    daemon.publish(allowed.clone());
+    let mut shown = BufReader::new(json.stdout.take().unwrap()).lines();
+    for expected in [decided(1), allowed] {
+        let shown = shown.next().unwrap().unwrap();
+        assert_eq!(shown, serde_json::to_string(&expected).unwrap());
+    }
+    let mut shown = BufReader::new(lines.stdout.take().unwrap()).lines();
+    assert!(shown.next().unwrap().unwrap().starts_with("TIME "));
+    let line = shown.next().unwrap().unwrap();
+    assert!(line.starts_with("03:04:05.678 allow "), "{line}");
+    assert!(
+        line.ends_with("rule web, capability check skipped"),
+        "{line}"
+    );
+    daemon.end();
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(
+        said,
+        format!(
+            "portguard: the daemon at {} has ended\n",
+            daemon.socket().display()
+        )
+    );
+    assert_eq!(json.wait().unwrap().code(), Some(3));
+    assert_eq!(lines.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn monitor_ends_with_its_reader() {
+    let daemon = Daemon::start();
+    let (mut child, _stderr) = monitor(&daemon, &[]);
+    drop(child.stdout.take());
+    daemon.publish(decided(1));
+    // By SIGPIPE, as `head` wants it.
+    assert_eq!(child.wait().unwrap().code(), None);
+}
+
+#[test]
+fn filters_that_make_no_sense_are_usage() {
+    let directory = directory();
+    let socket = directory.path().join("socket");
+    for (arguments, said) in [
+        (
+            ["--verdict", "maybe"],
+            "[possible values: allow, deny, kernel]",
+        ),
+        (
+            ["--user", "no-such-user"],
+            "no such user on this host: give a name or a uid",
+        ),
+        (
+            ["--port", "x"],
+            "expected a port like 80, or a range like 8000-8010",
+        ),
+        (
+            ["--port", "65536"],
+            "expected a port like 80, or a range like 8000-8010",
+        ),
+        (
+            ["--port", "90-80"],
+            "the first port is above the last: turn them round",
+        ),
+    ] {
+        let arguments = [&["monitor"], &arguments[..]].concat();
+        let output = command(&socket, &arguments).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(said), "{stderr}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn filters_are_named_as_people_name_things() {
+    let daemon = Daemon::start();
+    let arguments = ["--user", "root", "--unit", "nginx", "--port", "80-81"];
+    let (mut child, _stderr) = monitor(&daemon, &arguments);
+    daemon.publish(decided(1));
+    daemon.publish(Decided {
+        uid: 0,
+        ..decided(2)
+    });
+    let stdout = child.stdout.take().unwrap();
+    let line = BufReader::new(stdout).lines().next().unwrap().unwrap();
+    let shown: Decided = serde_json::from_str(&line).unwrap();
+    assert_eq!(shown.pid, 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn top_needs_a_terminal() {
+    let output = portguard(&Daemon::start(), &["monitor", "--top"]);
+    assert_eq!(
+        text(&output.stderr),
+        "portguard: --top needs a terminal: without it, decisions are printed\n"
+    );
+    assert_eq!(output.status.code(), Some(3));
+}

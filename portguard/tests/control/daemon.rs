@@ -1,0 +1,215 @@
+//! A daemon that has the socket and nothing else.
+
+use portguard::control::{Ask, Published, Reply, Request, Server, events, publish};
+use portguard::event::Decided;
+use portguard::status::{
+    Daemon as Running, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
+};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub(crate) const MISTAKE: &str = "web.yaml:7:5: unknown key `prots`
+  |
+7 |     prots: [80]
+  |     ^^^^^ did you mean `ports`?
+";
+
+/// The socket's directory and the daemon's thread; both end with this.
+pub(crate) struct Daemon {
+    directory: TempDir,
+    events: broadcast::Sender<Arc<Published>>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// For root, and for whoever runs the tests.
+    pub(crate) fn start() -> Self {
+        let own = rustix::process::getegid().as_raw();
+        Self::answering(Some(own), answer)
+    }
+
+    pub(crate) fn of_group(group: Option<u32>) -> Self {
+        Self::answering(group, answer)
+    }
+
+    pub(crate) fn answering(
+        group: Option<u32>,
+        answer: impl Fn(&Request) -> Option<Reply> + Send + 'static,
+    ) -> Self {
+        let directory = directory();
+        let events = events();
+        let server = Server::bind(&directory.path().join("socket"), group).unwrap();
+        let (end, ended) = oneshot::channel();
+        let (asks, asked) = mpsc::channel(4);
+        let serving = server.serve(asks, events.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serving => {},
+                    () = answers(asked, answer) => {},
+                    _ = ended => {},
+                }
+            });
+        });
+        Self {
+            directory,
+            events,
+            end: Some(end),
+            thread: Some(thread),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    pub(crate) fn publish(&self, decided: Decided) {
+        publish(&self.events, decided);
+    }
+
+    pub(crate) fn monitors(&self) -> usize {
+        self.events.receiver_count()
+    }
+
+    /// Ends it; the directory stays.
+    pub(crate) fn end(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn answers(mut asks: mpsc::Receiver<Ask>, answer: impl Fn(&Request) -> Option<Reply>) {
+    while let Some(ask) = asks.recv().await {
+        if let Some(reply) = answer(&ask.request) {
+            // The client may have gone.
+            let _ = ask.answer.send(reply);
+        }
+    }
+}
+
+fn answer(request: &Request) -> Option<Reply> {
+    match request {
+        Request::Status => Some(Reply::Status(Box::new(status()))),
+        Request::Reload => Some(Reply::Reloaded {
+            policy: "b7b9142ff996".into(),
+            warnings: "web.yaml:3:5: warning: odd\n".into(),
+        }),
+        Request::Monitor { .. } => None,
+    }
+}
+
+/// A directory that everyone may look into.
+pub(crate) fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    directory
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+pub(crate) fn status() -> Status {
+    Status {
+        enforcing: Enforcing::Enforce,
+        hook: Some("lsm".into()),
+        daemon: Some(Running {
+            pid: 4242,
+            version: "0.1.0".into(),
+            since: "2026-01-02T03:04:05.678901234Z".into(),
+            uptime: 273_605,
+        }),
+        kernel: "6.12.0".into(),
+        policy: Some(PolicyInForce {
+            hash: "b7b9142ff996".into(),
+            origin: vec!["/etc/portguard/policies".into()],
+            generation: 3,
+            since: "2026-01-03T00:00:00.1Z".into(),
+            mode: "enforce".into(),
+            default: "kernel".into(),
+            protect: "1-1023".into(),
+            scope: "host".into(),
+        }),
+        rules: vec![
+            rule(Some("web"), "allow", Some("/etc/portguard/web.yaml:5"), 12),
+            RuleHits {
+                audit: true,
+                ..rule(Some("rest"), "deny", Some("/etc/portguard/web.yaml:10"), 3)
+            },
+            rule(None, "kernel", None, 0),
+        ],
+        decisions: Decisions {
+            allow: 12,
+            deny: 3,
+            kernel: 0,
+        },
+        drops: [("ring_full".to_owned(), 0), ("uid_share".to_owned(), 0)].into(),
+        reloads: Some(Reloads {
+            done: 2,
+            failed: 0,
+            last: Some("2026-01-03T00:00:00.1Z".into()),
+            error: None,
+        }),
+        pins: Some("/sys/fs/bpf/portguard".into()),
+        problems: Vec::new(),
+        reattached: 0,
+        violations: Some(0),
+    }
+}
+
+fn rule(name: Option<&str>, verdict: &str, place: Option<&str>, hits: u64) -> RuleHits {
+    RuleHits {
+        name: name.map(str::to_owned),
+        verdict: verdict.into(),
+        place: place.map(str::to_owned),
+        audit: false,
+        hits,
+    }
+}
+
+/// A made-up decision; `pid` tells it from others.
+pub(crate) fn decided(pid: u32) -> Decided {
+    Decided {
+        time: "2026-01-02T03:04:05.678901234Z".into(),
+        verdict: "deny".into(),
+        enforced: true,
+        granted: false,
+        rule: Some("web".into()),
+        policy: "b7b9142ff996".into(),
+        port: 80,
+        protocol: "tcp".into(),
+        family: "inet".into(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        uid: 1000,
+        user: Some("alice".into()),
+        euid: 1000,
+        gid: 1000,
+        pid,
+        comm: "ncat".into(),
+        exe: None,
+        cgroup: Some("/system.slice/nginx.service/worker".into()),
+        cgroup_id: 7,
+        netns: 1,
+        hook: "lsm".into(),
+        errno: Some("EACCES".into()),
+        count: 1,
+    }
+}

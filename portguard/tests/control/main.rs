@@ -1,0 +1,12 @@
+//! The daemon's socket, and the commands that talk to it: real sockets, with a daemon that enforces nothing.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
+mod commands;
+mod daemon;
+mod monitors;
+mod peers;
+mod place;
+mod requests;

@@ -1,0 +1,155 @@
+//! The socket's file: whose it is, and what becomes of it.
+
+use crate::daemon::{Daemon, directory, is_root};
+use portguard::control::{ControlError, Request, Server, ask};
+use rustix::fs::FlockOperation;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+fn refusal(path: &Path) -> String {
+    let error: ControlError = Server::bind(path, None).map(|_| ()).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn the_socket_is_for_root_and_the_group_and_goes_with_the_daemon() {
+    let directory = directory();
+    let path = directory.path().join("run/socket");
+    let group = if is_root() {
+        12
+    } else {
+        rustix::process::getegid().as_raw()
+    };
+    let server = Server::bind(&path, Some(group)).unwrap();
+    let metadata = path.symlink_metadata().unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0o660);
+    assert_eq!(metadata.gid(), group);
+    let parent = path.parent().unwrap();
+    assert_eq!(parent.metadata().unwrap().mode() & 0o7777, 0o755);
+    drop(server);
+    assert_eq!(parent.read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let directory = directory();
+    let path = directory.path().join("socket");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    drop(Server::bind(&path, None).unwrap());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_live_daemon_is_named() {
+    let daemon = Daemon::start();
+    let path = daemon.socket();
+    let refusal = refusal(&path);
+    let pid = std::process::id();
+    assert!(
+        refusal.starts_with(&format!("process {pid} (")),
+        "{refusal}"
+    );
+    let rest = format!(
+        ") listens on {} already: end it first, or name another socket by --socket",
+        path.display()
+    );
+    assert!(refusal.ends_with(&rest), "{refusal}");
+    // It is none the worse for it.
+    ask(&path, &Request::Status).unwrap();
+}
+
+#[test]
+fn somebody_else_who_listens_is_left_alone() {
+    let directory = directory();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let refusal = refusal(&path);
+    assert!(refusal.contains("listens on"), "{refusal}");
+    assert!(path.exists());
+    drop(listener);
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let directory = directory();
+    let path = directory.path().join("socket");
+    std::fs::write(&path, "precious").unwrap();
+    assert_eq!(
+        refusal(&path),
+        format!(
+            "{} is no socket: remove it, or name another path by --socket",
+            path.display()
+        )
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn one_that_is_starting_or_ending_is_waited_for() {
+    let directory = directory();
+    let path = directory.path().join("socket");
+    let lock = std::fs::File::create(directory.path().join("socket.lock")).unwrap();
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+    assert_eq!(
+        refusal(&path),
+        format!(
+            "another daemon at {} is starting or ending: try again in a moment",
+            path.display()
+        )
+    );
+    drop(lock);
+    drop(Server::bind(&path, None).unwrap());
+}
+
+#[test]
+fn somebody_elses_newer_socket_stays() {
+    let mut daemon = Daemon::start();
+    let path = daemon.socket();
+    std::fs::remove_file(&path).unwrap();
+    let _newer = UnixListener::bind(&path).unwrap();
+    daemon.end();
+    assert!(path.exists());
+}
+
+#[test]
+fn a_path_that_is_too_long_is_refused() {
+    let path = Path::new("/tmp").join("x".repeat(108));
+    let long = format!(
+        "the path of a socket has 107 bytes at most, {} has 113: name a shorter one by --socket",
+        path.display()
+    );
+    assert_eq!(refusal(&path), long);
+    let asked = ask(&path, &Request::Status).unwrap_err();
+    assert_eq!(asked.to_string(), long);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let parent = file.join("run");
+    let refusal = refusal(&parent.join("socket"));
+    let start = format!("cannot make the socket's directory {}: ", parent.display());
+    assert!(refusal.starts_with(&start), "{refusal}");
+}
+
+#[test]
+fn only_one_of_many_that_start_at_once_gets_it() {
+    let directory = directory();
+    let path = directory.path().join("socket");
+    let started: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| Server::bind(&path, None).ok()))
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|t| t.join().unwrap())
+            .collect()
+    });
+    assert_eq!(started.len(), 1);
+    let mode = path.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o660);
+}
