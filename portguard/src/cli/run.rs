@@ -161,7 +161,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         check_every: Duration::from_secs(args.check_every),
         server,
     };
-    let ended = daemon::run(enforcer, &environment, source, &fresh, options, ready)?;
+    let ended = daemon::run(enforcer, &environment, source, fresh, options, ready)?;
     sum_up(&ended);
     Ok(Exit::Success)
 }

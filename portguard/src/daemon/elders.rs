@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use crate::inventory::{self, Inventory, InventoryError};
+use crate::memory;
 use crate::policy::Mode;
 use crate::say::say;
 use crate::source::Fresh;
@@ -18,8 +19,8 @@ pub(super) type Look = JoinHandle<Result<Elders, InventoryError>>;
 
 impl Daemon<'_> {
     /// Begins to look who holds ports that `fresh` protects: it takes a while, and nothing waits for it.
-    pub(super) fn look_for_elders(&mut self, fresh: &Fresh) {
-        let (policy, tables) = (fresh.policy.clone(), fresh.tables.clone());
+    pub(super) fn look_for_elders(&mut self, fresh: Fresh) {
+        let Fresh { policy, tables, .. } = fresh;
         let host_netns = self.environment.host_netns;
         let close = self.enforce_existing && policy.mode == Mode::Enforce;
         self.elders = Some(tokio::task::spawn_blocking(move || {
@@ -37,6 +38,8 @@ impl Daemon<'_> {
 
     /// Takes in what the look found.
     pub(super) fn meet_elders(&mut self, found: Result<Elders, InventoryError>) {
+        // Every process was looked at.
+        memory::give_back();
         match found {
             Ok(elders) => {
                 for line in &elders.said {

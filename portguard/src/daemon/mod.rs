@@ -13,6 +13,7 @@ use crate::event::Enricher;
 use crate::kernel::{
     Counts, Enforcer, Environment, FaultLog, KernelError, Records, watch, watch_faults,
 };
+use crate::memory;
 use crate::metrics::{self, MetricsError};
 use crate::say::say;
 use crate::sink::Sinks;
@@ -102,7 +103,7 @@ pub fn run(
     enforcer: Enforcer,
     environment: &Environment,
     source: Source,
-    fresh: &Fresh,
+    fresh: Fresh,
     mut options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
@@ -119,7 +120,7 @@ pub fn run(
         };
         let server = options.server.take();
         let mut daemon = Daemon::start(enforcer, environment, source, options)?;
-        daemon.install(fresh)?;
+        daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
         daemon.look_for_elders(fresh);
         let (asks, mut asked) = mpsc::channel(ASKS);
@@ -129,6 +130,7 @@ pub fn run(
         if let Some(listener) = metrics {
             tokio::spawn(metrics::serve(listener, asks.clone()));
         }
+        memory::give_back();
         ready();
         daemon.manager.ready(&daemon.in_a_line());
         daemon.until_told(signals, &mut asked).await?;
@@ -334,8 +336,9 @@ impl<'a> Daemon<'a> {
         let taken = self.source.read(generation, false).and_then(|fresh| {
             crate::say::text(&fresh.warnings);
             self.install(&fresh).map_err(|error| format!("{error}\n"))?;
-            self.look_for_elders(&fresh);
-            Ok(fresh.warnings)
+            let warnings = fresh.warnings.clone();
+            self.look_for_elders(fresh);
+            Ok(warnings)
         });
         self.reloads.last = Some(status::now());
         match &taken {
@@ -353,6 +356,7 @@ impl<'a> Daemon<'a> {
                 );
             }
         }
+        memory::give_back();
         self.manager.ready(&self.in_a_line());
         taken
     }
