@@ -152,6 +152,15 @@ impl fmt::Display for NotApplicable {
 
 impl std::error::Error for NotApplicable {}
 
+/// Soaks this guest for so long, in ten parts.
+///
+/// # Errors
+/// Where anything is not as it must be.
+pub fn soak(long: Duration) -> anyhow::Result<()> {
+    let world = World::new(Kind::Guest)?;
+    crate::soak::run(&world, 10, long / 10)
+}
+
 /// Runs the tests whose name contains `filter` and prints how each ended.
 ///
 /// # Errors

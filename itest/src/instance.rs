@@ -219,6 +219,12 @@ impl Instance {
         }
     }
 
+    /// The lines of stdout so far, whatever is on its way.
+    #[must_use]
+    pub fn lines(&mut self) -> Vec<String> {
+        self.stdout.try_iter().collect()
+    }
+
     /// The events so far of the process of this name.
     ///
     /// # Errors

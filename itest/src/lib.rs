@@ -21,6 +21,7 @@ pub mod real;
 pub mod scenarios;
 pub mod seed;
 pub mod shipped;
+pub mod soak;
 pub mod systemd;
 pub mod verify;
 

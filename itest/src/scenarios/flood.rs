@@ -8,8 +8,17 @@ use crate::instance::Instance;
 use crate::probe::{Attempt, Probe};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use std::time::Duration;
 
-pub(super) const TESTS: Table = &[("flood_of_a_million", Needs::Nothing, flood_of_a_million)];
+pub(super) const TESTS: Table = &[
+    ("flood_of_a_million", Needs::Nothing, flood_of_a_million),
+    ("soak", Needs::Guest, soak),
+];
+
+/// A short one; `cargo xtask soak` is the long one.
+fn soak(world: &World) -> anyhow::Result<()> {
+    crate::soak::run(world, 3, Duration::from_secs(4))
+}
 
 /// Refused by the user table.
 const BY_USER: &str = "version: 1

@@ -85,10 +85,11 @@ impl Programs {
         let Some(ebpf) = &mut self.object else {
             return Ok(());
         };
-        self.ids = [0; 4];
         for (name, number) in link_names().zip(&mut self.ids) {
             let (link, id) = if LSM_PROGRAMS.contains(&name) {
-                if self.hook == Hook::Cgroup {
+                // One that we hold cannot be taken from us (BPF_LINK_DETACH is EOPNOTSUPP), nor attached twice on
+                // Linux 5.10.
+                if self.hook == Hook::Cgroup || self.links.contains_key(name) {
                     continue;
                 }
                 let program = lsm_program(ebpf, name)?;
@@ -104,13 +105,14 @@ impl Programs {
         Ok(())
     }
 
-    /// Attaches all programs once more; those taken over by their pins are loaded anew first.
+    /// Attaches once more what may have been taken away. Where `maps` are pinned the programs are loaded anew first:
+    /// their links are nobody's but the pins'.
     pub(super) fn attach_again(
         &mut self,
         environment: &Environment,
         maps: Option<&Path>,
     ) -> Result<(), KernelError> {
-        if self.object.is_none() {
+        if self.object.is_none() || maps.is_some() {
             let mut loaded = load_programs(environment, self.hook, maps)?;
             // The maps are those that are in use already.
             drop(Maps::of_object(&mut loaded.ebpf)?);
