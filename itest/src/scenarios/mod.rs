@@ -9,6 +9,7 @@ mod environment;
 mod existing;
 mod flood;
 mod identity;
+mod keeping;
 mod lifetime;
 mod missing;
 mod pins;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Test> {
         reload::TESTS,
         flood::TESTS,
         pins::TESTS,
+        keeping::TESTS,
         environment::TESTS,
         missing::TESTS,
         existing::TESTS,

@@ -6,6 +6,7 @@ mod elders;
 mod eye;
 mod keeper;
 mod reporter;
+mod waits;
 
 use crate::cgroups::CgroupPaths;
 use crate::control::{Ask, Server};
@@ -29,8 +30,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use waits::{Signals, at, beat, flush};
 
 /// How long the end waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -136,25 +137,6 @@ pub fn run(
         daemon.until_told(signals, &mut asked).await?;
         daemon.end().await
     })
-}
-
-/// The signals that the daemon answers.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    reopen: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, DaemonError> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?,
-            terminate: signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?,
-            hangup: signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?,
-            reopen: signal(SignalKind::user_defined1()).map_err(system("handle SIGUSR1"))?,
-        })
-    }
 }
 
 struct Daemon<'a> {
@@ -392,37 +374,5 @@ impl<'a> Daemon<'a> {
             unwritten,
             pinned,
         })
-    }
-}
-
-/// Waits until a moment, for ever where there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the next beat, for ever where there is none.
-async fn beat(pulse: &mut Option<tokio::time::Interval>) {
-    match pulse {
-        Some(pulse) => {
-            pulse.tick().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Hands the programs' own complaints to the log; never returns where there is no such channel.
-async fn flush(faults: &mut Option<AsyncFd<FaultLog>>) {
-    let Some(faults) = faults else {
-        return std::future::pending().await;
-    };
-    match faults.readable_mut().await {
-        Ok(mut guard) => {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-        Err(_) => std::future::pending().await,
     }
 }

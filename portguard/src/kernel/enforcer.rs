@@ -10,7 +10,8 @@ use super::folds::Folds;
 use super::image::KernelImage;
 use super::links::Programs;
 use super::maps::Maps;
-use super::pins::{self, Meta, Pins};
+use super::meta::{self, Meta};
+use super::pins::{self, Pins};
 use super::programs::Features;
 use super::records::{FaultLog, Records};
 use crate::status::{Description, RuleHits};
@@ -123,7 +124,7 @@ impl Enforcer {
             );
             return Ok(None);
         };
-        if meta.object != pins::object_digest() {
+        if meta.object != meta::object_digest() {
             found.push("the pinned programs are another version's: they are replaced".into());
             return Ok(None);
         }
@@ -198,6 +199,7 @@ impl Enforcer {
         let Some(pins) = &self.pins else {
             return Ok(());
         };
+        let before = pins.programs();
         if let Some(stage) = self.stage.take() {
             Pins::pin_maps(&stage, &self.maps)?;
             self.programs.pin(&stage)?;
@@ -206,6 +208,8 @@ impl Enforcer {
             self.programs.pin(&pins.directory())?;
         }
         pins.sweep(self.programs.names())?;
+        let now = pins.programs();
+        pins::await_end(&before.difference(&now).copied().collect());
         Ok(())
     }
 
@@ -247,8 +251,7 @@ impl Enforcer {
             }
             Pins::pin_maps(&directory, &self.maps)?;
             self.programs.attach_again(environment, Some(&directory))?;
-            self.programs.pin(&directory)?;
-            return Ok(());
+            return self.pin();
         }
         self.programs.attach_again(environment, None)
     }

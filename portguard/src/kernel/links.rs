@@ -7,7 +7,8 @@ use super::environment::Environment;
 use super::error::{KernelError, refused};
 use super::foreign::ATTACH_TYPES;
 use super::maps::Maps;
-use super::pins::{Meta, Pins, link_names, object_digest};
+use super::meta::{Meta, link_names, object_digest};
+use super::pins::Pins;
 use super::programs::{
     CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
 };
