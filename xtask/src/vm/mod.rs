@@ -111,7 +111,7 @@ pub(crate) fn prepare(series: &str, systemd: bool) -> Result<Prepared> {
     alone()?;
     let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
     let files = if systemd {
-        systemd::common(series)
+        systemd::common(series, &kernel)
     } else {
         initrd::common(series, &kernel)
     };
