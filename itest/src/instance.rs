@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -54,7 +54,7 @@ pub struct Instance {
     pub said: String,
     /// The hook that it was told to take or must have taken.
     pub hook: &'static str,
-    policy: NamedTempFile,
+    policy: Option<NamedTempFile>,
     socket: TempDir,
 }
 
@@ -104,11 +104,26 @@ impl Instance {
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
+        let mut instance = Self::start_on(world, file.path(), hook, arguments)?;
+        instance.policy = Some(file);
+        Ok(instance)
+    }
+
+    /// The same with a policy that is there already: a file or a directory.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn start_on(
+        world: &World,
+        policy: &Path,
+        hook: &'static str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let socket = tempfile::tempdir()?;
         let program = program();
         let mut child = Command::new(&program)
             .args(["run", "--hook", hook, "--policy"])
-            .arg(file.path())
+            .arg(policy)
             .arg("--socket")
             .arg(socket.path().join(SOCKET))
             .args(arguments)
@@ -130,7 +145,7 @@ impl Instance {
             stderr,
             said: String::new(),
             hook,
-            policy: file,
+            policy: None,
             socket,
         };
         instance.wait_until_ready(world.patience())?;
@@ -182,13 +197,30 @@ impl Instance {
     /// # Errors
     /// Where it cannot be written.
     pub fn change(&self, policy: &str) -> anyhow::Result<()> {
-        let path = self.policy.path();
+        let path = self.policy_path()?;
         // As an editor does it: another file under the same name, never a half-written one.
         let mut next =
             tempfile::Builder::new().tempfile_in(path.parent().context("a directory")?)?;
         next.write_all(policy.as_bytes())?;
         next.persist(path)?;
         Ok(())
+    }
+
+    /// The file of its policy.
+    ///
+    /// # Errors
+    /// Where it has none of its own.
+    pub fn policy_path(&self) -> anyhow::Result<&Path> {
+        let file = self.policy.as_ref().context("a policy of its own")?;
+        Ok(file.path())
+    }
+
+    /// The next line of stdout.
+    ///
+    /// # Errors
+    /// Where none comes.
+    pub fn next_line(&self) -> anyhow::Result<String> {
+        self.stdout.recv_timeout(DEADLINE).context("no line")
     }
 
     /// All lines of stdout up to that of a bind made now, which is left out: what happened before and
@@ -338,7 +370,8 @@ impl Drop for Instance {
     }
 }
 
-fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+/// The lines of a pipe, as they come.
+pub(crate) fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver): (Sender<String>, _) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
@@ -353,7 +386,8 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn drain(from: &Receiver<String>, until: Instant) -> anyhow::Result<Vec<String>> {
+/// All lines up to the pipe's end.
+pub(crate) fn drain(from: &Receiver<String>, until: Instant) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     loop {
         match from.recv_timeout(until.saturating_duration_since(Instant::now())) {

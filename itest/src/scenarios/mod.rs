@@ -2,21 +2,27 @@
 
 mod addresses;
 mod cgroups;
+mod changes;
 mod checks;
 mod closing;
 mod decisions;
+mod elders;
 mod environment;
 mod existing;
 mod flood;
+mod folds;
 mod identity;
 mod keeping;
 mod lifetime;
+mod metrics;
 mod missing;
+mod monitors;
 mod pins;
 mod policies;
 mod protocols;
 mod reload;
 mod servers;
+mod sinks;
 
 pub(crate) use crate::harness::NotApplicable;
 pub use identity::mount_nfs;
@@ -41,13 +47,19 @@ pub fn all() -> Vec<Test> {
         protocols::TESTS,
         lifetime::TESTS,
         reload::TESTS,
+        changes::TESTS,
         flood::TESTS,
+        folds::TESTS,
+        sinks::TESTS,
+        metrics::TESTS,
+        monitors::TESTS,
         pins::TESTS,
         keeping::TESTS,
         environment::TESTS,
         missing::TESTS,
         existing::TESTS,
         closing::TESTS,
+        elders::TESTS,
         policies::TESTS,
         servers::TESTS,
         identity::TESTS,

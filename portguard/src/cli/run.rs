@@ -3,7 +3,7 @@
 use super::{Exit, counted};
 use crate::compile::Tables;
 use crate::control::{ControlError, SOCKET, Server};
-use crate::daemon::{self, Ended, Options};
+use crate::daemon::{self, DaemonError, Ended, Options};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
@@ -161,9 +161,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         check_every: Duration::from_secs(args.check_every),
         server,
     };
-    let ended = daemon::run(enforcer, &environment, source, fresh, options, ready)?;
-    sum_up(&ended);
-    Ok(Exit::Success)
+    let outcome = daemon::run(enforcer, &environment, source, fresh, options, ready);
+    Ok(finish(outcome))
+}
+
+/// Says what came of it. Errors name their cause themselves.
+fn finish(outcome: Result<Ended, DaemonError>) -> Exit {
+    match outcome {
+        Ok(ended) => {
+            sum_up(&ended);
+            Exit::Success
+        }
+        Err(error) => {
+            say!("portguard: {error}");
+            match error {
+                // Nothing was enforced yet, and to start it again would not help.
+                DaemonError::Metrics(_) => Exit::Environment,
+                DaemonError::Kernel(_) | DaemonError::System { .. } => Exit::NotSo,
+            }
+        }
+    }
 }
 
 /// The gid of a group's name, or the number that it is.

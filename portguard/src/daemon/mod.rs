@@ -120,7 +120,7 @@ pub fn run(
             None => None,
         };
         let server = options.server.take();
-        let mut daemon = Daemon::start(enforcer, environment, source, options)?;
+        let mut daemon = Daemon::start(enforcer, environment, source, &fresh, options)?;
         daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
         daemon.look_for_elders(fresh);
@@ -170,9 +170,10 @@ impl<'a> Daemon<'a> {
         mut enforcer: Enforcer,
         environment: &'a Environment,
         source: Source,
+        fresh: &Fresh,
         options: Options,
     ) -> Result<Self, DaemonError> {
-        let eye = Eye::open(&source.paths);
+        let eye = Eye::open(&source.paths, fresh.fingerprint);
         let paths = CgroupPaths::new(&environment.cgroup_root);
         let mut enricher = Enricher::new(enforcer.features(), paths);
         if let Some(earlier) = enforcer.description() {
