@@ -1,5 +1,6 @@
 //! `portguard run`: enforce in the foreground.
 
+use super::output::Output;
 use super::{Exit, counted};
 use crate::compile::Tables;
 use crate::control::{ControlError, SOCKET, Server};
@@ -7,9 +8,10 @@ use crate::daemon::{self, DaemonError, Ended, Options};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
-use crate::sink::{Format, SinkChoice, Sinks};
-use crate::source::Source;
+use crate::sink::{SinkChoice, Sinks};
+use crate::source::{Fresh, Source};
 use clap::ValueEnum;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ pub(super) struct Args {
     hook: HookArg,
     /// How decisions are written: a table on a terminal, JSON lines elsewhere
     #[arg(long, default_value = "auto")]
-    output: OutputArg,
+    output: Output,
     /// Keep enforcing when this ends, by links and maps in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
@@ -77,80 +79,33 @@ enum HookArg {
     Cgroup,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OutputArg {
-    /// Text on a terminal, JSON elsewhere
-    Auto,
-    /// A table line each
-    Text,
-    /// One JSON object a line
-    Json,
+pub(super) fn run(args: &Args) -> Exit {
+    match enforce(args) {
+        Ok(exit) | Err(exit) => exit,
+    }
 }
 
-/// # Errors
-/// Where the daemon fails.
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+/// An error is what the command ends with before anything is enforced; why has been said.
+fn enforce(args: &Args) -> Result<Exit, Exit> {
     let source = Source {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
     };
-    let color = std::io::stderr().is_terminal();
-    let fresh = match source.read(1, color) {
-        Ok(fresh) => fresh,
-        Err(problems) => {
-            say::text(&problems);
-            return Ok(Exit::NotSo);
-        }
-    };
+    let fresh = read(&source, 1)?;
     say::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
-        return Ok(Exit::Environment);
+        return Err(Exit::Environment);
     }
-    let sinks = match Sinks::open(&args.sinks, format(args.output)) {
-        Ok(sinks) => sinks,
-        Err(error) => {
-            say!("portguard: {error}");
-            return Ok(Exit::Environment);
-        }
-    };
-    let server = match Server::bind(&args.socket, args.socket_group) {
-        Ok(server) => Some(server),
-        Err(error @ ControlError::System { .. }) => {
-            say!("portguard: {error}; enforcing without monitor, status and reload");
-            None
-        }
-        Err(error) => {
-            say!("portguard: {error}");
-            return Ok(Exit::Environment);
-        }
-    };
-    let pins = match args.pin.then(Pins::open).transpose() {
-        Ok(pins) => pins,
-        Err(error) => {
-            say!("portguard: {error}");
-            return Ok(Exit::Environment);
-        }
-    };
-    let enforcer = match Enforcer::start(&environment, args.hook.into(), pins) {
-        Ok(enforcer) => enforcer,
-        Err(error) => {
-            say!("portguard: {error}");
-            return Ok(Exit::Environment);
-        }
-    };
+    let sinks = Sinks::open(&args.sinks, args.output.format()).map_err(lacking)?;
+    let server = server(args)?;
+    let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
+    let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
     // Numbered after the policy that is in force, where an earlier daemon left one.
     let fresh = match enforcer.next_generation() {
         1 => fresh,
-        next => match source.read(next, color) {
-            Ok(again) => again,
-            // Changed under our eyes, and broken now.
-            Err(problems) => {
-                say::text(&problems);
-                return Ok(Exit::NotSo);
-            }
-        },
+        next => read(&source, next)?,
     };
     let ready = || say!("portguard: ready");
     let options = Options {
@@ -163,6 +118,31 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let outcome = daemon::run(enforcer, &environment, source, fresh, options, ready);
     Ok(finish(outcome))
+}
+
+fn read(source: &Source, generation: u16) -> Result<Fresh, Exit> {
+    let color = std::io::stderr().is_terminal();
+    source.read(generation, color).map_err(|problems| {
+        say::text(&problems);
+        Exit::NotSo
+    })
+}
+
+/// The socket; none where the system has no place for it, which is no reason not to enforce.
+fn server(args: &Args) -> Result<Option<Server>, Exit> {
+    match Server::bind(&args.socket, args.socket_group) {
+        Ok(server) => Ok(Some(server)),
+        Err(error @ ControlError::System { .. }) => {
+            say!("portguard: {error}; enforcing without monitor, status and reload");
+            Ok(None)
+        }
+        Err(error) => Err(lacking(error)),
+    }
+}
+
+fn lacking(error: impl Display) -> Exit {
+    say!("portguard: {error}");
+    Exit::Environment
 }
 
 /// Says what came of it. Errors name their cause themselves.
@@ -210,16 +190,6 @@ impl From<HookArg> for HookChoice {
             HookArg::Lsm => Self::Lsm,
             HookArg::Cgroup => Self::Cgroup,
         }
-    }
-}
-
-fn format(output: OutputArg) -> Format {
-    let terminal = std::io::stdout().is_terminal();
-    let color = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    match output {
-        OutputArg::Json => Format::Json,
-        OutputArg::Auto if !terminal => Format::Json,
-        OutputArg::Auto | OutputArg::Text => Format::Text { color },
     }
 }
 
