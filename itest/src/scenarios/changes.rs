@@ -19,14 +19,8 @@ use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
     ("changed_file", Needs::Nothing, changed_file),
-    (
-        "changed_while_starting",
-        Needs::Nothing,
-        changed_while_starting,
-    ),
     ("changed_directory", Needs::Nothing, changed_directory),
     ("changed_config_map", Needs::Nothing, changed_config_map),
-    ("reload_command", Needs::Nothing, reload_command),
     ("broken_policy_is_told", Needs::Nothing, broken_is_told),
 ];
 
@@ -62,27 +56,9 @@ fn reloads(instance: &Instance, done: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Written in place, and replaced by another file; nobody tells the daemon. Then SIGHUP without a change.
+/// Between the moment at which it was read and that from which on it is watched; in place; and by another file
+/// under its name: nobody tells the daemon. Then by SIGHUP without a change.
 fn changed_file(world: &World) -> anyhow::Result<()> {
-    let mut instance = Instance::start(world, &denying(701))?;
-    denies(world, &instance, 701, 702)?;
-    fs::write(instance.policy_path()?, denying(702))?;
-    instance.wait_for(TAKEN)?;
-    denies(world, &instance, 702, 701)?;
-    instance.change(&denying(703))?;
-    instance.wait_for(TAKEN)?;
-    denies(world, &instance, 703, 702)?;
-    reloads(&instance, 2)?;
-    instance.signal(Signal::HUP)?;
-    instance.wait_for(TAKEN)?;
-    denies(world, &instance, 703, 702)?;
-    reloads(&instance, 3)?;
-    instance.stop()?;
-    Ok(())
-}
-
-/// Between the moment at which the file was read and that from which on it is watched.
-fn changed_while_starting(world: &World) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let (path, mark) = (
         directory.path().join("p.yaml"),
@@ -104,6 +80,19 @@ fn changed_while_starting(world: &World) -> anyhow::Result<()> {
     let written = changing.join();
     written.map_err(|_| anyhow!("the writer panicked"))??;
     denies(world, &instance, 702, 701)?;
+    fs::write(&path, denying(703))?;
+    instance.wait_for(TAKEN)?;
+    denies(world, &instance, 703, 702)?;
+    let next = directory.path().join("next");
+    fs::write(&next, denying(704))?;
+    fs::rename(&next, &path)?;
+    instance.wait_for(TAKEN)?;
+    denies(world, &instance, 704, 703)?;
+    reloads(&instance, 3)?;
+    instance.signal(Signal::HUP)?;
+    instance.wait_for(TAKEN)?;
+    denies(world, &instance, 704, 703)?;
+    reloads(&instance, 4)?;
     instance.stop()?;
     Ok(())
 }
@@ -173,39 +162,6 @@ fn said(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// `portguard reload`: what it prints and ends with.
-fn reload_command(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, &denying(701))?;
-    // A rule that can never decide is a warning, which whoever reloads sees.
-    let dead = "  - { name: dead, action: deny, ports: [702], users: [0] }\n";
-    instance.change(&(denying(702) + dead))?;
-    let output = instance.command(&["reload"]).output()?;
-    let (stdout, stderr) = said(&output);
-    let hash = instance.status()?["policy"]["hash"].clone();
-    let hash = hash.as_str().context("hash")?;
-    ensure!(
-        output.status.code() == Some(0) && stdout == format!("policy {hash} is in force\n"),
-        "{output:?}"
-    );
-    ensure!(
-        stderr.contains("warning: ") && stderr.contains("dead"),
-        "{stderr}"
-    );
-    denies(world, &instance, 702, 701)?;
-    let mut orphan = instance.command(&["reload"]);
-    instance.stop()?;
-    let output = orphan.output()?;
-    let (stdout, stderr) = said(&output);
-    ensure!(
-        output.status.code() == Some(3)
-            && stdout.is_empty()
-            && stderr.starts_with("portguard: no daemon at ")
-            && stderr.contains("start `portguard run`"),
-        "{output:?}"
-    );
-    Ok(())
-}
-
 /// The mistake and its caret, as `portguard check` shows them.
 const MISTAKE: [&str; 3] = [":2:1: unknown key `mod`", "^^^", "did you mean `mode`?"];
 
@@ -259,7 +215,38 @@ fn broken_is_told(world: &World) -> anyhow::Result<()> {
         ("portguard_reloads_total", &[("result", "failure")], 3),
         ("portguard_reloads_total", &[("result", "success")], 1),
     ])?;
+    reload_command(world, instance)
+}
+
+/// `portguard reload`, with a daemon and without.
+fn reload_command(world: &World, instance: Instance) -> anyhow::Result<()> {
+    // A rule that can never decide is a warning, which whoever reloads sees.
+    let dead = "  - { name: dead, action: deny, ports: [703], users: [0] }\n";
+    instance.change(&(denying(703) + dead))?;
+    let output = instance.command(&["reload"]).output()?;
+    let (stdout, stderr) = said(&output);
+    let hash = instance.status()?["policy"]["hash"].clone();
+    let hash = hash.as_str().context("hash")?;
+    ensure!(
+        output.status.code() == Some(0) && stdout == format!("policy {hash} is in force\n"),
+        "{output:?}"
+    );
+    ensure!(
+        stderr.contains("warning: ") && stderr.contains("dead"),
+        "{stderr}"
+    );
+    denies(world, &instance, 703, 702)?;
+    let mut orphan = instance.command(&["reload"]);
     instance.stop()?;
+    let output = orphan.output()?;
+    let (stdout, stderr) = said(&output);
+    ensure!(
+        output.status.code() == Some(3)
+            && stdout.is_empty()
+            && stderr.starts_with("portguard: no daemon at ")
+            && stderr.contains("start `portguard run`"),
+        "{output:?}"
+    );
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use super::existing::{USER, bound, policy, port, tcp};
 use crate::harness::{Needs, NotApplicable, World};
 use crate::holding::{Held, Hold};
 use crate::instance::{DEADLINE, Instance};
-use crate::probe::Probe;
+use crate::probe::{Answer, Probe};
 use crate::scrape::{Scraped, free_address};
 use anyhow::ensure;
 use std::net::SocketAddr;
@@ -149,6 +149,15 @@ fn in_audit_mode(world: &World) -> anyhow::Result<()> {
     violations(&instance, address, 2)?;
     let errnos = held.errnos()?;
     ensure!(errnos == [libc::EAGAIN; 2], "audit closed one: {errnos:?}");
+    let answers = Probe::user(USER).bind(tcp(2)).run()?;
+    ensure!(answers == [Answer::Bound(0)], "audit denies: {answers:?}");
+    Scraped::from(address)?.says(&[
+        ("portguard_decisions_total", &[("verdict", "deny")], 1),
+        ("portguard_policy_info", &[("mode", "audit")], 1),
+        ("portguard_enforcing", &[], 0),
+        ("portguard_state", &[("state", "audit")], 1),
+        ("portguard_state", &[("state", "enforce")], 0),
+    ])?;
     instance.stop()?;
     Ok(())
 }

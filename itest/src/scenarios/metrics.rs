@@ -12,7 +12,6 @@ use std::process::Command;
 
 pub(super) const TESTS: Table = &[
     ("metrics_of_binds", Needs::Nothing, of_binds),
-    ("metrics_in_audit_mode", Needs::Nothing, in_audit_mode),
     ("metrics_address_taken", Needs::Nothing, address_taken),
 ];
 
@@ -91,24 +90,6 @@ fn of_binds(world: &World) -> anyhow::Result<()> {
     for reason in &reasons {
         scraped.says(&[(dropped, &[("reason", reason)], 0)])?;
     }
-    instance.stop()?;
-    Ok(())
-}
-
-fn in_audit_mode(world: &World) -> anyhow::Result<()> {
-    let address = free_address()?;
-    let metrics = address.to_string();
-    let arguments = ["--mode", "audit", "--metrics", &metrics, "--sink", "none"];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
-    let answers = times(0, 81, 2).run()?;
-    ensure!(answers == [Answer::Bound(0); 2], "{answers:?}");
-    Scraped::from(address)?.says(&[
-        ("portguard_decisions_total", &[("verdict", "deny")], 2),
-        ("portguard_policy_info", &[("mode", "audit")], 1),
-        ("portguard_enforcing", &[], 0),
-        ("portguard_state", &[("state", "audit")], 1),
-        ("portguard_state", &[("state", "enforce")], 0),
-    ])?;
     instance.stop()?;
     Ok(())
 }

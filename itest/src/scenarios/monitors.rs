@@ -80,6 +80,7 @@ fn get_theirs(world: &World) -> anyhow::Result<()> {
 const ROUND: u64 = 400;
 const ROUNDS: u64 = 12;
 
+/// Nor does it keep anybody else from theirs. Equal decisions, each of them by itself (`--no-fold`).
 fn does_not_read(world: &World) -> anyhow::Result<()> {
     let instance = Instance::start(world, POLICY)?;
     let (slow, fast) = (
