@@ -85,14 +85,17 @@ impl Programs {
         let Some(ebpf) = &mut self.object else {
             return Ok(());
         };
-        self.ids = [0; 4];
         for (name, number) in link_names().zip(&mut self.ids) {
             let (link, id) = if LSM_PROGRAMS.contains(&name) {
                 if self.hook == Hook::Cgroup {
                     continue;
                 }
                 let program = lsm_program(ebpf, name)?;
-                attach_lsm(program).map_err(refused(name))?
+                match attach_lsm(program) {
+                    // The kernel attaches a program once, and this one's link is in place: in a pin, or here.
+                    Err(error) if *number != 0 && is_busy(&error) => continue,
+                    attached => attached.map_err(refused(name))?,
+                }
             } else {
                 let program = cgroup_program(ebpf, name)?;
                 attach_cgroup(program, &root).map_err(refused(name))?
@@ -222,6 +225,13 @@ impl Programs {
     pub(super) const fn features(&self) -> Features {
         self.features
     }
+}
+
+fn is_busy(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(error) = error else {
+        return false;
+    };
+    error.io_error.raw_os_error() == Some(libc::EBUSY)
 }
 
 /// The link, and the number of the program.
