@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
         sigpipe::reset();
     }
     let outcome = match cli.verb {
-        Verb::Run(args) => run::run(&args),
+        Verb::Run(args) => Ok(run::run(&args)),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Schema(_) => Ok(schema::run()),

@@ -4,7 +4,7 @@ use super::{Exit, counted};
 use crate::compile::Tables;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins, mend};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
 use crate::sink::{Format, SinkChoice, Sinks};
@@ -87,9 +87,7 @@ enum OutputArg {
     Json,
 }
 
-/// # Errors
-/// Where the daemon fails.
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args) -> Exit {
     let source = Source {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
@@ -99,19 +97,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Ok(fresh) => fresh,
         Err(problems) => {
             say::text(&problems);
-            return Ok(Exit::NotSo);
+            return Exit::NotSo;
         }
     };
     say::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
-        return Ok(Exit::Environment);
+        return Exit::Environment;
     }
     let sinks = match Sinks::open(&args.sinks, format(args.output)) {
         Ok(sinks) => sinks,
         Err(error) => {
             say!("portguard: {error}");
-            return Ok(Exit::Environment);
+            return Exit::Environment;
         }
     };
     let server = match Server::bind(&args.socket, args.socket_group) {
@@ -122,21 +120,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         Err(error) => {
             say!("portguard: {error}");
-            return Ok(Exit::Environment);
+            return Exit::Environment;
         }
     };
     let pins = match args.pin.then(Pins::open).transpose() {
         Ok(pins) => pins,
         Err(error) => {
             say!("portguard: {error}");
-            return Ok(Exit::Environment);
+            return Exit::Environment;
         }
     };
     let enforcer = match Enforcer::start(&environment, args.hook.into(), pins) {
         Ok(enforcer) => enforcer,
         Err(error) => {
-            say!("portguard: {error}");
-            return Ok(Exit::Environment);
+            say!("portguard: {}", error.with_mend());
+            return Exit::Environment;
         }
     };
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
@@ -148,7 +146,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             // Changed under our eyes, and broken now.
             Err(problems) => {
                 say::text(&problems);
-                return Ok(Exit::NotSo);
+                return Exit::NotSo;
             }
         },
     };
@@ -161,9 +159,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         check_every: Duration::from_secs(args.check_every),
         server,
     };
-    let ended = daemon::run(enforcer, &environment, source, &fresh, options, ready)?;
-    sum_up(&ended);
-    Ok(Exit::Success)
+    match daemon::run(enforcer, &environment, source, &fresh, options, ready) {
+        Ok(ended) => {
+            sum_up(&ended);
+            Exit::Success
+        }
+        Err(error) => {
+            let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
+            say!("portguard: {error}{mend}");
+            Exit::Environment
+        }
+    }
 }
 
 /// The gid of a group's name, or the number that it is.
