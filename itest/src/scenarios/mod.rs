@@ -7,6 +7,7 @@ mod closing;
 mod decisions;
 mod environment;
 mod existing;
+mod faults;
 mod flood;
 mod identity;
 mod lifetime;
@@ -18,6 +19,7 @@ mod reload;
 mod servers;
 
 pub(crate) use crate::harness::NotApplicable;
+pub use faults::ROWS as FAULTS;
 pub use identity::mount_nfs;
 pub(crate) use protocols::Setting;
 
@@ -50,10 +52,11 @@ pub fn all() -> Vec<Test> {
         servers::TESTS,
         identity::TESTS,
         attack::TESTS,
-        identity::LAST,
     ];
     tables
         .into_iter()
+        .chain(faults::TABLES)
+        .chain([identity::LAST])
         .flatten()
         .map(|&(name, needs, run)| Test { name, needs, run })
         .collect()

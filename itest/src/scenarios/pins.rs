@@ -25,14 +25,14 @@ pub(super) const TESTS: Table = &[
     ("two_daemons", Needs::Guest, two_daemons),
 ];
 
-const POLICY: &str = "version: 1
+pub(super) const POLICY: &str = "version: 1
 rules:
   - { name: web, action: allow, ports: [80], users: [33] }
   - { name: no-root, action: deny, ports: [81], users: [0] }
 ";
 
 /// Removes all pins when dropped, so that no test disturbs the next.
-struct Tidy;
+pub(super) struct Tidy;
 
 impl Drop for Tidy {
     fn drop(&mut self) {
@@ -48,12 +48,12 @@ fn detach() -> anyhow::Result<Output> {
     Ok(command.arg("detach").arg("--socket").arg(socket).output()?)
 }
 
-fn pinned(world: &World, hook: &'static str) -> anyhow::Result<Instance> {
+pub(super) fn pinned(world: &World, hook: &'static str) -> anyhow::Result<Instance> {
     Instance::start_by(world, POLICY, hook, &["--pin", "--no-fold"])
 }
 
 /// The directory of the pins.
-fn directory() -> anyhow::Result<PathBuf> {
+pub(super) fn directory() -> anyhow::Result<PathBuf> {
     let mut entries = std::fs::read_dir(PINS)?;
     let entry = entries.next().context("nothing is pinned")??;
     ensure!(
@@ -63,16 +63,16 @@ fn directory() -> anyhow::Result<PathBuf> {
     Ok(entry.path())
 }
 
-fn granted() -> Probe {
+pub(super) fn granted() -> Probe {
     Probe::user(33).bind(Attempt::tcp(80))
 }
 
-fn denied() -> Probe {
+pub(super) fn denied() -> Probe {
     Probe::user(0).bind(Attempt::tcp(81))
 }
 
 /// Both binds as the policy says, whoever reports them.
-fn enforced(world: &World, hook: &str) -> anyhow::Result<()> {
+pub(super) fn enforced(world: &World, hook: &str) -> anyhow::Result<()> {
     let want = if world.grants() { 0 } else { libc::EACCES };
     let seen = answer(&granted())?;
     ensure!(seen == want, "errno {seen} instead of {want} for the grant");
@@ -406,7 +406,7 @@ fn two_daemons(world: &World) -> anyhow::Result<()> {
     for (socket, said) in [
         (
             &socket,
-            format!("portguard (pid {}) listens on", first.pid()),
+            format!("process {} (portguard) listens on", first.pid()),
         ),
         (
             &other,
