@@ -8,8 +8,9 @@ use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins, m
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
 use crate::sink::{Format, SinkChoice, Sinks};
-use crate::source::Source;
+use crate::source::{Fresh, Source};
 use clap::ValueEnum;
+use std::error::Error;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -88,67 +89,61 @@ enum OutputArg {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
+    enforce(args).unwrap_or_else(|exit| exit)
+}
+
+/// What the environment gives, or the end without it: said, with its mend.
+fn given<T, E: Error + 'static>(result: Result<T, E>) -> Result<T, Exit> {
+    result.map_err(|error| {
+        let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
+        say!("portguard: {error}{mend}");
+        Exit::Environment
+    })
+}
+
+/// The policy as number `generation`; its problems are said.
+fn read(source: &Source, generation: u16) -> Result<Fresh, Exit> {
+    let color = std::io::stderr().is_terminal();
+    source.read(generation, color).map_err(|problems| {
+        say::text(&problems);
+        Exit::NotSo
+    })
+}
+
+/// The socket; `None` where the system does not let us, which is no reason not to enforce.
+fn listen(args: &Args) -> Result<Option<Server>, Exit> {
+    match Server::bind(&args.socket, args.socket_group) {
+        Err(error @ ControlError::System { .. }) => {
+            say!("portguard: {error}; enforcing without monitor, status and reload");
+            Ok(None)
+        }
+        bound => given(bound).map(Some),
+    }
+}
+
+/// # Errors
+/// How it ends where it does not come to enforce.
+fn enforce(args: &Args) -> Result<Exit, Exit> {
     let source = Source {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
     };
-    let color = std::io::stderr().is_terminal();
-    let fresh = match source.read(1, color) {
-        Ok(fresh) => fresh,
-        Err(problems) => {
-            say::text(&problems);
-            return Exit::NotSo;
-        }
-    };
+    let fresh = read(&source, 1)?;
     say::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
-        return Exit::Environment;
+        return Err(Exit::Environment);
     }
-    let sinks = match Sinks::open(&args.sinks, format(args.output)) {
-        Ok(sinks) => sinks,
-        Err(error) => {
-            say!("portguard: {error}");
-            return Exit::Environment;
-        }
-    };
-    let server = match Server::bind(&args.socket, args.socket_group) {
-        Ok(server) => Some(server),
-        Err(error @ ControlError::System { .. }) => {
-            say!("portguard: {error}; enforcing without monitor, status and reload");
-            None
-        }
-        Err(error) => {
-            say!("portguard: {error}");
-            return Exit::Environment;
-        }
-    };
-    let pins = match args.pin.then(Pins::open).transpose() {
-        Ok(pins) => pins,
-        Err(error) => {
-            say!("portguard: {error}");
-            return Exit::Environment;
-        }
-    };
-    let enforcer = match Enforcer::start(&environment, args.hook.into(), pins) {
-        Ok(enforcer) => enforcer,
-        Err(error) => {
-            say!("portguard: {}", error.with_mend());
-            return Exit::Environment;
-        }
-    };
+    let sinks = given(Sinks::open(&args.sinks, format(args.output)))?;
+    let server = listen(args)?;
+    let pins = given(args.pin.then(Pins::open).transpose())?;
+    let enforcer = given(Enforcer::start(&environment, args.hook.into(), pins))?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
-    // Numbered after the policy that is in force, where an earlier daemon left one.
+    // Numbered after the policy that is in force, where an earlier daemon left one. It may have changed under our
+    // eyes, and be broken now.
     let fresh = match enforcer.next_generation() {
         1 => fresh,
-        next => match source.read(next, color) {
-            Ok(again) => again,
-            // Changed under our eyes, and broken now.
-            Err(problems) => {
-                say::text(&problems);
-                return Exit::NotSo;
-            }
-        },
+        next => read(&source, next)?,
     };
     let ready = || say!("portguard: ready");
     let options = Options {
@@ -159,17 +154,9 @@ pub(super) fn run(args: &Args) -> Exit {
         check_every: Duration::from_secs(args.check_every),
         server,
     };
-    match daemon::run(enforcer, &environment, source, &fresh, options, ready) {
-        Ok(ended) => {
-            sum_up(&ended);
-            Exit::Success
-        }
-        Err(error) => {
-            let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
-            say!("portguard: {error}{mend}");
-            Exit::Environment
-        }
-    }
+    let ended = daemon::run(enforcer, &environment, source, &fresh, options, ready);
+    sum_up(&given(ended)?);
+    Ok(Exit::Success)
 }
 
 /// The gid of a group's name, or the number that it is.
