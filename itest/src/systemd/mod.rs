@@ -7,9 +7,10 @@ mod place;
 mod unit;
 
 use crate::harness::{self, Kind, Needs, Test};
+use crate::scenarios::TestFn;
 
 /// In the order in which they run: the first looks at what the boot left.
-const TESTS: &[(&str, fn(&harness::World) -> anyhow::Result<()>)] = &[
+const TESTS: &[(&str, TestFn)] = &[
     ("systemd_in_force_before_services", place::before_services),
     ("systemd_verify_and_exposure", place::verify_and_exposure),
     ("systemd_active_once_ready", life::active_once_ready),
