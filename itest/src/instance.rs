@@ -103,8 +103,23 @@ impl Instance {
         hook: &'static str,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
+        Self::start_prepared(world, policy, hook, arguments, |_, _| Ok(()))
+    }
+
+    /// The same, and its command and the path of its socket are handed to `prepare` before it starts. Of a
+    /// standard output that is put elsewhere no line is collected.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn start_prepared(
+        world: &World,
+        policy: &str,
+        hook: &'static str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
-        let mut instance = Self::start_on(world, file.path(), hook, arguments)?;
+        let mut instance = Self::start_whole(world, file.path(), hook, arguments, prepare)?;
         instance.policy = Some(file);
         Ok(instance)
     }
@@ -119,9 +134,20 @@ impl Instance {
         hook: &'static str,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
+        Self::start_whole(world, policy, hook, arguments, |_, _| Ok(()))
+    }
+
+    fn start_whole(
+        world: &World,
+        policy: &Path,
+        hook: &'static str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let socket = tempfile::tempdir()?;
         let program = program();
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        command
             .args(["run", "--hook", hook, "--policy"])
             .arg(policy)
             .arg("--socket")
@@ -129,10 +155,14 @@ impl Instance {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::piped());
+        prepare(&mut command, &socket.path().join(SOCKET))?;
+        let mut child = command
             .spawn()
             .with_context(|| program.display().to_string())?;
-        let stdout = lines(child.stdout.take().context("stdout is a pipe")?);
+        // It has its own ends of what `prepare` gave it, and nobody else must hold them open.
+        drop(command);
+        let stdout = child.stdout.take().map_or_else(|| channel().1, lines);
         let stderr = lines(child.stderr.take().context("stderr is a pipe")?);
         let hook = if hook == "auto" {
             world.auto_hook()
@@ -277,6 +307,39 @@ impl Instance {
             .iter()
             .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line:?}")))
             .collect()
+    }
+
+    /// The next event that is `wanted`; those before it are passed over.
+    ///
+    /// # Errors
+    /// Where it does not come.
+    pub fn next_event(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.stdout.recv_timeout(left).context("no such event")?;
+            let event =
+                serde_json::from_str(&line).with_context(|| format!("no JSON: {line:?}"))?;
+            if wanted(&event) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// What `portguard status --json` says once it is `wanted`.
+    ///
+    /// # Errors
+    /// Where it never says that.
+    pub fn status_when(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status()?;
+            if wanted(&status) {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < until, "it stays at {status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Its process.

@@ -123,7 +123,7 @@ fn two_daemons(world: &World) -> anyhow::Result<()> {
     for (socket, said) in [
         (
             &socket,
-            format!("portguard (pid {}) listens on", first.pid()),
+            format!("process {} (portguard) listens on", first.pid()),
         ),
         (
             &other,

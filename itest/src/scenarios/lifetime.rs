@@ -78,8 +78,15 @@ fn signals_leave_nothing(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets a stopped portguard go on, whatever happens.
-struct Stopped<'a>(&'a Instance);
+/// A portguard that is stopped; it goes on when this is dropped, whatever happens.
+pub(super) struct Stopped<'a>(&'a Instance);
+
+impl<'a> Stopped<'a> {
+    pub(super) fn new(instance: &'a Instance) -> anyhow::Result<Self> {
+        instance.signal(Signal::STOP)?;
+        Ok(Self(instance))
+    }
+}
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
@@ -106,8 +113,7 @@ fn new_cgroups_while_stopped(world: &World) -> anyhow::Result<()> {
         .collect();
     let mut made = Cgroups::default();
     let errnos = {
-        instance.signal(Signal::STOP)?;
-        let _stopped = Stopped(&instance);
+        let _stopped = Stopped::new(&instance)?;
         for bind in &binds {
             made.make(&bind.cgroup)?;
         }

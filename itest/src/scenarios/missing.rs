@@ -50,18 +50,7 @@ pub(super) fn lacks(
         let take_away = take_away.clone();
         let mut command = Command::new(program());
         command.args(arguments);
-        let prepare = move || {
-            // SAFETY: the child of a fork, about to exec: it leaves nobody's descriptors behind.
-            unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-            mount_change(
-                "/",
-                MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
-            )?;
-            take_away()?;
-            Ok(())
-        };
-        // SAFETY: system calls alone between fork and exec; the test is a single thread here.
-        unsafe { command.pre_exec(prepare) };
+        in_own_mounts(&mut command, take_away);
         let output = command.output()?;
         let said = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
         let code = output.status.code();
@@ -72,4 +61,22 @@ pub(super) fn lacks(
         }
     }
     Ok(())
+}
+
+/// Has a command started in a mount namespace of its own, changed by system calls alone.
+pub(super) fn in_own_mounts(
+    command: &mut Command,
+    change: impl Fn() -> rustix::io::Result<()> + Send + Sync + 'static,
+) {
+    let prepare = move || {
+        // SAFETY: the child of a fork, about to exec: it leaves nobody's descriptors behind.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+        mount_change(
+            "/",
+            MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+        )?;
+        Ok(change()?)
+    };
+    // SAFETY: system calls alone between fork and exec.
+    unsafe { command.pre_exec(prepare) };
 }

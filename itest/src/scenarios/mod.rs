@@ -9,6 +9,7 @@ mod decisions;
 mod elders;
 mod environment;
 mod existing;
+mod faults;
 mod flood;
 mod folds;
 mod identity;
@@ -25,6 +26,7 @@ mod servers;
 mod sinks;
 
 pub(crate) use crate::harness::NotApplicable;
+pub use faults::ROWS as FAULTS;
 pub use identity::mount_nfs;
 pub(crate) use protocols::Setting;
 
@@ -64,9 +66,13 @@ pub fn all() -> Vec<Test> {
         (false, servers::TESTS),
         (false, identity::TESTS),
         (false, attack::TESTS),
-        (false, identity::LAST),
     ];
-    let tests = tables.into_iter().flat_map(|(of_life, table)| {
+    let faults = faults::TABLES.into_iter().map(|table| (true, table));
+    let tables = tables
+        .into_iter()
+        .chain(faults)
+        .chain([(false, identity::LAST)]);
+    let tests = tables.flat_map(|(of_life, table)| {
         table.iter().map(move |&(name, needs, run)| Test {
             name,
             needs,

@@ -4,14 +4,15 @@ use super::output::Output;
 use super::{Exit, counted};
 use crate::compile::Tables;
 use crate::control::{ControlError, SOCKET, Server};
-use crate::daemon::{self, DaemonError, Ended, Options};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins};
+use crate::daemon::{self, Ended, Options};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins, mend};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
 use crate::sink::{SinkChoice, Sinks};
 use crate::source::{Fresh, Source};
 use clap::ValueEnum;
-use std::fmt::Display;
+use std::cell::Cell;
+use std::error::Error;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -102,12 +103,17 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
-    // Numbered after the policy that is in force, where an earlier daemon left one.
+    // Numbered after the policy that is in force, where an earlier daemon left one. It may have changed under our
+    // eyes, and be broken now.
     let fresh = match enforcer.next_generation() {
         1 => fresh,
         next => read(&source, next)?,
     };
-    let ready = || say!("portguard: ready");
+    let enforcing = Cell::new(false);
+    let ready = || {
+        say!("portguard: ready");
+        enforcing.set(true);
+    };
     let options = Options {
         sinks,
         metrics: args.metrics,
@@ -116,8 +122,14 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         check_every: Duration::from_secs(args.check_every),
         server,
     };
-    let outcome = daemon::run(enforcer, &environment, source, fresh, options, ready);
-    Ok(finish(outcome))
+    let ended = daemon::run(enforcer, &environment, source, fresh, options, ready);
+    let ended = ended.map_err(|error| match (lacking(error), enforcing.get()) {
+        (lacking, false) => lacking,
+        // It has enforced: to start it again helps.
+        (_, true) => Exit::NotSo,
+    })?;
+    sum_up(&ended);
+    Ok(Exit::Success)
 }
 
 fn read(source: &Source, generation: u16) -> Result<Fresh, Exit> {
@@ -140,27 +152,11 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
     }
 }
 
-fn lacking(error: impl Display) -> Exit {
-    say!("portguard: {error}");
+/// Says what the machine lacks, with the mend.
+fn lacking(error: impl Error + 'static) -> Exit {
+    let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
+    say!("portguard: {error}{mend}");
     Exit::Environment
-}
-
-/// Says what came of it. Errors name their cause themselves.
-fn finish(outcome: Result<Ended, DaemonError>) -> Exit {
-    match outcome {
-        Ok(ended) => {
-            sum_up(&ended);
-            Exit::Success
-        }
-        Err(error) => {
-            say!("portguard: {error}");
-            match error {
-                // Nothing was enforced yet, and to start it again would not help.
-                DaemonError::Metrics(_) => Exit::Environment,
-                DaemonError::Kernel(_) | DaemonError::System { .. } => Exit::NotSo,
-            }
-        }
-    }
 }
 
 /// The gid of a group's name, or the number that it is.

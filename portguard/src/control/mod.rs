@@ -16,7 +16,7 @@ pub use client::{Heard, Monitor, ask};
 pub use error::ControlError;
 pub use protocol::{Ask, Dropped, Filter, Reply, Request};
 pub use published::{Published, events, publish};
-pub use server::{CLIENTS, Server};
+pub use server::{CLIENTS, MONITORS, Server};
 pub use session::PATIENCE;
 
 /// Where the socket is unless somebody says otherwise.

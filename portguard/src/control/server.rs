@@ -20,6 +20,9 @@ pub const CLIENTS: usize = 256;
 /// Of these, kept for root: a group's clients cannot lock it out.
 const FOR_ROOT: usize = 32;
 
+/// Monitors at a time: they stay, and however many root has, it can still ask how it stands.
+pub const MONITORS: usize = CLIENTS - 16;
+
 /// Replies that wait for the daemon or for slow readers at a time; root's are not counted. A reply can be large.
 const REPLIES: usize = 8;
 
@@ -66,6 +69,7 @@ impl Server {
         // Held until the end: its drop removes the socket.
         let _place = self.place;
         let replies = Arc::new(Semaphore::new(REPLIES));
+        let monitors = Arc::new(Semaphore::new(MONITORS));
         let mut clients = JoinSet::new();
         let mut failing = false;
         loop {
@@ -97,6 +101,7 @@ impl Server {
                         asks: asks.clone(),
                         events: events.clone(),
                         replies: Arc::clone(&replies),
+                        monitors: Arc::clone(&monitors),
                     };
                     clients.spawn(session.run());
                 }

@@ -1,5 +1,6 @@
 //! One client: its request, and what comes of it.
 
+use super::server::MONITORS;
 use super::wanted::Wanted;
 use super::{Ask, Dropped, Filter, Published, Reply, Request};
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub(super) struct Session {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) events: broadcast::Sender<Arc<Published>>,
     pub(super) replies: Arc<Semaphore>,
+    /// The places of those that stay.
+    pub(super) monitors: Arc<Semaphore>,
 }
 
 impl Session {
@@ -77,6 +80,10 @@ impl Session {
         let wanted = match Wanted::new(filter) {
             Ok(wanted) => wanted,
             Err(error) => return refuse(&self.stream, error),
+        };
+        let Ok(_place) = Arc::clone(&self.monitors).try_acquire_owned() else {
+            let error = format!("too many monitors: there are {MONITORS}, end some");
+            return refuse(&self.stream, error);
         };
         // Where the kernel does not take it, its default holds.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, UNREAD);

@@ -1,6 +1,6 @@
 //! Looks after the hooks: what is gone is said, counted and put back.
 
-use crate::kernel::{Enforcer, Environment};
+use crate::kernel::{Enforcer, Environment, KernelError};
 use crate::say::say;
 
 /// What was found at the last look.
@@ -15,7 +15,10 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Looks, and mends.
     pub(super) fn look(&mut self, enforcer: &mut Enforcer, environment: &Environment) {
-        let troubles = troubles(enforcer);
+        let troubles = match enforcer.troubles() {
+            Ok(troubles) => troubles,
+            Err(error) => return self.cannot_look(&error),
+        };
         if troubles.is_empty() {
             if !self.problems.is_empty() {
                 say!("portguard: the hooks are all right again");
@@ -34,7 +37,10 @@ impl Keeper {
         match enforcer.mend(environment) {
             Ok(()) => {
                 self.reattached += 1;
-                self.problems = self::troubles(enforcer);
+                match enforcer.troubles() {
+                    Ok(left) => self.problems = left,
+                    Err(error) => return self.cannot_look(&error),
+                }
                 if self.problems.is_empty() {
                     say!("portguard: the hooks are back in place");
                 }
@@ -45,10 +51,19 @@ impl Keeper {
             Err(_) => {}
         }
     }
-}
 
-fn troubles(enforcer: &Enforcer) -> Vec<String> {
-    enforcer
-        .troubles()
-        .unwrap_or_else(|error| vec![error.to_string()])
+    /// Says that nothing is known of the hooks. They may be all right, so nothing is put back: where descriptors
+    /// are short that would only take away what is there.
+    fn cannot_look(&mut self, error: &KernelError) {
+        let problems = vec![format!(
+            "cannot look after the hooks: {}",
+            error.with_mend()
+        )];
+        if problems != self.problems {
+            for problem in &problems {
+                say!("portguard: {problem}; what was in force still is, trying again");
+            }
+        }
+        self.problems = problems;
+    }
 }

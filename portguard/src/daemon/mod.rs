@@ -27,6 +27,7 @@ use keeper::Keeper;
 use reporter::Reporter;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
@@ -38,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long equal decisions are folded.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// Descriptors that the loop, the eye on the files and the ring buffer take, and some to answer with.
+const DESCRIPTORS: usize = 24;
 
 /// Questions that may wait for the loop.
 const ASKS: usize = 16;
@@ -108,6 +112,7 @@ pub fn run(
     mut options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
+    reserve_descriptors().map_err(system("open the descriptors that the event loop needs"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -137,6 +142,15 @@ pub fn run(
         daemon.until_told(signals, &mut asked).await?;
         daemon.end().await
     })
+}
+
+/// Sees to it that there are descriptors for the event loop, which panics where it gets none for its signals.
+fn reserve_descriptors() -> std::io::Result<()> {
+    let stderr = std::io::stderr();
+    let reserved: Result<Vec<_>, _> = (0..DESCRIPTORS)
+        .map(|_| stderr.as_fd().try_clone_to_owned())
+        .collect();
+    reserved.map(drop)
 }
 
 struct Daemon<'a> {
@@ -318,7 +332,8 @@ impl<'a> Daemon<'a> {
         // Without colour: it is shown in `status` and by `reload` too.
         let taken = self.source.read(generation, false).and_then(|fresh| {
             crate::say::text(&fresh.warnings);
-            self.install(&fresh).map_err(|error| format!("{error}\n"))?;
+            self.install(&fresh)
+                .map_err(|error| format!("{}\n", error.with_mend()))?;
             let warnings = fresh.warnings.clone();
             self.look_for_elders(fresh);
             Ok(warnings)

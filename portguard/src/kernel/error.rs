@@ -6,6 +6,8 @@ use super::pins::PinError;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -19,7 +21,7 @@ pub enum KernelError {
     #[error(transparent)]
     Offsets(#[from] OffsetError),
     /// The object cannot be loaded.
-    #[error("cannot load the eBPF object: {0}")]
+    #[error("cannot load the eBPF object: {}", chain(.0.as_ref()))]
     Object(#[source] Box<EbpfError>),
     /// A program was refused.
     #[error("the kernel refused the program {name}: {reason}")]
@@ -30,7 +32,7 @@ pub enum KernelError {
         reason: String,
     },
     /// A map operation failed.
-    #[error("cannot write the map {name}: {source}")]
+    #[error("cannot write the map {name}: {}", chain(source.as_ref()))]
     Map {
         /// Which.
         name: &'static str,
@@ -73,6 +75,55 @@ pub enum KernelError {
     CgroupNotRunning,
 }
 
+impl KernelError {
+    /// The error, and what to do about it where it is a shortage.
+    #[must_use]
+    pub fn with_mend(&self) -> String {
+        match mend(self) {
+            Some(mend) => format!("{self}; {mend}"),
+            None => self.to_string(),
+        }
+    }
+}
+
+/// What to do about an error that a shortage of the process or the machine is behind; `None` where none is.
+#[must_use]
+pub fn mend(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let number = cause.downcast_ref::<io::Error>();
+        match number.and_then(io::Error::raw_os_error) {
+            Some(libc::EMFILE) => {
+                return Some("raise the limit of open files (`ulimit -n`, LimitNOFILE= of a unit)");
+            }
+            Some(libc::ENFILE) => {
+                return Some("the host has no descriptor left: raise the sysctl fs.file-max");
+            }
+            Some(libc::ENOMEM) => {
+                return Some(
+                    "free memory, or raise the limit of portguard's cgroup (MemoryMax= of a unit)",
+                );
+            }
+            _ => next = cause.source(),
+        }
+    }
+    None
+}
+
+/// An error with what is behind it: some say it themselves, and then it is not said twice.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let behind = cause.to_string();
+        if !text.ends_with(&behind) {
+            text = format!("{text}: {behind}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Lines of the verifier's log to show: the last ones say what it disliked.
 const LOG_LINES: usize = 4;
 
@@ -92,7 +143,7 @@ pub(super) fn refused(name: &'static str) -> impl Fn(ProgramError) -> KernelErro
                     .concat()
                     .join("\n  ")
             }
-            other => other.to_string(),
+            other => chain(&other),
         },
     }
 }
@@ -102,5 +153,51 @@ pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError 
     move |source| KernelError::Map {
         name,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn creating(number: i32) -> MapError {
+        MapError::CreateError {
+            name: "POLICY".into(),
+            io_error: io::Error::from_raw_os_error(number),
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_map_says_the_number_and_the_mend() {
+        for (number, words) in [
+            (
+                libc::EMFILE,
+                "Too many open files (os error 24); raise the limit of open files (`ulimit -n`, \
+                 LimitNOFILE= of a unit)",
+            ),
+            (
+                libc::ENFILE,
+                "Too many open files in system (os error 23); the host has no descriptor left: raise the \
+                 sysctl fs.file-max",
+            ),
+            (
+                libc::ENOMEM,
+                "Cannot allocate memory (os error 12); free memory, or raise the limit of portguard's \
+                 cgroup (MemoryMax= of a unit)",
+            ),
+            (libc::EPERM, "Operation not permitted (os error 1)"),
+        ] {
+            let error = map_error("POLICY")(creating(number));
+            assert_eq!(
+                error.with_mend(),
+                format!("cannot write the map POLICY: failed to create map `POLICY`: {words}")
+            );
+        }
+        let object = KernelError::Object(Box::new(EbpfError::MapError(creating(libc::EMFILE))));
+        assert_eq!(
+            object.to_string(),
+            "cannot load the eBPF object: map error: failed to create map `POLICY`: Too many open files (os \
+             error 24)"
+        );
     }
 }

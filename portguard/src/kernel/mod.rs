@@ -27,7 +27,7 @@ mod wire;
 pub use btf::{Btf, BtfError};
 pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
 pub use environment::{Condition, Environment, Severity, can_grant, release_text};
-pub use error::KernelError;
+pub use error::{KernelError, mend};
 pub use foreign::{BindProgram, bind_programs};
 pub use local_ports::{Exposed, LocalPorts};
 pub use offsets::{OffsetError, Offsets};

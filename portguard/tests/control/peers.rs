@@ -1,7 +1,7 @@
 //! Who may ask. A thread becomes somebody else: the kernel tells peers by the thread that connects.
 
 use crate::daemon::{Daemon, decided, is_root};
-use portguard::control::{CLIENTS, Filter, Heard, Monitor, Reply, Request, ask};
+use portguard::control::{CLIENTS, Filter, Heard, MONITORS, Monitor, Reply, Request, ask};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::os::unix::fs::PermissionsExt as _;
@@ -123,21 +123,26 @@ fn more_clients_than_there_is_room_for_are_told() {
     }
     let daemon = Daemon::of_group(None);
     let (mut monitors, refused) = flood(&daemon);
-    assert_eq!(monitors.len(), CLIENTS);
+    assert_eq!(monitors.len(), MONITORS);
     assert_eq!(
         refused,
         format!(
-            "the daemon at {} refuses: too many clients: there are {CLIENTS}, end some",
+            "the daemon at {} refuses: too many monitors: there are {MONITORS}, end some",
             daemon.socket().display()
         )
     );
+    // Whoever only asks has room yet.
+    assert!(matches!(
+        ask(&daemon.socket(), &Request::Status),
+        Ok(Reply::Status(_))
+    ));
     // All of them are served, and one that goes makes room.
     daemon.publish(decided(7));
     for monitor in &mut monitors {
         assert!(matches!(monitor.hear(), Ok(Heard::Decided(decided, _)) if decided.pid == 7));
     }
     monitors.pop();
-    while daemon.monitors() == CLIENTS {
+    while daemon.monitors() == MONITORS {
         std::thread::yield_now();
     }
     let mut again = Monitor::open(&daemon.socket(), Filter::default());

@@ -1,0 +1,232 @@
+//! Faults of limits: no descriptors, no memory.
+
+use crate::harness::{Needs, World};
+use crate::instance::{Instance, policy_file, program};
+use crate::real::Cgroups;
+use crate::scenarios::Table;
+use crate::scenarios::checks::{deny, judged};
+use crate::scenarios::pins::{POLICY, Tidy, denied, directory, enforced};
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit, setrlimit};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+pub(super) const TESTS: Table = &[
+    (
+        "fault_descriptors_at_start",
+        Needs::Guest,
+        fault_descriptors_at_start,
+    ),
+    (
+        "fault_descriptors_later",
+        Needs::Guest,
+        fault_descriptors_later,
+    ),
+    ("fault_no_memory", Needs::Guest, fault_no_memory),
+];
+
+fn fault_descriptors_at_start(_: &World) -> anyhow::Result<()> {
+    let policy = policy_file(POLICY)?;
+    // In the middle of the maps, and behind them.
+    for limit in [12, 28] {
+        let mut command = Command::new(program());
+        command.args([
+            "run", "--hook", "cgroup", "--socket", "/tmp/few", "--policy",
+        ]);
+        command.arg(policy.path());
+        let few = Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, few)?)) };
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(3),
+            "{limit} descriptors: {}: {said}",
+            output.status
+        );
+        let mend = "Too many open files (os error 24); raise the limit of open files (`ulimit -n`, \
+                    LimitNOFILE= of a unit)";
+        ensure!(said.contains(mend), "{limit} descriptors: {said}");
+    }
+    Ok(())
+}
+
+/// Lets a process have this many descriptors; what it has already, it keeps. How many it might have before.
+fn descriptors(pid: u32, most: u64) -> anyhow::Result<u64> {
+    let pid = Pid::from_raw(pid.cast_signed()).context("a pid")?;
+    let limits = prlimit(
+        Some(pid),
+        Resource::Nofile,
+        Rlimit {
+            current: Some(most),
+            maximum: Some(4096),
+        },
+    )?;
+    limits.current.context("there was no limit")
+}
+
+/// The lowest number that no descriptor of a process has.
+fn lowest_free(pid: u32) -> anyhow::Result<u64> {
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let name = entry?.file_name();
+        open.push(name.to_str().context("a number")?.parse::<u64>()?);
+    }
+    (0..)
+        .find(|number| !open.contains(number))
+        .context("there are more numbers")
+}
+
+fn fault_descriptors_later(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let arguments = ["--pin", "--no-fold", "--check-every", "1"];
+    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    instance.status()?;
+    let before = descriptors(instance.pid(), lowest_free(instance.pid())?)?;
+    instance.wait_for("cannot look after the hooks: cannot make the canary bind")?;
+    instance.signal(Signal::HUP)?;
+    instance.wait_for("reload failed, the policy before stays")?;
+    enforced(world, hook)?;
+    judged(world, &instance, &denied(), deny("no-root"))?;
+    // Who asks now is answered when there is a descriptor again.
+    let mut asking = instance.command(&["status", "--json"]);
+    let asking = asking.stdout(Stdio::piped()).spawn()?;
+    instance.wait_for("cannot take clients")?;
+    descriptors(instance.pid(), before)?;
+    let told = asking.wait_with_output()?.stdout;
+    let status: Value = serde_json::from_slice(&told).context("status was never answered")?;
+    ensure!(status["reloads"]["failed"] == 1, "{status}");
+    instance.wait_for("the hooks are all right again")?;
+    instance.signal(Signal::HUP)?;
+    instance.wait_for("is in force")?;
+    let said = &instance.said;
+    ensure!(
+        said.contains("Too many open files"),
+        "it does not say why: {said}"
+    );
+    ensure!(!said.contains("NOT ENFORCING"), "a false alarm: {said}");
+    let status = instance.status()?;
+    ensure!(
+        status["enforcing"] == "enforce" && status["reattached"] == 0,
+        "{status}"
+    );
+    ensure!(directory()?.join("META").exists(), "its pins are gone");
+    instance.end(Signal::KILL)?;
+    enforced(world, hook)
+}
+
+/// Of each of these a map of the kernel has an entry of more than half a kilobyte.
+const GROUPS: u32 = 32_000;
+
+/// [`POLICY`], and a rule that wants much of the kernel's memory and little of the daemon's.
+fn large() -> String {
+    let mut text = String::from(POLICY);
+    text.push_str("  - { name: many, action: deny, ports: [83], groups: [");
+    for number in 0..GROUPS {
+        // No two are neighbours, or they would be one entry.
+        let _ = write!(text, "{},", 100_001 + 2 * number);
+    }
+    text.push_str("] }\n");
+    text
+}
+
+/// A portguard whose maps are charged to a cgroup whose memory can be limited.
+fn in_cgroup(world: &World, cgroups: &mut Cgroups, name: &str) -> anyhow::Result<Instance> {
+    std::fs::write(world.cgroups.join("cgroup.subtree_control"), "+memory")?;
+    cgroups.make(&[name.to_owned()])?;
+    let enter = |path: std::path::PathBuf| std::fs::write(path.join("cgroup.procs"), "0");
+    enter(world.cgroups.join(name))?;
+    let started = Instance::start_by(world, POLICY, world.auto_hook(), &["--no-fold"]);
+    enter(world.cgroups.clone())?;
+    let instance = started?;
+    // Its maps stay charged there, its own memory no longer is: nothing but an entry can fail.
+    let pid = instance.pid().to_string();
+    std::fs::write(world.cgroups.join("cgroup.procs"), pid)?;
+    Ok(instance)
+}
+
+fn fault_no_memory(world: &World) -> anyhow::Result<()> {
+    let name = format!("pgmemory-{}", std::process::id());
+    let mut cgroups = Cgroups::default();
+    let mut instance = in_cgroup(world, &mut cgroups, &name)?;
+    let large = large();
+    let hook = instance.hook;
+    let before = instance.status()?;
+    let limit = Limit::new(world, &instance, &name)?;
+    instance.change(&large)?;
+    instance.wait_for("reload failed, the policy before stays")?;
+    let said = &instance.said;
+    ensure!(
+        said.contains(limit.says()),
+        "not {:?}: {said}",
+        limit.says()
+    );
+    enforced(world, hook)?;
+    let status = instance.status()?;
+    ensure!(
+        status["policy"] == before["policy"] && status["reloads"]["failed"] == 1,
+        "{status}"
+    );
+    limit.lift(world, &instance, &name)?;
+    instance.signal(Signal::HUP)?;
+    instance.wait_for("is in force")?;
+    enforced(world, hook)?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// What keeps the kernel from giving a map memory.
+enum Limit {
+    /// `memory.max` of the daemon's cgroup, to which maps are charged (Linux 5.11).
+    Cgroup,
+    /// `RLIMIT_MEMLOCK`, before.
+    Locked,
+}
+
+impl Limit {
+    fn new(world: &World, instance: &Instance, name: &str) -> anyhow::Result<Self> {
+        if world.kernel < (5, 11) {
+            locked(instance, 0)?;
+            return Ok(Self::Locked);
+        }
+        let at = world.cgroups.join(name);
+        let now: u64 = std::fs::read_to_string(at.join("memory.current"))?
+            .trim()
+            .parse()?;
+        std::fs::write(at.join("memory.max"), (now + (4 << 20)).to_string())?;
+        Ok(Self::Cgroup)
+    }
+
+    const fn says(&self) -> &'static str {
+        match self {
+            Self::Cgroup => "Cannot allocate memory (os error 12); free memory, or raise the limit",
+            Self::Locked => "Operation not permitted (os error 1)",
+        }
+    }
+
+    fn lift(self, world: &World, instance: &Instance, name: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Cgroup => Ok(std::fs::write(
+                world.cgroups.join(name).join("memory.max"),
+                "max",
+            )?),
+            Self::Locked => locked(instance, 1 << 32),
+        }
+    }
+}
+
+fn locked(instance: &Instance, most: u64) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(instance.pid().cast_signed()).context("a pid")?;
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(1 << 32),
+    };
+    prlimit(Some(pid), Resource::Memlock, limit)?;
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! Faults of what lies on disks: full, absent, read-only, gone, replaced.
+
+use super::reported;
+use crate::hammer::Hammer;
+use crate::harness::{Needs, World};
+use crate::instance::{Instance, policy_file, program};
+use crate::scenarios::Table;
+use crate::scenarios::checks::{allow, deny, judged};
+use crate::scenarios::missing::in_own_mounts;
+use crate::scenarios::pins::{POLICY, Tidy, denied, enforced, granted, pinned};
+use anyhow::{Context as _, ensure};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+use rustix::process::Signal;
+use std::fs::{File, read_to_string};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+pub(super) const TESTS: Table = &[
+    ("fault_full_disk", Needs::Guest, fault_full_disk),
+    ("fault_no_bpffs", Needs::Nothing, fault_no_bpffs),
+    ("fault_bpffs_unmounted", Needs::Guest, fault_bpffs_unmounted),
+    ("fault_read_only_run", Needs::Nothing, fault_read_only_run),
+    (
+        "fault_policy_directory",
+        Needs::Guest,
+        fault_policy_directory,
+    ),
+    ("fault_binary_replaced", Needs::Guest, fault_binary_replaced),
+];
+
+/// A file system of a few pages, unmounted when dropped.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> anyhow::Result<Self> {
+        let disk = Self(tempfile::tempdir()?);
+        mount(
+            "none",
+            disk.0.path(),
+            "tmpfs",
+            MountFlags::empty(),
+            Some(c"size=64k"),
+        )?;
+        Ok(disk)
+    }
+
+    fn grow(&self) -> anyhow::Result<()> {
+        Ok(mount_remount(
+            self.0.path(),
+            MountFlags::empty(),
+            c"size=4m",
+        )?)
+    }
+
+    fn lines(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let text = read_to_string(self.0.path().join(name))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = unmount(self.0.path(), UnmountFlags::DETACH) {
+            eprintln!("the disk of the test: {error}");
+        }
+    }
+}
+
+fn fault_full_disk(world: &World) -> anyhow::Result<()> {
+    let disk = Disk::new()?;
+    let target = disk.0.path().join("decisions.jsonl");
+    let sink = format!("file:{}", target.display());
+    let arguments = ["--no-fold", "--sink", "stdout", "--sink", &sink];
+    let hook = world.auto_hook();
+    let output = disk.0.path().join("stdout.jsonl");
+    let mut instance = Instance::start_prepared(world, POLICY, hook, &arguments, |command, _| {
+        command.stdout(File::create(&output)?);
+        Ok(())
+    })?;
+    let binds = 1_000;
+    let ended = Hammer::start(3, 81, binds).join()?;
+    ensure!(
+        ended.get(&world.denial(hook)) == Some(&binds),
+        "not all are refused: {ended:?}"
+    );
+    for sink in ["file", "stdout"] {
+        if !instance.said.contains(&format!(
+            "sink {sink}: cannot write decisions: No space left"
+        )) {
+            instance.wait_for(&format!(
+                "sink {sink}: cannot write decisions: No space left"
+            ))?;
+        }
+    }
+    enforced(world, hook)?;
+    disk.grow()?;
+    enforced(world, hook)?;
+    for sink in ["file", "stdout"] {
+        if !instance.said.contains(&format!("sink {sink}: works again")) {
+            instance.wait_for(&format!("sink {sink}: works again"))?;
+        }
+    }
+    let status = instance.status()?;
+    instance.stop()?;
+    let denied = binds + 2;
+    for (name, sink) in [("decisions.jsonl", "file"), ("stdout.jsonl", "stdout")] {
+        let dropped = status["drops"][sink].as_u64().context("drops")?;
+        let lines = disk.lines(name)?;
+        // Lines that the disk cut would be no JSON.
+        let all = reported(&lines, "deny")? + reported(&lines, "allow")? + dropped;
+        ensure!(
+            dropped > 0 && all == denied + 2,
+            "{dropped} dropped, {all} of {} accounted for in {name}",
+            denied + 2
+        );
+    }
+    Ok(())
+}
+
+fn fault_no_bpffs(_: &World) -> anyhow::Result<()> {
+    let policy = policy_file(POLICY)?;
+    let mut command = Command::new(program());
+    command.args(["run", "--pin", "--socket", "/nonexistent/s", "--policy"]);
+    command.arg(policy.path());
+    in_own_mounts(&mut command, || {
+        mount("none", "/sys/fs/bpf", "tmpfs", MountFlags::empty(), None)
+    });
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mend = "mount -t bpf bpf /sys/fs/bpf, or run without --pin";
+    ensure!(
+        output.status.code() == Some(3) && said.contains(mend),
+        "{}: {said}",
+        output.status
+    );
+    Ok(())
+}
+
+fn fault_bpffs_unmounted(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let instance = pinned(world, hook)?;
+    let unmounted = unmount("/sys/fs/bpf", UnmountFlags::empty());
+    if unmounted.is_ok() {
+        mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)?;
+    }
+    ensure!(unmounted == Err(Errno::BUSY), "{unmounted:?}");
+    judged(world, &instance, &denied(), deny("no-root"))?;
+    instance.stop()?;
+    enforced(world, hook)
+}
+
+fn fault_read_only_run(world: &World) -> anyhow::Result<()> {
+    let hook = world.auto_hook();
+    let arguments = ["--no-fold"];
+    let instance = Instance::start_prepared(world, POLICY, hook, &arguments, |command, socket| {
+        let run: PathBuf = socket.parent().context("a directory")?.into();
+        in_own_mounts(command, move || {
+            mount_bind(&run, &run)?;
+            mount_remount(&run, MountFlags::BIND | MountFlags::RDONLY, c"")
+        });
+        Ok(())
+    })?;
+    let wanted =
+        "Read-only file system (os error 30); enforcing without monitor, status and reload";
+    ensure!(instance.said.contains(wanted), "{}", instance.said);
+    judged(world, &instance, &granted(), allow("web"))?;
+    judged(world, &instance, &denied(), deny("no-root"))?;
+    // What is left of reload.
+    instance.signal(Signal::HUP)?;
+    let mut instance = instance;
+    instance.wait_for("is in force")?;
+    instance.stop()?;
+    Ok(())
+}
+
+fn fault_policy_directory(world: &World) -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let (here, gone) = (
+        place.path().join("policies"),
+        place.path().join("elsewhere"),
+    );
+    std::fs::create_dir(&here)?;
+    std::fs::write(
+        here.join("more.yaml"),
+        "{ version: 1, rules: [{ name: more, action: deny, ports: [82] }] }",
+    )?;
+    let directory = here.to_str().context("the directory")?;
+    let address = "127.0.0.1:19464";
+    let arguments = ["--no-fold", "--policy", directory, "--metrics", address];
+    let hook = world.auto_hook();
+    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let before = instance.status()?;
+    std::fs::rename(&here, &gone)?;
+    instance.wait_for("reload failed, the policy before stays")?;
+    enforced(world, hook)?;
+    let status = instance.status()?;
+    let error = status["reloads"]["error"].as_str().context("no error")?;
+    ensure!(
+        error.contains(directory) && status["policy"] == before["policy"],
+        "{status}"
+    );
+    ensure!(
+        metrics(address)?.contains("\nportguard_reload_failed 1\n"),
+        "the metrics are silent"
+    );
+    std::fs::rename(&gone, &here)?;
+    instance.wait_for("is in force")?;
+    let status = instance.status()?;
+    ensure!(
+        status["reloads"]["error"].is_null()
+            && status["policy"]["hash"] == before["policy"]["hash"],
+        "{status}"
+    );
+    ensure!(
+        metrics(address)?.contains("\nportguard_reload_failed 0\n"),
+        "the metrics still complain"
+    );
+    instance.stop()?;
+    Ok(())
+}
+
+/// What a scrape gets.
+fn metrics(address: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The program, put back when dropped.
+struct Replaced {
+    aside: PathBuf,
+    place: PathBuf,
+}
+
+impl Replaced {
+    /// The program is gone, and something else has its name.
+    fn new(place: &Path) -> anyhow::Result<Self> {
+        let aside = place.with_extension("aside");
+        std::fs::copy(place, &aside)?;
+        std::fs::remove_file(place)?;
+        let replaced = Self {
+            aside,
+            place: place.into(),
+        };
+        std::fs::write(place, "no program\n")?;
+        Ok(replaced)
+    }
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::rename(&self.aside, &self.place) {
+            eprintln!("{}: {error}", self.place.display());
+        }
+    }
+}
+
+fn fault_binary_replaced(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let arguments = ["--pin", "--no-fold", "--check-every", "1"];
+    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let replaced = Replaced::new(&program())?;
+    judged(world, &instance, &granted(), allow("web"))?;
+    instance.signal(Signal::HUP)?;
+    instance.wait_for("is in force")?;
+    // Even what it loaded at its start can be loaded once more.
+    let pin = crate::scenarios::pins::directory()?.join("link_bind4");
+    crate::links::detach(&pin)?;
+    instance.wait_for("the hooks are back in place")?;
+    enforced(world, hook)?;
+    drop(replaced);
+    instance.stop()?;
+    enforced(world, hook)?;
+    let next = pinned(world, hook)?;
+    ensure!(next.said.contains("took over"), "{}", next.said);
+    next.stop()?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Faults of time: the clock jumps, the daemon stands still.
+
+use super::{lost, reported};
+use crate::hammer::Hammer;
+use crate::harness::{Needs, World};
+use crate::instance::Instance;
+use crate::links;
+use crate::scenarios::Table;
+use crate::scenarios::checks::answer;
+use crate::scenarios::lifetime::Stopped;
+use crate::scenarios::pins::{POLICY, Tidy, denied, directory, enforced};
+use anyhow::{Context as _, ensure};
+use portguard::status::now;
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+
+pub(super) const TESTS: Table = &[
+    ("fault_clock_jumps", Needs::Guest, fault_clock_jumps),
+    ("fault_stopped", Needs::Guest, fault_stopped),
+];
+
+const HOUR: i64 = 3_600;
+
+/// A clock that is wrong by as much as it was set; right again when this is dropped.
+#[derive(Default)]
+struct Clock(i64);
+
+impl Clock {
+    fn set_by(&mut self, seconds: i64) -> anyhow::Result<()> {
+        let now = clock_gettime(ClockId::Realtime);
+        let tv_sec = now.tv_sec + seconds;
+        clock_settime(ClockId::Realtime, Timespec { tv_sec, ..now })?;
+        self.0 += seconds;
+        Ok(())
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        if let Err(error) = self.set_by(-self.0) {
+            eprintln!("the clock: {error:#}");
+        }
+    }
+}
+
+fn fault_clock_jumps(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let arguments = ["--pin", "--check-every", "1"];
+    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let pin = directory()?.join("link_bind4");
+    let mut clock = Clock::default();
+    for (reloads, jump) in [(1, HOUR), (2, -2 * HOUR)] {
+        clock.set_by(jump)?;
+        let before = now();
+        let ended = Hammer::start(6, 81, 5).join()?;
+        ensure!(ended.get(&world.denial(hook)) == Some(&5), "{ended:?}");
+        // The first of them comes at once, the others when its window ends.
+        let mut count = 0;
+        while count < 5 {
+            let event = instance.next_event(|event| event["protocol"] == "udp")?;
+            count += event["count"].as_u64().context("count")?;
+            let time = event["time"].as_str().and_then(|time| time.get(..19));
+            let time = time.context("a time")?;
+            ensure!(
+                before[..19] <= *time && *time <= now()[..19],
+                "{time} is not between {before} and {}",
+                now()
+            );
+        }
+        ensure!(count == 5, "{count} of 5 binds reported");
+        links::detach(&pin)?;
+        instance.wait_for("the hooks are back in place")?;
+        // The file is another one then, with the same rules.
+        instance.change(&format!("{POLICY}# {reloads}\n"))?;
+        instance.wait_for("is in force")?;
+        let status = instance.status()?;
+        let uptime = status["daemon"]["uptime"].as_u64().context("uptime")?;
+        ensure!(
+            uptime < HOUR.cast_unsigned() && status["reloads"]["done"] == reloads,
+            "{status}"
+        );
+        enforced(world, hook)?;
+    }
+    instance.stop()?;
+    Ok(())
+}
+
+fn fault_stopped(world: &World) -> anyhow::Result<()> {
+    const BINDS: u64 = 20_000;
+    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &[])?;
+    {
+        let _stopped = Stopped::new(&instance)?;
+        let ended = Hammer::start(7, 81, BINDS).join()?;
+        ensure!(
+            ended.get(&world.denial(instance.hook)) == Some(&BINDS),
+            "{ended:?}"
+        );
+        enforced(world, instance.hook)?;
+    }
+    // It catches up by itself.
+    instance.next_event(|event| event["count"].as_u64() > Some(BINDS - 10))?;
+    let seen = answer(&denied())?;
+    ensure!(seen == world.denial(instance.hook), "errno {seen}");
+    let ended = instance.stop()?;
+    ensure!(
+        lost(&ended)? == 0 && reported(&ended.rest, "deny")? <= 2,
+        "{}",
+        ended.said
+    );
+    Ok(())
+}
