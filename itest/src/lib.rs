@@ -10,6 +10,7 @@ mod elf32;
 pub mod generate;
 mod hammer;
 pub mod harness;
+mod hearing;
 pub mod holding;
 pub mod instance;
 mod links;
