@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How long an emulated machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A sample: its name, labels that it must have, and its value.
+pub(crate) type Sample<'a> = (&'a str, &'a [(&'a str, &'a str)], u32);
+
 /// One answer.
 pub(crate) struct Scraped(Scrape);
 
@@ -63,7 +66,7 @@ impl Scraped {
     }
 
     /// Sees to it that samples have these values.
-    pub(crate) fn says(&self, wanted: &[(&str, &[(&str, &str)], u32)]) -> anyhow::Result<()> {
+    pub(crate) fn says(&self, wanted: &[Sample<'_>]) -> anyhow::Result<()> {
         for &(name, labels, wanted) in wanted {
             let value = self.value(name, labels)?;
             // Whole numbers, far below those that a float cannot hold.

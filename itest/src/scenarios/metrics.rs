@@ -79,7 +79,13 @@ fn of_binds(world: &World) -> anyhow::Result<()> {
         ("portguard_reloads_total", &[("result", "success")], 0),
         ("portguard_reloads_total", &[("result", "failure")], 0),
     ])?;
-    // From the start, so that a rate is one from the first drop on.
+    no_drops(&scraped)?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// Every reason is there from the start, so that a rate is one from the first drop on.
+fn no_drops(scraped: &Scraped) -> anyhow::Result<()> {
     let dropped = "portguard_events_dropped_total";
     let mut reasons = scraped.labels(dropped, "reason");
     reasons.sort();
@@ -90,7 +96,6 @@ fn of_binds(world: &World) -> anyhow::Result<()> {
     for reason in &reasons {
         scraped.says(&[(dropped, &[("reason", reason)], 0)])?;
     }
-    instance.stop()?;
     Ok(())
 }
 
