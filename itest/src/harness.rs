@@ -39,6 +39,8 @@ pub struct Test {
     pub name: &'static str,
     /// What it needs.
     pub needs: Needs,
+    /// Whether it is about a daemon's life more than about the kernel's doing.
+    pub of_life: bool,
     /// What it does.
     pub run: fn(&World) -> anyhow::Result<()>,
 }
@@ -123,6 +125,12 @@ impl World {
         }
     }
 
+    /// A daemon's lives take long, and differ by its kernel least: of the guests, those with the oldest kernel, the
+    /// newest and one between have them all.
+    fn lives(&self) -> bool {
+        self.kind == Kind::Native || !matches!(self.kernel, (6, 1 | 18))
+    }
+
     fn lacks(&self, needs: Needs) -> Option<String> {
         match needs {
             Needs::Lsm => self.without_lsm.clone(),
@@ -152,6 +160,15 @@ impl fmt::Display for NotApplicable {
 
 impl std::error::Error for NotApplicable {}
 
+/// Soaks this guest for so long, in ten parts.
+///
+/// # Errors
+/// Where anything is not as it must be.
+pub fn soak(long: Duration) -> anyhow::Result<()> {
+    let world = World::new(Kind::Guest)?;
+    crate::soak::run(&world, 10, long / 10)
+}
+
 /// Runs the tests whose name contains `filter` and prints how each ended.
 ///
 /// # Errors
@@ -167,6 +184,10 @@ pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<(
         .iter()
         .filter(|test| filter.is_none_or(|part| test.name.contains(part)))
     {
+        if test.of_life && filter.is_none() && !world.lives() {
+            println!("n/a {}: lives are lived on 5.10, 6.12 and 7.2", test.name);
+            continue;
+        }
         if let Some(reason) = world.lacks(test.needs) {
             println!("n/a {}: {reason}", test.name);
             continue;

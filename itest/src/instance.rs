@@ -54,7 +54,7 @@ pub struct Instance {
     pub said: String,
     /// The hook that it was told to take or must have taken.
     pub hook: &'static str,
-    policy: NamedTempFile,
+    policy: Option<NamedTempFile>,
     socket: TempDir,
 }
 
@@ -119,12 +119,37 @@ impl Instance {
         prepare: impl FnOnce(&mut Command, &Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
+        let mut instance = Self::launch(world, file.path(), hook, arguments, prepare)?;
+        instance.policy = Some(file);
+        Ok(instance)
+    }
+
+    /// The same with a policy that is there already: a file or a directory.
+    ///
+    /// # Errors
+    /// Where it ends instead, or takes too long.
+    pub fn start_on(
+        world: &World,
+        policy: &Path,
+        hook: &'static str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        Self::launch(world, policy, hook, arguments, |_, _| Ok(()))
+    }
+
+    fn launch(
+        world: &World,
+        policy: &Path,
+        hook: &'static str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let socket = tempfile::tempdir()?;
         let program = program();
         let mut command = Command::new(&program);
         command
             .args(["run", "--hook", hook, "--policy"])
-            .arg(file.path())
+            .arg(policy)
             .arg("--socket")
             .arg(socket.path().join(SOCKET))
             .args(arguments)
@@ -150,7 +175,7 @@ impl Instance {
             stderr,
             said: String::new(),
             hook,
-            policy: file,
+            policy: None,
             socket,
         };
         instance.wait_until_ready(world.patience())?;
@@ -202,13 +227,30 @@ impl Instance {
     /// # Errors
     /// Where it cannot be written.
     pub fn change(&self, policy: &str) -> anyhow::Result<()> {
-        let path = self.policy.path();
+        let path = self.policy_path()?;
         // As an editor does it: another file under the same name, never a half-written one.
         let mut next =
             tempfile::Builder::new().tempfile_in(path.parent().context("a directory")?)?;
         next.write_all(policy.as_bytes())?;
         next.persist(path)?;
         Ok(())
+    }
+
+    /// The file of its policy.
+    ///
+    /// # Errors
+    /// Where it has none of its own.
+    pub fn policy_path(&self) -> anyhow::Result<&Path> {
+        let file = self.policy.as_ref().context("a policy of its own")?;
+        Ok(file.path())
+    }
+
+    /// The next line of stdout.
+    ///
+    /// # Errors
+    /// Where none comes.
+    pub fn next_line(&self) -> anyhow::Result<String> {
+        self.stdout.recv_timeout(DEADLINE).context("no line")
     }
 
     /// All lines of stdout up to that of a bind made now, which is left out: what happened before and
@@ -237,6 +279,12 @@ impl Instance {
             }
             lines.push(line);
         }
+    }
+
+    /// The lines of stdout so far, whatever is on its way.
+    #[must_use]
+    pub fn lines(&mut self) -> Vec<String> {
+        self.stdout.try_iter().collect()
     }
 
     /// The events so far of the process of this name.
@@ -385,7 +433,8 @@ impl Drop for Instance {
     }
 }
 
-fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+/// The lines of a pipe, as they come.
+pub(crate) fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver): (Sender<String>, _) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
@@ -400,7 +449,8 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn drain(from: &Receiver<String>, until: Instant) -> anyhow::Result<Vec<String>> {
+/// All lines up to the pipe's end.
+pub(crate) fn drain(from: &Receiver<String>, until: Instant) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     loop {
         match from.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -19,10 +19,13 @@ pub mod probe;
 pub mod property;
 pub mod real;
 pub mod scenarios;
+mod scrape;
 pub mod seed;
 pub mod shipped;
+pub mod soak;
 pub mod systemd;
 pub mod verify;
+mod watching;
 
 mod others;
 mod raw;

@@ -1,6 +1,7 @@
 //! The kernel's links as somebody with bpf(2) rights meets them: found by number, detached, pinned elsewhere.
 
 use anyhow::{Context as _, ensure};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -90,6 +91,12 @@ pub(crate) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Where that cannot be.
 pub(crate) fn replace_by_array(path: &Path) -> anyhow::Result<()> {
+    // Linux before 5.11 counts maps as locked memory.
+    let infinite = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    setrlimit(Resource::Memlock, infinite)?;
     let mut attribute = Attribute::default();
     // map_type BPF_MAP_TYPE_ARRAY, key_size; value_size, max_entries.
     attribute[0] = 2 | 4 << 32;

@@ -3,9 +3,10 @@
 use clap::{Parser, Subcommand};
 use portguard_itest::harness::{self, Kind};
 use portguard_itest::{
-    acting, attack, bench, demo, holding, property, real, scenarios, shipped, systemd, verify,
+    acting, attack, bench, demo, holding, property, real, scenarios, shipped, soak, systemd, verify,
 };
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Tests portguard on the running kernel. Needs root.
 #[derive(Parser)]
@@ -46,6 +47,15 @@ enum Verb {
         #[arg(hide = true)]
         args: Vec<String>,
     },
+    /// Binds at full load with reloads, restarts and kills, and adds up
+    Soak {
+        /// How long, in minutes
+        #[arg(long, default_value_t = 20)]
+        minutes: u64,
+    },
+    /// One process of a soak
+    #[command(hide = true)]
+    SoakBinds { uid: u32, refusal: i32, millis: u64 },
     /// Random policies and real binds against the oracle
     Property,
     /// The shipped policies' own tests, by real binds
@@ -97,6 +107,12 @@ fn main() -> anyhow::Result<()> {
         Verb::Demo { policy, args } => demo::run(&policy, &args),
         Verb::Verify => verify::run(),
         Verb::Bench { args } => bench::run(&args),
+        Verb::Soak { minutes } => harness::soak(Duration::from_secs(minutes * 60)),
+        Verb::SoakBinds {
+            uid,
+            refusal,
+            millis,
+        } => soak::binds(uid, refusal, Duration::from_millis(millis)),
         Verb::Property => property::run(),
         Verb::Shipped => shipped::run(),
         Verb::Systemd { filter } => systemd::run(filter.as_deref()),

@@ -19,6 +19,7 @@ pub mod holders;
 pub mod inventory;
 pub mod kernel;
 pub mod lint;
+pub mod memory;
 pub mod metrics;
 pub mod policy;
 pub mod say;

@@ -2,7 +2,7 @@
 
 use crate::compile::{Tables, compile};
 use crate::lint::{Host, lint};
-use crate::policy::{self, Mode, Policy, SystemNames};
+use crate::policy::{self, Fingerprint, Mode, Policy, Sources, SystemNames};
 use crate::status::Description;
 use std::path::PathBuf;
 
@@ -25,6 +25,8 @@ pub struct Fresh {
     pub description: Description,
     /// Warnings, as `check` prints them.
     pub warnings: String,
+    /// Tells what the files said from what they say later.
+    pub fingerprint: Fingerprint,
 }
 
 impl Source {
@@ -33,7 +35,9 @@ impl Source {
     /// # Errors
     /// What is wrong with it, as `check` prints it.
     pub fn read(&self, generation: u16, color: bool) -> Result<Fresh, String> {
-        let loaded = policy::load(&self.paths, &SystemNames);
+        let sources = Sources::read(&self.paths);
+        let fingerprint = sources.fingerprint();
+        let loaded = policy::load_sources(sources, &SystemNames);
         let mut loaded = loaded.map_err(|problems| problems.render(color))?;
         // What of it this host cannot do is said elsewhere.
         lint(&mut loaded, &Host::ANY);
@@ -47,6 +51,7 @@ impl Source {
             policy,
             tables,
             warnings: loaded.warnings.render(color),
+            fingerprint,
         })
     }
 }

@@ -7,6 +7,8 @@
 use portguard::control::{Ask, Reply, Request, Server, ask, events};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// Processor time of this process.
@@ -41,8 +43,11 @@ fn without_descriptors_it_waits_at_rest_and_goes_on_when_there_are_some() {
         };
         runtime.block_on(async { tokio::join!(server.serve(asks, events()), answers) });
     });
-    // It is up, and has all that it needs.
-    ask(&path, &Request::Reload).unwrap();
+    // It is up, has all that it needs, and has closed its end of this by the time that we read the last of it.
+    let mut first = UnixStream::connect(&path).unwrap();
+    first.write_all(b"{\"request\":\"reload\"}\n").unwrap();
+    first.read_to_string(&mut String::new()).unwrap();
+    drop(first);
     let limits = getrlimit(Resource::Nofile);
     let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let low = Rlimit {

@@ -32,14 +32,14 @@ const CHILD: &str = "PORTGUARD_TEST_CHILD";
 fn decided(port: u16, count: u64) -> Arc<Decided> {
     Arc::new(Decided {
         time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: "deny",
+        verdict: "deny".into(),
         enforced: true,
         granted: false,
         rule: Some("web".into()),
         policy: "0123456789ab".into(),
         port,
-        protocol: "tcp",
-        family: "inet",
+        protocol: "tcp".into(),
+        family: "inet".into(),
         address: Ipv4Addr::LOCALHOST.into(),
         uid: 1000,
         user: Some("alice".into()),
@@ -51,8 +51,8 @@ fn decided(port: u16, count: u64) -> Arc<Decided> {
         cgroup: Some("/user.slice".into()),
         cgroup_id: 7,
         netns: 1,
-        hook: "lsm",
-        errno: Some("EACCES"),
+        hook: "lsm".into(),
+        errno: Some("EACCES".into()),
         count,
     })
 }

@@ -64,6 +64,15 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u32,
     },
+    /// Binds at full load in a guest, with reloads, restarts and kills: sums must be exact, memory flat
+    Soak {
+        /// The kernel
+        #[arg(long, value_name = "SERIES", default_value = "6.12")]
+        vm: String,
+        /// How long
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        minutes: u32,
+    },
     /// Measures the cost of a decision, in guest instructions
     Bench {
         /// The kernel
@@ -121,6 +130,7 @@ fn main() -> ExitCode {
             command,
         } => vm::shell_command(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Verb::Soak { vm, minutes } => vm::soak(&vm, minutes),
         Verb::Bench { vm } => bench::run(&vm),
     };
     match done {

@@ -32,7 +32,7 @@ rules:
 pub(super) fn active_once_ready(world: &World) -> anyhow::Result<()> {
     unit("stop")?;
     detach()?;
-    ensure!(bind_by(0)? == 0, "root's bind is refused by nobody");
+    released()?;
     let started = systemctl(&["start", "--no-block", UNIT])?;
     ensure!(started.status.success(), "systemctl start --no-block");
     let until = Instant::now() + DEADLINE;
@@ -51,6 +51,7 @@ pub(super) fn active_once_ready(world: &World) -> anyhow::Result<()> {
 
 /// A reload takes effect before systemctl returns; a broken policy fails it, and changes nothing.
 pub(super) fn reload(world: &World) -> anyhow::Result<()> {
+    unit("start")?;
     let daemon = main_pid()?;
     let restored = Restored;
     write_policy(ANOTHER)?;
@@ -90,6 +91,7 @@ impl Drop for Restored {
 
 /// A daemon that is killed leaves enforcement behind, and systemd starts another.
 pub(super) fn kill(world: &World) -> anyhow::Result<()> {
+    unit("start")?;
     let restarts: u32 = property("NRestarts")?.parse()?;
     let daemon = main_pid()?;
     let refused = meanwhile(|| {
@@ -104,6 +106,7 @@ pub(super) fn kill(world: &World) -> anyhow::Result<()> {
 
 /// Another program in the place of the old one, and a restart.
 pub(super) fn upgrade(world: &World) -> anyhow::Result<()> {
+    unit("start")?;
     let daemon = main_pid()?;
     let path = fs::canonicalize(program())?;
     let next = path.with_extension("new");
@@ -121,7 +124,7 @@ pub(super) fn upgrade(world: &World) -> anyhow::Result<()> {
 
 /// A daemon that hangs is ended and replaced; enforcement goes on.
 pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
-    let short = DropIn::new("watchdog", "WatchdogSec=6")?;
+    let short = DropIn::new("watchdog", "WatchdogSec=4")?;
     unit("restart")?;
     let daemon = main_pid()?;
     let refused = meanwhile(|| {
@@ -141,16 +144,26 @@ pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
 
 /// `systemctl stop` ends the daemon, `portguard detach` enforcement.
 pub(super) fn stop_and_detach(world: &World) -> anyhow::Result<()> {
+    unit("start")?;
     let refused = meanwhile(|| unit("stop"))?;
     println!("  a stop: {refused} binds, all refused");
     ensure!(property("ActiveState")? == "inactive", "it is not stopped");
     ensure!(property("Result")? == "success", "{}", journal()?);
     in_force(world.grants())?;
     detach()?;
-    ensure!(bind_by(0)? == 0, "a denial outlives detach");
+    released()?;
     ensure!(bind_by(33)? == libc::EACCES, "a grant outlives detach");
     unit("start")?;
     in_force(world.grants())
+}
+
+/// Waits until nobody refuses root's bind: the kernel lets links go after a grace period.
+fn released() -> anyhow::Result<()> {
+    let until = Instant::now() + DEADLINE;
+    while bind_by(0)? != 0 {
+        ensure!(Instant::now() < until, "a denial outlives detach");
+    }
+    Ok(())
 }
 
 /// Ends enforcement.

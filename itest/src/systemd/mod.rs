@@ -13,6 +13,7 @@ use crate::scenarios::TestFn;
 const TESTS: &[(&str, TestFn)] = &[
     ("systemd_in_force_before_services", place::before_services),
     ("systemd_verify_and_exposure", place::verify_and_exposure),
+    ("systemd_decisions_in_journal", place::decisions_in_journal),
     ("systemd_active_once_ready", life::active_once_ready),
     ("systemd_reload", life::reload),
     ("systemd_kill", life::kill),
@@ -32,6 +33,7 @@ pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
         .map(|&(name, run)| Test {
             name,
             needs: Needs::Nothing,
+            of_life: false,
             run,
         })
         .collect();

@@ -1,9 +1,12 @@
 //! The unit's place among others, and what systemd itself says of it.
 
-use super::guarded::in_force;
+use super::guarded::{bind_by, in_force};
 use super::unit::{UNIT, command, journal, property, property_of};
 use crate::harness::World;
+use crate::instance::DEADLINE;
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// What must come later; `guest.service`, in which this runs, is an ordinary service.
 const LATER: [&str; 4] = [
@@ -71,4 +74,29 @@ pub(super) fn verify_and_exposure(_: &World) -> anyhow::Result<()> {
     let number: f32 = number.with_context(|| format!("no number: {level}"))?;
     ensure!(number < 4.0, "more exposed than it was: {level}");
     Ok(())
+}
+
+/// The journal has decisions with their fields, as the unit's own.
+pub(super) fn decisions_in_journal(_: &World) -> anyhow::Result<()> {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let errno = bind_by(0)?;
+        ensure!(errno == libc::EACCES, "root's bind ended with {errno}");
+        let asked = ["-q", "-o", "json", "-u", UNIT, "PORTGUARD_RULE=nobody-else"];
+        let output = command("journalctl", &asked)?;
+        let entries = String::from_utf8(output.stdout)?;
+        let mut entries = entries
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let denied = |entry: Value| {
+            entry["PORTGUARD_VERDICT"] == "deny"
+                && entry["PORTGUARD_PORT"] == "80"
+                && entry["PORTGUARD_UID"] == "0"
+        };
+        if entries.any(denied) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "no denial in the journal");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -138,7 +138,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("portguard: {error:#}");
+            say!("portguard: {error:#}");
             Exit::NotSo.into()
         }
     }

@@ -1,13 +1,14 @@
 //! `portguard run`: enforce in the foreground.
 
+use super::output::Output;
 use super::{Exit, counted};
 use crate::compile::Tables;
 use crate::control::{ControlError, SOCKET, Server};
-use crate::daemon::{self, Ended, Options};
+use crate::daemon::{self, DaemonError, Ended, Options};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins, mend};
 use crate::policy::{Mode, Policy, Scope, ranges_text};
 use crate::say::{self, say};
-use crate::sink::{Format, SinkChoice, Sinks};
+use crate::sink::{SinkChoice, Sinks};
 use crate::source::{Fresh, Source};
 use clap::ValueEnum;
 use std::error::Error;
@@ -32,7 +33,7 @@ pub(super) struct Args {
     hook: HookArg,
     /// How decisions are written: a table on a terminal, JSON lines elsewhere
     #[arg(long, default_value = "auto")]
-    output: OutputArg,
+    output: Output,
     /// Keep enforcing when this ends, by links and maps in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
@@ -78,51 +79,13 @@ enum HookArg {
     Cgroup,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OutputArg {
-    /// Text on a terminal, JSON elsewhere
-    Auto,
-    /// A table line each
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 pub(super) fn run(args: &Args) -> Exit {
-    enforce(args).unwrap_or_else(|exit| exit)
-}
-
-/// What the environment gives, or the end without it: said, with its mend.
-fn given<T, E: Error + 'static>(result: Result<T, E>) -> Result<T, Exit> {
-    result.map_err(|error| {
-        let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
-        say!("portguard: {error}{mend}");
-        Exit::Environment
-    })
-}
-
-/// The policy as number `generation`; its problems are said.
-fn read(source: &Source, generation: u16) -> Result<Fresh, Exit> {
-    let color = std::io::stderr().is_terminal();
-    source.read(generation, color).map_err(|problems| {
-        say::text(&problems);
-        Exit::NotSo
-    })
-}
-
-/// The socket; `None` where the system does not let us, which is no reason not to enforce.
-fn listen(args: &Args) -> Result<Option<Server>, Exit> {
-    match Server::bind(&args.socket, args.socket_group) {
-        Err(error @ ControlError::System { .. }) => {
-            say!("portguard: {error}; enforcing without monitor, status and reload");
-            Ok(None)
-        }
-        bound => given(bound).map(Some),
+    match enforce(args) {
+        Ok(exit) | Err(exit) => exit,
     }
 }
 
-/// # Errors
-/// How it ends where it does not come to enforce.
+/// An error is what the command ends with before anything is enforced; why has been said.
 fn enforce(args: &Args) -> Result<Exit, Exit> {
     let source = Source {
         paths: args.policy.clone(),
@@ -134,13 +97,12 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     if super::doctor::print_missing(&environment) {
         return Err(Exit::Environment);
     }
-    let sinks = given(Sinks::open(&args.sinks, format(args.output)))?;
-    let server = listen(args)?;
-    let pins = given(args.pin.then(Pins::open).transpose())?;
-    let enforcer = given(Enforcer::start(&environment, args.hook.into(), pins))?;
+    let sinks = Sinks::open(&args.sinks, args.output.format()).map_err(lacking)?;
+    let server = server(args)?;
+    let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
+    let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
-    // Numbered after the policy that is in force, where an earlier daemon left one. It may have changed under our
-    // eyes, and be broken now.
+    // Numbered after the policy that is in force, where an earlier daemon left one.
     let fresh = match enforcer.next_generation() {
         1 => fresh,
         next => read(&source, next)?,
@@ -154,9 +116,59 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         check_every: Duration::from_secs(args.check_every),
         server,
     };
-    let ended = daemon::run(enforcer, &environment, source, &fresh, options, ready);
-    sum_up(&given(ended)?);
-    Ok(Exit::Success)
+    let outcome = daemon::run(enforcer, &environment, source, fresh, options, ready);
+    Ok(finish(outcome))
+}
+
+fn read(source: &Source, generation: u16) -> Result<Fresh, Exit> {
+    let color = std::io::stderr().is_terminal();
+    source.read(generation, color).map_err(|problems| {
+        say::text(&problems);
+        Exit::NotSo
+    })
+}
+
+/// The socket; none where the system has no place for it, which is no reason not to enforce.
+fn server(args: &Args) -> Result<Option<Server>, Exit> {
+    match Server::bind(&args.socket, args.socket_group) {
+        Ok(server) => Ok(Some(server)),
+        Err(error @ ControlError::System { .. }) => {
+            say!("portguard: {error}; enforcing without monitor, status and reload");
+            Ok(None)
+        }
+        Err(error) => Err(lacking(error)),
+    }
+}
+
+fn lacking(error: impl Error + 'static) -> Exit {
+    complain(&error);
+    Exit::Environment
+}
+
+/// Says an error, and what to do about it where it is a shortage.
+fn complain(error: &(dyn Error + 'static)) {
+    match mend(error) {
+        Some(mend) => say!("portguard: {error}; {mend}"),
+        None => say!("portguard: {error}"),
+    }
+}
+
+/// Says what came of it. Errors name their cause themselves.
+fn finish(outcome: Result<Ended, DaemonError>) -> Exit {
+    match outcome {
+        Ok(ended) => {
+            sum_up(&ended);
+            Exit::Success
+        }
+        Err(error) => {
+            complain(&error);
+            match error {
+                // Nothing was enforced yet, and to start it again would not help.
+                DaemonError::Metrics(_) | DaemonError::Descriptors(_) => Exit::Environment,
+                DaemonError::Kernel(_) | DaemonError::System { .. } => Exit::NotSo,
+            }
+        }
+    }
 }
 
 /// The gid of a group's name, or the number that it is.
@@ -186,16 +198,6 @@ impl From<HookArg> for HookChoice {
             HookArg::Lsm => Self::Lsm,
             HookArg::Cgroup => Self::Cgroup,
         }
-    }
-}
-
-fn format(output: OutputArg) -> Format {
-    let terminal = std::io::stdout().is_terminal();
-    let color = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    match output {
-        OutputArg::Json => Format::Json,
-        OutputArg::Auto if !terminal => Format::Json,
-        OutputArg::Auto | OutputArg::Text => Format::Text { color },
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sockets older than the policy in force: counted, said, and closed where that is wanted.
 
 use super::Daemon;
-use crate::inventory::{self, Inventory, InventoryError};
+use crate::inventory::{self, Holder, Inventory, InventoryError};
+use crate::memory;
 use crate::policy::Mode;
 use crate::say::say;
 use crate::source::Fresh;
@@ -18,25 +19,31 @@ pub(super) type Look = JoinHandle<Result<Elders, InventoryError>>;
 
 impl Daemon<'_> {
     /// Begins to look who holds ports that `fresh` protects: it takes a while, and nothing waits for it.
-    pub(super) fn look_for_elders(&mut self, fresh: &Fresh) {
-        let (policy, tables) = (fresh.policy.clone(), fresh.tables.clone());
+    pub(super) fn look_for_elders(&mut self, fresh: Fresh) {
+        let Fresh { policy, tables, .. } = fresh;
         let host_netns = self.environment.host_netns;
         let close = self.enforce_existing && policy.mode == Mode::Enforce;
         self.elders = Some(tokio::task::spawn_blocking(move || {
             let found = inventory::take(&policy, &tables, host_netns)?;
             if !close {
-                return Ok(Elders::of(&found, Vec::new()));
+                return Ok(Elders::of(&found));
             }
             let violations = found.violations();
             let said = violations.map(|holder| holder.closing_in_words(&holder.destroy()));
             let said = said.collect();
+            // What accepts no more has its port none the less.
             let left = inventory::take(&policy, &tables, host_netns)?;
-            Ok(Elders::of(&left, said))
+            Ok(Elders {
+                violations: left.violations().count() as u64,
+                said,
+            })
         }));
     }
 
     /// Takes in what the look found.
     pub(super) fn meet_elders(&mut self, found: Result<Elders, InventoryError>) {
+        // Every process was looked at.
+        memory::give_back();
         match found {
             Ok(elders) => {
                 for line in &elders.said {
@@ -53,15 +60,16 @@ impl Daemon<'_> {
 }
 
 impl Elders {
-    fn of(found: &Inventory, mut said: Vec<String>) -> Self {
-        for holder in found.violations() {
-            said.push(format!(
+    fn of(found: &Inventory) -> Self {
+        let warning = |holder: &Holder| {
+            format!(
                 "warning: {} has been there before, against the policy: see `portguard inventory`",
                 holder.in_words()
-            ));
-        }
+            )
+        };
+        let said: Vec<String> = found.violations().map(warning).collect();
         Self {
-            violations: found.violations().count() as u64,
+            violations: said.len() as u64,
             said,
         }
     }

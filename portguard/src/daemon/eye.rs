@@ -10,12 +10,14 @@ pub(super) struct Eye {
     /// `None` where the kernel does not let us: then only SIGHUP and `reload` do.
     watch: Option<PolicyWatch>,
     paths: Vec<PathBuf>,
-    tried: Option<Fingerprint>,
+    tried: Fingerprint,
+    /// They changed before they were watched: no event tells of it.
+    missed: bool,
 }
 
 impl Eye {
-    /// Watches these files and directories.
-    pub(super) fn open(paths: &[PathBuf]) -> Self {
+    /// Watches these files and directories, which said `read` when they were read.
+    pub(super) fn open(paths: &[PathBuf], read: Fingerprint) -> Self {
         let watch = PolicyWatch::new(paths);
         if let Err(error) = &watch {
             say!(
@@ -25,14 +27,14 @@ impl Eye {
         Self {
             watch: watch.ok(),
             paths: paths.to_vec(),
-            // They may have changed since they were read: the first event tells.
-            tried: Some(fingerprint(paths)),
+            tried: read,
+            missed: fingerprint(paths) != read,
         }
     }
 
     /// Remembers what is about to be tried.
     pub(super) fn tried(&mut self, paths: &[PathBuf]) {
-        self.tried = Some(fingerprint(paths));
+        self.tried = fingerprint(paths);
     }
 
     /// Returns when the files say something new.
@@ -41,8 +43,10 @@ impl Eye {
             return std::future::pending().await;
         };
         loop {
-            watch.changed().await;
-            if self.tried != Some(fingerprint(&self.paths)) {
+            if !std::mem::take(&mut self.missed) {
+                watch.changed().await;
+            }
+            if self.tried != fingerprint(&self.paths) {
                 return;
             }
         }

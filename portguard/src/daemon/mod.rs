@@ -6,6 +6,7 @@ mod elders;
 mod eye;
 mod keeper;
 mod reporter;
+mod waits;
 
 use crate::cgroups::CgroupPaths;
 use crate::control::{Ask, Server};
@@ -13,6 +14,7 @@ use crate::event::Enricher;
 use crate::kernel::{
     Counts, Enforcer, Environment, FaultLog, KernelError, Records, watch, watch_faults,
 };
+use crate::memory;
 use crate::metrics::{self, MetricsError};
 use crate::say::say;
 use crate::sink::Sinks;
@@ -29,8 +31,8 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use waits::{Signals, at, beat, flush};
 
 /// How long the end waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,6 +55,9 @@ pub enum DaemonError {
     /// The metrics' address.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Too few descriptors to begin with.
+    #[error("cannot open the descriptors that the event loop needs: {0}")]
+    Descriptors(#[source] std::io::Error),
     /// The system refused a thread, a signal handler or a descriptor.
     #[error("cannot {what}: {source}")]
     System {
@@ -106,11 +111,11 @@ pub fn run(
     enforcer: Enforcer,
     environment: &Environment,
     source: Source,
-    fresh: &Fresh,
+    fresh: Fresh,
     mut options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
-    reserve_descriptors().map_err(system("open the descriptors that the event loop needs"))?;
+    reserve_descriptors().map_err(DaemonError::Descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -123,8 +128,8 @@ pub fn run(
             None => None,
         };
         let server = options.server.take();
-        let mut daemon = Daemon::start(enforcer, environment, source, options)?;
-        daemon.install(fresh)?;
+        let mut daemon = Daemon::start(enforcer, environment, source, &fresh, options)?;
+        daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
         daemon.look_for_elders(fresh);
         let (asks, mut asked) = mpsc::channel(ASKS);
@@ -134,6 +139,7 @@ pub fn run(
         if let Some(listener) = metrics {
             tokio::spawn(metrics::serve(listener, asks.clone()));
         }
+        memory::give_back();
         ready();
         daemon.manager.ready(&daemon.in_a_line());
         daemon.until_told(signals, &mut asked).await?;
@@ -148,25 +154,6 @@ fn reserve_descriptors() -> std::io::Result<()> {
         .map(|_| stderr.as_fd().try_clone_to_owned())
         .collect();
     reserved.map(drop)
-}
-
-/// The signals that the daemon answers.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    reopen: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, DaemonError> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?,
-            terminate: signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?,
-            hangup: signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?,
-            reopen: signal(SignalKind::user_defined1()).map_err(system("handle SIGUSR1"))?,
-        })
-    }
 }
 
 struct Daemon<'a> {
@@ -200,9 +187,10 @@ impl<'a> Daemon<'a> {
         mut enforcer: Enforcer,
         environment: &'a Environment,
         source: Source,
+        fresh: &Fresh,
         options: Options,
     ) -> Result<Self, DaemonError> {
-        let eye = Eye::open(&source.paths);
+        let eye = Eye::open(&source.paths, fresh.fingerprint);
         let paths = CgroupPaths::new(&environment.cgroup_root);
         let mut enricher = Enricher::new(enforcer.features(), paths);
         if let Some(earlier) = enforcer.description() {
@@ -349,8 +337,9 @@ impl<'a> Daemon<'a> {
             crate::say::text(&fresh.warnings);
             self.install(&fresh)
                 .map_err(|error| format!("{}\n", error.with_mend()))?;
-            self.look_for_elders(&fresh);
-            Ok(fresh.warnings)
+            let warnings = fresh.warnings.clone();
+            self.look_for_elders(fresh);
+            Ok(warnings)
         });
         self.reloads.last = Some(status::now());
         match &taken {
@@ -368,6 +357,7 @@ impl<'a> Daemon<'a> {
                 );
             }
         }
+        memory::give_back();
         self.manager.ready(&self.in_a_line());
         taken
     }
@@ -403,37 +393,5 @@ impl<'a> Daemon<'a> {
             unwritten,
             pinned,
         })
-    }
-}
-
-/// Waits until a moment, for ever where there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the next beat, for ever where there is none.
-async fn beat(pulse: &mut Option<tokio::time::Interval>) {
-    match pulse {
-        Some(pulse) => {
-            pulse.tick().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Hands the programs' own complaints to the log; never returns where there is no such channel.
-async fn flush(faults: &mut Option<AsyncFd<FaultLog>>) {
-    let Some(faults) = faults else {
-        return std::future::pending().await;
-    };
-    match faults.readable_mut().await {
-        Ok(mut guard) => {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-        Err(_) => std::future::pending().await,
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 /// `enum bpf_cmd` of `include/uapi/linux/bpf.h` (Linux 5.10).
 const BPF_MAP_DELETE_ELEM: i32 = 3;
 const BPF_OBJ_GET: i32 = 7;
+const BPF_PROG_GET_FD_BY_ID: i32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
 const BPF_PROG_QUERY: i32 = 16;
 
@@ -49,6 +50,27 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = bpf(BPF_OBJ_GET, &mut attribute)?;
     // SAFETY: a descriptor that was just opened and belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether a program of this number is loaded, attached or not.
+pub(super) fn is_loaded(program: u32) -> bool {
+    #[repr(C)]
+    struct Attribute {
+        id: u32,
+        next: u32,
+        flags: u32,
+    }
+    let mut attribute = Attribute {
+        id: program,
+        next: 0,
+        flags: 0,
+    };
+    match bpf(BPF_PROG_GET_FD_BY_ID, &mut attribute) {
+        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        Ok(fd) => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Err(_) => return false,
+    }
+    true
 }
 
 /// The beginning of `struct bpf_link_info` (Linux 5.10 to 7.2).

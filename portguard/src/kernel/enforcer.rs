@@ -10,10 +10,10 @@ use super::folds::Folds;
 use super::image::KernelImage;
 use super::links::Programs;
 use super::maps::Maps;
-use super::pins::{self, Meta, Pins};
+use super::meta::{self, Meta};
+use super::pins::{self, Pins};
 use super::programs::Features;
 use super::records::{FaultLog, Records};
-use crate::compile::Tables;
 use crate::status::{Description, RuleHits};
 use portguard_common::Event;
 use std::path::PathBuf;
@@ -58,8 +58,8 @@ pub struct Enforcer {
     fallback: Option<String>,
     /// What was found in the pins, in words.
     found: Vec<String>,
-    /// The policy in force, and its tables where this process wrote them.
-    pub(super) in_force: Option<(KernelImage, Option<Tables>)>,
+    /// The policy in force.
+    pub(super) in_force: Option<KernelImage>,
     folds: Option<Folds>,
     pub(super) pins: Option<Pins>,
     /// Where maps that are not those of the pins wait to be pinned; `None` where the maps are theirs.
@@ -124,7 +124,7 @@ impl Enforcer {
             );
             return Ok(None);
         };
-        if meta.object != pins::object_digest() {
+        if meta.object != meta::object_digest() {
             found.push("the pinned programs are another version's: they are replaced".into());
             return Ok(None);
         }
@@ -186,9 +186,8 @@ impl Enforcer {
 
     /// Reads the policy that is in force and removes what a killed reload left beside it.
     fn clear_leftovers(&mut self) -> Result<(), KernelError> {
-        self.in_force = KernelImage::in_force(&self.maps)?.map(|image| (image, None));
-        let keep = self.in_force.as_ref().map(|(image, _)| image.generation());
-        self.retain(keep)
+        self.in_force = KernelImage::in_force(&self.maps)?;
+        self.retain()
     }
 
     /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives
@@ -200,6 +199,7 @@ impl Enforcer {
         let Some(pins) = &self.pins else {
             return Ok(());
         };
+        let before = pins.programs();
         if let Some(stage) = self.stage.take() {
             Pins::pin_maps(&stage, &self.maps)?;
             self.programs.pin(&stage)?;
@@ -208,6 +208,8 @@ impl Enforcer {
             self.programs.pin(&pins.directory())?;
         }
         pins.sweep(self.programs.names())?;
+        let now = pins.programs();
+        pins::await_end(&before.difference(&now).copied().collect());
         Ok(())
     }
 
@@ -249,8 +251,7 @@ impl Enforcer {
             }
             Pins::pin_maps(&directory, &self.maps)?;
             self.programs.attach_again(environment, Some(&directory))?;
-            self.programs.pin(&directory)?;
-            return Ok(());
+            return self.pin();
         }
         self.programs.attach_again(environment, None)
     }
@@ -298,7 +299,7 @@ impl Enforcer {
     /// Where the map cannot be read.
     pub fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
         match &self.in_force {
-            Some((image, _)) => image.hits(),
+            Some(image) => image.hits(),
             None => Ok(Vec::new()),
         }
     }
@@ -306,7 +307,7 @@ impl Enforcer {
     /// What the policy in force says of itself.
     #[must_use]
     pub fn description(&self) -> Option<&Description> {
-        self.in_force.as_ref().map(|(image, _)| image.description())
+        self.in_force.as_ref().map(KernelImage::description)
     }
 
     /// The consumer's end of the ring buffer, which has room for one.

@@ -20,7 +20,7 @@ impl Enforcer {
     #[must_use]
     pub fn next_generation(&self) -> u16 {
         let now = self.in_force.as_ref();
-        let now = now.map_or(0, |(image, _)| image.generation());
+        let now = now.map_or(0, KernelImage::generation);
         now.checked_add(1).unwrap_or(1)
     }
 
@@ -43,25 +43,19 @@ impl Enforcer {
         let mut image = match self.fill_and_switch(tables, description) {
             Ok(image) => image,
             Err(error) => {
-                self.remove(tables);
+                self.retain()?;
                 return Err(error);
             }
         };
-        let before = self.in_force.take();
-        if let Some((old, _)) = &before {
+        if let Some(old) = self.in_force.take() {
             // Its hits stand still now. Where they cannot be taken over they begin again: a number, no decision.
             let carried = old.hits().and_then(|hits| image.carry(&hits));
             if let Err(error) = carried {
                 log::warn!("the rules' earlier hits are lost: {error}");
             }
         }
-        self.in_force = Some((image, Some(tables.clone())));
-        match before {
-            Some((_, Some(old))) => self.remove(&old),
-            Some((_, None)) => self.retain(Some(tables.generation()))?,
-            None => {}
-        }
-        Ok(())
+        self.in_force = Some(image);
+        self.retain()
     }
 
     fn fill_and_switch(
@@ -75,9 +69,11 @@ impl Enforcer {
         Ok(image)
     }
 
-    /// Removes the entries of every policy but the one of this number, whoever wrote them.
-    pub(super) fn retain(&mut self, generation: Option<u16>) -> Result<(), KernelError> {
-        let keep = generation.map(u64::from);
+    /// Removes the entries of every policy but the one in force, whoever wrote them. One that stays does no harm but
+    /// take room: nobody asks for its number.
+    pub(super) fn retain(&mut self) -> Result<(), KernelError> {
+        let keep = self.in_force.as_ref();
+        let keep = keep.map(|image| u64::from(image.generation()));
         let other = |of: u64| Some(of) != keep;
         let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
         for key in keys(trie.keys()) {
@@ -136,36 +132,6 @@ impl Enforcer {
                 .map_err(map_error("GROUPS"))?;
         }
         Ok(())
-    }
-
-    /// Removes the tables of a policy that is not in force. An entry that is not there, or stays, does no harm
-    /// but take room: nobody asks for its number.
-    fn remove(&mut self, tables: &Tables) {
-        let trie: Result<HashMap<_, Wire<TrieKey>, Wire<TrieNode>>, _> = self.maps.table("TRIE");
-        if let Ok(mut trie) = trie {
-            for entry in tables.trie() {
-                let _ = trie.remove(&Wire(entry.key));
-            }
-        }
-        let names: Result<HashMap<_, Wire<NameKey>, u32>, _> = self.maps.table("NAMES");
-        if let Ok(mut names) = names {
-            for (key, _) in tables.names() {
-                let _ = names.remove(&Wire(*key));
-            }
-        }
-        let addresses: Result<LpmTrie<_, Wire<AddressKey>, u32>, _> = self.maps.table("ADDRESSES");
-        if let Ok(mut addresses) = addresses {
-            for entry in tables.addresses() {
-                let _ = addresses.remove(&Key::new(entry.prefix, Wire(entry.key)));
-            }
-        }
-        let groups: Result<LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>>, _> =
-            self.maps.table("GROUPS");
-        if let Ok(mut groups) = groups {
-            for entry in tables.groups() {
-                let _ = groups.remove(&Key::new(entry.prefix, Wire(entry.key)));
-            }
-        }
     }
 
     /// Empties the cache of cgroups.

@@ -7,7 +7,8 @@ use super::environment::Environment;
 use super::error::{KernelError, refused};
 use super::foreign::ATTACH_TYPES;
 use super::maps::Maps;
-use super::pins::{Meta, Pins, link_names, object_digest};
+use super::meta::{Meta, link_names, object_digest};
+use super::pins::Pins;
 use super::programs::{
     CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
 };
@@ -87,15 +88,13 @@ impl Programs {
         };
         for (name, number) in link_names().zip(&mut self.ids) {
             let (link, id) = if LSM_PROGRAMS.contains(&name) {
-                if self.hook == Hook::Cgroup {
+                // One that we hold cannot be taken from us (BPF_LINK_DETACH is EOPNOTSUPP), nor attached twice on
+                // Linux 5.10.
+                if self.hook == Hook::Cgroup || self.links.contains_key(name) {
                     continue;
                 }
                 let program = lsm_program(ebpf, name)?;
-                match attach_lsm(program) {
-                    // The kernel attaches a program once, and this one's link is in place: in a pin, or here.
-                    Err(error) if *number != 0 && is_busy(&error) => continue,
-                    attached => attached.map_err(refused(name))?,
-                }
+                attach_lsm(program).map_err(refused(name))?
             } else {
                 let program = cgroup_program(ebpf, name)?;
                 attach_cgroup(program, &root).map_err(refused(name))?
@@ -107,13 +106,14 @@ impl Programs {
         Ok(())
     }
 
-    /// Attaches all programs once more; those taken over by their pins are loaded anew first.
+    /// Attaches once more what may have been taken away. Where `maps` are pinned the programs are loaded anew first:
+    /// their links are nobody's but the pins'.
     pub(super) fn attach_again(
         &mut self,
         environment: &Environment,
         maps: Option<&Path>,
     ) -> Result<(), KernelError> {
-        if self.object.is_none() {
+        if self.object.is_none() || maps.is_some() {
             let mut loaded = load_programs(environment, self.hook, maps)?;
             // The maps are those that are in use already.
             drop(Maps::of_object(&mut loaded.ebpf)?);
@@ -225,13 +225,6 @@ impl Programs {
     pub(super) const fn features(&self) -> Features {
         self.features
     }
-}
-
-fn is_busy(error: &ProgramError) -> bool {
-    let ProgramError::SyscallError(error) = error else {
-        return false;
-    };
-    error.io_error.raw_os_error() == Some(libc::EBUSY)
 }
 
 /// The link, and the number of the program.

@@ -15,6 +15,7 @@ mod install;
 mod links;
 mod local_ports;
 mod maps;
+mod meta;
 mod offsets;
 mod pinned;
 mod pins;

@@ -6,18 +6,18 @@
 //! New links are pinned beside the old ones and renamed over them, so that no bind is unguarded.
 
 use super::bpf;
-use super::enforcer::Hook;
-use super::error::{KernelError, map_error};
+use super::error::KernelError;
 use super::maps::{self, Maps};
-use super::programs::{CGROUP_PROGRAMS, Features, LSM_PROGRAMS};
-use aya::maps::{Array, Map, MapData};
+use super::meta::{Meta, link_names};
 use aya::programs::links::FdLink;
 use portguard_common::ABI_VERSION;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Where portguard pins.
@@ -26,9 +26,8 @@ pub const PINS: &str = "/sys/fs/bpf/portguard";
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// The map that says what the links are.
-const META: &str = "META";
-const META_WORDS: u32 = 16;
+/// How long programs get to go: somebody else may hold one.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why pins cannot be made, read or removed.
 #[derive(Debug, Error)]
@@ -71,36 +70,6 @@ fn file<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> PinErro
 pub struct Pins {
     root: PathBuf,
     _lock: OwnedFd,
-}
-
-/// What the links in a directory were when they were last known to be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Meta {
-    /// SHA-256 of the object that the programs came from.
-    pub(super) object: [u64; 4],
-    /// The hook that decides.
-    pub(super) hook: Hook,
-    /// What the cgroup programs may do.
-    pub(super) features: Features,
-    /// Numbers of the programs, as [`link_names`] lists them; 0 for one that is not there.
-    pub(super) programs: [u32; 4],
-    /// The process that wrote this.
-    pub(super) pid: u32,
-}
-
-/// Every program, LSM first.
-pub(super) fn link_names() -> impl Iterator<Item = &'static str> {
-    LSM_PROGRAMS.into_iter().chain(CGROUP_PROGRAMS)
-}
-
-/// The digest of this version's object, as words.
-pub(super) fn object_digest() -> [u64; 4] {
-    let digest = Sha256::digest(super::object());
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(digest.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    words
 }
 
 impl Pins {
@@ -227,12 +196,27 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes everything: enforcement ends, unless a program is attached otherwise.
+    /// Removes everything: when this returns enforcement has ended, unless a program is attached otherwise.
     ///
     /// # Errors
     /// Where something cannot be removed.
     pub fn remove_all(&self) -> Result<(), PinError> {
-        remove_tree(&self.root)
+        let programs = self.programs();
+        remove_tree(&self.root)?;
+        await_end(&programs);
+        Ok(())
+    }
+
+    /// Numbers of all programs whose links are pinned, whoever pinned them.
+    pub(super) fn programs(&self) -> BTreeSet<u32> {
+        let directories = children(&self.root).into_iter();
+        let links = directories.flat_map(|directory| children(&directory));
+        let links = links.filter(|path| is_link(path));
+        let info = links.filter_map(|path| {
+            let link = bpf::open_pin(&path).ok()?;
+            bpf::link_info(link.as_fd()).ok()
+        });
+        info.map(|info| info.program).collect()
     }
 }
 
@@ -248,6 +232,20 @@ pub(super) fn pinned_directory() -> PathBuf {
 
 pub(super) fn link_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("link_{name}"))
+}
+
+fn is_link(path: &Path) -> bool {
+    let name = path.file_name().map(OsStr::as_encoded_bytes);
+    name.is_some_and(|name| name.starts_with(b"link_"))
+}
+
+/// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
+/// (`bpf_link_put_deferred`, 5.10 to 7.2), and till then its program judges beside the next one.
+pub(super) fn await_end(programs: &BTreeSet<u32>) {
+    let until = Instant::now() + PATIENCE;
+    while programs.iter().any(|program| bpf::is_loaded(*program)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {
@@ -270,114 +268,9 @@ fn remove_tree(directory: &Path) -> Result<(), PinError> {
     std::fs::remove_dir(directory).map_err(file("remove", directory))
 }
 
-fn pin_failed(path: &Path, error: aya::pin::PinError) -> PinError {
+pub(super) fn pin_failed(path: &Path, error: aya::pin::PinError) -> PinError {
     file("pin", path)(match error {
         aya::pin::PinError::SyscallError(error) => error.io_error,
         other => io::Error::other(other.to_string()),
     })
-}
-
-impl Meta {
-    /// Words: ABI, object (4), hook, features, programs (4), pid, and 1 where the rest is whole.
-    const WHOLE: u32 = 12;
-
-    /// What a directory's links were; `None` where that was never written, or not to its end.
-    pub(super) fn read(directory: &Path) -> Option<Self> {
-        let map = MapData::from_pin(directory.join(META)).ok()?;
-        let map = Map::from_map_data(map).ok()?;
-        let map: Array<_, u64> = Array::try_from(&map).ok()?;
-        let mut words = [0; META_WORDS as usize];
-        for (index, word) in (0..).zip(&mut words) {
-            *word = map.get(&index, 0).ok()?;
-        }
-        let [abi, a, b, c, d, hook, features, p, q, r, s, pid, whole, ..] = words;
-        if whole != 1 || abi != u64::from(ABI_VERSION) {
-            return None;
-        }
-        Some(Self {
-            object: [a, b, c, d],
-            hook: if hook == 1 { Hook::Lsm } else { Hook::Cgroup },
-            features: Features {
-                grants: features & 1 != 0,
-                set_errno: features & 2 != 0,
-            },
-            programs: [p, q, r, s].map(|id| id as u32),
-            pid: pid as u32,
-        })
-    }
-
-    /// Writes it, whole or not at all to a reader.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), KernelError> {
-        let mut map = Self::open(directory)?;
-        let [a, b, c, d] = self.object;
-        let [p, q, r, s] = self.programs.map(u64::from);
-        let features = u64::from(self.features.grants) | u64::from(self.features.set_errno) << 1;
-        let hook = u64::from(self.hook == Hook::Lsm);
-        let pid = u64::from(self.pid);
-        let abi = u64::from(ABI_VERSION);
-        let words = [abi, a, b, c, d, hook, features, p, q, r, s, pid, 1];
-        for (index, word) in (0..).zip(words) {
-            map.set(index, word, 0).map_err(map_error(META))?;
-        }
-        Ok(())
-    }
-
-    /// Says that links are about to change.
-    pub(super) fn invalidate(directory: &Path) -> Result<(), KernelError> {
-        Self::open(directory)?
-            .set(Self::WHOLE, 0u64, 0)
-            .map_err(map_error(META))
-    }
-
-    fn open(directory: &Path) -> Result<Array<MapData, u64>, KernelError> {
-        let path = directory.join(META);
-        let pinned = || {
-            let map = MapData::from_pin(&path).and_then(Map::from_map_data)?;
-            Array::try_from(map)
-        };
-        if let Ok(map) = pinned() {
-            return Ok(map);
-        }
-        // Missing, or something else of that name.
-        let _ = std::fs::remove_file(&path);
-        Array::<MapData, u64>::create(META_WORDS, 0)
-            .map_err(map_error(META))?
-            .pin(&path)
-            .map_err(|error| pin_failed(&path, error))?;
-        pinned().map_err(map_error(META))
-    }
-
-    /// What is wrong with the links of a directory; empty where each is what it was.
-    pub(super) fn lies(&self, directory: &Path) -> Vec<String> {
-        let mut lies = Vec::new();
-        for (name, program) in link_names().zip(self.programs) {
-            let lsm = LSM_PROGRAMS.contains(&name);
-            if program == 0 {
-                continue;
-            }
-            let kind = if lsm {
-                bpf::LINK_TRACING
-            } else {
-                bpf::LINK_CGROUP
-            };
-            let info = bpf::open_pin(&link_path(directory, name))
-                .and_then(|link| bpf::link_info(link.as_fd()));
-            match info {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    lies.push(format!("the pin of the link of {name} is gone"));
-                }
-                Err(error) => lies.push(format!("the pin of the link of {name}: {error}")),
-                Ok(info) if info.kind != kind || info.program != program => {
-                    lies.push(format!(
-                        "the pin of the link of {name} is another program's"
-                    ));
-                }
-                Ok(info) if !lsm && info.cgroup == 0 => {
-                    lies.push(format!("the link of {name} was detached behind its pin"));
-                }
-                Ok(_) => {}
-            }
-        }
-        lies
-    }
 }

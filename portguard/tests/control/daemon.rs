@@ -111,6 +111,7 @@ fn answer(request: &Request) -> Option<Reply> {
             policy: "b7b9142ff996".into(),
             warnings: "web.yaml:3:5: warning: odd\n".into(),
         }),
+        Request::Detach => Some(Reply::Detached),
         Request::Monitor { .. } => None,
     }
 }

@@ -82,7 +82,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
         assert_eq!(field.cloned(), expected, "{name}");
     }
     sinks.send(&Arc::new(Decided {
-        verdict: "allow",
+        verdict: "allow".into(),
         ..Arc::unwrap_or_clone(event)
     }));
     assert_eq!(receive(&journal)["PRIORITY"], "6");

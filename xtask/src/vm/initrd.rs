@@ -60,7 +60,7 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
         fs::create_dir_all(tree.join("lib/portguard"))?;
         fs::copy(others, tree.join("lib/portguard/others.o"))?;
     }
-    let order = modules::copy(&kernel.modules, &tree.join("modules"))?;
+    let order = modules::copy(&kernel.modules, &tree.join("modules"), modules::WANTED)?;
     eprintln!(
         "xtask: kernel {series} gets the modules {}",
         order.join(" ")

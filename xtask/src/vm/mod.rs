@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A guest to boot.
 pub(crate) struct Boot {
@@ -35,6 +36,8 @@ pub(crate) struct Boot {
     pub(crate) counting: bool,
     /// Whether to print the console as it comes.
     pub(crate) live: bool,
+    /// How long it may take.
+    pub(crate) limit: Duration,
 }
 
 impl Boot {
@@ -51,6 +54,7 @@ impl Boot {
             systemd: false,
             counting: false,
             live: false,
+            limit: qemu::LIMIT,
         }
     }
 
@@ -107,7 +111,7 @@ pub(crate) fn prepare(series: &str, systemd: bool) -> Result<Prepared> {
     alone()?;
     let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
     let files = if systemd {
-        systemd::common(series)
+        systemd::common(series, &kernel)
     } else {
         initrd::common(series, &kernel)
     };
@@ -189,6 +193,21 @@ pub(crate) fn shell_command(series: &str, systemd: bool, arguments: &[String]) -
     guest.live = true;
     let ended = boot(&guest)?;
     eprintln!("xtask: {:.1} s", ended.seconds);
+    Ok(if ended.failure.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The verb `soak`.
+pub(crate) fn soak(series: &str, minutes: u32) -> Result<ExitCode> {
+    crate::build::everything()?;
+    setup::for_guests()?;
+    let mut guest = Boot::new(series, "soak", &["soak", "--minutes", &minutes.to_string()]);
+    guest.live = true;
+    guest.limit += Duration::from_secs(u64::from(minutes) * 60);
+    let ended = boot(&guest)?;
     Ok(if ended.failure.is_none() {
         ExitCode::SUCCESS
     } else {

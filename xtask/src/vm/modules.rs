@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// Modules for the protocols that the tests bind; a kernel may lack some, or have them built in.
-const WANTED: &[&str] = &[
+pub(super) const WANTED: &[&str] = &[
     "sctp",
     "dccp",
     "dccp_ipv4",
@@ -28,7 +28,7 @@ const WANTED: &[&str] = &[
 ];
 
 /// Copies the modules of a kernel, uncompressed; returns the names of their files in order.
-pub(super) fn copy(from: &Path, into: &Path) -> Result<Vec<String>> {
+pub(super) fn copy(from: &Path, into: &Path, wanted: &[&str]) -> Result<Vec<String>> {
     fs::create_dir_all(into)?;
     let mut files = BTreeMap::new();
     index(from, &mut files)?;
@@ -39,7 +39,7 @@ pub(super) fn copy(from: &Path, into: &Path) -> Result<Vec<String>> {
         visited: Vec::new(),
         order: Vec::new(),
     };
-    for name in WANTED {
+    for name in wanted {
         load.module(name)?;
     }
     Ok(load.order)

@@ -9,8 +9,8 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How long a guest may take.
-const LIMIT: Duration = Duration::from_secs(900);
+/// How long a guest may take, unless it is to run for longer.
+pub(super) const LIMIT: Duration = Duration::from_secs(900);
 
 /// What /init says at the end, before the exit code.
 const MARKER: &str = "portguard-guest-exit: ";
@@ -23,14 +23,14 @@ pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = qemu.spawn().context("running qemu-system-x86_64")?;
     let stdout = child.stdout.take().context("QEMU has no console")?;
-    let (output, in_time) = collect(&reader(stdout), started + LIMIT, boot.live);
+    let (output, in_time) = collect(&reader(stdout), started + boot.limit, boot.live);
     if !in_time {
         child.kill().context("stopping QEMU")?;
     }
     let status = child.wait().context("waiting for QEMU")?;
     let output = String::from_utf8_lossy(&output).replace('\r', "");
     let failure = if !in_time {
-        Some(format!("not done after {} s", LIMIT.as_secs()))
+        Some(format!("not done after {} s", boot.limit.as_secs()))
     } else if !status.success() {
         Some(format!("QEMU ended with {status}"))
     } else {

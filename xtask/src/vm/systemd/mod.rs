@@ -2,6 +2,8 @@
 
 use super::archive::Archive;
 use super::initrd::{self, Libraries};
+use super::kernel::Kernel;
+use super::modules;
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -23,6 +25,9 @@ const OF_KERNEL: [(&str, &[&str]); 5] = [
 /// systemd, and what it looks for only when it needs it.
 const PACKAGES: [&str; 3] = ["systemd", "mount", "libseccomp2"];
 
+/// What a machine loads by itself when portguard asks who holds ports already.
+const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "udp_diag"];
+
 /// What no guest needs; the wants are chores of a machine that goes on to live.
 const UNWANTED: [&str; 8] = [
     "usr/share/doc",
@@ -36,7 +41,11 @@ const UNWANTED: [&str; 8] = [
 ];
 
 /// Files of the guest, and where they go.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
+    (
+        "etc/systemd/system/modules.service",
+        include_str!("modules.service"),
+    ),
     (
         "etc/systemd/system/guest.service",
         include_str!("guest.service"),
@@ -56,7 +65,7 @@ const FILES: [(&str, &str); 6] = [
 ];
 
 /// Packs what all guests with systemd and a kernel have.
-pub(super) fn common(series: &str) -> Result<PathBuf> {
+pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     let packages = fetch(series)?;
     let tree = super::directory()
         .join("tree")
@@ -81,6 +90,9 @@ pub(super) fn common(series: &str) -> Result<PathBuf> {
     let wants = units.join("sysinit.target.wants");
     fs::create_dir_all(&wants)?;
     symlink("../portguard.service", wants.join("portguard.service"))?;
+    let order = modules::copy(&kernel.modules, &tree.join("modules"), &MODULES)?;
+    fs::write(tree.join("etc/modules-load"), order.join("\n") + "\n")?;
+    symlink("../modules.service", wants.join("modules.service"))?;
     symlink("busybox", tree.join("usr/bin/sh"))?;
     symlink("usr/lib/systemd/systemd", tree.join("init"))?;
     initrd::pack(

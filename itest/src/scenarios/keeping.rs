@@ -1,0 +1,150 @@
+//! What keeps enforcement in place, and what ends it: health, one daemon at a time, `detach`.
+
+use super::Table;
+use super::checks::{deny, judged};
+use super::pins::{POLICY, Tidy, denied, detach, directory, enforced, free, pinned};
+use crate::harness::{Needs, World};
+use crate::instance::{DEADLINE, Instance, policy_file, program};
+use crate::links;
+use crate::raw::loaded_programs;
+use anyhow::{Context as _, ensure};
+use portguard::kernel::PINS;
+use rustix::process::Signal;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+pub(super) const TESTS: Table = &[
+    ("pins_detach", Needs::Guest, pins_detach),
+    ("health", Needs::Guest, health),
+    ("two_daemons", Needs::Guest, two_daemons),
+];
+
+fn pins_detach(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let nothing = detach()?;
+    ensure!(
+        said(&nothing).contains("nothing is pinned"),
+        "{}",
+        said(&nothing)
+    );
+    let before = loaded_programs()?;
+    // Without a daemon.
+    pinned(world, hook)?.end(Signal::KILL)?;
+    let output = detach()?;
+    ensure!(
+        output.status.code() == Some(0) && said(&output).contains("removed the pins"),
+        "{output:?}"
+    );
+    ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+    free()?;
+    // With one, pinned and not: it ends too.
+    for arguments in [&["--pin"][..], &[]] {
+        let instance = Instance::start_by(world, POLICY, hook, arguments)?;
+        enforced(world, hook)?;
+        if !arguments.is_empty() {
+            let held = detach()?;
+            ensure!(
+                held.status.code() == Some(3),
+                "it took a daemon's pins away: {held:?}"
+            );
+            let why = String::from_utf8_lossy(&held.stderr).into_owned();
+            let who = format!("another portguard (pid {}) has the pins", instance.pid());
+            ensure!(why.contains(&who), "it does not say who: {why}");
+        }
+        let output = instance.command(&["detach"]).output()?;
+        ensure!(output.status.code() == Some(0), "{output:?}");
+        let ended = instance.end_by_itself()?;
+        ensure!(
+            ended.status.code() == Some(0),
+            "it ended with {}",
+            ended.status
+        );
+        ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+        free()?;
+    }
+    let until = Instant::now() + DEADLINE;
+    while loaded_programs()? > before {
+        ensure!(Instant::now() < until, "programs are left");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// Hooks that are taken away from a running daemon are noticed, counted and put back.
+fn health(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let hook = world.auto_hook();
+    let arguments = ["--pin", "--no-fold", "--check-every", "1"];
+    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let pins = directory()?;
+    let mut reattached = 0;
+    let mut harms: Vec<(PathBuf, bool)> = vec![
+        (pins.join("link_bind4"), true),
+        (pins.join("link_bind6"), false),
+        (pins.join("META"), false),
+        (pins.join("TRIE"), false),
+    ];
+    if hook == "lsm" {
+        harms.push((pins.join("link_socket_bind"), false));
+    }
+    for (path, behind) in harms {
+        if behind {
+            links::detach(&path)?;
+        } else {
+            std::fs::remove_file(&path)?;
+        }
+        instance.wait_for("NOT ENFORCING as it should")?;
+        instance.wait_for("the hooks are back in place")?;
+        reattached += 1;
+        enforced(world, hook).with_context(|| format!("after {}", path.display()))?;
+        let status = instance.status()?;
+        ensure!(
+            status["reattached"] == reattached && status["enforcing"] == "enforce",
+            "after {}: {status}",
+            path.display()
+        );
+    }
+    instance.end(Signal::KILL)?;
+    enforced(world, hook)?;
+    let after = pinned(world, hook)?;
+    ensure!(after.said.contains("took over"), "{}", after.said);
+    after.stop()?;
+    Ok(())
+}
+
+fn two_daemons(world: &World) -> anyhow::Result<()> {
+    let _tidy = Tidy;
+    let first = pinned(world, world.auto_hook())?;
+    let socket = first.socket();
+    let other = std::env::temp_dir().join("another-socket");
+    for (socket, said) in [
+        (
+            &socket,
+            format!("process {} (portguard) listens on", first.pid()),
+        ),
+        (
+            &other,
+            format!("another portguard (pid {}) has the pins", first.pid()),
+        ),
+    ] {
+        let file = policy_file(POLICY)?;
+        let output = Command::new(program())
+            .args(["run", "--pin", "--policy"])
+            .arg(file.path())
+            .arg("--socket")
+            .arg(socket)
+            .output()?;
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(3) && why.contains(&said),
+            "the second ended with {} and said {why:?}, not {said:?}",
+            output.status
+        );
+    }
+    judged(world, &first, &denied(), deny("no-root"))?;
+    first.stop()?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What Prometheus sees of a running daemon: the binds that were made, and how it stands.
+
+use super::Table;
+use super::checks::by_kernel;
+use crate::harness::{Needs, World};
+use crate::instance::Instance;
+use crate::probe::{Answer, Attempt, Probe};
+use crate::scrape::{Scraped, free_address};
+use anyhow::{Context as _, ensure};
+use std::net::TcpListener;
+use std::process::Command;
+
+pub(super) const TESTS: Table = &[
+    ("metrics_of_binds", Needs::Nothing, of_binds),
+    ("metrics_address_taken", Needs::Nothing, address_taken),
+];
+
+const POLICY: &str = "version: 1
+rules:
+  - { name: web, action: allow, ports: [80], users: [33] }
+  - { name: no-root, action: deny, ports: [81], users: [0] }
+  - { name: quiet, action: deny, ports: [83], users: [0], log: none }
+";
+
+/// So many binds of one port.
+fn times(uid: u32, port: u16, count: usize) -> Probe {
+    (0..count).fold(Probe::user(uid), |probe, _| probe.bind(Attempt::tcp(port)))
+}
+
+fn of_binds(world: &World) -> anyhow::Result<()> {
+    let address = free_address()?;
+    let metrics = address.to_string();
+    let arguments = ["--output", "json", "--metrics", &metrics];
+    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let denial = world.denial(instance.hook);
+    let granted = if world.grants() { 0 } else { libc::EACCES };
+    let web = times(33, 80, 3);
+    let by_default = times(1000, 82, 4);
+    for (probe, errno) in [
+        (&web, granted),
+        (&times(0, 81, 5), denial),
+        (&times(0, 83, 2), denial),
+        (&by_default, by_kernel(&by_default, 82)),
+    ] {
+        let answers = probe.run()?;
+        ensure!(
+            answers.iter().all(|answer| *answer == Answer::Bound(errno)),
+            "not {errno}: {answers:?}"
+        );
+    }
+    // The bind that it waits for is one more of the default's.
+    let events = instance.events_of(&web.comm)?;
+    let policy = events.first().context("the grants' event")?["policy"].clone();
+    let policy = policy.as_str().context("a policy's hash")?;
+    let scraped = Scraped::from(address)?;
+    let rule = "portguard_rule_decisions_total";
+    let version = env!("CARGO_PKG_VERSION");
+    scraped.says(&[
+        ("portguard_decisions_total", &[("verdict", "allow")], 3),
+        ("portguard_decisions_total", &[("verdict", "deny")], 7),
+        ("portguard_decisions_total", &[("verdict", "kernel")], 5),
+        (rule, &[("rule", "web"), ("verdict", "allow")], 3),
+        (rule, &[("rule", "no-root"), ("verdict", "deny")], 5),
+        (rule, &[("rule", "quiet"), ("verdict", "deny")], 2),
+        (rule, &[("rule", ""), ("verdict", "kernel")], 5),
+        (
+            "portguard_policy_info",
+            &[("hash", policy), ("mode", "enforce")],
+            1,
+        ),
+        ("portguard_hook_info", &[("hook", instance.hook)], 1),
+        ("portguard_build_info", &[("version", version)], 1),
+        ("portguard_enforcing", &[], 1),
+        ("portguard_state", &[("state", "enforce")], 1),
+        ("portguard_state", &[("state", "degraded")], 0),
+        ("portguard_problems", &[], 0),
+        ("portguard_reattached_total", &[], 0),
+        ("portguard_reload_failed", &[], 0),
+        ("portguard_reloads_total", &[("result", "success")], 0),
+        ("portguard_reloads_total", &[("result", "failure")], 0),
+    ])?;
+    // From the start, so that a rate is one from the first drop on.
+    let dropped = "portguard_events_dropped_total";
+    let mut reasons = scraped.labels(dropped, "reason");
+    reasons.sort();
+    ensure!(
+        reasons == ["ring_full", "stdout", "uid_share"],
+        "{reasons:?}"
+    );
+    for reason in &reasons {
+        scraped.says(&[(dropped, &[("reason", reason)], 0)])?;
+    }
+    instance.stop()?;
+    Ok(())
+}
+
+/// Said with the mend, before anything is enforced.
+fn address_taken(world: &World) -> anyhow::Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let policy = crate::instance::policy_file(POLICY)?;
+    let socket = tempfile::tempdir()?;
+    let output = Command::new(crate::instance::program())
+        .args(["run", "--hook", world.auto_hook(), "--metrics", &address])
+        .arg("--policy")
+        .arg(policy.path())
+        .arg("--socket")
+        .arg(socket.path().join("socket"))
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let wanted = format!(
+        "--metrics {address}: cannot listen there: Address already in use (os error 98); give an \
+         address of this host and a free port"
+    );
+    ensure!(
+        output.status.code() == Some(3) && said.contains(&wanted),
+        "{}: {said}",
+        output.status
+    );
+    let answers = times(0, 81, 1).run()?;
+    ensure!(answers == [Answer::Bound(0)], "enforced: {answers:?}");
+    Ok(())
+}

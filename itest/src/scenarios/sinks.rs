@@ -1,0 +1,198 @@
+//! Where decisions go: files that are rotated, journald, nowhere.
+
+use super::Table;
+use crate::harness::{Needs, World};
+use crate::instance::{DEADLINE, Instance};
+use crate::probe::{Answer, Attempt, Probe, Running};
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(super) const TESTS: Table = &[
+    ("sink_file_rotated", Needs::Nothing, file_rotated),
+    ("sink_journald", Needs::Guest, journald),
+    ("sink_none", Needs::Nothing, none),
+];
+
+const POLICY: &str = "version: 1
+rules:
+  - { name: no-root, action: deny, ports: [81], users: [0] }
+";
+
+/// Binds of each round, and rotations while they are made.
+const BINDS: u8 = 250;
+const ROUNDS: u8 = 4;
+
+/// Binds of addresses that no other round binds.
+fn round(number: u8) -> anyhow::Result<Running> {
+    let binds = (1..=BINDS).map(|last| Ipv4Addr::new(127, 66, number, last));
+    let probe = binds.fold(Probe::user(0), |probe, address| {
+        probe.bind(Attempt::tcp_at(address, 81))
+    });
+    probe.spawn()
+}
+
+/// As logrotate does it: renamed, then SIGUSR1, while decisions are made.
+fn file_rotated(world: &World) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("decisions.jsonl");
+    let sink = format!("file:{}", path.display());
+    let arguments = ["--no-fold", "--sink", &sink];
+    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let mut files = vec![path.clone()];
+    for number in 0..ROUNDS {
+        let running = round(number)?;
+        until("decisions in the file", || {
+            std::fs::metadata(&path).is_ok_and(|file| file.len() > 0)
+        })?;
+        let old = path.with_extension(format!("{number}"));
+        std::fs::rename(&path, &old)?;
+        instance.signal(Signal::USR1)?;
+        until("the file anew", || path.exists())?;
+        files.push(old);
+        running.wait()?;
+    }
+    // What is decided once the file is there is in no other.
+    round(ROUNDS)?.wait()?;
+    let ended = instance.stop()?;
+    ensure!(ended.rest.is_empty(), "on stdout: {:?}", ended.rest);
+    ensure!(ended.said.contains("; 0 events lost"), "{}", ended.said);
+    let mut seen = BTreeSet::new();
+    for file in &files {
+        let addresses = addresses(file)?;
+        ensure!(!addresses.is_empty(), "nothing in {}", file.display());
+        if *file == path {
+            let all: BTreeSet<_> = addresses.iter().collect();
+            let last = (1..=BINDS).map(|last| Ipv4Addr::new(127, 66, ROUNDS, last).to_string());
+            let missing: Vec<_> = last.filter(|address| !all.contains(address)).collect();
+            ensure!(missing.is_empty(), "not in the file anew: {missing:?}");
+        }
+        for address in addresses {
+            ensure!(seen.insert(address.clone()), "{address} twice");
+        }
+    }
+    let all = usize::from(BINDS) * usize::from(ROUNDS + 1);
+    ensure!(seen.len() == all, "{} of {all}", seen.len());
+    Ok(())
+}
+
+/// The addresses bound, of each line of the file.
+fn addresses(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)?;
+    ensure!(text.ends_with('\n'), "half a line in {}", path.display());
+    text.lines()
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            let address = event["address"].as_str();
+            Ok(address.context("address")?.to_owned())
+        })
+        .collect()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        ensure!(Instant::now() < end, "no {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// A journald of ours, removed when dropped.
+struct Journal {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Journal {
+    fn bind() -> anyhow::Result<Self> {
+        let path = PathBuf::from("/run/systemd/journal/socket");
+        std::fs::create_dir_all(path.parent().context("a directory")?)?;
+        let socket = UnixDatagram::bind(&path)?;
+        socket.set_read_timeout(Some(DEADLINE))?;
+        Ok(Self { socket, path })
+    }
+
+    /// The next entry's fields: none of them has a newline in it.
+    fn entry(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut bytes = vec![0; 64 << 10];
+        let length = self.socket.recv(&mut bytes).context("no entry comes")?;
+        let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
+        text.lines()
+            .map(|line| {
+                let (name, value) = line.split_once('=').with_context(|| text.clone())?;
+                Ok((name.to_owned(), value.to_owned()))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // In a guest, and this is the only one to make it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Every field of the event is one of the journal's.
+fn journald(world: &World) -> anyhow::Result<()> {
+    let journal = Journal::bind()?;
+    let arguments = ["--output", "json", "--sink", "journald", "--sink", "stdout"];
+    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let probe = Probe::user(0).bind(Attempt::tcp(81));
+    let comm = String::from_utf8_lossy(&probe.comm).into_owned();
+    probe.run()?;
+    let events = instance.events_of(&probe.comm)?;
+    let event = events.first().context("an event")?;
+    let fields = journal.entry()?;
+    let user = event["user"].as_str().unwrap_or("?");
+    for (name, value) in [
+        ("SYSLOG_IDENTIFIER", "portguard".to_owned()),
+        ("PRIORITY", "4".to_owned()),
+        (
+            "MESSAGE",
+            format!(
+                "deny tcp/81 127.0.0.1 by {user}(0) {comm}[{}] in {}: rule no-root, {}",
+                event["pid"],
+                event["cgroup"].as_str().context("cgroup")?,
+                event["errno"].as_str().context("errno")?
+            ),
+        ),
+    ] {
+        ensure!(fields.get(name) == Some(&value), "{name}: {fields:?}");
+    }
+    for (name, value) in event.as_object().context("an object")? {
+        let field = fields.get(&format!("PORTGUARD_{}", name.to_ascii_uppercase()));
+        let same = match value {
+            Value::Null => field.is_none(),
+            Value::String(text) => field == Some(text),
+            other => field == Some(&other.to_string()),
+        };
+        ensure!(same, "{name} is {value}: {fields:?}");
+    }
+    instance.stop()?;
+    Ok(())
+}
+
+/// Enforced, counted, and written nowhere.
+fn none(world: &World) -> anyhow::Result<()> {
+    let arguments = ["--sink", "none"];
+    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let denied = Answer::Bound(world.denial(instance.hook));
+    let answers = round(0)?.wait()?;
+    ensure!(
+        answers.iter().all(|answer| *answer == denied),
+        "{answers:?}"
+    );
+    let ended = instance.stop()?;
+    ensure!(ended.rest.is_empty(), "on stdout: {:?}", ended.rest);
+    let summed =
+        format!("portguard: decided {BINDS}: 0 allow, {BINDS} deny, 0 kernel; 0 events lost");
+    ensure!(ended.said.contains(&summed), "{}", ended.said);
+    Ok(())
+}

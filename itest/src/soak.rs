@@ -1,0 +1,216 @@
+//! A busy host, for as long as one likes: binds at full load, reloads, restarts and kills, and after each part the
+//! sums: binds made, decisions counted, decisions reported or counted as dropped.
+
+use crate::harness::World;
+use crate::instance::{Instance, program};
+use crate::probe::inet;
+use crate::raw;
+use anyhow::{Context as _, ensure};
+use rustix::process::{Signal, Uid};
+use rustix::thread::set_thread_res_uid;
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Denies the same by tables that have nothing in common.
+const POLICIES: [&str; 2] = [
+    "version: 1\nrules:\n  - { name: all, action: deny, ports: [\"600-1023\"] }\n",
+    "version: 1\nrules:\n  - { name: v4, action: deny, ports: [\"600-1023\"], addresses: [127.0.0.0/8], cgroups: [\"/**\"] }\n",
+];
+
+/// Who binds: each uid a process of its own.
+const UIDS: [u32; 3] = [0, 1000, 1001];
+
+/// How one part of a soak ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// SIGTERM: everything is reported first.
+    Term,
+    /// SIGKILL: what the daemon had read and not yet written is lost, and nothing else.
+    Kill,
+}
+
+/// What the daemon takes.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// Resident memory, KiB.
+    resident: u64,
+    /// Open descriptors.
+    descriptors: usize,
+}
+
+/// Soaks for `parts` times `each`.
+///
+/// # Errors
+/// Where a bind was not refused, a sum is wrong, or memory or descriptors grow.
+pub fn run(world: &World, parts: u32, each: Duration) -> anyhow::Result<()> {
+    let mut takes = Vec::new();
+    let (mut decided, mut unreported) = (0, 0);
+    for part in 0..parts {
+        let end = if part % 3 == 1 { End::Kill } else { End::Term };
+        let (binds, reported, taken) = one_part(world, each, end, decided)
+            .with_context(|| format!("part {part}, which ends by {end:?}"))?;
+        // What a killed daemon had not read yet, the next one reports.
+        let most = binds + unreported;
+        let least = if end == End::Term { binds } else { 0 };
+        ensure!(
+            (least..=most).contains(&reported),
+            "part {part}: {reported} reported of {binds} and at most {unreported} before"
+        );
+        unreported = if end == End::Term { 0 } else { most - reported };
+        decided += binds;
+        println!(
+            "soak: part {part} ({end:?}): {binds} binds refused, {} KiB resident, {} descriptors",
+            taken.resident, taken.descriptors
+        );
+        takes.push(taken);
+    }
+    detach()?;
+    let (first, last) = (
+        takes.first().context("a part")?,
+        takes.last().context("a part")?,
+    );
+    ensure!(
+        last.resident <= first.resident + first.resident / 4,
+        "memory grows: {takes:?}"
+    );
+    ensure!(
+        last.descriptors <= first.descriptors + 1,
+        "descriptors grow: {takes:?}"
+    );
+    println!("soak: {decided} binds, each refused and counted once");
+    Ok(())
+}
+
+fn detach() -> anyhow::Result<()> {
+    let socket = "/nonexistent/socket";
+    let status = Command::new(program())
+        .args(["detach", "--socket", socket])
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "detach ended with {status}");
+    Ok(())
+}
+
+/// One daemon's life: how many binds were made in it, how many decisions it reported, and what it took.
+fn one_part(
+    world: &World,
+    each: Duration,
+    end: End,
+    before: u64,
+) -> anyhow::Result<(u64, u64, Taken)> {
+    let mut instance = Instance::start_by(world, POLICIES[0], world.auto_hook(), &["--pin"])?;
+    let refusal = world.denial(instance.hook);
+    let binders: Vec<Child> = UIDS
+        .iter()
+        .map(|uid| binder(*uid, refusal, each))
+        .collect::<Result<_, _>>()?;
+    let until = Instant::now() + each;
+    let (mut reported, mut reloads) = (0, 0usize);
+    while Instant::now() < until {
+        reloads += 1;
+        instance.change(POLICIES[reloads % 2])?;
+        let reload = instance.command(&["reload"]).output()?;
+        ensure!(reload.status.success(), "reload: {reload:?}");
+        reported += counts(instance.lines())?;
+    }
+    let mut binds = 0;
+    for child in binders {
+        let output = child.wait_with_output()?;
+        ensure!(
+            output.status.success(),
+            "a binder ended with {}",
+            output.status
+        );
+        binds += String::from_utf8(output.stdout)?.trim().parse::<u64>()?;
+    }
+    let taken = Taken::of(instance.pid())?;
+    let status = instance.status()?;
+    let deny = status["decisions"]["deny"].as_u64().context("deny")?;
+    ensure!(
+        deny == before + binds,
+        "{binds} binds, {} decisions",
+        deny - before
+    );
+    let lost = |status: &Value| -> u64 {
+        let drops = status["drops"].as_object().into_iter().flatten();
+        drops.filter_map(|(_, count)| count.as_u64()).sum()
+    };
+    let dropped = lost(&status);
+    ensure!(dropped == 0, "{dropped} decisions are dropped: {status}");
+    let ended = instance.end(if end == End::Kill {
+        Signal::KILL
+    } else {
+        Signal::TERM
+    })?;
+    reported += counts(ended.rest)?;
+    Ok((binds, reported, taken))
+}
+
+/// What events stand for, of those that the binders made.
+fn counts(lines: Vec<String>) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for line in lines {
+        let event: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+        sum += event["count"].as_u64().context("count")?;
+    }
+    Ok(sum)
+}
+
+impl Taken {
+    fn of(pid: u32) -> anyhow::Result<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
+            .context("VmRSS")?;
+        Ok(Self {
+            resident: resident.parse()?,
+            descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+        })
+    }
+}
+
+fn binder(uid: u32, refusal: i32, each: Duration) -> std::io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .arg("soak-binds")
+        .args([
+            uid.to_string(),
+            refusal.to_string(),
+            each.as_millis().to_string(),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+}
+
+/// The verb `soak-binds`: binds as `uid` for a while, each of which must end with `refusal`; prints how many.
+///
+/// # Errors
+/// Where one ends otherwise.
+pub fn binds(uid: u32, refusal: i32, each: Duration) -> anyhow::Result<()> {
+    let id = Uid::from_raw(uid);
+    set_thread_res_uid(id, id, id)?;
+    let socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
+        .map_err(std::io::Error::from_raw_os_error)?;
+    let until = Instant::now() + each;
+    let mut made = 0u64;
+    while Instant::now() < until {
+        // Over forty ports: many keys at a time, each with many decisions.
+        for port in 600..640 {
+            let errno = raw::bind(
+                socket.as_fd(),
+                &inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port),
+                16,
+            );
+            ensure!(
+                errno == refusal,
+                "uid {uid}, port {port}: errno {errno}, not {refusal}"
+            );
+            made += 1;
+        }
+    }
+    println!("{made}");
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What the pinned links were when they were last known to be right: the map `META` beside them.
+
+use super::bpf;
+use super::enforcer::Hook;
+use super::error::{KernelError, map_error};
+use super::pins::{link_path, pin_failed};
+use super::programs::{CGROUP_PROGRAMS, Features, LSM_PROGRAMS};
+use aya::maps::{Array, Map, MapData};
+use portguard_common::ABI_VERSION;
+use rustix::fd::AsFd as _;
+use sha2::{Digest as _, Sha256};
+use std::io;
+use std::path::Path;
+
+const META: &str = "META";
+const META_WORDS: u32 = 16;
+
+/// What the links in a directory were when they were last known to be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// SHA-256 of the object that the programs came from.
+    pub(super) object: [u64; 4],
+    /// The hook that decides.
+    pub(super) hook: Hook,
+    /// What the cgroup programs may do.
+    pub(super) features: Features,
+    /// Numbers of the programs, as [`link_names`] lists them; 0 for one that is not there.
+    pub(super) programs: [u32; 4],
+    /// The process that wrote this.
+    pub(super) pid: u32,
+}
+
+/// Every program, LSM first.
+pub(super) fn link_names() -> impl Iterator<Item = &'static str> {
+    LSM_PROGRAMS.into_iter().chain(CGROUP_PROGRAMS)
+}
+
+/// The digest of this version's object, as words.
+pub(super) fn object_digest() -> [u64; 4] {
+    let digest = Sha256::digest(super::object());
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(digest.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
+impl Meta {
+    /// Words: ABI, object (4), hook, features, programs (4), pid, and 1 where the rest is whole.
+    const WHOLE: u32 = 12;
+
+    /// What a directory's links were; `None` where that was never written, or not to its end.
+    pub(super) fn read(directory: &Path) -> Option<Self> {
+        let map = MapData::from_pin(directory.join(META)).ok()?;
+        let map = Map::from_map_data(map).ok()?;
+        let map: Array<_, u64> = Array::try_from(&map).ok()?;
+        let mut words = [0; META_WORDS as usize];
+        for (index, word) in (0..).zip(&mut words) {
+            *word = map.get(&index, 0).ok()?;
+        }
+        let [abi, a, b, c, d, hook, features, p, q, r, s, pid, whole, ..] = words;
+        if whole != 1 || abi != u64::from(ABI_VERSION) {
+            return None;
+        }
+        Some(Self {
+            object: [a, b, c, d],
+            hook: if hook == 1 { Hook::Lsm } else { Hook::Cgroup },
+            features: Features {
+                grants: features & 1 != 0,
+                set_errno: features & 2 != 0,
+            },
+            programs: [p, q, r, s].map(|id| id as u32),
+            pid: pid as u32,
+        })
+    }
+
+    /// Writes it, whole or not at all to a reader.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), KernelError> {
+        let mut map = Self::open(directory)?;
+        let [a, b, c, d] = self.object;
+        let [p, q, r, s] = self.programs.map(u64::from);
+        let features = u64::from(self.features.grants) | u64::from(self.features.set_errno) << 1;
+        let hook = u64::from(self.hook == Hook::Lsm);
+        let pid = u64::from(self.pid);
+        let abi = u64::from(ABI_VERSION);
+        let words = [abi, a, b, c, d, hook, features, p, q, r, s, pid, 1];
+        for (index, word) in (0..).zip(words) {
+            map.set(index, word, 0).map_err(map_error(META))?;
+        }
+        Ok(())
+    }
+
+    /// Says that links are about to change.
+    pub(super) fn invalidate(directory: &Path) -> Result<(), KernelError> {
+        Self::open(directory)?
+            .set(Self::WHOLE, 0u64, 0)
+            .map_err(map_error(META))
+    }
+
+    fn open(directory: &Path) -> Result<Array<MapData, u64>, KernelError> {
+        let path = directory.join(META);
+        let pinned = || {
+            let map = MapData::from_pin(&path).and_then(Map::from_map_data)?;
+            Array::try_from(map)
+        };
+        if let Ok(map) = pinned() {
+            return Ok(map);
+        }
+        // Missing, or something else of that name.
+        let _ = std::fs::remove_file(&path);
+        Array::<MapData, u64>::create(META_WORDS, 0)
+            .map_err(map_error(META))?
+            .pin(&path)
+            .map_err(|error| pin_failed(&path, error))?;
+        pinned().map_err(map_error(META))
+    }
+
+    /// What is wrong with the links of a directory; empty where each is what it was.
+    pub(super) fn lies(&self, directory: &Path) -> Vec<String> {
+        let mut lies = Vec::new();
+        for (name, program) in link_names().zip(self.programs) {
+            let lsm = LSM_PROGRAMS.contains(&name);
+            if program == 0 {
+                continue;
+            }
+            let kind = if lsm {
+                bpf::LINK_TRACING
+            } else {
+                bpf::LINK_CGROUP
+            };
+            let info = bpf::open_pin(&link_path(directory, name))
+                .and_then(|link| bpf::link_info(link.as_fd()));
+            match info {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    lies.push(format!("the pin of the link of {name} is gone"));
+                }
+                Err(error) => lies.push(format!("the pin of the link of {name}: {error}")),
+                Ok(info) if info.kind != kind || info.program != program => {
+                    lies.push(format!(
+                        "the pin of the link of {name} is another program's"
+                    ));
+                }
+                Ok(info) if !lsm && info.cgroup == 0 => {
+                    lies.push(format!("the link of {name} was detached behind its pin"));
+                }
+                Ok(_) => {}
+            }
+        }
+        lies
+    }
+}
