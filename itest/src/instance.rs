@@ -116,7 +116,7 @@ impl Instance {
         prepare: impl FnOnce(&mut Command, &Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
-        let mut instance = Self::start_whole(world, file.path(), hook, arguments, prepare)?;
+        let mut instance = Self::launch(world, file.path(), hook, arguments, prepare)?;
         instance.policy = Some(file);
         Ok(instance)
     }
@@ -131,10 +131,10 @@ impl Instance {
         hook: &'static str,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        Self::start_whole(world, policy, hook, arguments, |_, _| Ok(()))
+        Self::launch(world, policy, hook, arguments, |_, _| Ok(()))
     }
 
-    fn start_whole(
+    fn launch(
         world: &World,
         policy: &Path,
         hook: &'static str,

@@ -67,11 +67,9 @@ pub fn all() -> Vec<Test> {
         (false, identity::TESTS),
         (false, attack::TESTS),
     ];
-    let faults = faults::TABLES.into_iter().map(|table| (true, table));
-    let tables = tables
-        .into_iter()
-        .chain(faults)
-        .chain([(false, identity::LAST)]);
+    let faults = faults::TABLES.map(|table| (true, table));
+    let last = [(false, identity::LAST)];
+    let tables = tables.into_iter().chain(faults).chain(last);
     let tests = tables.flat_map(|(of_life, table)| {
         table.iter().map(move |&(name, needs, run)| Test {
             name,

@@ -103,8 +103,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
-    // Numbered after the policy that is in force, where an earlier daemon left one. It may have changed under our
-    // eyes, and be broken now.
+    // Numbered after the policy that is in force, where an earlier daemon left one.
     let fresh = match enforcer.next_generation() {
         1 => fresh,
         next => read(&source, next)?,

@@ -13,6 +13,8 @@ pub(super) struct Eye {
     tried: Fingerprint,
     /// They changed before they were watched: no event tells of it.
     missed: bool,
+    /// Why some changes are not seen; said once.
+    problem: Option<String>,
 }
 
 impl Eye {
@@ -29,6 +31,7 @@ impl Eye {
             paths: paths.to_vec(),
             tried: read,
             missed: fingerprint(paths) != read,
+            problem: None,
         }
     }
 
@@ -45,6 +48,15 @@ impl Eye {
         loop {
             if !std::mem::take(&mut self.missed) {
                 watch.changed().await;
+                let problem = watch.problem().map(ToString::to_string);
+                if let Some(problem) = &problem
+                    && self.problem != Some(problem.clone())
+                {
+                    say!(
+                        "portguard: some changes of the policy's files will not be seen: {problem}"
+                    );
+                }
+                self.problem = problem;
             }
             if self.tried != fingerprint(&self.paths) {
                 return;

@@ -55,6 +55,9 @@ pub enum DaemonError {
     /// The metrics' address.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Too few descriptors to begin with.
+    #[error("cannot open the descriptors that the event loop needs: {0}")]
+    Descriptors(#[source] std::io::Error),
     /// The system refused a thread, a signal handler or a descriptor.
     #[error("cannot {what}: {source}")]
     System {
@@ -112,7 +115,7 @@ pub fn run(
     mut options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
-    reserve_descriptors().map_err(system("open the descriptors that the event loop needs"))?;
+    reserve_descriptors().map_err(DaemonError::Descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -94,11 +94,7 @@ impl Programs {
                     continue;
                 }
                 let program = lsm_program(ebpf, name)?;
-                match attach_lsm(program) {
-                    // The kernel attaches a program once, and this one's link is in place: in a pin, or here.
-                    Err(error) if *number != 0 && is_busy(&error) => continue,
-                    attached => attached.map_err(refused(name))?,
-                }
+                attach_lsm(program).map_err(refused(name))?
             } else {
                 let program = cgroup_program(ebpf, name)?;
                 attach_cgroup(program, &root).map_err(refused(name))?
@@ -229,13 +225,6 @@ impl Programs {
     pub(super) const fn features(&self) -> Features {
         self.features
     }
-}
-
-fn is_busy(error: &ProgramError) -> bool {
-    let ProgramError::SyscallError(error) = error else {
-        return false;
-    };
-    error.io_error.raw_os_error() == Some(libc::EBUSY)
 }
 
 /// The link, and the number of the program.
