@@ -1,7 +1,7 @@
 //! The kernel's links as somebody with bpf(2) rights meets them: found by number, detached, pinned elsewhere.
 
 use anyhow::{Context as _, ensure};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -91,17 +91,20 @@ pub(crate) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Where that cannot be.
 pub(crate) fn replace_by_array(path: &Path) -> anyhow::Result<()> {
-    // Linux before 5.11 counts maps as locked memory.
+    let mut attribute = Attribute::default();
+    // map_type BPF_MAP_TYPE_ARRAY, key_size; value_size, max_entries.
+    attribute[0] = 2 | 4 << 32;
+    attribute[1] = 8 | 1 << 32;
+    // Linux before 5.11 counts maps as locked memory. The limit is put back, since daemons inherit it.
+    let limit = getrlimit(Resource::Memlock);
     let infinite = Rlimit {
         current: None,
         maximum: None,
     };
     setrlimit(Resource::Memlock, infinite)?;
-    let mut attribute = Attribute::default();
-    // map_type BPF_MAP_TYPE_ARRAY, key_size; value_size, max_entries.
-    attribute[0] = 2 | 4 << 32;
-    attribute[1] = 8 | 1 << 32;
-    let map = descriptor(bpf(MAP_CREATE, attribute)?);
+    let map = bpf(MAP_CREATE, attribute);
+    setrlimit(Resource::Memlock, limit)?;
+    let map = descriptor(map?);
     std::fs::remove_file(path)?;
     pin(&map, path)?;
     ensure!(path.exists(), "{} is not pinned", path.display());
