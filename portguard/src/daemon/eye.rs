@@ -36,8 +36,8 @@ impl Eye {
     }
 
     /// Remembers what is about to be tried.
-    pub(super) fn tried(&mut self, paths: &[PathBuf]) {
-        self.tried = fingerprint(paths);
+    pub(super) fn tried(&mut self) {
+        self.tried = fingerprint(&self.paths);
     }
 
     /// Returns when the files say something new.

@@ -330,7 +330,7 @@ impl<'a> Daemon<'a> {
     /// Puts the policy as its files are now in force, whole or not at all.
     fn reload(&mut self) -> Result<String, String> {
         self.manager.reloading();
-        self.eye.tried(&self.source.paths);
+        self.eye.tried();
         let generation = self.enforcer.next_generation();
         // Without colour: it is shown in `status` and by `reload` too.
         let taken = self.source.read(generation, false).and_then(|fresh| {

@@ -54,14 +54,14 @@ impl Hook {
 /// Programs in the kernel, attached for as long as this lives, or as their pins do.
 pub struct Enforcer {
     pub(super) maps: Maps,
-    pub(super) programs: Programs,
+    programs: Programs,
     fallback: Option<String>,
     /// What was found in the pins, in words.
     found: Vec<String>,
     /// The policy in force.
     pub(super) in_force: Option<KernelImage>,
     folds: Option<Folds>,
-    pub(super) pins: Option<Pins>,
+    pins: Option<Pins>,
     /// Where maps that are not those of the pins wait to be pinned; `None` where the maps are theirs.
     stage: Option<PathBuf>,
 }
