@@ -1,6 +1,6 @@
 //! The verb `fuzz`: random input, steered by coverage, for what reads bytes that others wrote.
 
-use crate::report::Count;
+use crate::report::{Count, Outcome};
 use crate::{build, setup, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ const SHORT: u32 = 10;
 pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
     let targets = selected(target)?;
     build::everything()?;
-    let count = all(&targets, seconds)?;
-    Ok(if count.failed == 0 {
+    let outcome = all(&targets, seconds)?;
+    Ok(if outcome.count.failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -48,7 +48,7 @@ pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
 }
 
 /// Every target for a short while, after the programs were built; the targets' own code is checked too.
-pub(crate) fn short() -> Result<Count> {
+pub(crate) fn short() -> Result<Outcome> {
     let targets = selected(None)?;
     setup::cargo_fuzz()?;
     let mut clippy = shell::cargo(&["clippy", "--manifest-path", "fuzz/Cargo.toml"]);
@@ -71,25 +71,26 @@ fn selected(target: Option<&str>) -> Result<Vec<&'static Target>> {
 }
 
 /// Runs targets one after the other.
-fn all(targets: &[&Target], seconds: u32) -> Result<Count> {
+fn all(targets: &[&Target], seconds: u32) -> Result<Outcome> {
     let cargo_fuzz = setup::cargo_fuzz()?;
     let seeds = shell::path("target/fuzz-seeds");
     let mut cargo = shell::cargo(&["run", "--quiet", "--manifest-path", "fuzz/Cargo.toml"]);
     shell::run(cargo.args(["--example", "seeds", "--"]).arg(&seeds))?;
-    let mut count = Count::default();
+    let mut outcome = Outcome::default();
     for target in targets {
         let done = one(&cargo_fuzz, target, &seeds.join(target.name), seconds);
         if let Err(error) = &done {
-            eprintln!(
-                "xtask: {error:#}\nxtask: the input is in fuzz/artifacts/{0}; again: \
-                 {1} run --sanitizer none {0} INPUT",
+            let failure = format!(
+                "{error:#}\nthe input is in fuzz/artifacts/{0}; again: {1} run --sanitizer none {0} INPUT",
                 target.name,
                 cargo_fuzz.display()
             );
+            eprintln!("xtask: {failure}");
+            outcome.failures.push(failure);
         }
-        count += Count::one(done.is_ok());
+        outcome.count += Count::one(done.is_ok());
     }
-    Ok(count)
+    Ok(outcome)
 }
 
 /// Runs one target. What it learns stays in fuzz/corpus; seeds are only read.

@@ -56,6 +56,86 @@ impl std::ops::AddAssign for Count {
     }
 }
 
+/// What became of a step: its count, and what it said of each failure.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) count: Count,
+    /// Some lines each, for the end of a long output, where they are looked for.
+    pub(crate) failures: Vec<String>,
+}
+
+impl From<Count> for Outcome {
+    fn from(count: Count) -> Self {
+        Self {
+            count,
+            failures: Vec::new(),
+        }
+    }
+}
+
+impl Outcome {
+    /// A step that failed as a whole.
+    pub(crate) fn failed(why: String) -> Self {
+        Self {
+            count: Count::one(false),
+            failures: vec![why],
+        }
+    }
+
+    /// What `count` tests said that printed `output`.
+    pub(crate) fn told(count: Count, output: &str) -> Self {
+        let failures = failures(output);
+        Self { count, failures }
+    }
+}
+
+/// More lines than these of one failure are left where they were printed first.
+const LINES: usize = 30;
+
+/// What is printed of a failed test: by portguard-itest from `FAIL` to the next test's line, by `cargo test`
+/// what it shows of a test's output, or the compiler's error.
+pub(crate) fn failures(output: &str) -> Vec<String> {
+    let begins = |line: &str| {
+        line.starts_with("FAIL ")
+            || (line.starts_with("---- ") && line.ends_with(" stdout ----"))
+            || line.starts_with("error[")
+    };
+    let ends = |line: &str| {
+        let another = ["ok ", "n/a ", "failures:", "error: could not compile"];
+        another.iter().any(|start| line.starts_with(start)) || final_count(line).is_some()
+    };
+    let mut failures: Vec<Vec<&str>> = Vec::new();
+    let mut within = false;
+    for line in output.lines() {
+        if begins(line) {
+            failures.push(Vec::new());
+            within = true;
+        } else if ends(line) {
+            within = false;
+        }
+        if let (true, Some(failure)) = (within, failures.last_mut()) {
+            failure.push(line);
+        }
+    }
+    failures.into_iter().map(|lines| some(&lines)).collect()
+}
+
+/// The first lines of these.
+fn some(lines: &[&str]) -> String {
+    let (shown, more) = lines.split_at(lines.len().min(LINES));
+    let mut text = shown.join("\n").trim_end().to_owned();
+    if !more.is_empty() {
+        text.push_str(&format!("\n[and {} lines]", more.len()));
+    }
+    text
+}
+
+/// The last lines of an output that ended in the middle.
+pub(crate) fn end(output: &str) -> String {
+    let lines: Vec<&str> = output.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
 /// The last line `N passed, N failed` of a program's output, as portguard-itest ends.
 pub(crate) fn final_count(output: &str) -> Option<Count> {
     output.lines().rev().find_map(|line| {
@@ -102,6 +182,35 @@ mod tests {
             })
         );
         assert_eq!(final_count("passed, failed"), None);
+    }
+
+    #[test]
+    fn failures_are_taken_out_of_what_tests_print() {
+        let output = "ok a (0.1)\nFAIL b: no, it said:\n  one\n  two\nok c (0.1)\nFAIL d: no\n1 passed, 2 failed\nx\n";
+        assert_eq!(
+            failures(output),
+            ["FAIL b: no, it said:\n  one\n  two", "FAIL d: no"]
+        );
+        let output = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nthread 'a' panicked at b.rs:1:\nno\n\n\n\
+                      failures:\n    a\n\ntest result: FAILED. 0 passed; 1 failed\n";
+        assert_eq!(
+            failures(output),
+            ["---- a stdout ----\nthread 'a' panicked at b.rs:1:\nno"]
+        );
+        assert!(failures("ok a (0.1)\n1 passed, 0 failed\n").is_empty());
+    }
+
+    #[test]
+    fn of_a_long_output_some_lines_are_shown() {
+        let long: String = (0..99).map(|number| format!("line {number}\n")).collect();
+        let found = failures(&format!("FAIL a: no\n{long}"));
+        assert!(
+            found
+                .iter()
+                .all(|text| text.ends_with("line 28\n[and 70 lines]"))
+        );
+        assert!(end(&long).starts_with("line 69\n") && end(&long).ends_with("line 98"));
+        assert_eq!(end("a\n"), "a");
     }
 
     #[test]

@@ -21,12 +21,25 @@ pub(super) const LINK_CGROUP: u32 = 3;
 /// `BPF_CGROUP_MAX_PROGS` of `kernel/bpf/cgroup.c` (5.10 to 7.2).
 const MAX_PROGRAMS: usize = 64;
 
+/// An attribute, and room for all of `union bpf_attr` behind it. BPF_PROG_QUERY of cgroups writes to `revision`, 56
+/// bytes in, whatever size it is told (`__cgroup_bpf_query` of `kernel/bpf/cgroup.c`, Linux 6.17 to 7.1).
+#[repr(C)]
+struct Roomy<T> {
+    attribute: T,
+    /// More than `union bpf_attr` has (Linux 7.2: less than 200 bytes).
+    room: [u64; 64],
+}
+
 /// Calls bpf(2); every attribute of this module is plain numbers in the kernel's layout.
-fn bpf<T>(command: i32, attribute: &mut T) -> io::Result<i32> {
-    // SAFETY: the kernel reads and writes `T`, whose size it is told; what its numbers point to is alive for the
-    // call, by the callers below.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
+fn bpf<T: Copy>(command: i32, attribute: &mut T) -> io::Result<i32> {
+    let mut roomy = Roomy {
+        attribute: *attribute,
+        room: [0; 64],
+    };
+    // SAFETY: the kernel reads `T`, whose size it is told, and writes at most a whole `union bpf_attr`, for which
+    // there is room; what the numbers of `T` point to is alive for the call, by the callers below.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut roomy, size_of::<T>()) };
+    *attribute = roomy.attribute;
     match i32::try_from(result) {
         Ok(value @ 0..) => Ok(value),
         _ => Err(io::Error::last_os_error()),
@@ -36,6 +49,7 @@ fn bpf<T>(command: i32, attribute: &mut T) -> io::Result<i32> {
 /// Opens what is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
+    #[derive(Clone, Copy)]
     struct Attribute {
         path: u64,
         fd: u32,
@@ -55,6 +69,7 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 /// Whether a program of this number is loaded, attached or not.
 pub(super) fn is_loaded(program: u32) -> bool {
     #[repr(C)]
+    #[derive(Clone, Copy)]
     struct Attribute {
         id: u32,
         next: u32,
@@ -101,6 +116,7 @@ pub(super) struct LinkInfo {
 /// What the kernel says of a link.
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     #[repr(C)]
+    #[derive(Clone, Copy)]
     struct Attribute {
         fd: u32,
         len: u32,
@@ -123,6 +139,7 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 /// Empties slot `key` of an array of maps.
 pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     #[repr(C)]
+    #[derive(Clone, Copy)]
     struct Attribute {
         fd: u32,
         padding: u32,
@@ -143,6 +160,7 @@ pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
 /// The numbers of the programs of one cgroup on one hook.
 pub(super) fn programs_on(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
     #[repr(C)]
+    #[derive(Clone, Copy)]
     struct Attribute {
         target: u32,
         attach_type: u32,

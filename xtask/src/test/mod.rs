@@ -2,10 +2,10 @@
 
 mod steps;
 
-use crate::report::{self, Count};
+use crate::report::{self, Count, Outcome};
 use crate::vm::kernel;
 use crate::{build, fuzz, setup, verify, vm};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ impl Selection {
 /// One line of the summary.
 struct Step {
     name: String,
-    count: Count,
+    outcome: Outcome,
     seconds: f64,
 }
 
@@ -45,19 +45,11 @@ struct Steps(Vec<Step>);
 
 impl Steps {
     /// Runs a step; an error is a failure of it, and is said at once.
-    fn run(&mut self, name: &str, step: impl FnOnce() -> Result<Count>) -> bool {
+    fn run<T: Into<Outcome>>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> bool {
         println!("\n== {name}");
         let started = Instant::now();
-        let count = step().unwrap_or_else(|error| {
-            eprintln!("xtask: {name}: {error:#}");
-            Count::one(false)
-        });
-        self.0.push(Step {
-            name: name.to_owned(),
-            count,
-            seconds: started.elapsed().as_secs_f64(),
-        });
-        count.failed == 0
+        let outcome = step().map(Into::into);
+        self.ended(name, outcome, started.elapsed().as_secs_f64())
     }
 
     /// The same for what only succeeds or fails.
@@ -65,21 +57,41 @@ impl Steps {
         self.run(name, || step().map(|()| Count::one(true)))
     }
 
-    /// Prints the summary, and its last line.
+    /// A step that was run: whether all of it succeeded.
+    fn ended(&mut self, name: &str, outcome: Result<Outcome>, seconds: f64) -> bool {
+        let outcome = outcome.unwrap_or_else(|error| {
+            eprintln!("xtask: {name}: {error:#}");
+            Outcome::failed(format!("{error:#}"))
+        });
+        let succeeded = outcome.count.failed == 0;
+        self.0.push(Step {
+            name: name.to_owned(),
+            outcome,
+            seconds,
+        });
+        succeeded
+    }
+
+    /// Prints the summary, what was said of each failure, and the last line.
     fn summary(&self) -> ExitCode {
         let mut table = report::table(&["step", "result", "seconds"]);
         let mut sum = Count::default();
         for step in &self.0 {
-            let Count { passed, failed } = step.count;
+            let Count { passed, failed } = step.outcome.count;
             let result = match (passed, failed) {
                 (0, 0) => "NOTHING CHECKED".to_owned(),
                 (_, 0) => format!("ok, {passed} passed"),
                 _ => format!("FAILED, {passed} passed, {failed} failed"),
             };
             table.add_row([step.name.clone(), result, format!("{:.0}", step.seconds)]);
-            sum += step.count;
+            sum += step.outcome.count;
         }
         println!("\n{table}");
+        for step in self.0.iter().filter(|step| step.outcome.count.failed > 0) {
+            for failure in &step.outcome.failures {
+                println!("\n== {} failed:\n{failure}", step.name);
+            }
+        }
         println!("{} passed, {} failed", sum.passed, sum.failed);
         if sum.failed == 0 {
             ExitCode::SUCCESS
@@ -113,18 +125,7 @@ pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
         guests(&mut steps, &series, built, filter);
     }
     if all {
-        let of_verify = Instant::now();
-        let counts = if_built(built, || verify::counts(&series));
-        let seconds = of_verify.elapsed().as_secs_f64();
-        let count = counts.unwrap_or_else(|error| {
-            eprintln!("xtask: verify: {error:#}");
-            Count::one(false)
-        });
-        steps.0.push(Step {
-            name: "verify".to_owned(),
-            count,
-            seconds,
-        });
+        steps.run("verify", || if_built(built, || verify::counts(&series)));
     }
     Ok(steps.summary())
 }
@@ -184,20 +185,24 @@ fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>)
             .next()
             .unwrap_or_else(|| Err(anyhow::anyhow!("not booted")));
         let seconds = result.as_ref().map_or(0.0, |ended| ended.seconds);
-        let count = result.and_then(|ended| {
-            let count = report::final_count(&ended.output).context("the tests gave no sum")?;
-            Ok(count.ended(ended.failure.is_none()))
-        });
-        let count = count.unwrap_or_else(|error| {
-            eprintln!("xtask: guest {} {}: {error:#}", boot.series, boot.name);
-            Count::one(false)
-        });
-        steps.0.push(Step {
-            name: format!("guest {} {}", boot.series, boot.name),
-            count,
-            seconds,
-        });
+        let name = format!("guest {} {}", boot.series, boot.name);
+        steps.ended(&name, result.map(|ended| told(&ended)), seconds);
     }
+}
+
+/// What a guest's tests said; what its console showed last where they came to no end.
+fn told(ended: &vm::Ended) -> Outcome {
+    let mut outcome = match report::final_count(&ended.output) {
+        Some(count) => Outcome::told(count.ended(ended.failure.is_none()), &ended.output),
+        None => Outcome::failed(format!(
+            "{}\nthe tests gave no sum",
+            report::end(&ended.output)
+        )),
+    };
+    if outcome.count.failed > 0 {
+        outcome.failures.extend(ended.failure.clone());
+    }
+    outcome
 }
 
 #[cfg(test)]
@@ -213,5 +218,32 @@ mod tests {
         assert_eq!(named(None), ["lsm", "no-lsm", "lsm", "no-lsm", "systemd"]);
         assert_eq!(named(Some("storm")), ["lsm", "no-lsm", "lsm", "no-lsm"]);
         assert_eq!(named(Some("systemd_kill")), ["systemd"]);
+    }
+
+    #[test]
+    fn a_guest_that_died_says_what_it_said_last() {
+        let ended = |output: &str, failure: Option<&str>| {
+            told(&vm::Ended {
+                output: output.to_owned(),
+                failure: failure.map(str::to_owned),
+                seconds: 1.0,
+            })
+        };
+        let good = ended("ok a\n1 passed, 0 failed\n", None);
+        assert_eq!(good, Count::one(true).into());
+        let failed = ended(
+            "FAIL a: no\n0 passed, 1 failed\n",
+            Some("its command ended with 1"),
+        );
+        assert_eq!(failed.failures, ["FAIL a: no", "its command ended with 1"]);
+        let died = ended("ok a\nok b\nBUG: bad\n", Some("Kernel panic"));
+        assert_eq!(
+            died.failures,
+            [
+                "ok a\nok b\nBUG: bad\nthe tests gave no sum",
+                "Kernel panic"
+            ]
+        );
+        assert_eq!(died.count, Count::one(false));
     }
 }

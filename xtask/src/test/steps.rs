@@ -1,6 +1,6 @@
 //! The steps of `test` that need no guest.
 
-use crate::report::{Count, cargo_count, final_count};
+use crate::report::{Count, Outcome, cargo_count, final_count};
 use crate::{setup, shell};
 use anyhow::{Context, Result, ensure};
 
@@ -18,11 +18,11 @@ pub(super) fn clippy() -> Result<()> {
 }
 
 /// Unit and property tests.
-pub(super) fn cargo_test() -> Result<Count> {
+pub(super) fn cargo_test() -> Result<Outcome> {
     let (success, output) = shell::tee(&mut shell::cargo(&["test", "--release"]))?;
     let count = cargo_count(&output);
     ensure!(!success || count.passed > 0, "cargo ran no test");
-    Ok(count.ended(success))
+    Ok(Outcome::told(count.ended(success), &output))
 }
 
 /// Licences, versions and origins of the dependencies.
@@ -70,10 +70,10 @@ pub(super) fn policies() -> Result<Count> {
 }
 
 /// The tests on this machine's own kernel.
-pub(super) fn native(filter: Option<&str>) -> Result<Count> {
+pub(super) fn native(filter: Option<&str>) -> Result<Outcome> {
     setup::for_native()?;
     let mut itest = shell::as_root(shell::path("target/release/portguard-itest"));
     let (success, output) = shell::tee(itest.arg("native").args(filter))?;
     let count = final_count(&output).context("the tests gave no sum")?;
-    Ok(count.ended(success))
+    Ok(Outcome::told(count.ended(success), &output))
 }

@@ -136,13 +136,24 @@ fn large() -> String {
     text
 }
 
+/// Locked memory that no start of portguard can do with, in bytes.
+const LITTLE: u64 = 64 << 10;
+
 /// A portguard whose maps are charged to a cgroup whose memory can be limited.
 fn in_cgroup(world: &World, cgroups: &mut Cgroups, name: &str) -> anyhow::Result<Instance> {
     std::fs::write(world.cgroups.join("cgroup.subtree_control"), "+memory")?;
     cgroups.make(&[name.to_owned()])?;
     let enter = |path: std::path::PathBuf| std::fs::write(path.join("cgroup.procs"), "0");
     enter(world.cgroups.join(name))?;
-    let started = Instance::start_by(world, POLICY, world.auto_hook(), &["--no-fold"]);
+    let hook = world.auto_hook();
+    let started = Instance::start_prepared(world, POLICY, hook, &["--no-fold"], |command, _| {
+        // The library that makes the maps raises this limit where it is in the way (Linux before 5.11), once: here
+        // at the start, since what is inherited may be no limit at all, and then it would be at the reload.
+        let little = limit_of_locked(LITTLE);
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Memlock, little)?)) };
+        Ok(())
+    });
     enter(world.cgroups.clone())?;
     let instance = started?;
     // Its maps stay charged there, its own memory no longer is: nothing but an entry can fail.
@@ -221,12 +232,16 @@ impl Limit {
     }
 }
 
-fn locked(instance: &Instance, most: u64) -> anyhow::Result<()> {
-    let pid = Pid::from_raw(instance.pid().cast_signed()).context("a pid")?;
-    let limit = Rlimit {
+/// This much locked memory, in bytes, and no reason not to ask for more.
+const fn limit_of_locked(most: u64) -> Rlimit {
+    Rlimit {
         current: Some(most),
         maximum: Some(1 << 32),
-    };
-    prlimit(Some(pid), Resource::Memlock, limit)?;
+    }
+}
+
+fn locked(instance: &Instance, most: u64) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(instance.pid().cast_signed()).context("a pid")?;
+    prlimit(Some(pid), Resource::Memlock, limit_of_locked(most))?;
     Ok(())
 }
