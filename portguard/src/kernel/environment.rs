@@ -1,7 +1,10 @@
 //! What portguard needs of the machine, each condition with its state and its mend.
 
 use super::btf::Btf;
+use super::error::KernelError;
+use super::offsets::Offsets;
 use super::securityfs;
+use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -40,6 +43,8 @@ pub struct Environment {
     is_init_netns: bool,
     /// Active LSMs in their order, where they can be read.
     active_lsms: Option<Vec<String>>,
+    /// Where the kernel's BTF has them all.
+    offsets: Option<Offsets>,
     conditions: Vec<Condition>,
 }
 
@@ -61,17 +66,20 @@ impl Environment {
             .map(|text| text.trim().split(',').map(str::to_owned).collect());
         // A sandbox may forbid root the look at process 1; then our own namespace has to do.
         let init_netns = netns_of("1");
+        let offsets = Self::read_offsets();
+        let btf = btf(&offsets);
         let mut environment = Self {
             host_netns: init_netns.or_else(|| netns_of("self")).unwrap_or(0),
             is_init_netns: init_netns.is_some(),
             conditions: Vec::new(),
             cgroup_root: cgroup_root.unwrap_or_default(),
             active_lsms,
+            offsets: offsets.ok(),
         };
         environment.conditions = vec![
             kernel_version(),
             capabilities(),
-            btf(),
+            btf,
             environment.cgroup(),
             environment.namespaces(),
             environment.lsm(),
@@ -80,6 +88,19 @@ impl Environment {
             unprivileged_ports(),
         ];
         environment
+    }
+
+    fn read_offsets() -> Result<Offsets, KernelError> {
+        Ok(Offsets::from_btf(&Btf::of_running_kernel()?)?)
+    }
+
+    /// The offsets that the programs read by, from the running kernel's BTF.
+    pub(super) fn offsets(&self) -> Result<Cow<'_, Offsets>, KernelError> {
+        match &self.offsets {
+            Some(offsets) => Ok(Cow::Borrowed(offsets)),
+            // Again, for its error.
+            None => Self::read_offsets().map(Cow::Owned),
+        }
     }
 
     /// Every condition, in the order in which to mend them.
@@ -262,10 +283,15 @@ fn capabilities() -> Condition {
     )
 }
 
-fn btf() -> Condition {
+fn btf(offsets: &Result<Offsets, KernelError>) -> Condition {
     let name = "the kernel's BTF";
-    match Btf::of_running_kernel() {
+    match offsets {
         Ok(_) => good(name, "/sys/kernel/btf/vmlinux"),
+        Err(error @ KernelError::Offsets(_)) => missing(
+            name,
+            error.to_string(),
+            "take a portguard that knows this kernel, and report this one to its makers",
+        ),
         Err(error) => missing(
             name,
             error.to_string(),
@@ -327,6 +353,27 @@ fn sysctl(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_of_other_structures_is_another_condition_than_none_of_btf() {
+        use crate::kernel::BtfError;
+        let unknown = BtfError::Unknown("task_struct.cred".into());
+        let condition = btf(&Err(KernelError::Offsets(unknown.into())));
+        assert_eq!(condition.severity, Severity::Missing);
+        assert!(condition.found.contains("not as portguard knows them"));
+        assert!(condition.found.contains("task_struct.cred"));
+        assert!(
+            condition
+                .mend
+                .is_some_and(|mend| mend.contains("take a portguard"))
+        );
+        let damaged = btf(&Err(BtfError::Damaged("it ends too early").into()));
+        assert!(
+            damaged
+                .mend
+                .is_some_and(|mend| mend.contains("CONFIG_DEBUG_INFO_BTF"))
+        );
+    }
 
     #[test]
     fn the_boot_parameter_keeps_what_is_there() {

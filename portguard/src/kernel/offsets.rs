@@ -9,7 +9,7 @@ use thiserror::Error;
 pub struct OffsetError(#[from] BtfError);
 
 /// Names of the programs' globals and their values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Offsets(Vec<(&'static str, u32)>);
 
 /// Global, structure, member: the same names on Linux 5.10 to 7.2.

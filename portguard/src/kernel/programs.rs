@@ -42,13 +42,16 @@ pub fn load_programs(
     hook: Hook,
     maps: Option<&Path>,
 ) -> Result<Loaded, KernelError> {
-    let offsets = Offsets::from_btf(&super::Btf::of_running_kernel()?)?;
+    let offsets = environment.offsets()?;
+    // One for all attempts: a new one parses the kernel's BTF, which takes longest of all.
+    let mut loader = EbpfLoader::new();
+    prepare(&mut loader, environment, &offsets, hook, maps);
     let mut features = Features {
         grants: true,
         set_errno: true,
     };
     loop {
-        let mut ebpf = load_object(environment, &offsets, hook, features, maps)?;
+        let mut ebpf = load_object(&mut loader, features)?;
         if features.grants && cgroup_program(&mut ebpf, GRANT_PROBE)?.load().is_err() {
             // A kernel without grants knows no chosen errno either, which came later.
             features.grants = false;
@@ -70,14 +73,16 @@ pub fn load_programs(
     }
 }
 
-fn load_object(
-    environment: &Environment,
-    offsets: &Offsets,
+/// What is the same whatever the kernel's verifier takes.
+fn prepare<'a>(
+    loader: &mut EbpfLoader<'a>,
+    environment: &'a Environment,
+    offsets: &'a Offsets,
     hook: Hook,
-    features: Features,
     maps: Option<&Path>,
-) -> Result<Ebpf, KernelError> {
-    let mut loader = EbpfLoader::new();
+) {
+    // The object has no relocations by the kernel's types.
+    loader.btf(None);
     for name in maps::NAMES {
         if let Some(directory) = maps {
             loader.map_pin_path(name, directory.join(name));
@@ -86,18 +91,21 @@ fn load_object(
     for (global, offset) in offsets.iter() {
         loader.override_global(global, offset, true);
     }
-    let flags = [
-        ("GRANTS", u32::from(features.grants)),
-        ("SET_RETVAL", u32::from(features.set_errno)),
-        ("CGROUP_DECIDES", u32::from(hook == Hook::Cgroup)),
-        ("HOST_NETNS", environment.host_netns),
-    ];
-    for (global, value) in &flags {
-        loader.override_global(global, value, true);
-    }
+    loader.override_global("CGROUP_DECIDES", flag(hook == Hook::Cgroup), true);
+    loader.override_global("HOST_NETNS", &environment.host_netns, true);
+}
+
+fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, KernelError> {
+    loader.override_global("GRANTS", flag(features.grants), true);
+    loader.override_global("SET_RETVAL", flag(features.set_errno), true);
     loader
         .load(super::object())
         .map_err(|error| KernelError::Object(Box::new(error)))
+}
+
+/// A flag as a global of the programs has it.
+const fn flag(value: bool) -> &'static u32 {
+    if value { &1 } else { &0 }
 }
 
 pub(super) fn cgroup_program<'a>(
