@@ -7,19 +7,24 @@
 
 use libfuzzer_sys::fuzz_target;
 use portguard::cgroups::CgroupPaths;
-use portguard::compile::{Tables, compile};
+use portguard::compile::compile;
 use portguard::event::{Decided, Enricher};
 use portguard::kernel::{Features, Record, parse_record};
 use portguard::policy::Policy;
 use portguard::sink::Format;
+use portguard::status::Description;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// An empty policy: events need its digest only.
-static TABLES: LazyLock<Option<Tables>> = LazyLock::new(|| compile(&Policy::default(), 1).ok());
+/// What is known of an empty policy, the first of a daemon.
+static POLICY: LazyLock<Option<Description>> = LazyLock::new(|| {
+    let policy = Policy::default();
+    let tables = compile(&policy, 1).ok()?;
+    Some(Description::new(&policy, &tables, &[]))
+});
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(tables) = TABLES.as_ref() else {
+    let Some(policy) = POLICY.as_ref() else {
         panic!("the empty policy does not compile");
     };
     // No such tree: what an input says must not depend on the cgroups of this machine.
@@ -28,7 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
         grants: true,
         set_errno: bytes.len().is_multiple_of(2),
     };
-    let mut enricher = Enricher::new(tables, features, paths);
+    let mut enricher = Enricher::new(features, paths);
+    enricher.expect(policy);
     let mut rest = bytes;
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
