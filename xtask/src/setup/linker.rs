@@ -1,6 +1,6 @@
 //! bpf-linker, linked against the LLVM of the compiler whose bitcode it is to read.
 
-use super::apt;
+use super::{apt, tool};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -58,9 +58,8 @@ pub(crate) fn ensure(llvm: u32) -> Result<()> {
         apt::install(&[&format!("llvm-{llvm}-dev")])?;
     }
     let feature = format!("llvm-{llvm}");
-    let mut cargo = shell::cargo(&["install", "bpf-linker", "--version", VERSION, "--force"]);
+    let mut cargo = tool::install(&["bpf-linker", "--version", VERSION, "--force"]);
     cargo.args(["--no-default-features", "--features", &feature]);
-    cargo.arg("--root").arg(shell::path("target/tools"));
     cargo.env("LLVM_PREFIX", prefix(llvm));
     shell::run(&mut cargo)?;
     let path = stamp_path();

@@ -5,6 +5,7 @@ use super::packages;
 use crate::shell;
 use anyhow::Result;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Where cargo-deny lies.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
@@ -27,7 +28,15 @@ fn tool(name: &str, duration: &str) -> Result<PathBuf> {
         return Ok(found);
     }
     eprintln!("xtask: building {name}, {duration}");
-    let mut cargo = shell::cargo(&["install", name, "--locked", "--root"]);
-    shell::run(cargo.arg(shell::path("target/tools")))?;
+    let mut cargo = install(&[name, "--locked"]);
+    shell::run(&mut cargo)?;
     Ok(own)
+}
+
+/// `cargo install` into the repository's tools, unoptimised: they are used for seconds, and built for minutes.
+pub(super) fn install(args: &[&str]) -> Command {
+    let mut cargo = shell::cargo(&["install", "--debug", "--root"]);
+    cargo.arg(shell::path("target/tools")).args(args);
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    cargo
 }

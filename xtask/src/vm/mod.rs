@@ -1,6 +1,7 @@
 //! Guests: a real kernel, a file system in memory, one command, and its end.
 
 mod archive;
+mod emulator;
 mod initrd;
 pub(crate) mod kernel;
 mod modules;
@@ -109,6 +110,7 @@ pub(crate) fn prepare(series: &str, systemd: bool) -> Result<Prepared> {
         return Ok(prepared.clone());
     }
     alone()?;
+    emulator::find().context("looking for QEMU")?;
     let kernel = kernel::fetch(series).with_context(|| format!("fetching a kernel {series}"))?;
     let files = if systemd {
         systemd::common(series, &kernel)

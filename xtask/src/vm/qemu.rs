@@ -1,6 +1,6 @@
 //! QEMU, by software emulation: no machine has to allow more.
 
-use super::{Boot, Ended};
+use super::{Boot, Ended, emulator};
 use crate::shell;
 use anyhow::{Context, Result};
 use std::io::{Read as _, Write as _};
@@ -17,7 +17,7 @@ const MARKER: &str = "portguard-guest-exit: ";
 
 /// Boots a kernel and waits for the end of its guest.
 pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
-    let mut qemu = command(image, files, boot);
+    let mut qemu = command(image, files, boot)?;
     shell::say(&qemu);
     let started = Instant::now();
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -43,8 +43,8 @@ pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
     })
 }
 
-fn command(image: &Path, files: &Path, boot: &Boot) -> Command {
-    let mut qemu = shell::command("qemu-system-x86_64");
+fn command(image: &Path, files: &Path, boot: &Boot) -> Result<Command> {
+    let mut qemu = emulator::find()?.command();
     qemu.args([
         "-accel",
         "tcg",
@@ -81,7 +81,7 @@ fn command(image: &Path, files: &Path, boot: &Boot) -> Command {
         // Without its check of the timer: where the host is busy, ticks come late, and the kernel panics.
         &format!("console=ttyS0 quiet panic=-1 no_timer_check lsm={lsm}"),
     ]);
-    qemu
+    Ok(qemu)
 }
 
 /// Reads in a thread of its own, so that waiting for it can end.
