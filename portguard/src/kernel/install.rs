@@ -1,6 +1,7 @@
 //! Puts policies in force: fills fresh tables beside those in force, then switches by one write.
 
 use super::enforcer::Enforcer;
+use super::entries::insert;
 use super::error::{KernelError, map_error};
 use super::image::KernelImage;
 use super::wire::Wire;
@@ -108,28 +109,22 @@ impl Enforcer {
         let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
         for entry in tables.trie() {
             let node = Wire(entry.node);
-            trie.insert(Wire(entry.key), node, 0)
-                .map_err(map_error("TRIE"))?;
+            insert("TRIE", || trie.insert(Wire(entry.key), node, 0))?;
         }
         let mut names: HashMap<_, Wire<NameKey>, u32> = self.maps.table("NAMES")?;
         for (key, next) in tables.names() {
-            names
-                .insert(Wire(*key), *next, 0)
-                .map_err(map_error("NAMES"))?;
+            insert("NAMES", || names.insert(Wire(*key), *next, 0))?;
         }
         let mut addresses: LpmTrie<_, Wire<AddressKey>, u32> = self.maps.table("ADDRESSES")?;
         for entry in tables.addresses() {
-            addresses
-                .insert(&Key::new(entry.prefix, Wire(entry.key)), entry.class, 0)
-                .map_err(map_error("ADDRESSES"))?;
+            let key = Key::new(entry.prefix, Wire(entry.key));
+            insert("ADDRESSES", || addresses.insert(&key, entry.class, 0))?;
         }
         let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> =
             self.maps.table("GROUPS")?;
         for entry in tables.groups() {
             let key = Key::new(entry.prefix, Wire(entry.key));
-            groups
-                .insert(&key, Wire(entry.rules), 0)
-                .map_err(map_error("GROUPS"))?;
+            insert("GROUPS", || groups.insert(&key, Wire(entry.rules), 0))?;
         }
         Ok(())
     }

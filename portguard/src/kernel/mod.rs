@@ -6,6 +6,7 @@ mod bpf;
 mod btf;
 mod counts;
 mod enforcer;
+mod entries;
 mod environment;
 mod error;
 mod folds;
