@@ -4,7 +4,7 @@ use crate::report::{Count, Outcome};
 use crate::{build, setup, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// A target and libFuzzer's arguments for it.
 struct Target {
@@ -51,9 +51,16 @@ pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
 pub(crate) fn short() -> Result<Outcome> {
     let targets = selected(None)?;
     setup::cargo_fuzz()?;
-    let mut clippy = shell::cargo(&["clippy", "--manifest-path", "fuzz/Cargo.toml"]);
-    shell::run(clippy.args(["--all-targets", "--", "-D", "warnings"]))?;
+    shell::run(beside("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
     all(&targets, SHORT)
+}
+
+/// cargo on the targets' workspace, which finds its dependencies where the main one's were built: both lock files
+/// have the same versions, and both profiles are the same.
+fn beside(verb: &str) -> Command {
+    let mut cargo = shell::cargo(&[verb, "--release", "--manifest-path", "fuzz/Cargo.toml"]);
+    cargo.arg("--target-dir").arg(shell::path("target"));
+    cargo
 }
 
 /// The targets asked for.
@@ -74,8 +81,11 @@ fn selected(target: Option<&str>) -> Result<Vec<&'static Target>> {
 fn all(targets: &[&Target], seconds: u32) -> Result<Outcome> {
     let cargo_fuzz = setup::cargo_fuzz()?;
     let seeds = shell::path("target/fuzz-seeds");
-    let mut cargo = shell::cargo(&["run", "--quiet", "--manifest-path", "fuzz/Cargo.toml"]);
-    shell::run(cargo.args(["--example", "seeds", "--"]).arg(&seeds))?;
+    shell::run(
+        beside("run")
+            .args(["--quiet", "--example", "seeds", "--"])
+            .arg(&seeds),
+    )?;
     let mut outcome = Outcome::default();
     for target in targets {
         let done = one(&cargo_fuzz, target, &seeds.join(target.name), seconds);
