@@ -60,10 +60,8 @@ pub fn decision(judged: &Judged, describe: impl Fn(&mut Event)) {
     // word behind it; the loader reads it when no program can be here any more.
     fill(unsafe { &mut *event }, judged, describe);
     // SAFETY: filled above.
-    if EVENTS
-        .output_untyped::<Event>(unsafe { &*event }, 0)
-        .is_err()
-    {
+    let event = unsafe { &*event };
+    if EVENTS.output_untyped::<Event>(event, 0).is_err() {
         add_one(entry);
     }
 }
