@@ -11,7 +11,7 @@ use zerocopy::{FromZeros, IntoBytes};
 type Done = Result<(), Box<dyn Error>>;
 
 /// Policies, each with what is wrong in it: the tests of the policy reader.
-const MESSAGES: &str = include_str!("../../portguard/tests/policy/messages.txt");
+const MESSAGES: &str = include_str!("../../portguard-policy/tests/policy/messages.txt");
 
 fn main() -> Done {
     let directory = std::env::args_os().nth(1).ok_or("usage: seeds DIRECTORY")?;

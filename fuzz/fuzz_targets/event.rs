@@ -7,10 +7,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use portguard::cgroups::CgroupPaths;
-use portguard::compile::compile;
+use portguard_policy::compile::compile;
 use portguard::event::{Decided, Enricher};
 use portguard::kernel::{Features, Record, parse_record};
-use portguard::policy::Policy;
+use portguard_policy::policy::Policy;
 use portguard::sink::Format;
 use portguard::status::Description;
 use std::path::Path;

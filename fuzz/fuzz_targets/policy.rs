@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use portguard::compile::{Bind, Tables, compile};
-use portguard::diff::changes;
-use portguard::lint::{Host, lint};
-use portguard::policy::{self, CgroupPattern, Component, Names, Policy, Problems, Rule};
-use portguard::space::Space;
-use portguard::written::PolicyText;
+use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::analysis::diff::changes;
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::policy::{self, CgroupPattern, Component, Names, Policy, Problems, Rule};
+use portguard_policy::analysis::space::Space;
+use portguard_policy::yaml::PolicyText;
 use portguard_common::{NO_RULE, Protocol};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;

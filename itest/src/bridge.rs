@@ -1,9 +1,9 @@
 //! Where the oracle's words and portguard's meet, for the tests that compare the two.
 
 use crate::oracle::{Action, Answer, Model, OracleBind, Proto};
-use portguard::compile::{Bind, Tables, compile};
-use portguard::policy::{Loaded, Names};
 use portguard_common::{Decision, Protocol, Verdict};
+use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::policy::{Loaded, Names};
 
 /// Nobody: generated policies name users by their ids.
 pub struct Nobody;
@@ -40,7 +40,7 @@ impl Names for Nobody {
 /// With the problems, where there are any.
 #[must_use]
 pub fn parsed(text: &str) -> Loaded {
-    portguard::policy::parse("policy.yaml".as_ref(), text, &Nobody)
+    portguard_policy::policy::parse("policy.yaml".as_ref(), text, &Nobody)
         .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)))
 }
 

@@ -8,8 +8,8 @@ use crate::oracle::{Action, Answer, OracleBind, Proto};
 use crate::property::{next_event, same};
 use crate::real::{ADDRESS, Cgroups, Powers, attempt, by_kernel};
 use anyhow::{Context, ensure};
-use portguard::policy::{Expectation, Mode, Policy, SystemNames};
 use portguard_common::{Protocol, Verdict};
+use portguard_policy::policy::{Expectation, Mode, Policy, SystemNames};
 use std::path::{Path, PathBuf};
 
 /// Where the policies may lie: in a guest, in a checkout.
@@ -64,7 +64,7 @@ pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// With the problems.
 pub fn read(path: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(path)?;
-    let loaded = portguard::policy::parse(path, &text, &SystemNames)
+    let loaded = portguard_policy::policy::parse(path, &text, &SystemNames)
         .map_err(|problems| anyhow::anyhow!("{}", problems.render(false)))?;
     let warnings = loaded.warnings.render(false);
     ensure!(warnings.is_empty(), "has warnings:\n{warnings}");

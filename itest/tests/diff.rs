@@ -1,12 +1,12 @@
 //! `diff` is exact: a bind that the naive oracle decides otherwise under the new policy lies in one
 //! region of the difference, with both effects, and every other bind lies in none.
 
-use portguard::diff::{Netns, changes};
-use portguard::space::Space;
 use portguard_itest::bridge::{parsed, protocol, with_bind};
 use portguard_itest::generate::{World, case};
 use portguard_itest::oracle::{Action, Model, OracleBind};
 use portguard_itest::seed::{cases, runner};
+use portguard_policy::analysis::diff::{Netns, changes};
+use portguard_policy::analysis::space::Space;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;

@@ -1,8 +1,8 @@
 //! The shipped policies: each is read without a warning and holds what its own `tests:` say.
 #![expect(clippy::expect_used, reason = "a test says by panicking what is wrong")]
 
-use portguard::compile::{Bind, compile};
 use portguard_itest::shipped::{policies, read, sees_both};
+use portguard_policy::compile::{Bind, compile};
 use std::path::{Path, PathBuf};
 
 fn shipped() -> Vec<PathBuf> {

@@ -1,6 +1,6 @@
 //! Cgroup ids -> paths, for events. No decision depends on it.
 
-use crate::escape::escape;
+use portguard_policy::escape::escape;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -1,11 +1,11 @@
 //! A decision as people and tools read it: names resolved, text escaped.
 
 use crate::cgroups::CgroupPaths;
-use crate::escape::escape;
 use crate::kernel::Features;
 use crate::status::Description;
 use jiff::Timestamp;
 use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
+use portguard_policy::escape::escape;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

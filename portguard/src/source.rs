@@ -1,9 +1,9 @@
 //! The files that a policy comes from: read at the start, and again at each reload.
 
-use crate::compile::{Tables, compile};
-use crate::lint::{Host, lint};
-use crate::policy::{self, Fingerprint, Mode, Policy, Sources, SystemNames};
 use crate::status::Description;
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::compile::{Tables, compile};
+use portguard_policy::policy::{self, Fingerprint, Mode, Policy, Sources, SystemNames};
 use std::path::PathBuf;
 
 /// Files, directories, and what the command line says above them.

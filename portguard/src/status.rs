@@ -1,8 +1,8 @@
 //! How it stands: what is enforced, by which policy, what came of it so far. One snapshot, which `status`,
 //! the metrics and the daemon's socket all show.
 
-use crate::compile::Tables;
-use crate::policy::{Mode, Policy, Scope, ranges_text};
+use portguard_policy::compile::Tables;
+use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,12 +4,12 @@
     reason = "a test ends where its own machinery fails"
 )]
 
-use portguard::compile::{Bind, compile};
-use portguard::lint::{Host, lint};
-use portguard::policy::{SystemNames, parse};
-use portguard::suggest::{Demand, owner_of, policy};
-use portguard::written::DefaultWord;
 use portguard_common::{Protocol, Verdict};
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::compile::{Bind, compile};
+use portguard_policy::policy::{SystemNames, parse};
+use portguard_policy::suggest::{Demand, owner_of, policy};
+use portguard_policy::yaml::DefaultWord;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

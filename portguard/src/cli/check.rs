@@ -1,10 +1,10 @@
 //! `portguard check`: are these policy files good, and do their tests hold?
 
 use super::{Exit, Loading, counted, outcome};
-use crate::compile::{Tables, compile};
-use crate::expectations::{Outcome, outcomes};
-use crate::policy::{Policy, Problems, Severity};
-use crate::written::PolicyText;
+use portguard_policy::analysis::policy_tests::{Outcome, outcomes};
+use portguard_policy::compile::{Tables, compile};
+use portguard_policy::policy::{Policy, Problems, Severity};
+use portguard_policy::yaml::PolicyText;
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 
@@ -100,7 +100,7 @@ fn as_object(tables: &Tables, outcomes: &[Outcome<'_>], problems: &Problems) -> 
 }
 
 fn as_objects(problems: &Problems) -> Vec<Value> {
-    let object = |problem: &crate::policy::Problem| {
+    let object = |problem: &portguard_policy::policy::Problem| {
         json!({
             "severity": match problem.severity {
                 Severity::Error => "error",

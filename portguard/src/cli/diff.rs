@@ -1,9 +1,9 @@
 //! `portguard diff`: what changes for whom.
 
 use super::{Exit, counted, table::table};
-use crate::diff::{Change, Done, Netns, diff};
-use crate::policy::{GivenNames, Policy};
-use crate::space::{Callers, Row, Space, UidRanges, callers_text, ports_text};
+use portguard_policy::analysis::diff::{Change, Done, Netns, diff};
+use portguard_policy::analysis::space::{Callers, Row, Space, UidRanges, callers_text, ports_text};
+use portguard_policy::policy::{GivenNames, Policy};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
 //! `portguard doctor`: can this machine enforce?
 
 use super::Exit;
-use crate::escape::escape;
 use crate::kernel::{
-    BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, LocalPorts, Severity,
-    bind_programs,
+    BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
 };
-use crate::policy::Policy;
+use portguard_policy::escape::escape;
+use portguard_policy::local_ports::LocalPorts;
+use portguard_policy::policy::Policy;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

@@ -1,12 +1,12 @@
 //! `portguard explain`: what a policy makes of a bind, and why.
 
 use super::Exit;
-use crate::compile::Bind;
-use crate::escape::{escape, unescape};
-use crate::explain::{Explained, Field, Passed, explain};
-use crate::policy::{Names as _, Place, Policy, Rule, SystemNames};
 use anyhow::{Context as _, anyhow};
 use portguard_common::Protocol;
+use portguard_policy::analysis::explain::{Explained, Field, Passed, explain};
+use portguard_policy::compile::Bind;
+use portguard_policy::escape::{escape, unescape};
+use portguard_policy::policy::{Names as _, Place, Policy, Rule, SystemNames};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Read as _;

@@ -1,11 +1,11 @@
 //! `portguard explain --all`: who may bind a port.
 
 use super::{Exit, table::table};
-use crate::diff::Done;
-use crate::holders::holders;
-use crate::policy::Policy;
-use crate::space::{Row, Space, Users, callers_text, ports_text};
 use portguard_common::Protocol;
+use portguard_policy::analysis::diff::Done;
+use portguard_policy::analysis::space::{Row, Space, Users, callers_text, ports_text};
+use portguard_policy::analysis::who_can_bind::holders;
+use portguard_policy::policy::Policy;
 use serde_json::json;
 
 /// # Errors

@@ -1,11 +1,11 @@
 //! `portguard inventory`: who already holds protected ports, and what the policy says of each.
 
 use super::{Exit, counted, table::table};
-use crate::compile::compile;
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
-use crate::policy::{Mode, Policy};
 use crate::say::say;
+use portguard_policy::compile::compile;
+use portguard_policy::policy::{Mode, Policy};
 use serde_json::json;
 use std::path::PathBuf;
 

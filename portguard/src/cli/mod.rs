@@ -22,11 +22,12 @@ mod test;
 mod top;
 
 use crate::control::{ControlError, SOCKET};
-use crate::kernel::{LocalPorts, can_grant};
-use crate::lint::{Host, lint};
-use crate::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
+use crate::kernel::can_grant;
 use crate::say::{self, say};
 use clap::{Parser, Subcommand};
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::local_ports::LocalPorts;
+use portguard_policy::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 //! What came of a policy's tests, as text, JSON and JUnit.
 
-use crate::expectations::{Got, Outcome};
-use crate::policy::Expectation;
 use anstyle::{AnsiColor, Style};
+use portguard_policy::analysis::policy_tests::{Got, Outcome};
+use portguard_policy::policy::Expectation;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 

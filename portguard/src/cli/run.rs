@@ -2,15 +2,16 @@
 
 use super::output::Output;
 use super::{Exit, counted};
-use crate::compile::Tables;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, LocalPorts, Pins, mend};
-use crate::policy::{Mode, Policy, Scope, ranges_text};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, mend};
 use crate::say::{self, say};
 use crate::sink::{SinkChoice, Sinks};
 use crate::source::{Fresh, Source};
 use clap::ValueEnum;
+use portguard_policy::compile::Tables;
+use portguard_policy::local_ports::LocalPorts;
+use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::IsTerminal;

@@ -10,6 +10,6 @@ use super::Exit;
 pub(super) struct Args {}
 
 pub(super) fn run() -> Exit {
-    println!("{:#}", crate::written::schema());
+    println!("{:#}", portguard_policy::yaml::schema());
     Exit::Success
 }

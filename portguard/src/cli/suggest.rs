@@ -2,11 +2,11 @@
 
 use super::explain::{Event, events};
 use super::{Exit, counted};
-use crate::policy::{Names as _, SystemNames};
-use crate::suggest::{Demand, inspect, owner_of, policy};
-use crate::written::{ABOVE, DefaultWord};
 use anyhow::Context as _;
 use clap::ValueEnum;
+use portguard_policy::policy::{Names as _, SystemNames};
+use portguard_policy::suggest::{Demand, inspect, owner_of, policy};
+use portguard_policy::yaml::{ABOVE, DefaultWord};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]

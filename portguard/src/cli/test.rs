@@ -1,9 +1,9 @@
 //! `portguard test`: do the expectations hold?
 
 use super::{Exit, Loading, outcome};
-use crate::compile::compile;
-use crate::expectations::outcomes;
 use anyhow::Context as _;
+use portguard_policy::analysis::policy_tests::outcomes;
+use portguard_policy::compile::compile;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 

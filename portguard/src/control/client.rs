@@ -200,7 +200,7 @@ fn not_connected(path: &Path, errno: Errno) -> ControlError {
 /// A group for people: its name, or its number where it has none.
 pub(super) fn group_name(gid: u32) -> String {
     match uzers::get_group_by_gid(gid) {
-        Some(group) => crate::escape::escape(group.name().as_encoded_bytes()),
+        Some(group) => portguard_policy::escape::escape(group.name().as_encoded_bytes()),
         None => gid.to_string(),
     }
 }

@@ -43,7 +43,7 @@ impl Peer {
         }
         match std::fs::read(format!("/proc/{}/comm", self.pid)) {
             Ok(comm) => {
-                let comm = crate::escape::escape(comm.trim_ascii_end());
+                let comm = portguard_policy::escape::escape(comm.trim_ascii_end());
                 format!("process {} ({comm})", self.pid)
             }
             Err(_) => format!("process {}", self.pid),

@@ -1,8 +1,8 @@
 //! Which decisions a monitor gets.
 
 use super::Filter;
-use crate::escape::escape;
 use crate::event::Decided;
+use portguard_policy::escape::escape;
 
 /// Entries that a filter may have in all: each is held against every decision.
 const ENTRIES: usize = 256;

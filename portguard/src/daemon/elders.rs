@@ -3,9 +3,9 @@
 use super::Daemon;
 use crate::inventory::{self, Holder, Inventory, InventoryError};
 use crate::memory;
-use crate::policy::Mode;
 use crate::say::say;
 use crate::source::Fresh;
+use portguard_policy::policy::Mode;
 use tokio::task::JoinHandle;
 
 /// What a look found: those against the policy, and what came of each that was to be closed.

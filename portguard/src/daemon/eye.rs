@@ -1,8 +1,8 @@
 //! The eye on the policy's files: a reload where they say anything else than what was last tried.
 
-use crate::policy::Fingerprint;
 use crate::say::say;
 use crate::watch::{PolicyWatch, fingerprint};
+use portguard_policy::policy::Fingerprint;
 use std::path::PathBuf;
 
 /// What is watched, and what was last tried of it.

@@ -4,10 +4,10 @@ use super::diag::{Socket, State};
 use super::netns::Netns;
 use super::processes::{Process, unit_of};
 use crate::cgroups::CgroupPaths;
-use crate::compile::{Bind, Tables};
-use crate::escape::{escape, unescape};
-use crate::policy::{Mode, Policy};
 use portguard_common::{Decision, Verdict};
+use portguard_policy::compile::{Bind, Tables};
+use portguard_policy::escape::{escape, unescape};
+use portguard_policy::policy::{Mode, Policy};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -266,9 +266,9 @@ impl<'a> Judge<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::compile;
     use crate::inventory::diag::tests::listener;
-    use crate::policy::{SystemNames, parse};
+    use portguard_policy::compile::compile;
+    use portguard_policy::policy::{SystemNames, parse};
     use std::path::Path;
 
     const NGINX: &str = "/system.slice/nginx.service";

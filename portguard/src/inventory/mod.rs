@@ -16,11 +16,11 @@ pub use holder::{By, Holder, Identity};
 pub use processes::Process;
 
 use crate::cgroups::CgroupPaths;
-use crate::compile::Tables;
-use crate::policy::{Policy, Scope};
 use diag::{Diag, DiagError, Socket};
 use holder::Judge;
 use netns::Netns;
+use portguard_policy::compile::Tables;
+use portguard_policy::policy::{Policy, Scope};
 use processes::Owners;
 use rustix::io::Errno;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Which processes have a socket, and who they are.
 
 use super::InventoryError;
-use crate::escape::escape;
+use portguard_policy::escape::escape;
 use procfs::FromBufRead as _;
 use procfs::process::Status;
 use serde::Serialize;

@@ -3,10 +3,10 @@
 use super::error::{KernelError, map_error};
 use super::maps::Maps;
 use super::wire::Wire;
-use crate::compile::Tables;
 use crate::status::{Description, RuleHits};
 use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
 use portguard_common::{Header, PAGE_WORDS, Page, hits_pages, hits_slot};
+use portguard_policy::compile::Tables;
 use std::collections::HashMap;
 use zerocopy::IntoBytes as _;
 

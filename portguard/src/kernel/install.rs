@@ -5,11 +5,11 @@ use super::entries::insert;
 use super::error::{KernelError, map_error};
 use super::image::KernelImage;
 use super::wire::Wire;
-use crate::compile::Tables;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
 use portguard_common::{AddressKey, GroupKey, NameKey, TrieKey, TrieNode, VectorWords};
+use portguard_policy::compile::Tables;
 
 /// All keys of a map, before any is removed.
 fn keys<K>(keys: impl Iterator<Item = Result<K, MapError>>) -> Vec<K> {

@@ -2,14 +2,14 @@
 //!
 //! Directories are watched, never files: a file that is replaced is another file under the old name. What
 //! is told is that something happened on the way to the files; whether they say anything else now is
-//! what a [`Fingerprint`](crate::policy::Fingerprint) tells.
+//! what a [`Fingerprint`](portguard_policy::policy::Fingerprint) tells.
 
 mod error;
 mod route;
 
 pub use error::WatchError;
 
-use crate::policy::{Fingerprint, Sources};
+use portguard_policy::policy::{Fingerprint, Sources};
 use route::{Interest, Route};
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader};
 use rustix::io::Errno;

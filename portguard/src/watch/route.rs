@@ -1,7 +1,7 @@
 //! A path -> the directories in which a change can alter where it leads, each of them watched.
 
 use super::WatchError;
-use crate::policy::is_policy_name;
+use portguard_policy::policy::is_policy_name;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet, VecDeque};

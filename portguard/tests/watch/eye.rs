@@ -1,7 +1,7 @@
 //! A watched policy, and what its watcher is told.
 
-use portguard::policy::{SystemNames, load};
 use portguard::watch::{PolicyWatch, SETTLE, fingerprint};
+use portguard_policy::policy::{SystemNames, load};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! When a change is told: once it has settled, in time all the same, and never lost.
 
 use crate::eye::{DEADLINE, Eye, ONE, TWO, directory};
-use portguard::policy::{SystemNames, load};
 use portguard::watch::{LIMIT, SETTLE};
+use portguard_policy::policy::{SystemNames, load};
 use std::fs;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,66 @@
+//! The tests of a policy: what it must decide, and what it decides.
+
+use crate::analysis::explain::{Field, first_mismatch};
+use crate::compile::{Bind, CompileError, Tables};
+use crate::policy::{Expectation, Policy, Rule};
+use portguard_common::Verdict;
+
+/// What came of a test.
+#[derive(Clone, Debug)]
+pub struct Outcome<'a> {
+    /// The test.
+    pub test: &'a Expectation,
+    /// What was decided; `None` where the port is not protected.
+    pub got: Option<Got<'a>>,
+    /// Where another rule was expected: that one, and the first of its fields that did not match; no field
+    /// where an earlier rule decided.
+    pub wanted: Option<(&'a Rule, Option<Field>)>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Got<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The deciding rule; `None` for the default.
+    pub rule: Option<&'a Rule>,
+}
+
+impl Outcome<'_> {
+    /// Whether the test holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.wanted.is_none() && self.got.is_some_and(|got| got.verdict == self.test.expect)
+    }
+}
+
+/// Runs all tests of a policy, in their order.
+///
+/// # Errors
+/// Where a rule of the policy cannot be compiled alone, which no policy that compiles has.
+pub fn outcomes<'a>(policy: &'a Policy, tables: &Tables) -> Result<Vec<Outcome<'a>>, CompileError> {
+    let tests = policy.tests.iter();
+    tests.map(|test| outcome(policy, tables, test)).collect()
+}
+
+fn outcome<'a>(
+    policy: &'a Policy,
+    tables: &Tables,
+    test: &'a Expectation,
+) -> Result<Outcome<'a>, CompileError> {
+    let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
+    let bind = Bind::of_test(test, &cgroup);
+    let got = tables.decide(&bind).map(|decision| Got {
+        verdict: decision.verdict,
+        rule: policy.rule(decision.rule),
+    });
+    let by = got.and_then(|got| got.rule).map(|rule| &rule.name);
+    let mut wanted = None;
+    if test.rule.is_some() && test.rule.as_ref() != by {
+        let mut rules = policy.rules.iter();
+        if let Some(rule) = rules.find(|rule| Some(&rule.name) == test.rule.as_ref()) {
+            wanted = Some((rule, first_mismatch(policy, rule, &bind)?));
+        }
+    }
+    Ok(Outcome { test, got, wanted })
+}

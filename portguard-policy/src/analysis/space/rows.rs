@@ -1,0 +1,111 @@
+//! Regions as the rows of a table: what is said alike of several becomes one row.
+
+use super::display::Fields;
+use super::users::{Callers, Users};
+use super::{PortGroup, Region, Space};
+use crate::policy::merged;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+/// Ports by protocol, in the order of [`portguard_common::Protocol::ALL`].
+type Ports = [Vec<RangeInclusive<u16>>; 4];
+
+/// A row: who binds what, and what is said of it.
+#[derive(Clone, Debug)]
+pub struct Row<T> {
+    /// Ports by protocol.
+    pub ports: Ports,
+    /// Callers: see [`Space::callers`].
+    pub users: Users,
+    /// The other fields.
+    pub fields: Fields,
+    /// What is said.
+    pub said: T,
+}
+
+impl Space<'_> {
+    /// The rows of regions and what is said of each, those that differ in users alone and those that differ in
+    /// ports alone joined; in order of their ports.
+    #[must_use]
+    pub fn rows<'r, T: Clone + Eq + Hash + Ord>(
+        &self,
+        regions: impl Iterator<Item = (&'r PortGroup, &'r Region<'r>, T)>,
+    ) -> Vec<Row<T>> {
+        let raw = regions.map(|(group, region, said)| Row {
+            ports: group.ports.clone(),
+            users: region.users.clone(),
+            fields: Fields::of(region),
+            said,
+        });
+        let rows = join(
+            raw,
+            |row| (Some(row.ports.clone()), mixed(&row.users)),
+            add_users,
+        );
+        let rows = join(
+            rows.into_iter(),
+            |row| (None, Some(row.users.clone())),
+            add_ports,
+        );
+        let mut rows = rows;
+        for row in &mut rows {
+            row.ports = row.ports.each_ref().map(|ports| merged(ports));
+        }
+        rows.sort_by_cached_key(|row| {
+            let first =
+                |ports: &Vec<RangeInclusive<u16>>| ports.first().map(|range| *range.start());
+            let first = row.ports.iter().filter_map(first).min();
+            let callers = self.users.first(&row.users);
+            (first, callers, row.fields.clone(), row.said.clone())
+        });
+        rows
+    }
+
+    /// The callers of a row, by their uids.
+    #[must_use]
+    pub fn callers(&self, users: &Users) -> Callers {
+        self.users.callers(users)
+    }
+}
+
+/// Callers with two uids, which are not joined.
+fn mixed(users: &Users) -> Option<Users> {
+    match users {
+        Users::Same(_) => None,
+        Users::Mixed(..) => Some(users.clone()),
+    }
+}
+
+fn add_users<T>(row: &mut Row<T>, other: Row<T>) {
+    if let (Users::Same(mine), Users::Same(theirs)) = (&mut row.users, &other.users) {
+        Rc::make_mut(mine).union_with(theirs);
+    }
+}
+
+fn add_ports<T>(row: &mut Row<T>, other: Row<T>) {
+    for (mine, theirs) in row.ports.iter_mut().zip(other.ports) {
+        mine.extend(theirs);
+    }
+}
+
+/// Joins the rows that have a key, their other fields and what is said in common.
+fn join<T: Clone + Eq + Hash>(
+    rows: impl Iterator<Item = Row<T>>,
+    key: impl Fn(&Row<T>) -> (Option<Ports>, Option<Users>),
+    add: impl Fn(&mut Row<T>, Row<T>),
+) -> Vec<Row<T>> {
+    let mut at = HashMap::new();
+    let mut out: Vec<Row<T>> = Vec::new();
+    for row in rows {
+        let known = *at
+            .entry((key(&row), row.fields.clone(), row.said.clone()))
+            .or_insert(out.len());
+        match out.get_mut(known) {
+            Some(first) => add(first, row),
+            None => out.push(row),
+        }
+    }
+    out
+}

@@ -1,0 +1,188 @@
+//! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide`.
+
+use super::witness::edges_of;
+use super::{Bind, Tables, lpm};
+use portguard_common::{
+    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, HeaderFlags, Image, MAX_CGROUP_DEPTH,
+    NameKey, Request, TrieKey, TrieNode, VECTOR_WORDS, VectorWords, Verdict, decide,
+    decide_in_full, is_protected,
+};
+use std::net::{IpAddr, Ipv4Addr};
+
+impl Tables {
+    /// Decides a bind by the code that the kernel runs. `None` where the port is not protected.
+    #[must_use]
+    pub fn decide(&self, bind: &Bind<'_>) -> Option<Decision> {
+        let image = self.pages.as_slice();
+        if !is_protected(image, bind.port) {
+            return None;
+        }
+        let header = Header(image.page(0)?);
+        let path = self.cgroup_class(&header, bind.cgroup);
+        let (address_class, other_address_class) =
+            self.address_classes(bind.address, bind.dual_stack);
+        let request = Request {
+            port: bind.port,
+            protocol: bind.protocol,
+            uid: bind.uid,
+            euid: bind.euid,
+            cgroup_class: path.unwrap_or(header.unread_class() as u32),
+            address_class,
+            other_address_class,
+        };
+        let decision = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+            let groups = self.group_rules(&header, bind.gids)?;
+            decide_in_full(image, &header, &request, &groups)?
+        } else {
+            decide(image, &header, &request)?
+        };
+        if path.is_none() && (decision.verdict != Verdict::Deny || decision.audit) {
+            return Some(Decision::by_default(&header));
+        }
+        Some(decision)
+    }
+
+    /// The rules that hold for a cgroup, or could where its path is too deep to be read.
+    pub(crate) fn rules_of_cgroup(&self, path: &[&str]) -> Option<VectorWords> {
+        let header = Header(self.pages.as_slice().page(0)?);
+        let class = self.cgroup_class(&header, path);
+        self.vector(
+            header.cgroup_vectors(),
+            class.unwrap_or(header.unread_class() as u32),
+        )
+    }
+
+    /// The rules that hold for the two addresses of a bind, which are mostly one.
+    pub(crate) fn rules_of_address(
+        &self,
+        address: IpAddr,
+        dual_stack: bool,
+    ) -> Option<[VectorWords; 2]> {
+        let header = Header(self.pages.as_slice().page(0)?);
+        let (one, other) = self.address_classes(address, dual_stack);
+        let first = header.address_vectors();
+        Some([self.vector(first, one)?, self.vector(first, other)?])
+    }
+
+    fn vector(&self, first_page: u64, class: u32) -> Option<VectorWords> {
+        let page = first_page as u32 + class / CLASSES_PER_PAGE;
+        let page = self.pages.as_slice().page(page)?;
+        let start = (class % CLASSES_PER_PAGE) as usize * VECTOR_WORDS;
+        let mut words = [0; VECTOR_WORDS];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = page.word(start + i);
+        }
+        Some(words)
+    }
+
+    /// The class of a cgroup; `None` where the kernel would not walk deep enough to know.
+    fn cgroup_class(&self, header: &Header<'_>, path: &[&str]) -> Option<u32> {
+        let mut at = TrieNode {
+            node: header.trie_root(),
+            class: 0,
+            flags: header.trie_root_flags() as u32,
+        };
+        for name in path.iter().take(MAX_CGROUP_DEPTH) {
+            let Some(next) = self.child(at, name) else {
+                return Some(at.class);
+            };
+            at = next;
+        }
+        if path.len() > MAX_CGROUP_DEPTH && at.flags & TrieNode::OPEN != 0 {
+            return None;
+        }
+        Some(at.class)
+    }
+
+    fn child(&self, at: TrieNode, name: &str) -> Option<TrieNode> {
+        let named = self.edge(&TrieKey::new(at.node, name.as_bytes())?);
+        if named.is_some() || at.flags & TrieNode::BY_CLASS == 0 {
+            return named;
+        }
+        self.edge(&TrieKey::of_class(at.node, self.name_class(name)))
+    }
+
+    fn edge(&self, key: &TrieKey) -> Option<TrieNode> {
+        // Of each node the edges by name come first, in order.
+        let edges = edges_of(&self.trie, key.parent);
+        let named = edges.partition_point(|entry| entry.key.name[0] != 0);
+        let (named, by_class) = edges.split_at(named);
+        if key.name[0] == 0 {
+            let mut by_class = by_class.iter();
+            return by_class
+                .find(|entry| entry.key.name == key.name)
+                .map(|entry| entry.node);
+        }
+        let at = named.binary_search_by(|entry| entry.key.name.cmp(&key.name));
+        at.ok().map(|at| named[at].node)
+    }
+
+    fn name_class(&self, name: &str) -> u32 {
+        let mut state = 0;
+        for byte in name.bytes() {
+            let next = self.name_edge(state, byte);
+            match next.or_else(|| self.name_edge(state, NameKey::ANY)) {
+                Some(next) => state = next,
+                None => return 0,
+            }
+        }
+        self.name_edge(state, NameKey::END).unwrap_or(0)
+    }
+
+    fn name_edge(&self, state: u32, byte: u8) -> Option<u32> {
+        let key = NameKey::new(u64::from(self.generation), state, byte).0;
+        let at = self.names.binary_search_by_key(&key, |entry| entry.0.0);
+        at.ok().map(|at| self.names[at].1)
+    }
+
+    fn address_classes(&self, address: IpAddr, dual_stack: bool) -> (u32, u32) {
+        let generation = u64::from(self.generation);
+        let key = lpm::key(generation, address);
+        let class = self.address_class(&key);
+        if dual_stack && address.is_ipv6() && key.is_wildcard() {
+            let inet6 = key.space == AddressKey::space(generation, true);
+            if inet6 {
+                let any = lpm::key(generation, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                return (class, self.address_class(&any));
+            }
+        }
+        (class, class)
+    }
+
+    fn address_class(&self, key: &AddressKey) -> u32 {
+        let bytes = |key: &AddressKey| u128::from_be_bytes(zerocopy::transmute!(key.address));
+        let same = |known: &AddressKey, bits: u32| {
+            let shift = AddressKey::BITS - bits;
+            known.space == key.space
+                && bytes(known).checked_shr(shift).unwrap_or(0)
+                    == bytes(key).checked_shr(shift).unwrap_or(0)
+        };
+        let fitting = self.addresses.iter();
+        let fitting = fitting.filter(|entry| same(&entry.key, entry.prefix));
+        fitting
+            .max_by_key(|entry| entry.prefix)
+            .map_or(0, |entry| entry.class)
+    }
+
+    /// The rules that name no group or one of these.
+    fn group_rules(&self, header: &Header<'_>, gids: &[u32]) -> Option<VectorWords> {
+        let page = self.pages.as_slice().page(header.groupless_page() as u32)?;
+        let mut rules = *page.first_vector();
+        for gid in gids {
+            // Blocks of the table do not overlap.
+            let holds = |prefix: u32, key: &GroupKey| {
+                let shift = GroupKey::BITS - prefix;
+                let first = u32::from_be(key.gid);
+                first.checked_shr(shift).unwrap_or(0) == gid.checked_shr(shift).unwrap_or(0)
+            };
+            for entry in &self.groups {
+                if holds(entry.prefix, &entry.key) {
+                    for (word, more) in rules.iter_mut().zip(&entry.rules) {
+                        *word |= more;
+                    }
+                }
+            }
+        }
+        Some(rules)
+    }
+}

@@ -1,0 +1,156 @@
+//! Examples for every class: a cgroup and an address for each set of rules that can hold for one.
+
+use super::CompileError;
+use super::TrieEntry;
+use super::cgroup_trie;
+use crate::policy::{Component, Rule};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use portguard_common::MAX_CGROUP_DEPTH;
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Edges that the patterns of two policies may have together.
+const MAX_EDGES: usize = 2 * cgroup_trie::MAX_NODES;
+
+/// A path for each set of rules that hold for a cgroup: its names below the root. The last ones are too
+/// deep to be read, where a pattern leaves that open.
+///
+/// # Errors
+/// Where the patterns of all rules are too complex together.
+pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> {
+    let known = cgroup_trie::build(rules, 1, MAX_EDGES)?;
+    let examples = known.globs.examples();
+    // The root has class 0.
+    let mut seen = HashSet::from([0]);
+    let mut paths = vec![Vec::new()];
+    // The nodes that a path leads to, the shortest paths first; not every edge by class has a name.
+    let mut reached = HashSet::from([known.root]);
+    let mut queue = VecDeque::from([(known.root, Vec::new())]);
+    while let Some((node, path)) = queue.pop_front() {
+        let edges = edges_of(&known.entries, node);
+        let named: HashSet<String> = edges.iter().map(name_in).collect();
+        for entry in edges {
+            if reached.contains(&entry.node.node) {
+                continue;
+            }
+            let Some(name) = name_of(entry, &named, &examples) else {
+                continue;
+            };
+            let path: Vec<String> = path.iter().cloned().chain([name]).collect();
+            if seen.insert(entry.node.class) {
+                paths.push(path.clone());
+            }
+            reached.insert(entry.node.node);
+            queue.push_back((entry.node.node, path));
+        }
+    }
+    paths.extend(too_deep(rules));
+    Ok(paths)
+}
+
+/// The edges that leave a node. The compiler writes node after node.
+pub(super) fn edges_of(entries: &[TrieEntry], node: u64) -> &[TrieEntry] {
+    let begin = entries.partition_point(|entry| entry.key.parent < node);
+    let end = entries.partition_point(|entry| entry.key.parent <= node);
+    entries.get(begin..end).unwrap_or_default()
+}
+
+/// A name that takes an edge; `None` where there is none.
+fn name_of(edge: &TrieEntry, named: &HashSet<String>, examples: &[Vec<String>]) -> Option<String> {
+    let Some(class) = edge.key.class() else {
+        return Some(name_in(edge));
+    };
+    let mut names = examples.get(class as usize)?.iter();
+    names.find(|name| !named.contains(*name)).cloned()
+}
+
+/// The name that an edge by name has; that of the others is empty.
+fn name_in(edge: &TrieEntry) -> String {
+    let mut parts = edge.key.name.split(|byte| *byte == 0);
+    String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned()
+}
+
+/// A path deeper than the kernel reads for each pattern that could still match there.
+fn too_deep(rules: &[Rule]) -> Vec<Vec<String>> {
+    let below = |mut path: Vec<String>, name: &str| {
+        path.resize(MAX_CGROUP_DEPTH + 1, name.to_owned());
+        path
+    };
+    let mut paths = BTreeSet::new();
+    for pattern in rules.iter().flat_map(|rule| rule.cgroups.iter().flatten()) {
+        let any = |component: &Component| *component == Component::AnyDepth;
+        if let Some(at) = pattern.0.iter().position(any) {
+            let names = pattern.0.iter().take(at).map(|component| match component {
+                Component::Name(name) => name.replace('*', ""),
+                Component::AnyDepth => String::new(),
+            });
+            let names = names.map(|name| if name.is_empty() { "x".into() } else { name });
+            paths.insert(below(names.collect(), "portguard-deep"));
+        }
+    }
+    if rules.iter().any(|rule| rule.units.is_some()) {
+        paths.insert(below(Vec::new(), "portguard-deep.slice"));
+    }
+    paths.into_iter().collect()
+}
+
+/// Addresses for each set of rules that hold for one; whether `::` takes IPv4 too is told beside it.
+pub(crate) fn addresses(rules: &[Rule]) -> Vec<(IpAddr, bool)> {
+    let named = rules
+        .iter()
+        .flat_map(|rule| rule.addresses.iter().flatten());
+    let mut networks: BTreeSet<IpNet> = named.copied().collect();
+    if networks.is_empty() {
+        return vec![(Ipv4Addr::UNSPECIFIED.into(), false)];
+    }
+    // The wildcards, which no wider network contains, and what no rule names.
+    networks.insert(Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into());
+    networks.insert(Ipv6Net::from(Ipv6Addr::UNSPECIFIED).into());
+    networks.insert(Ipv4Net::default().into());
+    networks.insert(Ipv6Net::default().into());
+    let mut sorted: Vec<IpNet> = networks.into_iter().collect();
+    sorted.sort_by_key(|network| (network.network(), network.prefix_len()));
+    let mut out = Vec::new();
+    for (i, network) in sorted.iter().enumerate() {
+        let Some(address) = free_in(network, &sorted[i + 1..]) else {
+            continue;
+        };
+        out.push((address, false));
+        if address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            out.push((address, true));
+        }
+    }
+    out
+}
+
+/// An address of `network` that none of the narrower ones has; those in it come first in `rest`.
+fn free_in(network: &IpNet, rest: &[IpNet]) -> Option<IpAddr> {
+    let mut at = number(network.network());
+    let last = number(network.broadcast());
+    let v6 = network.addr().is_ipv6();
+    for inner in rest.iter().take_while(|inner| network.contains(*inner)) {
+        if at < number(inner.network()) {
+            break;
+        }
+        at = at.max(number(inner.broadcast()).checked_add(1)?);
+    }
+    // IPv4-mapped addresses are IPv4.
+    if v6 && Ipv6Addr::from(at).to_ipv4_mapped().is_some() {
+        at = 1 << 48;
+    }
+    if at > last {
+        return None;
+    }
+    Some(if v6 {
+        Ipv6Addr::from(at).into()
+    } else {
+        Ipv4Addr::from(at as u32).into()
+    })
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}

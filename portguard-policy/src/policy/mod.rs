@@ -1,0 +1,212 @@
+//! YAML -> policy: reads policy files, reports every problem in them, merges them.
+
+mod diagnostic;
+mod file;
+mod files;
+mod forgery;
+mod ids;
+mod lenient_value;
+mod model;
+mod name_service;
+mod networks;
+mod paths;
+mod ports;
+mod ranges;
+mod reader;
+mod rule;
+mod spans;
+
+pub use diagnostic::{Problem, Problems, Severity};
+pub use model::{
+    CgroupPattern, Component, Expectation, GivenNames, Log, Mode, Origins, Place, Policy, Rule,
+    Scope, UnitPattern,
+};
+pub use name_service::{ForHost, Names, SystemNames};
+pub use ranges::{merged, outside, text as ranges_text};
+
+pub use file::FILE_KEYS;
+pub use files::is_policy_name;
+pub use files::{Fingerprint, Sources};
+pub use rule::{RULE_KEYS, TEST_KEYS};
+
+use file::{File, Setting};
+use portguard_common::MAX_RULES;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use wildmatch::WildMatch;
+
+/// Users (single ids and ranges) that a policy may name.
+const MAX_USERS: usize = 65_536;
+
+/// A policy, and what its author should look at.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// Warnings.
+    pub warnings: Problems,
+    /// The files and their texts, to quote.
+    texts: Vec<(PathBuf, String)>,
+}
+
+impl Loaded {
+    /// Adds a warning, with its line.
+    pub(crate) fn add(&mut self, warning: Problem) {
+        let file = warning.place.file.clone();
+        self.warnings.push(warning);
+        if let Some((path, text)) = self.texts.iter().find(|(path, _)| *path == file) {
+            self.warnings
+                .quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+        }
+    }
+}
+
+/// Reads files and directories (of a directory: its `*.yaml` and `*.yml`, in byte order of their names)
+/// and merges them: rules are concatenated, of a setting the last file's holds.
+///
+/// # Errors
+/// All problems of all files, where there is an error among them.
+pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Problems> {
+    load_sources(Sources::read(paths), names)
+}
+
+/// The same with what has been read already.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_sources(sources: Sources, names: &dyn Names) -> Result<Loaded, Problems> {
+    let (texts, problems) = sources.split();
+    merge(&texts, names, problems)
+}
+
+/// Reads one text as if it were the file `path`.
+///
+/// # Errors
+/// As for [`load`].
+pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Problems> {
+    merge(
+        &[(path.to_owned(), text.to_owned())],
+        names,
+        Problems::default(),
+    )
+}
+
+fn merge(
+    texts: &[(PathBuf, String)],
+    names: &dyn Names,
+    mut problems: Problems,
+) -> Result<Loaded, Problems> {
+    let mut policy = Policy::default();
+    // Those of files for other hosts too: a fleet has one policy, in which a name means one rule.
+    let mut used = Used::default();
+    let hostname = names.hostname();
+    for (path, text) in texts {
+        let (file, found) = file::read(path, text, names);
+        problems.append(found);
+        let here = file.hosts.as_ref().is_none_or(|hosts| {
+            hosts
+                .iter()
+                .any(|pattern| WildMatch::new(pattern).matches(&hostname))
+        });
+        let rules = file.rules.iter();
+        used.rules
+            .extend(rules.map(|rule| (rule.name.clone(), rule.place.clone())));
+        let tests = file.tests.iter();
+        used.tests
+            .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.place.clone()))));
+        if here {
+            add(&mut policy, file);
+        }
+    }
+    check_names(&used, &mut problems);
+    check_limits(&policy, texts, &mut problems);
+    for (path, text) in texts {
+        problems.quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+    }
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    Ok(Loaded {
+        policy,
+        warnings: problems,
+        texts: texts.to_vec(),
+    })
+}
+
+/// Names of rules: where they are given, and where tests use them.
+#[derive(Default)]
+struct Used {
+    rules: Vec<(String, Place)>,
+    tests: Vec<(String, Place)>,
+}
+
+fn add(policy: &mut Policy, file: File) {
+    let origins = &mut policy.origins;
+    set(&mut policy.mode, &mut origins.mode, file.mode);
+    set(&mut policy.default, &mut origins.default, file.default);
+    set(&mut policy.protect, &mut origins.protect, file.protect);
+    set(&mut policy.scope, &mut origins.scope, file.scope);
+    set(&mut policy.log, &mut origins.log, file.log);
+    policy.given.users.extend(file.given.users);
+    policy.given.groups.extend(file.given.groups);
+    policy.rules.extend(file.rules);
+    policy.tests.extend(file.tests);
+}
+
+/// Of a setting that several files name, the last holds.
+fn set<T>(value: &mut T, origin: &mut Option<Place>, given: Option<Setting<T>>) {
+    if let Some(given) = given {
+        *value = given.value;
+        *origin = Some(given.place);
+    }
+}
+
+fn check_names(used: &Used, problems: &mut Problems) {
+    let mut seen: HashMap<&str, &Place> = HashMap::new();
+    for (name, place) in &used.rules {
+        if let Some(first) = seen.get(name.as_str()) {
+            let message = format!("rule name `{name}` is used twice: first at {first}");
+            problems.push(Problem::at(Severity::Error, place.clone(), 1, message));
+        } else {
+            seen.insert(name, place);
+        }
+    }
+    for (name, place) in &used.tests {
+        if !seen.contains_key(name.as_str()) {
+            let help = if problems.is_full() {
+                None
+            } else {
+                reader::nearest(name, seen.keys().copied())
+            };
+            let message = format!("the test names the rule `{name}`, which does not exist");
+            let problem = Problem::at(Severity::Error, place.clone(), 1, message);
+            problems.push(problem.with_help(help));
+        }
+    }
+}
+
+fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Problems) {
+    let Some((last, _)) = texts.last() else {
+        return;
+    };
+    if policy.rules.len() > MAX_RULES {
+        let message = format!(
+            "the policy has {} rules, the limit is {MAX_RULES}",
+            policy.rules.len()
+        );
+        problems.push(Problem::of_file(last, message));
+    }
+    let users: BTreeSet<(u32, u32)> = policy
+        .rules
+        .iter()
+        .flat_map(|rule| rule.users.iter().flatten())
+        .map(|range| (*range.start(), *range.end()))
+        .collect();
+    if users.len() > MAX_USERS {
+        let message = format!(
+            "the policy names {} distinct users, the limit is {MAX_USERS}: use ranges",
+            users.len()
+        );
+        problems.push(Problem::of_file(last, message));
+    }
+}

@@ -1,0 +1,293 @@
+//! Policies as they are written: the types of the YAML, for its schema and for what portguard writes itself.
+
+mod emit;
+mod from_policy;
+mod schema;
+
+pub use schema::schema;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+/// Comments by key: behind the key's line, and above all of it for [`ABOVE`].
+pub type Notes = BTreeMap<&'static str, String>;
+
+/// The key of a comment above.
+pub const ABOVE: &str = "";
+
+/// A portguard policy file.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "portguard policy")]
+pub struct PolicyText {
+    /// Version of the format
+    #[schemars(extend("const" = 1))]
+    pub version: u8,
+    /// Whether verdicts are carried out
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ModeWord")]
+    pub mode: Option<ModeWord>,
+    /// The verdict where no rule matches
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DefaultWord")]
+    pub default: Option<DefaultWord>,
+    /// Ports that are decided at all; 1-1023 where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<Ports>", length(min = 1))]
+    pub protect: Option<Vec<Ports>>,
+    /// Network namespaces: the initial one only, or every one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ScopeWord")]
+    pub scope: Option<ScopeWord>,
+    /// Decisions that are reported
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LogWord")]
+    pub log: Option<LogWord>,
+    /// Names of the hosts that the file is for; * and ? are wildcards
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<String>", length(min = 1))]
+    pub hosts: Option<Vec<String>>,
+    /// Rules; the first that matches decides
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleText>,
+    /// Binds and what must be decided of them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestText>,
+    /// Comments.
+    #[serde(skip)]
+    pub notes: Notes,
+}
+
+/// A rule: every field named must match, within a field any entry may
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rule")]
+pub struct RuleText {
+    /// Name, unique in the policy
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// What is done
+    pub action: VerdictWord,
+    /// Ports; all where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<Ports>", length(min = 1))]
+    pub ports: Option<Vec<Ports>>,
+    /// Protocols; all where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<ProtocolWord>", length(min = 1))]
+    pub protocols: Option<Vec<ProtocolWord>>,
+    /// Users by name, id or range of ids; all where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<Id>", length(min = 1))]
+    pub users: Option<Vec<Id>>,
+    /// Groups by name, id or range of ids: primary or supplementary
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<Id>", length(min = 1))]
+    pub groups: Option<Vec<Id>>,
+    /// Cgroups by absolute path, and all below; * is a part of one name, ** any depth
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<CgroupText>", length(min = 1))]
+    pub cgroups: Option<Vec<CgroupText>>,
+    /// systemd system units
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<UnitText>", length(min = 1))]
+    pub units: Option<Vec<UnitText>>,
+    /// Addresses and networks; 0.0.0.0 and :: mean the wildcard itself
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<AddressText>", length(min = 1))]
+    pub addresses: Option<Vec<AddressText>>,
+    /// audit: this rule only reports
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AuditWord")]
+    pub mode: Option<AuditWord>,
+    /// Decisions of this rule that are reported, in place of the policy's log
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LogWord")]
+    pub log: Option<LogWord>,
+    /// Comments.
+    #[serde(skip)]
+    pub notes: Notes,
+}
+
+/// A bind, and what must be decided of it
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Test")]
+pub struct TestText {
+    /// The caller: a name or an id
+    pub user: Id,
+    /// A group of the caller
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Id")]
+    pub group: Option<Id>,
+    /// Groups of the caller; without any, those of the user in the system's database
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<Id>", length(min = 1))]
+    pub groups: Option<Vec<Id>>,
+    /// The caller's cgroup; the root where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CgroupText")]
+    pub cgroup: Option<CgroupText>,
+    /// The port
+    pub port: Ports,
+    /// The protocol; tcp where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProtocolWord")]
+    pub protocol: Option<ProtocolWord>,
+    /// The address; 0.0.0.0 where absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub address: Option<String>,
+    /// The verdict
+    pub expect: VerdictWord,
+    /// The rule that must decide
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub rule: Option<String>,
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident: $($(#[$word_doc:meta])* $word:ident),+;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[$word_doc])* $word),+ }
+    )+};
+}
+
+words! {
+    /// Whether verdicts are carried out
+    ModeWord:
+        /// Denials and grants are real
+        Enforce,
+        /// Nothing is changed; decisions say what would have happened
+        Audit;
+    /// The mode that a rule can have
+    AuditWord:
+        /// Reported, not carried out
+        Audit;
+    /// A verdict
+    VerdictWord:
+        /// May bind, with or without CAP_NET_BIND_SERVICE
+        Allow,
+        /// May not bind, root included
+        Deny,
+        /// The kernel's own rule decides
+        Kernel;
+    /// The verdict where no rule matches
+    DefaultWord:
+        /// The kernel's own rule decides
+        Kernel,
+        /// May not bind, root included
+        Deny;
+    /// Network namespaces
+    ScopeWord:
+        /// The initial one
+        Host,
+        /// Every one
+        All;
+    /// Decisions that are reported
+    LogWord:
+        /// Every decision
+        All,
+        /// Denials
+        Deny,
+        /// No decision
+        None;
+    /// A protocol
+    ProtocolWord:
+        /// TCP, MPTCP, SMC
+        Tcp,
+        /// UDP, UDP-Lite
+        Udp,
+        /// SCTP
+        Sctp,
+        /// DCCP
+        Dccp;
+}
+
+/// A port or a range of ports
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Ports {
+    /// A port
+    One(#[schemars(range(min = 1, max = 65_535))] u16),
+    /// Written as a text: "8000-8010"
+    Text(#[schemars(regex(pattern = r"^ *[0-9]+ *(- *[0-9]+ *)?$"))] String),
+}
+
+/// A name, an id or a range of ids
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Id {
+    /// An id
+    One(#[schemars(range(min = 0, max = 4_294_967_294_u32))] u32),
+    /// A name or a range: "1000-1999"
+    Text(#[schemars(length(min = 1))] String),
+}
+
+/// An absolute path in the cgroup v2 tree
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct CgroupText(
+    #[schemars(regex(
+        pattern = r"^/(([^/\n.]|\.[^/\n.]|\.\.[^/\n])[^/\n]*(/([^/\n.]|\.[^/\n.]|\.\.[^/\n])[^/\n]*)*/?)?$"
+    ))]
+    pub String,
+);
+
+/// The name of a unit, with its type
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct UnitText(
+    #[schemars(regex(
+        pattern = r"^[^/\n]*(\.service|\.scope|\.slice|\.socket|\.mount|\.swap|\*)$"
+    ))]
+    pub String,
+);
+
+/// An address or a network
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AddressText(#[schemars(regex(pattern = r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"))] pub String);
+
+impl From<u16> for Ports {
+    fn from(port: u16) -> Self {
+        Self::One(port)
+    }
+}
+
+impl From<u32> for Id {
+    fn from(id: u32) -> Self {
+        Self::One(id)
+    }
+}
+
+impl From<String> for Ports {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<String> for Id {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// Ranges as entries of a list.
+#[must_use]
+pub fn entries<T, E>(ranges: &[RangeInclusive<T>]) -> Vec<E>
+where
+    T: Copy + PartialEq + Display,
+    E: From<T> + From<String>,
+{
+    let entry = |range: &RangeInclusive<T>| match (*range.start(), *range.end()) {
+        (first, last) if first == last => E::from(first),
+        (first, last) => E::from(format!("{first}-{last}")),
+    };
+    ranges.iter().map(entry).collect()
+}

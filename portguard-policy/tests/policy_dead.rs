@@ -1,0 +1,194 @@
+//! Rules that never decide: a warning is never wrong, and the plain cases have theirs.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
+use portguard_common::Verdict;
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::policy::{Component, Names, Policy, parse};
+use proptest::prelude::*;
+
+struct Nobody;
+
+impl Names for Nobody {
+    fn uid(&self, _: &str) -> Option<u32> {
+        None
+    }
+    fn user_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn gid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn hostname(&self) -> String {
+        "test".into()
+    }
+}
+
+/// The policy, and the names of the rules that are said to be dead.
+fn said(rules: &[String]) -> (Policy, Vec<String>) {
+    let text = format!("version: 1\nrules:\n{}", rules.concat());
+    let mut loaded = parse("p.yaml".as_ref(), &text, &Nobody).unwrap();
+    lint(&mut loaded, &Host::ANY);
+    let names = loaded.warnings.iter().filter_map(|warning| {
+        let (name, what) = warning.message.strip_prefix("rule `")?.split_once('`')?;
+        what.starts_with(" never decides").then(|| name.to_owned())
+    });
+    let names = names.collect();
+    (loaded.policy, names)
+}
+
+/// Names of the rules that decide no case, by trying all cases there are.
+fn dead(policy: &Policy) -> Vec<String> {
+    let mut alive = vec![false; policy.rules.len()];
+    let paths: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["c"], &["z"]];
+    for (port, path) in (1..=5).flat_map(|port| paths.map(|path| (port, path))) {
+        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        for (uid, euid) in (0..=3).flat_map(|uid| (0..=3).map(move |euid| (uid, euid))) {
+            let decides = policy.rules.iter().position(|rule| {
+                let has = |uid: u32| {
+                    let users = rule.users.as_ref();
+                    users.is_none_or(|users| users.iter().any(|range| range.contains(&uid)))
+                };
+                let users = match rule.action {
+                    Verdict::Deny => has(uid) || has(euid),
+                    Verdict::Allow | Verdict::Kernel => has(uid) && has(euid),
+                };
+                users
+                    && (rule.ports.as_ref())
+                        .is_none_or(|ports| ports.iter().any(|range| range.contains(&port)))
+                    && (rule.cgroups.as_ref())
+                        .is_none_or(|all| all.iter().any(|above| starts_with(&path, &above.0)))
+            });
+            if let Some(rule) = decides {
+                alive[rule] = true;
+            }
+        }
+    }
+    let dead = policy.rules.iter().zip(alive).filter(|(_, alive)| !alive);
+    dead.map(|(rule, _)| rule.name.clone()).collect()
+}
+
+fn rule(name: &str, rest: &str) -> String {
+    format!("- {{ name: {name}, {rest} }}\n")
+}
+
+#[test]
+fn two_denials_take_an_allow_for_both_users() {
+    let denials = [
+        rule("a", "action: deny, ports: [80], users: [1000]"),
+        rule("b", "action: deny, ports: [80], users: [1001]"),
+        rule("c", "action: allow, ports: [80], users: [1000, 1001]"),
+    ];
+    assert_eq!(said(&denials).1, ["c"]);
+}
+
+#[test]
+fn two_grants_leave_the_caller_that_has_one_uid_of_each() {
+    let grants = [
+        rule("a", "action: allow, ports: [80], users: [1000]"),
+        rule("b", "action: allow, ports: [80], users: [1001]"),
+        rule("c", "action: allow, ports: [80], users: [1000, 1001]"),
+    ];
+    assert!(said(&grants).1.is_empty());
+}
+
+#[test]
+fn a_grant_leaves_a_denial_its_callers_with_a_foreign_uid() {
+    let rules = [
+        rule("a", "action: allow, ports: [80], users: [1000]"),
+        rule("b", "action: deny, ports: [80], users: [1000]"),
+        rule("c", "action: deny, ports: [80], users: [1000]"),
+    ];
+    assert_eq!(said(&rules).1, ["c"]);
+}
+
+#[test]
+fn cgroups_and_ports_are_taken_in_parts() {
+    let rules = [
+        rule("a", "action: deny, ports: [80], cgroups: [/a]"),
+        rule("b", "action: deny, ports: [80], cgroups: [/b]"),
+        rule("c", "action: deny, ports: [81]"),
+        rule("d", "action: allow, ports: [80, 81], cgroups: [/a/x, /b]"),
+        rule("e", "action: allow, ports: [80], cgroups: [/]"),
+        rule("f", "action: allow, ports: [8080]"),
+    ];
+    assert_eq!(said(&rules).1, ["d", "f"]);
+}
+
+#[test]
+fn the_last_of_4096_rules_is_seen_to_be_dead() {
+    let mut rules: Vec<String> = (0..4094)
+        .map(|i| {
+            let (port, user) = (i % 1023 + 1, 2000 + i);
+            let rest = format!("action: allow, ports: [{port}], users: [{user}]");
+            rule(&format!("r{i}"), &rest)
+        })
+        .collect();
+    rules.push(rule("first", "action: allow, ports: [5], users: [7]"));
+    rules.push(rule("second", "action: allow, ports: [5], users: [7]"));
+    assert_eq!(said(&rules).1, ["second"]);
+}
+
+fn some(words: &'static [&'static str], field: &'static str) -> impl Strategy<Value = String> {
+    let list = proptest::sample::subsequence(words, 1..=words.len());
+    proptest::option::of(list).prop_map(move |list| {
+        list.map_or_else(String::new, |list| {
+            format!(", {field}: [{}]", list.join(", "))
+        })
+    })
+}
+
+fn rules() -> impl Strategy<Value = Vec<String>> {
+    let fields = (
+        proptest::sample::select(&["allow", "deny", "kernel"]),
+        some(&["1", "2", "3", "4"], "ports"),
+        some(&["0", "1", "2"], "users"),
+        some(&["/a", "/a/b", "/c"], "cgroups"),
+    );
+    proptest::collection::vec(fields, 2..9).prop_map(|all| {
+        let line = |(i, (action, ports, users, cgroups))| {
+            rule(
+                &format!("r{i}"),
+                &format!("action: {action}{ports}{users}{cgroups}"),
+            )
+        };
+        all.into_iter().enumerate().map(line).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn no_warning_is_wrong(rules in rules()) {
+        let (policy, said) = said(&rules);
+        let dead = dead(&policy);
+        for name in &said {
+            prop_assert!(dead.contains(name), "{} decides: {}", name, rules.concat());
+        }
+    }
+}
+
+/// Whether a path without patterns begins with one that has none either.
+fn starts_with(path: &[String], above: &[Component]) -> bool {
+    above.len() <= path.len()
+        && above
+            .iter()
+            .zip(path)
+            .all(|(component, name)| match component {
+                Component::Name(known) => known == name,
+                Component::AnyDepth => false,
+            })
+}

@@ -1,0 +1,325 @@
+//! Files and directories of policies: order, hosts, settings, limits, and what is no policy at all.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
+use portguard_common::Verdict;
+use portguard_policy::policy::{Loaded, Log, Mode, Names, Problems, Scope, Severity, load, parse};
+use proptest::prelude::*;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The machine `web-1`, with no users; counts how often their names are read.
+#[derive(Default)]
+struct Machine {
+    read: Cell<usize>,
+}
+
+impl Names for Machine {
+    fn uid(&self, _: &str) -> Option<u32> {
+        None
+    }
+    fn user_names(&self) -> Vec<String> {
+        self.read.set(self.read.get() + 1);
+        Vec::new()
+    }
+    fn gid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn hostname(&self) -> String {
+        "web-1".into()
+    }
+}
+
+fn directory(files: &[(&str, &[u8])]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        std::fs::write(directory.path().join(name), bytes).unwrap();
+    }
+    directory
+}
+
+fn loaded(path: &Path) -> Result<Loaded, Problems> {
+    load(&[path.to_owned()], &Machine::default())
+}
+
+/// What is said of a directory, its path left out.
+fn said(directory: &TempDir) -> String {
+    let problems = loaded(directory.path()).unwrap_err().render(false);
+    problems.replace(directory.path().to_str().unwrap(), "DIR")
+}
+
+fn parsed(text: &str) -> Result<Loaded, Problems> {
+    parse("p.yaml".as_ref(), text, &Machine::default())
+}
+
+fn one_rule(name: &str, port: u16) -> Vec<u8> {
+    let rule = format!("version: 1\nrules: [{{ name: {name}, action: deny, ports: [{port}] }}]\n");
+    rule.into_bytes()
+}
+
+fn rules(loaded: &Loaded) -> Vec<&str> {
+    let rules = loaded.policy.rules.iter();
+    rules.map(|rule| rule.name.as_str()).collect()
+}
+
+#[test]
+fn the_files_of_a_directory_stand_in_byte_order() {
+    let directory = directory(&[
+        ("a.yml", &one_rule("third", 3)),
+        ("9.yaml", &one_rule("second", 2)),
+        ("10.yaml", &one_rule("first", 1)),
+        ("ä.yaml", &one_rule("fourth", 4)),
+        (".hidden.yaml", b"no policy"),
+        ("notes.txt", b"no policy"),
+        ("b.yaml~", b"no policy"),
+    ]);
+    let loaded = loaded(directory.path()).unwrap();
+    assert_eq!(rules(&loaded), ["first", "second", "third", "fourth"]);
+    assert_eq!(loaded.warnings.iter().count(), 0);
+}
+
+#[test]
+fn paths_stand_in_the_order_given() {
+    let directory = directory(&[("a", &one_rule("a", 1)), ("b", &one_rule("b", 2))]);
+    let paths: [PathBuf; 2] = ["b", "a"].map(|name| directory.path().join(name));
+    let loaded = load(&paths, &Machine::default()).unwrap();
+    assert_eq!(rules(&loaded), ["b", "a"]);
+}
+
+#[test]
+fn of_a_setting_the_last_file_holds() {
+    let first = b"version: 1\nmode: audit\ndefault: deny\nscope: all\nlog: none\nprotect: [80]\n";
+    let directory = directory(&[("1.yaml", first), ("2.yaml", b"version: 1\nlog: deny\n")]);
+    let policy = loaded(directory.path()).unwrap().policy;
+    assert_eq!(policy.mode, Mode::Audit);
+    assert_eq!(policy.default, Verdict::Deny);
+    assert_eq!(policy.scope, Scope::All);
+    assert_eq!(policy.log, Log::Deny);
+    assert_eq!(policy.protect, [80..=80]);
+}
+
+#[test]
+fn a_file_for_other_hosts_says_nothing_here() {
+    let other =
+        b"version: 1\nhosts: [\"db-*\"]\nmode: audit\nrules: [{ name: db, action: deny }]\n";
+    let here = b"version: 1\nhosts: [x, \"web-?\"]\nrules: [{ name: web, action: deny }]
+tests: [{ user: 1, port: 80, expect: deny, rule: db }]\n";
+    let directory = directory(&[("1.yaml", other), ("2.yaml", here)]);
+    let loaded = loaded(directory.path()).unwrap();
+    assert_eq!(rules(&loaded), ["web"]);
+    assert_eq!(loaded.policy.mode, Mode::Enforce);
+}
+
+#[test]
+fn a_name_is_one_rule_on_all_hosts() {
+    let other = b"version: 1\nhosts: [\"db-*\"]\nrules: [{ name: a, action: deny }]\n";
+    let directory = directory(&[("1.yaml", other), ("2.yaml", &one_rule("a", 1))]);
+    let expected = "DIR/2.yaml:2:9: rule name `a` is used twice: first at DIR/1.yaml:3:9";
+    assert!(
+        said(&directory).starts_with(expected),
+        "{}",
+        said(&directory)
+    );
+}
+
+#[test]
+fn what_cannot_be_read() {
+    let empty = directory(&[]);
+    let expected = "DIR:1:1: the directory has no policy files: *.yaml or *.yml\n";
+    assert_eq!(said(&empty), expected);
+
+    let missing = loaded(&empty.path().join("none.yaml")).unwrap_err();
+    let end = ":1:1: cannot read the file: No such file or directory (os error 2)\n";
+    assert!(missing.render(false).ends_with(end), "{missing}");
+
+    let text = directory(&[("a.yaml", b"version: 1\n# \xff\n"), ("b.yaml", b"mode: x")]);
+    let expected = "DIR/a.yaml:1:1: the file is not UTF-8 text: byte 14 is not\n\
+                    DIR/b.yaml:1:1: `version` is missing\n";
+    assert!(said(&text).starts_with(expected), "{}", said(&text));
+}
+
+#[test]
+fn a_fifo_is_refused_and_not_waited_for() {
+    let directory = directory(&[]);
+    let fifo = directory.path().join("p.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    assert_eq!(
+        said(&directory),
+        "DIR/p.yaml:1:1: this is not a regular file\n"
+    );
+}
+
+#[test]
+fn sixteen_mebibytes_of_all_files_together() {
+    let mut text = b"version: 1\n#".to_vec();
+    text.resize(16 << 20, b'x');
+    let full = directory(&[("1.yaml", &text)]);
+    assert!(loaded(full.path()).is_ok());
+    let over = directory(&[("1.yaml", &text), ("2.yaml", b"\n")]);
+    let expected = "DIR/2.yaml:1:1: the policy has more than 16 MiB of YAML\n";
+    assert_eq!(said(&over), expected);
+}
+
+#[test]
+fn limits_of_rules_and_users() {
+    let text = |rules: usize| {
+        let rule = |i| {
+            format!(
+                "- {{ name: r{i}, action: deny, ports: [{}] }}\n",
+                i % 1023 + 1
+            )
+        };
+        let rules: String = (0..rules).map(rule).collect();
+        format!("version: 1\nrules:\n{rules}")
+    };
+    assert!(parsed(&text(4096)).is_ok());
+    let expected = "p.yaml:1:1: the policy has 4097 rules, the limit is 4096\n";
+    assert_eq!(parsed(&text(4097)).unwrap_err().render(false), expected);
+
+    let text = |users: u32| {
+        let users: Vec<String> = (0..users).map(|i| (2 * i).to_string()).collect();
+        let users = users.join(", ");
+        format!("version: 1\nrules: [{{ name: a, action: deny, users: [{users}] }}]\n")
+    };
+    assert!(parsed(&text(65_536)).is_ok());
+    let expected =
+        "p.yaml:1:1: the policy names 65537 distinct users, the limit is 65536: use ranges\n";
+    assert_eq!(parsed(&text(65_537)).unwrap_err().render(false), expected);
+}
+
+#[test]
+fn a_hundred_problems_are_shown_and_the_rest_counted() {
+    let keys: String = (0..20_000).map(|i| format!("k{i}: 1\n")).collect();
+    let problems = parsed(&format!("version: 1\n{keys}")).unwrap_err();
+    assert_eq!(problems.count(Severity::Error), 20_000);
+    assert_eq!(problems.iter().count(), 100);
+    let text = problems.render(false);
+    assert!(text.ends_with("\nand 19900 more problems, not shown\n"));
+}
+
+#[test]
+fn twenty_thousand_levels_are_one_error() {
+    for open in ["[", "{a: ", "- "] {
+        let text = format!("version: 1\nrules: \n  {}", open.repeat(20_000));
+        let problems = parsed(&text).unwrap_err();
+        let said = problems.render(false);
+        assert!(
+            said.contains("values are nested deeper than 32 levels"),
+            "{open}: {said}"
+        );
+        assert_eq!(problems.count(Severity::Error), 1, "{open}");
+    }
+}
+
+#[test]
+fn names_of_users_are_read_once() {
+    let users: Vec<String> = (0..20_000).map(|i| format!("u{i}")).collect();
+    let users = users.join(", ");
+    let text = format!("version: 1\nrules: [{{ name: a, action: deny, users: [{users}] }}]\n");
+    let machine = Machine::default();
+    let problems = parse("p.yaml".as_ref(), &text, &machine).unwrap_err();
+    assert_eq!(problems.count(Severity::Error), 20_000);
+    assert_eq!(machine.read.get(), 1);
+}
+
+/// What texts are made of.
+const WORDS: &[&str] = &[
+    "version: 1",
+    "rules:",
+    "tests:",
+    "name: ",
+    "action: ",
+    "ports: ",
+    "users: ",
+    "cgroups: ",
+    "allow",
+    "deny",
+    "\n",
+    "\n ",
+    "\n  - ",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ", ",
+    "\"",
+    "'",
+    "&a ",
+    "*a",
+    "!x ",
+    "---\n",
+    "...",
+    "|",
+    ">",
+    "#",
+    "80",
+    "-1",
+    "1-2",
+    "/a",
+    "\t",
+    "\r",
+    "\0",
+    "\u{1b}[31m",
+    "\u{9b}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{202e}",
+    "\u{feff}",
+    "ä",
+    "日",
+    "\\",
+    "<<: ",
+    "? ",
+    ": ",
+    "%YAML 1.2\n",
+    "99999999999999999999",
+    "mode: audit\n",
+    "hosts: [\"*\"]\n",
+    "~",
+];
+
+/// Text made of what policies are made of, and of what they are not.
+fn yaml() -> impl Strategy<Value = String> {
+    let word =
+        prop_oneof![8 => proptest::sample::select(WORDS).prop_map(str::to_owned), 1 => ".{0,4}"];
+    let begin =
+        proptest::sample::select(&["", "version: 1\n", "version: 1\nrules:\n - name: "][..]);
+    (begin, proptest::collection::vec(word, 0..40))
+        .prop_map(|(begin, words)| format!("{begin}{}", words.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn no_text_is_too_much(text in yaml()) {
+        let problems = match parsed(&text) {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => {
+                prop_assert!(problems.has_errors());
+                problems
+            }
+        };
+        let said = problems.render(false);
+        let control = |character: char| character.is_control() && character != '\n';
+        prop_assert!(!said.contains(control), "{:?}", said);
+        for problem in problems.iter() {
+            prop_assert!(problem.place.line > 0 && problem.place.column > 0);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Every message about a policy, read in full: `policy/messages.txt` has policies and what is said of
+//! them. `BLESS=1` writes the answers anew, to be read before they are kept.
+
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::local_ports::LocalPorts;
+use portguard_policy::policy::{Names, parse};
+use std::path::Path;
+
+/// A machine with three users.
+struct Machine;
+
+impl Names for Machine {
+    fn uid(&self, name: &str) -> Option<u32> {
+        match name {
+            "root" => Some(0),
+            "www-data" => Some(33),
+            "alice" => Some(1000),
+            _ => None,
+        }
+    }
+    fn user_names(&self) -> Vec<String> {
+        ["root", "www-data", "alice"].map(str::to_owned).into()
+    }
+    fn gid(&self, name: &str) -> Option<u32> {
+        (name == "www-data").then_some(33)
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        vec!["www-data".into()]
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn hostname(&self) -> String {
+        "web-1".into()
+    }
+}
+
+fn said(text: &str) -> String {
+    // Control characters cannot stand in the table themselves.
+    let text = text
+        .replace("<NUL>", "\0")
+        .replace("<ESC>", "\x1b")
+        .replace("<TAB>", "\t")
+        .replace("<CR>", "\r")
+        .replace("<CSI>", "\u{9b}")
+        .replace("<BOM>", "\u{feff}")
+        .replace("<LONG>", &"x".repeat(256))
+        .replace("<DEEP>", &"[".repeat(40))
+        .replace("<LEVELS>", &"/a".repeat(40));
+    let said = match parse("p.yaml".as_ref(), &text, &Machine) {
+        Ok(mut loaded) => {
+            let host = Host {
+                local_ports: Some(LocalPorts::usual()),
+                grants: !text.contains("# of a kernel that cannot grant"),
+            };
+            lint(&mut loaded, &host);
+            loaded.warnings.render(false)
+        }
+        Err(problems) => problems.render(false),
+    };
+    let control = |character: &char| character.is_control() && *character != '\n';
+    assert_eq!(said.chars().find(control), None, "{said:?}");
+    // No line ends in blanks that an editor would take away.
+    let lines = said.lines().map(|line| line.trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+#[test]
+fn messages() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policy/messages.txt");
+    let table = std::fs::read_to_string(&path).unwrap();
+    let mut written = String::new();
+    for case in table.split_inclusive("\n====\n") {
+        let case = case.strip_suffix("====\n").unwrap_or(case);
+        let (head, rest) = case.split_once('\n').unwrap();
+        assert!(
+            head.starts_with("# "),
+            "a case begins with its name: {head}"
+        );
+        let (text, expected) = rest.split_once("\n----\n").unwrap();
+        let said = said(&format!("{text}\n"));
+        if std::env::var_os("BLESS").is_none() {
+            assert_eq!(said, expected, "{head}");
+        }
+        written.push_str(&format!("{head}\n{text}\n----\n{said}====\n"));
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, written).unwrap();
+    }
+}
