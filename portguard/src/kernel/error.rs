@@ -20,6 +20,11 @@ pub enum KernelError {
     /// A structure is unknown.
     #[error(transparent)]
     Offsets(#[from] OffsetError),
+    /// The build had no object to embed.
+    #[error(
+        "this portguard was built without its eBPF programs: build it with `cargo xtask build`"
+    )]
+    NoObject,
     /// The object cannot be loaded.
     #[error("cannot load the eBPF object: {}", chain(.0.as_ref()))]
     Object(#[source] Box<EbpfError>),

@@ -3,7 +3,7 @@
 use super::error::{KernelError, map_error};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, RingBuf};
-use aya_obj::{Object, ParseError};
+use aya_obj::Object;
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,8 +100,9 @@ pub(super) struct Shape {
 }
 
 /// The shapes that this version's object declares.
-pub(super) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, ParseError> {
-    let object = Object::parse(super::object())?;
+pub(super) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, KernelError> {
+    let object = Object::parse(super::object()?)
+        .map_err(|error| KernelError::Object(Box::new(error.into())))?;
     let declared = NAMES.into_iter().filter_map(|name| {
         let map = object.maps.get(name)?;
         let shape = Shape {

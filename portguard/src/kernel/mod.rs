@@ -36,7 +36,9 @@ pub use programs::{Features, GRANT_PROBE, Loaded, load_programs};
 pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 
 /// The eBPF object, as `cargo xtask build` compiled it.
-#[must_use]
-pub const fn object() -> &'static [u8] {
-    aya::include_bytes_aligned!(env!("PORTGUARD_EBPF_OBJECT"))
+pub const fn object() -> Result<&'static [u8], KernelError> {
+    #[cfg(ebpf_object)]
+    return Ok(aya::include_bytes_aligned!(env!("PORTGUARD_EBPF_OBJECT")));
+    #[cfg(not(ebpf_object))]
+    return Err(KernelError::NoObject);
 }

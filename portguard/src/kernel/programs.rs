@@ -99,7 +99,7 @@ fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, 
     loader.override_global("GRANTS", flag(features.grants), true);
     loader.override_global("SET_RETVAL", flag(features.set_errno), true);
     loader
-        .load(super::object())
+        .load(super::object()?)
         .map_err(|error| KernelError::Object(Box::new(error)))
 }
 
