@@ -6,12 +6,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portguard::cgroups::CgroupPaths;
+use portguard::events::cgroup_paths::CgroupPaths;
 use portguard_policy::compile::compile;
-use portguard::event::{Decided, Enricher};
+use portguard::events::{DecisionEvent, Enricher};
 use portguard::kernel::{Features, Record, parse_record};
 use portguard_policy::policy::Policy;
-use portguard::sink::Format;
+use portguard::events::sinks::Format;
 use portguard::status::Description;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -54,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Both kinds of line.
-fn check(decided: &Decided) {
+fn check(decided: &DecisionEvent) {
     let json = one_line(Format::Json, decided);
     let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json);
     let parsed = parsed.unwrap_or_else(|error| panic!("no JSON: {error}: {json:?}"));
@@ -64,7 +64,7 @@ fn check(decided: &Decided) {
 }
 
 /// The line without its newline, which is its only one.
-fn one_line(format: Format, decided: &Decided) -> String {
+fn one_line(format: Format, decided: &DecisionEvent) -> String {
     let line = format.line(decided);
     let text = line.strip_suffix('\n');
     let text = text.unwrap_or_else(|| panic!("no newline behind {line:?}"));

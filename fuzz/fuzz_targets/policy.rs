@@ -5,9 +5,9 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use portguard_policy::compile::{Bind, Tables, compile};
 use portguard_policy::analysis::diff::changes;
 use portguard_policy::analysis::lint::{Host, lint};
-use portguard_policy::policy::{self, CgroupPattern, Component, Names, Policy, Problems, Rule};
-use portguard_policy::analysis::space::Space;
-use portguard_policy::yaml::PolicyText;
+use portguard_policy::policy::{self, CgroupPattern, Component, Names, Policy, Diagnostics, Rule};
+use portguard_policy::analysis::space::BindSpace;
+use portguard_policy::yaml::PolicyFile;
 use portguard_common::{NO_RULE, Protocol};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -69,7 +69,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
 });
 
 /// The problems as a terminal gets them.
-fn readable(problems: &Problems) -> String {
+fn readable(problems: &Diagnostics) -> String {
     let text = problems.render(false);
     let obeyed = text.chars().find(|c| c.is_control() && *c != '\n');
     assert_eq!(obeyed, None, "a control character in {text:?}");
@@ -78,12 +78,12 @@ fn readable(problems: &Problems) -> String {
 
 /// What `check --show` prints is the same policy.
 fn shown(policy: &Policy) {
-    let text = PolicyText::from(policy).to_string();
+    let text = PolicyFile::from(policy).to_string();
     let again = policy::parse(Path::new("shown.yaml"), &text, &FixedNames)
         .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)));
     let digest = |policy: &Policy| compile(policy, 1).map(|tables| tables.short_digest());
     assert_eq!(digest(policy), digest(&again.policy), "{text}");
-    if let Ok(space) = Space::new(&[policy, &again.policy])
+    if let Ok(space) = BindSpace::new(&[policy, &again.policy])
         && let Ok(changes) = changes(&space)
     {
         assert!(changes.is_empty(), "{text}");

@@ -9,7 +9,7 @@ use crate::property::{next_event, same};
 use crate::real::{ADDRESS, Cgroups, Powers, attempt, by_kernel};
 use anyhow::{Context, ensure};
 use portguard_common::{Protocol, Verdict};
-use portguard_policy::policy::{Expectation, Mode, Policy, SystemNames};
+use portguard_policy::policy::{Mode, Policy, PolicyTest, SystemNames};
 use std::path::{Path, PathBuf};
 
 /// Where the policies may lie: in a guest, in a checkout.
@@ -94,7 +94,7 @@ fn put_to_the_test(path: &Path) -> anyhow::Result<usize> {
     }
     let daemon = Daemon::start(path)?;
     let powers = Powers::of(daemon.by_cgroup_hook())?;
-    let entries: Vec<(usize, &Expectation, OracleBind)> = policy
+    let entries: Vec<(usize, &PolicyTest, OracleBind)> = policy
         .tests
         .iter()
         .map(|test| (test, bind_of(test)))
@@ -116,7 +116,7 @@ fn one(
     daemon: &Daemon,
     powers: Powers,
     mode: Mode,
-    (i, test, bind): (usize, &Expectation, &OracleBind),
+    (i, test, bind): (usize, &PolicyTest, &OracleBind),
     got: i32,
 ) -> anyhow::Result<()> {
     let verdict = match test.expect {
@@ -149,7 +149,7 @@ fn one(
     same(&event, bind, &answer).with_context(|| format!("reported as {event}"))
 }
 
-fn bind_of(test: &Expectation) -> OracleBind {
+fn bind_of(test: &PolicyTest) -> OracleBind {
     OracleBind {
         port: test.port,
         protocol: match test.protocol {

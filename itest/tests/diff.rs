@@ -6,7 +6,7 @@ use portguard_itest::generate::{World, case};
 use portguard_itest::oracle::{Action, Model, OracleBind};
 use portguard_itest::seed::{cases, runner};
 use portguard_policy::analysis::diff::{Netns, changes};
-use portguard_policy::analysis::space::Space;
+use portguard_policy::analysis::space::BindSpace;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
@@ -31,7 +31,7 @@ fn exact(
     changed: &Cell<usize>,
 ) -> Result<(), TestCaseError> {
     let (old_policy, new_policy) = (parsed(&old.to_yaml()).policy, parsed(&new.to_yaml()).policy);
-    let space = Space::new(&[&old_policy, &new_policy])
+    let space = BindSpace::new(&[&old_policy, &new_policy])
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let found = changes(&space).map_err(|error| TestCaseError::fail(error.to_string()))?;
     for bind in binds {

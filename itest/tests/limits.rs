@@ -4,7 +4,7 @@ use portguard_itest::bridge::{Nobody, oracle_says, parsed, tables_of, tables_say
 use portguard_itest::oracle::{Action, Logged, Model, ModelRule, OracleBind, Proto};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::lint::{Host, lint};
-use portguard_policy::analysis::space::{Row, Space};
+use portguard_policy::analysis::space::{BindSpace, Row};
 use portguard_policy::compile::compile;
 use std::time::Instant;
 
@@ -101,7 +101,7 @@ fn the_largest_policy_is_proved_and_compared() {
     lint(&mut loaded, &Host::ANY);
     let proving = start.elapsed();
     let start = Instant::now();
-    let space = Space::new(&[&loaded.policy, &new.policy]).expect("within the limits");
+    let space = BindSpace::new(&[&loaded.policy, &new.policy]).expect("within the limits");
     let rows = diff(&space).expect("within the budget");
     println!(
         "4096 rules, 65536 users: proved in {} ms, {} changes found in {} ms",

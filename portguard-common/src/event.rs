@@ -21,7 +21,7 @@ impl EventFlags {
     pub const ENFORCED: u8 = 1;
     /// The capability check was skipped.
     pub const GRANTED: u8 = 2;
-    /// Decided by a cgroup program (else by an LSM program).
+    /// DecisionEvent by a cgroup program (else by an LSM program).
     pub const CGROUP_HOOK: u8 = 4;
 }
 

@@ -6,7 +6,9 @@
 )]
 
 use portguard_common::Verdict;
-use portguard_policy::policy::{Loaded, Log, Mode, Names, Problems, Scope, Severity, load, parse};
+use portguard_policy::policy::{
+    Diagnostics, Loaded, Log, Mode, Names, Scope, Severity, load, parse,
+};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -51,7 +53,7 @@ fn directory(files: &[(&str, &[u8])]) -> TempDir {
     directory
 }
 
-fn loaded(path: &Path) -> Result<Loaded, Problems> {
+fn loaded(path: &Path) -> Result<Loaded, Diagnostics> {
     load(&[path.to_owned()], &Machine::default())
 }
 
@@ -61,7 +63,7 @@ fn said(directory: &TempDir) -> String {
     problems.replace(directory.path().to_str().unwrap(), "DIR")
 }
 
-fn parsed(text: &str) -> Result<Loaded, Problems> {
+fn parsed(text: &str) -> Result<Loaded, Diagnostics> {
     parse("p.yaml".as_ref(), text, &Machine::default())
 }
 

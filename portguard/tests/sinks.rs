@@ -14,8 +14,8 @@ mod journal;
 #[path = "sinks/readers.rs"]
 mod readers;
 
-use portguard::event::Decided;
-use portguard::sink::{Format, SinkChoice, SinkError, Sinks};
+use portguard::events::DecisionEvent;
+use portguard::events::sinks::{Format, SinkChoice, SinkError, Sinks};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// Names the directory of a test that runs again in a process of its own.
 const CHILD: &str = "PORTGUARD_TEST_CHILD";
 
-fn decided(port: u16, count: u64) -> Arc<Decided> {
-    Arc::new(Decided {
+fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
+    Arc::new(DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
         verdict: "deny".into(),
         enforced: true,

@@ -9,7 +9,7 @@ use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::compile::{Bind, compile};
 use portguard_policy::policy::{SystemNames, parse};
 use portguard_policy::suggest::{Demand, owner_of, policy};
-use portguard_policy::yaml::DefaultWord;
+use portguard_policy::yaml::DefaultName;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -71,7 +71,7 @@ proptest! {
         };
         let demands: Vec<Demand> = seen.iter().map(demand).collect();
         let names = |uid: u32| (uid == 0).then(|| "root".to_owned());
-        let text = policy(&demands, DefaultWord::Deny, &names).to_string();
+        let text = policy(&demands, DefaultName::Deny, &names).to_string();
         let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames)
             .map_err(|problems| TestCaseError::fail(format!("{}\n{text}", problems.render(false))))?;
         lint(&mut loaded, &Host::ANY);
@@ -94,7 +94,7 @@ proptest! {
         // In whatever order it was seen.
         let mut backwards = demands;
         backwards.reverse();
-        prop_assert_eq!(policy(&backwards, DefaultWord::Deny, &names).to_string(), text);
+        prop_assert_eq!(policy(&backwards, DefaultName::Deny, &names).to_string(), text);
     }
 }
 

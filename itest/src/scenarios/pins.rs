@@ -229,7 +229,7 @@ fn pins_replaced(world: &World) -> anyhow::Result<()> {
     );
     directory()?;
     next.end(Signal::KILL)?;
-    // Taken over, and replaced by the other hook where there is one.
+    // Split over, and replaced by the other hook where there is one.
     for hook in world.deciding_hooks().chain([hook]) {
         pinned(world, hook)?.end(Signal::KILL)?;
     }

@@ -1,6 +1,6 @@
 //! What changes for whom from one policy to another: every bind that is decided otherwise, and no other.
 
-use crate::analysis::space::{Budget, Outcome, PortGroup, Region, Row, Space, SpaceError};
+use crate::analysis::space::{BindSpace, Budget, Effect, PortGroup, Region, Row, SpaceError};
 use crate::policy::{Mode, Rule, Scope};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,8 +21,8 @@ pub enum Netns {
 
 /// What a policy does, and by which rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Done {
-    /// As [`Outcome::effect`].
+pub struct EffectByRule {
+    /// As [`Effect::effect`].
     pub effect: &'static str,
     /// The rule; `None` for the default, and where nothing is decided.
     pub rule: Option<String>,
@@ -30,8 +30,8 @@ pub struct Done {
     pub decided: bool,
 }
 
-impl From<Outcome<'_>> for Done {
-    fn from(outcome: Outcome<'_>) -> Self {
+impl From<Effect<'_>> for EffectByRule {
+    fn from(outcome: Effect<'_>) -> Self {
         Self {
             effect: outcome.effect(),
             rule: outcome.rule.map(|rule| rule.name.clone()),
@@ -46,9 +46,9 @@ pub struct Change {
     /// Where.
     pub netns: Netns,
     /// By the old policy.
-    pub old: Done,
+    pub old: EffectByRule,
     /// By the new one.
-    pub new: Done,
+    pub new: EffectByRule,
 }
 
 /// A region of binds that are decided otherwise.
@@ -60,16 +60,16 @@ pub struct Changed<'a> {
     /// Where.
     pub netns: Netns,
     /// By the old policy.
-    pub old: Outcome<'a>,
+    pub old: Effect<'a>,
     /// By the new one.
-    pub new: Outcome<'a>,
+    pub new: Effect<'a>,
 }
 
 /// All changes from the first policy of a space to the second, as the rows of a table; what is only reported otherwise (`log`, names of rules) is none.
 ///
 /// # Errors
 /// Where their rules overlap in too many ways.
-pub fn diff(space: &Space<'_>) -> Result<Vec<Row<Change>>, SpaceError> {
+pub fn diff(space: &BindSpace<'_>) -> Result<Vec<Row<Change>>, SpaceError> {
     let found = changes(space)?;
     let rows = found.iter().map(|changed| {
         let (netns, old, new) = (changed.netns, changed.old.into(), changed.new.into());
@@ -82,7 +82,7 @@ pub fn diff(space: &Space<'_>) -> Result<Vec<Row<Change>>, SpaceError> {
 ///
 /// # Errors
 /// Where their rules overlap in too many ways.
-pub fn changes<'a>(space: &Space<'a>) -> Result<Vec<Changed<'a>>, SpaceError> {
+pub fn changes<'a>(space: &BindSpace<'a>) -> Result<Vec<Changed<'a>>, SpaceError> {
     let contents = Contents::new(space);
     let mut budget = Budget(BUDGET);
     let mut out = Vec::new();
@@ -125,7 +125,7 @@ pub fn changes<'a>(space: &Space<'a>) -> Result<Vec<Changed<'a>>, SpaceError> {
 struct Contents([Vec<usize>; 2]);
 
 impl Contents {
-    fn new(space: &Space<'_>) -> Self {
+    fn new(space: &BindSpace<'_>) -> Self {
         let mut numbers: HashMap<String, usize> = HashMap::new();
         let mut of_side = |side: usize| {
             let Some(side) = space.sides.get(side) else {
@@ -157,15 +157,15 @@ impl Contents {
 
 /// The regions of a group of ports in which the policies may differ.
 struct Differing<'s, 'a> {
-    space: &'s Space<'a>,
+    space: &'s BindSpace<'a>,
     contents: &'s Contents,
     group: &'s PortGroup,
 }
 
-type Decided<'a> = (Region<'a>, Outcome<'a>, Outcome<'a>);
+type DecisionEvent<'a> = (Region<'a>, Effect<'a>, Effect<'a>);
 
 impl<'a> Differing<'_, 'a> {
-    fn regions(&self, budget: &mut Budget) -> Result<Vec<Decided<'a>>, SpaceError> {
+    fn regions(&self, budget: &mut Budget) -> Result<Vec<DecisionEvent<'a>>, SpaceError> {
         let none = Rc::default();
         let rules = |side: usize| self.group.rules[side].as_ref().unwrap_or(&none);
         let (old, new) = (rules(0).as_slice(), rules(1).as_slice());
@@ -229,7 +229,7 @@ impl<'a> Differing<'_, 'a> {
         side: usize,
         rules: &[usize],
         budget: &mut Budget,
-        out: &mut Vec<Decided<'a>>,
+        out: &mut Vec<DecisionEvent<'a>>,
     ) -> Result<(), SpaceError> {
         for (_, regions) in self.space.split(regions, side, rules, budget)? {
             self.decide(regions, out);
@@ -237,11 +237,11 @@ impl<'a> Differing<'_, 'a> {
         Ok(())
     }
 
-    fn decide(&self, regions: Vec<Region<'a>>, out: &mut Vec<Decided<'a>>) {
+    fn decide(&self, regions: Vec<Region<'a>>, out: &mut Vec<DecisionEvent<'a>>) {
         for region in regions {
             let outcome = |side: usize| match self.group.rules[side] {
                 Some(_) => self.space.outcome(side, self.group, &region),
-                None => Outcome::UNDECIDED,
+                None => Effect::UNDECIDED,
             };
             let (old, new) = (outcome(0), outcome(1));
             out.push((region, old, new));
@@ -250,7 +250,7 @@ impl<'a> Differing<'_, 'a> {
 
     fn default_effect(&self, side: usize) -> &'static str {
         let policy = self.space.sides[side].policy;
-        let default = Outcome {
+        let default = Effect {
             verdict: Some(policy.default),
             enforced: policy.mode == Mode::Enforce,
             rule: None,

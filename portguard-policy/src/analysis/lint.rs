@@ -6,11 +6,11 @@
 
 use crate::analysis::explain::first_mismatch;
 use crate::analysis::space::{
-    Budget, Fields, PortGroup, Region, Space, SpaceError, Users, callers_text,
+    BindSpace, Budget, Fields, PortGroup, Region, SpaceError, Users, callers_text,
 };
 use crate::compile::Bind;
 use crate::local_ports::LocalPorts;
-use crate::policy::{Loaded, Place, Policy, Problem, Rule, Severity, merged, ranges_text};
+use crate::policy::{Diagnostic, Loaded, Location, Policy, Rule, Severity, merged, ranges_text};
 use portguard_common::Verdict;
 use std::ops::RangeInclusive;
 
@@ -40,18 +40,18 @@ impl Host {
 pub fn lint(loaded: &mut Loaded, host: &Host) {
     let mut found = Vec::new();
     // A policy that does not compile is told so where it is compiled.
-    if let Ok(space) = Space::new(&[&loaded.policy]) {
+    if let Ok(space) = BindSpace::new(&[&loaded.policy]) {
         rules(&space, &loaded.policy, &mut found);
     }
     found.extend(of_host(&loaded.policy, host));
     for warning in found {
-        let problem = Problem::at(Severity::Warning, warning.place, 1, warning.message);
+        let problem = Diagnostic::at(Severity::Warning, warning.place, 1, warning.message);
         loaded.add(problem.with_help(warning.help));
     }
 }
 
 struct Warning {
-    place: Place,
+    place: Location,
     message: String,
     help: Option<String>,
 }
@@ -81,7 +81,7 @@ fn of_host(policy: &Policy, host: &Host) -> Vec<Warning> {
     found
 }
 
-fn rules(space: &Space<'_>, policy: &Policy, found: &mut Vec<Warning>) {
+fn rules(space: &BindSpace<'_>, policy: &Policy, found: &mut Vec<Warning>) {
     let groups = space.port_groups();
     // The groups of ports that each rule matches.
     let mut of_rule: Vec<Vec<&PortGroup>> = vec![Vec::new(); policy.rules.len()];
@@ -100,12 +100,12 @@ fn rules(space: &Space<'_>, policy: &Policy, found: &mut Vec<Warning>) {
             continue;
         };
         let message = match fate {
-            Fate::Outside => "none of its ports is in `protect`".to_owned(),
-            Fate::Taken(last) => format!(
+            Reachability::Unprotected => "none of its ports is in `protect`".to_owned(),
+            Reachability::Shadowed(last) => format!(
                 "earlier rules, the last of them `{}`, take all its cases",
                 policy.rules[last].name
             ),
-            Fate::Decides(overlaps) => {
+            Reachability::Decides(overlaps) => {
                 found.extend(overlap(space, rule, &overlaps));
                 continue;
             }
@@ -119,11 +119,11 @@ fn rules(space: &Space<'_>, policy: &Policy, found: &mut Vec<Warning>) {
 }
 
 /// What becomes of a rule.
-enum Fate<'s, 'a> {
+enum Reachability<'s, 'a> {
     /// Its ports are not protected.
-    Outside,
+    Unprotected,
     /// Earlier rules take all, this one the last of it.
-    Taken(usize),
+    Shadowed(usize),
     /// It decides some binds; earlier rules that do otherwise take these of its regions.
     Decides(Vec<(usize, &'s PortGroup, Region<'a>)>),
 }
@@ -132,12 +132,12 @@ enum Fate<'s, 'a> {
 const OVERLAPS: usize = 16;
 
 fn fate<'s, 'a>(
-    space: &Space<'a>,
+    space: &BindSpace<'a>,
     number: usize,
     groups: &[&'s PortGroup],
     budget: &mut Budget,
-) -> Result<Fate<'s, 'a>, SpaceError> {
-    let mut fate = Fate::Outside;
+) -> Result<Reachability<'s, 'a>, SpaceError> {
+    let mut fate = Reachability::Unprotected;
     let mut overlaps: Vec<(usize, &'s PortGroup, Region<'a>)> = Vec::new();
     for &group in groups {
         let Some(Some(rules)) = group.rules.first() else {
@@ -154,10 +154,12 @@ fn fate<'s, 'a>(
         let split = space.split(mine, 0, &earlier, budget)?;
         for (by, regions) in split {
             match (by, &fate) {
-                (None, _) => fate = Fate::Decides(Vec::new()),
-                (Some(by), Fate::Outside) => fate = Fate::Taken(by),
-                (Some(by), Fate::Taken(last)) => fate = Fate::Taken(by.max(*last)),
-                (Some(_), Fate::Decides(_)) => {}
+                (None, _) => fate = Reachability::Decides(Vec::new()),
+                (Some(by), Reachability::Unprotected) => fate = Reachability::Shadowed(by),
+                (Some(by), Reachability::Shadowed(last)) => {
+                    fate = Reachability::Shadowed(by.max(*last))
+                }
+                (Some(_), Reachability::Decides(_)) => {}
             }
             let known = |by: usize| overlaps.iter().any(|(known, ..)| *known == by);
             let plain = regions
@@ -171,11 +173,11 @@ fn fate<'s, 'a>(
             }
         }
         // All groups are looked at only as long as the rule may be dead.
-        if matches!(fate, Fate::Decides(_)) && !overlaps.is_empty() {
+        if matches!(fate, Reachability::Decides(_)) && !overlaps.is_empty() {
             break;
         }
     }
-    if let Fate::Decides(found) = &mut fate {
+    if let Reachability::Decides(found) = &mut fate {
         *found = overlaps;
     }
     Ok(fate)
@@ -184,7 +186,7 @@ fn fate<'s, 'a>(
 /// The warning about the first of the overlaps that is worth one. A narrow rule before a wide one is how
 /// exceptions are written, and a test of such a bind says that it is meant.
 fn overlap(
-    space: &Space<'_>,
+    space: &BindSpace<'_>,
     rule: &Rule,
     overlaps: &[(usize, &PortGroup, Region<'_>)],
 ) -> Option<Warning> {

@@ -2,35 +2,38 @@
 
 use crate::analysis::explain::{Field, first_mismatch};
 use crate::compile::{Bind, CompileError, Tables};
-use crate::policy::{Expectation, Policy, Rule};
+use crate::policy::{Policy, PolicyTest, Rule};
 use portguard_common::Verdict;
 
 /// What came of a test.
 #[derive(Clone, Debug)]
-pub struct Outcome<'a> {
+pub struct TestResult<'a> {
     /// The test.
-    pub test: &'a Expectation,
+    pub test: &'a PolicyTest,
     /// What was decided; `None` where the port is not protected.
-    pub got: Option<Got<'a>>,
+    pub actual: Option<Actual<'a>>,
     /// Where another rule was expected: that one, and the first of its fields that did not match; no field
     /// where an earlier rule decided.
-    pub wanted: Option<(&'a Rule, Option<Field>)>,
+    pub expected: Option<(&'a Rule, Option<Field>)>,
 }
 
 /// What was decided.
 #[derive(Clone, Copy, Debug)]
-pub struct Got<'a> {
+pub struct Actual<'a> {
     /// The verdict.
     pub verdict: Verdict,
     /// The deciding rule; `None` for the default.
     pub rule: Option<&'a Rule>,
 }
 
-impl Outcome<'_> {
+impl TestResult<'_> {
     /// Whether the test holds.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.wanted.is_none() && self.got.is_some_and(|got| got.verdict == self.test.expect)
+        self.expected.is_none()
+            && self
+                .actual
+                .is_some_and(|actual| actual.verdict == self.test.expect)
     }
 }
 
@@ -38,7 +41,10 @@ impl Outcome<'_> {
 ///
 /// # Errors
 /// Where a rule of the policy cannot be compiled alone, which no policy that compiles has.
-pub fn outcomes<'a>(policy: &'a Policy, tables: &Tables) -> Result<Vec<Outcome<'a>>, CompileError> {
+pub fn run_policy_tests<'a>(
+    policy: &'a Policy,
+    tables: &Tables,
+) -> Result<Vec<TestResult<'a>>, CompileError> {
     let tests = policy.tests.iter();
     tests.map(|test| outcome(policy, tables, test)).collect()
 }
@@ -46,21 +52,25 @@ pub fn outcomes<'a>(policy: &'a Policy, tables: &Tables) -> Result<Vec<Outcome<'
 fn outcome<'a>(
     policy: &'a Policy,
     tables: &Tables,
-    test: &'a Expectation,
-) -> Result<Outcome<'a>, CompileError> {
+    test: &'a PolicyTest,
+) -> Result<TestResult<'a>, CompileError> {
     let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
     let bind = Bind::of_test(test, &cgroup);
-    let got = tables.decide(&bind).map(|decision| Got {
+    let actual = tables.decide(&bind).map(|decision| Actual {
         verdict: decision.verdict,
         rule: policy.rule(decision.rule),
     });
-    let by = got.and_then(|got| got.rule).map(|rule| &rule.name);
-    let mut wanted = None;
+    let by = actual.and_then(|actual| actual.rule).map(|rule| &rule.name);
+    let mut expected = None;
     if test.rule.is_some() && test.rule.as_ref() != by {
         let mut rules = policy.rules.iter();
         if let Some(rule) = rules.find(|rule| Some(&rule.name) == test.rule.as_ref()) {
-            wanted = Some((rule, first_mismatch(policy, rule, &bind)?));
+            expected = Some((rule, first_mismatch(policy, rule, &bind)?));
         }
     }
-    Ok(Outcome { test, got, wanted })
+    Ok(TestResult {
+        test,
+        actual,
+        expected,
+    })
 }

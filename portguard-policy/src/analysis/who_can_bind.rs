@@ -1,7 +1,7 @@
 //! Who may bind a port: every region of its binds, and what a policy makes of each.
 
-use crate::analysis::diff::Done;
-use crate::analysis::space::{Budget, Row, Space, SpaceError};
+use crate::analysis::diff::EffectByRule;
+use crate::analysis::space::{BindSpace, Budget, Row, SpaceError};
 use portguard_common::Protocol;
 
 /// Steps of cutting: about a second.
@@ -11,11 +11,11 @@ const BUDGET: usize = 500_000_000;
 ///
 /// # Errors
 /// Where the rules of its policy overlap in too many ways.
-pub fn holders(
-    space: &Space<'_>,
+pub fn who_can_bind(
+    space: &BindSpace<'_>,
     port: u16,
     protocols: &[Protocol],
-) -> Result<Vec<Row<Done>>, SpaceError> {
+) -> Result<Vec<Row<EffectByRule>>, SpaceError> {
     let mut budget = Budget(BUDGET);
     let mut found = Vec::new();
     for mut group in space.port_groups() {
@@ -34,7 +34,7 @@ pub fn holders(
         }
         for (_, regions) in space.split(space.whole(), 0, &rules, &mut budget)? {
             for region in regions {
-                let done = Done::from(space.outcome(0, &group, &region));
+                let done = EffectByRule::from(space.outcome(0, &group, &region));
                 found.push((group.clone(), region, done));
             }
         }

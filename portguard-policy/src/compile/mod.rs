@@ -13,7 +13,7 @@ mod witness;
 pub(crate) use classes::ports_of_rules;
 pub(crate) use witness::{addresses as address_witnesses, cgroups as cgroup_witnesses};
 
-use crate::policy::{Expectation, Policy};
+use crate::policy::{Policy, PolicyTest};
 use portguard_common::{
     AddressKey, GroupKey, HeaderFlags, MAX_CLASSES, MAX_RULES, NameKey, Page, Protocol, TrieKey,
     TrieNode, VectorWords, Verdict,
@@ -128,7 +128,7 @@ pub struct Bind<'a> {
 impl<'a> Bind<'a> {
     /// What an entry of `tests:` asks about; `cgroup` is its own, as the components of a bind are.
     #[must_use]
-    pub fn of_test(test: &'a Expectation, cgroup: &'a [&'a str]) -> Self {
+    pub fn of_test(test: &'a PolicyTest, cgroup: &'a [&'a str]) -> Self {
         Self {
             port: test.port,
             protocol: test.protocol,

@@ -1,6 +1,6 @@
 //! What is wrong with a policy: each problem with its place, its line and a caret.
 
-use super::model::Place;
+use super::model::Location;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::fmt;
 use std::ops::Range;
@@ -17,11 +17,11 @@ pub enum Severity {
 
 /// One problem.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
     /// Where it is.
-    pub place: Place,
+    pub place: Location,
     /// What is wrong: one line, lower case, no full stop.
     pub message: String,
     /// What to do, written behind the caret.
@@ -36,25 +36,25 @@ pub struct Problem {
 
 /// All problems of a policy, in the order of their places.
 #[derive(Clone, Debug, Default)]
-pub struct Problems {
-    kept: Vec<Problem>,
-    /// Problems of each severity, those that are not kept among them.
+pub struct Diagnostics {
+    kept: Vec<Diagnostic>,
+    /// Diagnostics of each severity, those that are not kept among them.
     errors: usize,
     warnings: usize,
 }
 
-/// Problems of each severity that are kept and shown: nobody reads more at once.
+/// Diagnostics of each severity that are kept and shown: nobody reads more at once.
 const KEPT: usize = 100;
 
 /// The longest part of a line that is shown.
 const SHOWN: usize = 160;
 
-impl Problem {
+impl Diagnostic {
     /// A problem of a file as a whole.
     pub(super) fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            place: Place {
+            place: Location {
                 file: file.into(),
                 line: 1,
                 column: 1,
@@ -67,10 +67,10 @@ impl Problem {
         }
     }
 
-    /// A problem at a place; its line comes by [`Problems::quote`].
+    /// A problem at a place; its line comes by [`Diagnostics::quote`].
     pub(crate) fn at(
         severity: Severity,
-        place: Place,
+        place: Location,
         len: usize,
         message: impl Into<String>,
     ) -> Self {
@@ -150,8 +150,8 @@ fn printable(text: &str) -> String {
     crate::escape::escape(text.as_bytes())
 }
 
-impl Problems {
-    pub(super) fn push(&mut self, problem: Problem) {
+impl Diagnostics {
+    pub(super) fn push(&mut self, problem: Diagnostic) {
         let count = match problem.severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -182,7 +182,7 @@ impl Problems {
 
     /// Gives the problems of `file` their lines of its text, all on one way through it.
     pub(super) fn quote(&mut self, file: &Path, text: &str) {
-        let mut wanted: Vec<&mut Problem> = self
+        let mut wanted: Vec<&mut Diagnostic> = self
             .kept
             .iter_mut()
             .filter(|problem| problem.quoted && problem.place.file == file)
@@ -205,7 +205,7 @@ impl Problems {
         self.count(Severity::Error) > 0
     }
 
-    /// Problems of this severity.
+    /// Diagnostics of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         match severity {
@@ -215,7 +215,7 @@ impl Problems {
     }
 
     /// Every problem that is kept: the first hundred errors and the first hundred warnings.
-    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.kept.iter()
     }
 
@@ -239,15 +239,15 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for Diagnostics {}
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = crate::escape::escape(self.file.as_os_str().as_encoded_bytes());
         write!(f, "{file}:{}:{}", self.line, self.column)

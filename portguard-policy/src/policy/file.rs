@@ -1,11 +1,11 @@
 //! One policy file: YAML text -> its part of a policy, with every problem in it.
 
-use super::diagnostic::{Problem, Problems, Severity};
+use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::lenient_value::Loose;
-use super::model::{Expectation, GivenNames, Log, Mode, Place, Rule, Scope};
+use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
 use super::name_service::Names;
 use super::reader::{Reader, scalar_text};
-use super::spans::{self, Marks};
+use super::spans::{self, Spans};
 use portguard_common::Verdict;
 use serde_yaml::{Mapping, Value};
 use std::collections::HashSet;
@@ -38,31 +38,31 @@ pub(super) struct File {
     /// Patterns of host names that the file is for; `None` for all hosts.
     pub(super) hosts: Option<Vec<String>>,
     pub(super) rules: Vec<Rule>,
-    pub(super) tests: Vec<Expectation>,
+    pub(super) tests: Vec<PolicyTest>,
     pub(super) given: GivenNames,
 }
 
 /// A setting, and where its value stands.
 pub(super) struct Setting<T> {
     pub(super) value: T,
-    pub(super) place: Place,
+    pub(super) place: Location,
 }
 
 /// Reads a file's text.
-pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problems) {
-    let mut problems = Problems::default();
+pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Diagnostics) {
+    let mut problems = Diagnostics::default();
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (marks, refusals) = spans::scan(text);
     let fatal = refusals.iter().any(|refusal| refusal.fatal);
     for refusal in refusals {
         let mark = refusal.mark;
-        let place = Place {
+        let place = Location {
             file: path.into(),
             line: mark.line,
             column: mark.column,
         };
-        problems.push(Problem::at(
+        problems.push(Diagnostic::at(
             Severity::Error,
             place,
             mark.len,
@@ -76,12 +76,12 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
         Ok(Loose(value)) => read_value(path, &marks, names, &value, problems),
         Err(error) => {
             let at = error.location();
-            let place = Place {
+            let place = Location {
                 file: path.into(),
                 line: at.as_ref().map_or(1, serde_yaml::Location::line),
                 column: at.as_ref().map_or(1, serde_yaml::Location::column),
             };
-            problems.push(Problem::at(
+            problems.push(Diagnostic::at(
                 Severity::Error,
                 place,
                 1,
@@ -94,11 +94,11 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Problem
 
 fn read_value(
     path: &Path,
-    marks: &Marks,
+    marks: &Spans,
     names: &dyn Names,
     value: &Value,
-    problems: Problems,
-) -> (File, Problems) {
+    problems: Diagnostics,
+) -> (File, Diagnostics) {
     let mut reader = Reader {
         file: path,
         marks,

@@ -1,6 +1,6 @@
 //! Paths -> texts: which files a policy is made of, what is in them, and a digest of both.
 
-use super::diagnostic::{Problem, Problems};
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::file::MAX_BYTES;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// What policy files say at one moment, errors of reading included.
 #[derive(Debug, Default)]
-pub struct Sources(Vec<(PathBuf, Result<String, String>)>);
+pub struct PolicyFiles(Vec<(PathBuf, Result<String, String>)>);
 
 /// Equal where the same files say the same, or fail the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
-impl Sources {
+impl PolicyFiles {
     /// Reads files and directories: of a directory its `*.yaml` and `*.yml`, in byte order of their names.
     #[must_use]
     pub fn read(paths: &[PathBuf]) -> Self {
@@ -65,12 +65,12 @@ impl Sources {
     }
 
     /// The texts, and what could not be read.
-    pub(super) fn split(self) -> (Vec<(PathBuf, String)>, Problems) {
-        let (mut texts, mut problems) = (Vec::new(), Problems::default());
+    pub(super) fn split(self) -> (Vec<(PathBuf, String)>, Diagnostics) {
+        let (mut texts, mut problems) = (Vec::new(), Diagnostics::default());
         for (path, text) in self.0 {
             match text {
                 Ok(text) => texts.push((path, text)),
-                Err(message) => problems.push(Problem::of_file(&path, message)),
+                Err(message) => problems.push(Diagnostic::of_file(&path, message)),
             }
         }
         (texts, problems)

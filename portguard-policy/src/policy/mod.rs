@@ -16,17 +16,17 @@ mod reader;
 mod rule;
 mod spans;
 
-pub use diagnostic::{Problem, Problems, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    CgroupPattern, Component, Expectation, GivenNames, Log, Mode, Origins, Place, Policy, Rule,
-    Scope, UnitPattern,
+    CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
+    SettingLocations, UnitPattern,
 };
 pub use name_service::{ForHost, Names, SystemNames};
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use file::FILE_KEYS;
 pub use files::is_policy_name;
-pub use files::{Fingerprint, Sources};
+pub use files::{Fingerprint, PolicyFiles};
 pub use rule::{RULE_KEYS, TEST_KEYS};
 
 use file::{File, Setting};
@@ -44,14 +44,14 @@ pub struct Loaded {
     /// The policy.
     pub policy: Policy,
     /// Warnings.
-    pub warnings: Problems,
+    pub warnings: Diagnostics,
     /// The files and their texts, to quote.
     texts: Vec<(PathBuf, String)>,
 }
 
 impl Loaded {
     /// Adds a warning, with its line.
-    pub(crate) fn add(&mut self, warning: Problem) {
+    pub(crate) fn add(&mut self, warning: Diagnostic) {
         let file = warning.place.file.clone();
         self.warnings.push(warning);
         if let Some((path, text)) = self.texts.iter().find(|(path, _)| *path == file) {
@@ -66,15 +66,15 @@ impl Loaded {
 ///
 /// # Errors
 /// All problems of all files, where there is an error among them.
-pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Problems> {
-    load_sources(Sources::read(paths), names)
+pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Diagnostics> {
+    load_sources(PolicyFiles::read(paths), names)
 }
 
 /// The same with what has been read already.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_sources(sources: Sources, names: &dyn Names) -> Result<Loaded, Problems> {
+pub fn load_sources(sources: PolicyFiles, names: &dyn Names) -> Result<Loaded, Diagnostics> {
     let (texts, problems) = sources.split();
     merge(&texts, names, problems)
 }
@@ -83,19 +83,19 @@ pub fn load_sources(sources: Sources, names: &dyn Names) -> Result<Loaded, Probl
 ///
 /// # Errors
 /// As for [`load`].
-pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Problems> {
+pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Diagnostics> {
     merge(
         &[(path.to_owned(), text.to_owned())],
         names,
-        Problems::default(),
+        Diagnostics::default(),
     )
 }
 
 fn merge(
     texts: &[(PathBuf, String)],
     names: &dyn Names,
-    mut problems: Problems,
-) -> Result<Loaded, Problems> {
+    mut problems: Diagnostics,
+) -> Result<Loaded, Diagnostics> {
     let mut policy = Policy::default();
     // Those of files for other hosts too: a fleet has one policy, in which a name means one rule.
     let mut used = Used::default();
@@ -136,8 +136,8 @@ fn merge(
 /// Names of rules: where they are given, and where tests use them.
 #[derive(Default)]
 struct Used {
-    rules: Vec<(String, Place)>,
-    tests: Vec<(String, Place)>,
+    rules: Vec<(String, Location)>,
+    tests: Vec<(String, Location)>,
 }
 
 fn add(policy: &mut Policy, file: File) {
@@ -154,19 +154,19 @@ fn add(policy: &mut Policy, file: File) {
 }
 
 /// Of a setting that several files name, the last holds.
-fn set<T>(value: &mut T, origin: &mut Option<Place>, given: Option<Setting<T>>) {
+fn set<T>(value: &mut T, origin: &mut Option<Location>, given: Option<Setting<T>>) {
     if let Some(given) = given {
         *value = given.value;
         *origin = Some(given.place);
     }
 }
 
-fn check_names(used: &Used, problems: &mut Problems) {
-    let mut seen: HashMap<&str, &Place> = HashMap::new();
+fn check_names(used: &Used, problems: &mut Diagnostics) {
+    let mut seen: HashMap<&str, &Location> = HashMap::new();
     for (name, place) in &used.rules {
         if let Some(first) = seen.get(name.as_str()) {
             let message = format!("rule name `{name}` is used twice: first at {first}");
-            problems.push(Problem::at(Severity::Error, place.clone(), 1, message));
+            problems.push(Diagnostic::at(Severity::Error, place.clone(), 1, message));
         } else {
             seen.insert(name, place);
         }
@@ -179,13 +179,13 @@ fn check_names(used: &Used, problems: &mut Problems) {
                 reader::nearest(name, seen.keys().copied())
             };
             let message = format!("the test names the rule `{name}`, which does not exist");
-            let problem = Problem::at(Severity::Error, place.clone(), 1, message);
+            let problem = Diagnostic::at(Severity::Error, place.clone(), 1, message);
             problems.push(problem.with_help(help));
         }
     }
 }
 
-fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Problems) {
+fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Diagnostics) {
     let Some((last, _)) = texts.last() else {
         return;
     };
@@ -194,7 +194,7 @@ fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Pro
             "the policy has {} rules, the limit is {MAX_RULES}",
             policy.rules.len()
         );
-        problems.push(Problem::of_file(last, message));
+        problems.push(Diagnostic::of_file(last, message));
     }
     let users: BTreeSet<(u32, u32)> = policy
         .rules
@@ -207,6 +207,6 @@ fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Pro
             "the policy names {} distinct users, the limit is {MAX_USERS}: use ranges",
             users.len()
         );
-        problems.push(Problem::of_file(last, message));
+        problems.push(Diagnostic::of_file(last, message));
     }
 }

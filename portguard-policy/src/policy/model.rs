@@ -58,26 +58,26 @@ pub struct Policy {
     /// `rules:` in file order, files in the order given.
     pub rules: Vec<Rule>,
     /// `tests:` of all files.
-    pub tests: Vec<Expectation>,
+    pub tests: Vec<PolicyTest>,
     /// Where the settings come from.
-    pub origins: Origins,
+    pub origins: SettingLocations,
     /// Names of users and groups.
     pub given: GivenNames,
 }
 
 /// Where each setting of a policy was given last; `None` where no file names it.
 #[derive(Clone, Debug, Default)]
-pub struct Origins {
+pub struct SettingLocations {
     /// Of `mode:`.
-    pub mode: Option<Place>,
+    pub mode: Option<Location>,
     /// Of `default:`.
-    pub default: Option<Place>,
+    pub default: Option<Location>,
     /// Of `protect:`.
-    pub protect: Option<Place>,
+    pub protect: Option<Location>,
     /// Of `scope:`.
-    pub scope: Option<Place>,
+    pub scope: Option<Location>,
     /// Of `log:`.
-    pub log: Option<Place>,
+    pub log: Option<Location>,
 }
 
 impl Default for Policy {
@@ -90,7 +90,7 @@ impl Default for Policy {
             log: Log::default(),
             rules: Vec::new(),
             tests: Vec::new(),
-            origins: Origins::default(),
+            origins: SettingLocations::default(),
             given: GivenNames::default(),
         }
     }
@@ -98,7 +98,7 @@ impl Default for Policy {
 
 /// Where in the policy files something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file.
     pub file: PathBuf,
     /// Line, from 1.
@@ -134,7 +134,7 @@ pub struct Rule {
     /// `log:`, in place of the policy's.
     pub log: Option<Log>,
     /// Where the rule begins.
-    pub place: Place,
+    pub place: Location,
 }
 
 impl Policy {
@@ -192,7 +192,7 @@ pub struct UnitPattern(pub String);
 
 /// One entry of `tests:`.
 #[derive(Clone, Debug)]
-pub struct Expectation {
+pub struct PolicyTest {
     /// Real and effective uid of the caller.
     pub user: u32,
     /// `user:` as written.
@@ -212,5 +212,5 @@ pub struct Expectation {
     /// `rule:`, the name of the rule that must decide, where given.
     pub rule: Option<String>,
     /// Where the entry begins.
-    pub place: Place,
+    pub place: Location,
 }

@@ -1,16 +1,16 @@
 //! Reads YAML values with their places: every helper either gives the value or notes a problem.
 
-use super::diagnostic::{Problem, Problems, Severity};
-use super::model::{GivenNames, Place};
+use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::model::{GivenNames, Location};
 use super::name_service::Names;
-use super::spans::{Mark, Marks};
+use super::spans::{Mark, Spans};
 use serde_yaml::{Mapping, Value};
 use std::path::Path;
 
 /// What the readers of a file share.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
-    pub(super) marks: &'a Marks,
+    pub(super) marks: &'a Spans,
     pub(super) names: &'a dyn Names,
     /// Names of users to suggest, read where one is unknown.
     pub(super) known_users: Option<Vec<String>>,
@@ -18,17 +18,17 @@ pub(super) struct Reader<'a> {
     pub(super) known_groups: Option<Vec<String>>,
     /// Names of the file, resolved.
     pub(super) given: GivenNames,
-    pub(super) problems: Problems,
+    pub(super) problems: Diagnostics,
 }
 
 impl Reader<'_> {
     /// The place of the value at `path`.
-    pub(super) fn place(&self, path: &str) -> Place {
+    pub(super) fn place(&self, path: &str) -> Location {
         self.place_of(self.marks.value(path))
     }
 
-    fn place_of(&self, mark: Mark) -> Place {
-        Place {
+    fn place_of(&self, mark: Mark) -> Location {
+        Location {
             file: self.file.into(),
             line: mark.line,
             column: mark.column,
@@ -37,7 +37,7 @@ impl Reader<'_> {
 
     fn note(&mut self, severity: Severity, mark: Mark, message: String, help: Option<String>) {
         let place = self.place_of(mark);
-        let problem = Problem::at(severity, place, mark.len, message);
+        let problem = Diagnostic::at(severity, place, mark.len, message);
         self.problems.push(problem.with_help(help));
     }
 

@@ -2,7 +2,7 @@
 
 use super::file::LOGS;
 use super::forgery;
-use super::model::{Expectation, Rule};
+use super::model::{PolicyTest, Rule};
 use super::reader::{Reader, scalar_text};
 use portguard_common::{Protocol, Verdict};
 use serde_yaml::{Mapping, Value};
@@ -177,7 +177,7 @@ impl Reader<'_> {
         None
     }
 
-    pub(super) fn expectation(&mut self, value: &Value, path: &str) -> Option<Expectation> {
+    pub(super) fn expectation(&mut self, value: &Value, path: &str) -> Option<PolicyTest> {
         let map = self.mapping(value, path, &TEST_KEYS)?;
         let user = self.required(map, path, "user");
         let port = self.required(map, path, "port");
@@ -206,7 +206,7 @@ impl Reader<'_> {
             ),
             None => None,
         };
-        Some(Expectation {
+        Some(PolicyTest {
             user: uid?,
             user_text: user.and_then(scalar_text)?,
             groups,

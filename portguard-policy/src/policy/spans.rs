@@ -34,12 +34,12 @@ pub(super) struct Refusal {
 
 /// Places by path: `/rules/3/ports/0`.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(super) struct Spans {
     keys: HashMap<String, Mark>,
     values: HashMap<String, Mark>,
 }
 
-impl Marks {
+impl Spans {
     /// Where the value at `path` stands; inside an alias, where the alias does.
     pub(super) fn value(&self, path: &str) -> Mark {
         self.nearest(&self.values, path)
@@ -87,7 +87,7 @@ enum Kind {
 }
 
 struct Scan {
-    marks: Marks,
+    marks: Spans,
     refusals: Vec<Refusal>,
     open: Vec<Open>,
     /// Nodes below each anchor, aliases in it written out.
@@ -97,9 +97,9 @@ struct Scan {
 }
 
 /// Reads the places of `text`, and all that is refused in it; what is fatal ends the reading.
-pub(super) fn scan(text: &str) -> (Marks, Vec<Refusal>) {
+pub(super) fn scan(text: &str) -> (Spans, Vec<Refusal>) {
     let mut scan = Scan {
-        marks: Marks::default(),
+        marks: Spans::default(),
         refusals: Vec::new(),
         open: Vec::new(),
         anchors: HashMap::new(),

@@ -3,8 +3,8 @@
 use crate::analysis::lint::{Host, lint};
 use crate::policy::{SystemNames, merged, parse};
 use crate::yaml::{
-    ABOVE, AuditWord, CgroupText, DefaultWord, Id, Notes, PolicyText, Ports, ProtocolWord,
-    RuleText, UnitText, VerdictWord, entries,
+    ABOVE, AuditName, CgroupText, DefaultName, Id, Notes, PolicyFile, Ports, ProtocolName,
+    RuleEntry, UnitText, VerdictName, entries,
 };
 use portguard_common::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,9 +57,9 @@ struct Draft {
 #[must_use]
 pub fn policy(
     demands: &[Demand],
-    default: DefaultWord,
+    default: DefaultName,
     names: &dyn Fn(u32) -> Option<String>,
-) -> PolicyText {
+) -> PolicyFile {
     let drafts = merged_drafts(drafts(demands));
     let beyond: Vec<RangeInclusive<u16>> = (demands.iter())
         .map(|demand| demand.port)
@@ -68,7 +68,7 @@ pub fn policy(
         .collect();
     let protect = merged(&[vec![1..=1023], beyond].concat());
     let mut taken = BTreeSet::new();
-    let mut text = PolicyText {
+    let mut text = PolicyFile {
         version: 1,
         default: Some(default),
         protect: Some(entries(&protect)),
@@ -76,7 +76,7 @@ pub fn policy(
             .iter()
             .map(|draft| rule(draft, names, &mut taken))
             .collect(),
-        ..PolicyText::default()
+        ..PolicyFile::default()
     };
     without_dead_rules(&mut text);
     text
@@ -156,19 +156,19 @@ fn rule(
     draft: &Draft,
     names: &dyn Fn(u32) -> Option<String>,
     taken: &mut BTreeSet<String>,
-) -> RuleText {
+) -> RuleEntry {
     let ports: Vec<RangeInclusive<u16>> = draft.ports.iter().map(|port| *port..=*port).collect();
     let (units, cgroups) = owners(draft);
-    RuleText {
+    RuleEntry {
         name: name(draft, names, taken),
-        action: VerdictWord::Allow,
+        action: VerdictName::Allow,
         ports: Some(entries::<u16, Ports>(&merged(&ports))),
         // An `allow` that names sctp is warned about: it spares nobody the capability.
         protocols: (!draft.protocols.contains(&Protocol::Sctp)).then(|| {
             draft
                 .protocols
                 .iter()
-                .map(|p| ProtocolWord::from(*p))
+                .map(|p| ProtocolName::from(*p))
                 .collect()
         }),
         users: Some(users(&draft.users, names)),
@@ -176,7 +176,7 @@ fn rule(
         cgroups: (!cgroups.is_empty()).then_some(cgroups),
         units: (!units.is_empty()).then_some(units),
         addresses: None,
-        mode: None::<AuditWord>,
+        mode: None::<AuditName>,
         log: None,
         notes: Notes::from([(ABOVE, comment(draft))]),
     }
@@ -265,7 +265,7 @@ fn comment(draft: &Draft) -> String {
 }
 
 /// Drops rules that the others make needless, by the warnings of `check`.
-fn without_dead_rules(text: &mut PolicyText) {
+fn without_dead_rules(text: &mut PolicyFile) {
     let Ok(mut loaded) = parse(Path::new("suggested"), &text.to_string(), &SystemNames) else {
         return;
     };

@@ -1,11 +1,11 @@
 //! A policy as YAML with its comments, one line for a field.
 
-use super::{ABOVE, Notes, PolicyText};
+use super::{ABOVE, Notes, PolicyFile};
 use serde::Serialize;
 use serde_yaml::Value;
 use std::fmt;
 
-impl fmt::Display for PolicyText {
+impl fmt::Display for PolicyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         above(f, &self.notes, "")?;
         for (key, value) in fields(self)? {

@@ -1,15 +1,17 @@
 //! A policy that was read, as it would be written: with a comment at every value that says where it comes from.
 
 use super::{
-    ABOVE, AddressText, AuditWord, CgroupText, DefaultWord, Id, LogWord, ModeWord, Notes,
-    PolicyText, Ports, ProtocolWord, RuleText, ScopeWord, TestText, UnitText, VerdictWord, entries,
+    ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, LogName, ModeName, Notes,
+    PolicyFile, Ports, ProtocolName, RuleEntry, ScopeName, TestEntry, UnitText, VerdictName,
+    entries,
 };
 use crate::policy::{
-    CgroupPattern, Component, Expectation, Log, Mode, Origins, Place, Policy, Rule, Scope,
+    CgroupPattern, Component, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
+    SettingLocations,
 };
 use portguard_common::{Protocol, Verdict};
 
-impl From<Verdict> for VerdictWord {
+impl From<Verdict> for VerdictName {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Allow => Self::Allow,
@@ -19,7 +21,7 @@ impl From<Verdict> for VerdictWord {
     }
 }
 
-impl From<Protocol> for ProtocolWord {
+impl From<Protocol> for ProtocolName {
     fn from(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Tcp => Self::Tcp,
@@ -30,7 +32,7 @@ impl From<Protocol> for ProtocolWord {
     }
 }
 
-impl From<Log> for LogWord {
+impl From<Log> for LogName {
     fn from(log: Log) -> Self {
         match log {
             Log::All => Self::All,
@@ -49,7 +51,7 @@ fn cgroup_text(pattern: &CgroupPattern) -> String {
     format!("/{}", names.collect::<Vec<_>>().join("/"))
 }
 
-impl From<&Rule> for RuleText {
+impl From<&Rule> for RuleEntry {
     fn from(rule: &Rule) -> Self {
         let cgroup = |pattern| CgroupText(cgroup_text(pattern));
         let address = |network: &ipnet::IpNet| {
@@ -70,15 +72,15 @@ impl From<&Rule> for RuleText {
             units: (rule.units.as_ref())
                 .map(|units| units.iter().map(|unit| UnitText(unit.0.clone())).collect()),
             addresses: (rule.addresses.as_ref()).map(|all| all.iter().map(address).collect()),
-            mode: rule.audit.then_some(AuditWord::Audit),
+            mode: rule.audit.then_some(AuditName::Audit),
             log: rule.log.map(Into::into),
             notes: Notes::from([(ABOVE, rule.place.to_string())]),
         }
     }
 }
 
-impl From<&Expectation> for TestText {
-    fn from(test: &Expectation) -> Self {
+impl From<&PolicyTest> for TestEntry {
+    fn from(test: &PolicyTest) -> Self {
         let groups: Vec<Id> = test.groups.iter().map(|gid| Id::One(*gid)).collect();
         Self {
             user: Id::One(test.user),
@@ -94,36 +96,36 @@ impl From<&Expectation> for TestText {
     }
 }
 
-impl From<&Policy> for PolicyText {
+impl From<&Policy> for PolicyFile {
     /// With a comment at every value: where it comes from.
     fn from(policy: &Policy) -> Self {
         let origins = &policy.origins;
         Self {
             version: 1,
             mode: Some(match policy.mode {
-                Mode::Enforce => ModeWord::Enforce,
-                Mode::Audit => ModeWord::Audit,
+                Mode::Enforce => ModeName::Enforce,
+                Mode::Audit => ModeName::Audit,
             }),
             default: Some(match policy.default {
-                Verdict::Deny => DefaultWord::Deny,
-                Verdict::Allow | Verdict::Kernel => DefaultWord::Kernel,
+                Verdict::Deny => DefaultName::Deny,
+                Verdict::Allow | Verdict::Kernel => DefaultName::Kernel,
             }),
             protect: Some(entries(&policy.protect)),
             scope: Some(match policy.scope {
-                Scope::Host => ScopeWord::Host,
-                Scope::All => ScopeWord::All,
+                Scope::Host => ScopeName::Host,
+                Scope::All => ScopeName::All,
             }),
             log: Some(policy.log.into()),
             hosts: None,
-            rules: policy.rules.iter().map(RuleText::from).collect(),
-            tests: policy.tests.iter().map(TestText::from).collect(),
+            rules: policy.rules.iter().map(RuleEntry::from).collect(),
+            tests: policy.tests.iter().map(TestEntry::from).collect(),
             notes: origin_notes(origins),
         }
     }
 }
 
-fn origin_notes(origins: &Origins) -> Notes {
-    let note = |origin: &Option<Place>| match origin {
+fn origin_notes(origins: &SettingLocations) -> Notes {
+    let note = |origin: &Option<Location>| match origin {
         Some(place) => place.to_string(),
         None => "no file says otherwise".to_owned(),
     };

@@ -22,40 +22,40 @@ pub const ABOVE: &str = "";
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "portguard policy")]
-pub struct PolicyText {
+pub struct PolicyFile {
     /// Version of the format
     #[schemars(extend("const" = 1))]
     pub version: u8,
     /// Whether verdicts are carried out
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ModeWord")]
-    pub mode: Option<ModeWord>,
+    #[schemars(with = "ModeName")]
+    pub mode: Option<ModeName>,
     /// The verdict where no rule matches
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "DefaultWord")]
-    pub default: Option<DefaultWord>,
+    #[schemars(with = "DefaultName")]
+    pub default: Option<DefaultName>,
     /// Ports that are decided at all; 1-1023 where absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Ports>", length(min = 1))]
     pub protect: Option<Vec<Ports>>,
     /// Network namespaces: the initial one only, or every one
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ScopeWord")]
-    pub scope: Option<ScopeWord>,
+    #[schemars(with = "ScopeName")]
+    pub scope: Option<ScopeName>,
     /// Decisions that are reported
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "LogWord")]
-    pub log: Option<LogWord>,
+    #[schemars(with = "LogName")]
+    pub log: Option<LogName>,
     /// Names of the hosts that the file is for; * and ? are wildcards
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<String>", length(min = 1))]
     pub hosts: Option<Vec<String>>,
     /// Rules; the first that matches decides
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleText>,
+    pub rules: Vec<RuleEntry>,
     /// Binds and what must be decided of them
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tests: Vec<TestText>,
+    pub tests: Vec<TestEntry>,
     /// Comments.
     #[serde(skip)]
     pub notes: Notes,
@@ -65,20 +65,20 @@ pub struct PolicyText {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rule")]
-pub struct RuleText {
+pub struct RuleEntry {
     /// Name, unique in the policy
     #[schemars(length(min = 1, max = 64))]
     pub name: String,
     /// What is done
-    pub action: VerdictWord,
+    pub action: VerdictName,
     /// Ports; all where absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Ports>", length(min = 1))]
     pub ports: Option<Vec<Ports>>,
     /// Protocols; all where absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Vec<ProtocolWord>", length(min = 1))]
-    pub protocols: Option<Vec<ProtocolWord>>,
+    #[schemars(with = "Vec<ProtocolName>", length(min = 1))]
+    pub protocols: Option<Vec<ProtocolName>>,
     /// Users by name, id or range of ids; all where absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Id>", length(min = 1))]
@@ -101,12 +101,12 @@ pub struct RuleText {
     pub addresses: Option<Vec<AddressText>>,
     /// audit: this rule only reports
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "AuditWord")]
-    pub mode: Option<AuditWord>,
+    #[schemars(with = "AuditName")]
+    pub mode: Option<AuditName>,
     /// Decisions of this rule that are reported, in place of the policy's log
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "LogWord")]
-    pub log: Option<LogWord>,
+    #[schemars(with = "LogName")]
+    pub log: Option<LogName>,
     /// Comments.
     #[serde(skip)]
     pub notes: Notes,
@@ -116,7 +116,7 @@ pub struct RuleText {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Test")]
-pub struct TestText {
+pub struct TestEntry {
     /// The caller: a name or an id
     pub user: Id,
     /// A group of the caller
@@ -135,14 +135,14 @@ pub struct TestText {
     pub port: Ports,
     /// The protocol; tcp where absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ProtocolWord")]
-    pub protocol: Option<ProtocolWord>,
+    #[schemars(with = "ProtocolName")]
+    pub protocol: Option<ProtocolName>,
     /// The address; 0.0.0.0 where absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub address: Option<String>,
     /// The verdict
-    pub expect: VerdictWord,
+    pub expect: VerdictName,
     /// The rule that must decide
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
@@ -160,17 +160,17 @@ macro_rules! words {
 
 words! {
     /// Whether verdicts are carried out
-    ModeWord:
+    ModeName:
         /// Denials and grants are real
         Enforce,
         /// Nothing is changed; decisions say what would have happened
         Audit;
     /// The mode that a rule can have
-    AuditWord:
+    AuditName:
         /// Reported, not carried out
         Audit;
     /// A verdict
-    VerdictWord:
+    VerdictName:
         /// May bind, with or without CAP_NET_BIND_SERVICE
         Allow,
         /// May not bind, root included
@@ -178,19 +178,19 @@ words! {
         /// The kernel's own rule decides
         Kernel;
     /// The verdict where no rule matches
-    DefaultWord:
+    DefaultName:
         /// The kernel's own rule decides
         Kernel,
         /// May not bind, root included
         Deny;
     /// Network namespaces
-    ScopeWord:
+    ScopeName:
         /// The initial one
         Host,
         /// Every one
         All;
     /// Decisions that are reported
-    LogWord:
+    LogName:
         /// Every decision
         All,
         /// Denials
@@ -198,7 +198,7 @@ words! {
         /// No decision
         None;
     /// A protocol
-    ProtocolWord:
+    ProtocolName:
         /// TCP, MPTCP, SMC
         Tcp,
         /// UDP, UDP-Lite

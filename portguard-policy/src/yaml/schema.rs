@@ -1,6 +1,6 @@
 //! The JSON Schema of policy files, by which editors complete and check them.
 
-use super::PolicyText;
+use super::PolicyFile;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
@@ -8,5 +8,5 @@ use serde_json::Value;
 #[must_use]
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    generator.into_root_schema_for::<PolicyText>().to_value()
+    generator.into_root_schema_for::<PolicyFile>().to_value()
 }

@@ -1,10 +1,10 @@
 //! `portguard check`: are these policy files good, and do their tests hold?
 
-use super::{Exit, Loading, counted, outcome};
-use portguard_policy::analysis::policy_tests::{Outcome, outcomes};
+use super::{Exit, Loading, counted, test_report};
+use portguard_policy::analysis::policy_tests::{TestResult, run_policy_tests};
 use portguard_policy::compile::{Tables, compile};
-use portguard_policy::policy::{Policy, Problems, Severity};
-use portguard_policy::yaml::PolicyText;
+use portguard_policy::policy::{Diagnostics, Policy, Severity};
+use portguard_policy::yaml::PolicyFile;
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 
@@ -52,13 +52,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::NotSo);
     };
     let tables = compile(&policy, 1)?;
-    let outcomes = outcomes(&policy, &tables)?;
-    let ok = good && outcomes.iter().all(Outcome::holds);
+    let outcomes = run_policy_tests(&policy, &tables)?;
+    let ok = good && outcomes.iter().all(TestResult::holds);
     if args.json {
         let mut object = as_object(&tables, &outcomes, &problems);
         object["ok"] = json!(ok);
         if args.show {
-            object["effective"] = json!(PolicyText::from(&policy));
+            object["effective"] = json!(PolicyFile::from(&policy));
         }
         println!("{object}");
     } else {
@@ -67,10 +67,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::of(ok))
 }
 
-fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[Outcome<'_>]) {
+fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[TestResult<'_>]) {
     let color = std::io::stderr().is_terminal();
     for outcome in outcomes.iter().filter(|outcome| !outcome.holds()) {
-        eprint!("{}", outcome::as_text(outcome, color));
+        eprint!("{}", test_report::as_text(outcome, color));
     }
     let summary = format!(
         "policy {}: {}, {}, {} of {} tests hold",
@@ -83,24 +83,24 @@ fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[Outcome<'_>]
     if args.show {
         // So that what is shown can be loaded again.
         eprintln!("{summary}");
-        print!("{}", PolicyText::from(policy));
+        print!("{}", PolicyFile::from(policy));
     } else {
         println!("{summary}");
     }
 }
 
-fn as_object(tables: &Tables, outcomes: &[Outcome<'_>], problems: &Problems) -> Value {
+fn as_object(tables: &Tables, outcomes: &[TestResult<'_>], problems: &Diagnostics) -> Value {
     json!({
         "policy": tables.short_digest(),
         "rules": tables.rule_count(),
         "users": tables.user_count(),
         "problems": as_objects(problems),
-        "tests": outcomes.iter().map(outcome::as_object).collect::<Vec<_>>(),
+        "tests": outcomes.iter().map(test_report::as_object).collect::<Vec<_>>(),
     })
 }
 
-fn as_objects(problems: &Problems) -> Vec<Value> {
-    let object = |problem: &portguard_policy::policy::Problem| {
+fn as_objects(problems: &Diagnostics) -> Vec<Value> {
+    let object = |problem: &portguard_policy::policy::Diagnostic| {
         json!({
             "severity": match problem.severity {
                 Severity::Error => "error",

@@ -3,7 +3,7 @@
 use super::{Daemon, Exit, not_asked};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::{PINS, Pins};
-use crate::say::say;
+use crate::stderr::log_line;
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args) -> Exit {
             Exit::Success
         }
         Ok(Reply::Failed { error }) => {
-            say!("portguard: {}", error.trim_end());
+            log_line!("portguard: {}", error.trim_end());
             Exit::NotSo
         }
         Ok(_) => super::not_understood(),
@@ -42,7 +42,7 @@ fn without_daemon() -> Exit {
     let pins = match Pins::open() {
         Ok(pins) => pins,
         Err(error) => {
-            say!("portguard: {error}");
+            log_line!("portguard: {error}");
             return Exit::Environment;
         }
     };
@@ -52,7 +52,7 @@ fn without_daemon() -> Exit {
             Exit::Success
         }
         Err(error) => {
-            say!("portguard: {error}");
+            log_line!("portguard: {error}");
             Exit::NotSo
         }
     }

@@ -1,8 +1,10 @@
 //! `portguard diff`: what changes for whom.
 
 use super::{Exit, counted, table::table};
-use portguard_policy::analysis::diff::{Change, Done, Netns, diff};
-use portguard_policy::analysis::space::{Callers, Row, Space, UidRanges, callers_text, ports_text};
+use portguard_policy::analysis::diff::{Change, EffectByRule, Netns, diff};
+use portguard_policy::analysis::space::{
+    BindSpace, Callers, Row, UidRanges, callers_text, ports_text,
+};
 use portguard_policy::policy::{GivenNames, Policy};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
@@ -34,7 +36,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (Some(old), Some(new)) = (load(&args.old, args), load(&args.new, args)) else {
         return Ok(Exit::NotSo);
     };
-    let space = Space::new(&[&old, &new])?;
+    let space = BindSpace::new(&[&old, &new])?;
     let rows = diff(&space)?;
     let mut names = old.given.clone();
     names.users.extend(new.given.users.clone());
@@ -77,7 +79,7 @@ const HEADER: [&str; 9] = [
     "NEW",
 ];
 
-fn as_table(space: &Space<'_>, rows: &[Row<Change>], names: &GivenNames) -> String {
+fn as_table(space: &BindSpace<'_>, rows: &[Row<Change>], names: &GivenNames) -> String {
     let mut lines = Vec::new();
     for row in rows {
         for (ports, protocols) in ports_text(&row.ports) {
@@ -105,7 +107,7 @@ const fn netns(netns: Netns) -> &'static str {
     }
 }
 
-fn done(done: &Done) -> String {
+fn done(done: &EffectByRule) -> String {
     match (&done.rule, done.decided) {
         (Some(rule), _) => format!("{} by {rule}", done.effect),
         (None, true) => format!("{} by default", done.effect),
@@ -113,9 +115,8 @@ fn done(done: &Done) -> String {
     }
 }
 
-fn as_object(space: &Space<'_>, row: &Row<Change>) -> Value {
-    let done =
-        |done: &Done| json!({ "effect": done.effect, "rule": done.rule, "decided": done.decided });
+fn as_object(space: &BindSpace<'_>, row: &Row<Change>) -> Value {
+    let done = |done: &EffectByRule| json!({ "effect": done.effect, "rule": done.rule, "decided": done.decided });
     let uids = |uids: &UidRanges| match uids {
         UidRanges::Are(uids) => json!({ "are": uids }),
         UidRanges::AreNot(others) => json!({ "are_not": others }),

@@ -6,7 +6,7 @@ use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Field, Passed, explain};
 use portguard_policy::compile::Bind;
 use portguard_policy::escape::{escape, unescape};
-use portguard_policy::policy::{Names as _, Place, Policy, Rule, SystemNames};
+use portguard_policy::policy::{Location, Names as _, Policy, Rule, SystemNames};
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Read as _;
@@ -143,7 +143,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::NotSo);
     };
     if let (true, Some(port)) = (args.all, args.port) {
-        return super::holders::print(&policy, port, args.protocol, args.json);
+        return super::who_can_bind::print(&policy, port, args.protocol, args.json);
     }
     let asked = match (&args.event, args.port) {
         (Some(path), _) => of_events(path)?,
@@ -248,8 +248,8 @@ fn one(policy: &Policy, asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line_of(place: &Place) -> String {
-    let Place { file, line, column } = place;
+fn line_of(place: &Location) -> String {
+    let Location { file, line, column } = place;
     format!("{}:{line}:{column}", file.display())
 }
 

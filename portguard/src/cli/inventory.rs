@@ -3,7 +3,7 @@
 use super::{Exit, counted, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
-use crate::say::say;
+use crate::stderr::log_line;
 use portguard_policy::compile::compile;
 use portguard_policy::policy::{Mode, Policy};
 use serde_json::json;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let inventory = match take(&policy, &tables, Environment::probe().host_netns) {
         Ok(inventory) => inventory,
         Err(error) => {
-            say!("portguard: {error}");
+            log_line!("portguard: {error}");
             return Ok(Exit::Environment);
         }
     };
@@ -59,17 +59,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
         if let Some(outcome) = outcome {
-            say!("portguard: {}", holder.closing_in_words(outcome));
+            log_line!("portguard: {}", holder.closing_in_words(outcome));
         }
     }
     if inventory.hidden > 0 {
-        say!(
+        log_line!(
             "portguard: {} of all processes do not show their network namespace: sockets in there are not listed",
             inventory.hidden
         );
     }
     if args.enforce_existing && !close {
-        say!("portguard: the policy is in audit mode: nothing is closed");
+        log_line!("portguard: the policy is in audit mode: nothing is closed");
     }
     let mut holders = inventory.holders.iter().zip(&outcomes);
     Ok(Exit::of(holders.all(|(holder, outcome)| {

@@ -5,10 +5,8 @@ mod detach;
 mod diff;
 mod doctor;
 mod explain;
-mod holders;
 mod inventory;
 mod monitor;
-mod outcome;
 mod output;
 mod pages;
 mod reload;
@@ -19,15 +17,17 @@ mod status;
 mod suggest;
 mod table;
 mod test;
+mod test_report;
 mod top;
+mod who_can_bind;
 
 use crate::control::{ControlError, SOCKET};
 use crate::kernel::can_grant;
-use crate::say::{self, say};
+use crate::stderr::{self, log_line};
 use clap::{Parser, Subcommand};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
-use portguard_policy::policy::{self, ForHost, Loaded, Policy, Problems, SystemNames};
+use portguard_policy::policy::{self, Diagnostics, ForHost, Loaded, Policy, SystemNames};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -139,7 +139,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            say!("portguard: {error:#}");
+            log_line!("portguard: {error:#}");
             Exit::NotSo.into()
         }
     }
@@ -160,13 +160,13 @@ struct Daemon {
 
 /// Says why the daemon could not be asked.
 fn not_asked(error: &ControlError) -> Exit {
-    say!("portguard: {error}");
+    log_line!("portguard: {error}");
     Exit::Environment
 }
 
 /// Says that the daemon and this command do not speak the same.
 fn not_understood() -> Exit {
-    say!("portguard: the daemon answered another question: is it of another version?");
+    log_line!("portguard: the daemon answered another question: is it of another version?");
     Exit::Environment
 }
 
@@ -182,12 +182,12 @@ struct Loading {
 }
 
 impl Loading {
-    fn read(&self) -> Result<Loaded, Problems> {
+    fn read(&self) -> Result<Loaded, Diagnostics> {
         read(&self.paths, self.host.as_deref())
     }
 
     /// The same with the warnings that take the whole policy and the host.
-    fn linted(&self) -> Result<Loaded, Problems> {
+    fn linted(&self) -> Result<Loaded, Diagnostics> {
         let mut loaded = self.read()?;
         let host = match &self.host {
             Some(_) => Host {
@@ -210,7 +210,7 @@ impl Loading {
 }
 
 /// Reads policies as this host does, or as the one of that name would.
-fn read(paths: &[PathBuf], host: Option<&str>) -> Result<Loaded, Problems> {
+fn read(paths: &[PathBuf], host: Option<&str>) -> Result<Loaded, Diagnostics> {
     let names = &SystemNames;
     match host {
         Some(host) => policy::load(paths, &ForHost { names, host }),
@@ -223,15 +223,15 @@ fn load(paths: &[PathBuf]) -> Option<Policy> {
     printed(read(paths, None))
 }
 
-fn printed(loaded: Result<Loaded, Problems>) -> Option<Policy> {
+fn printed(loaded: Result<Loaded, Diagnostics>) -> Option<Policy> {
     let color = std::io::stderr().is_terminal();
     match loaded {
         Ok(loaded) => {
-            say::text(&loaded.warnings.render(color));
+            stderr::text(&loaded.warnings.render(color));
             Some(loaded.policy)
         }
         Err(problems) => {
-            say::text(&problems.render(color));
+            stderr::text(&problems.render(color));
             None
         }
     }

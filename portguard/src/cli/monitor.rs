@@ -3,8 +3,8 @@
 use super::output::Output;
 use super::{Daemon, Exit, not_asked, top};
 use crate::control::{Dropped, Filter, Heard, Monitor};
-use crate::say::say;
-use crate::sink::Format;
+use crate::events::sinks::Format;
+use crate::stderr::log_line;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::io::{BufWriter, Write as _};
@@ -79,7 +79,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     match Monitor::open(&path, filter) {
         Ok(monitor) => {
-            say!("portguard: monitoring {}", path.display());
+            log_line!("portguard: monitoring {}", path.display());
             print(monitor, format)
         }
         Err(error) => Ok(not_asked(&error)),
@@ -97,7 +97,7 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
             out.flush().with_context(written)?;
         }
         let line = match monitor.hear() {
-            Ok(Heard::Decided(decided, line)) => match format {
+            Ok(Heard::DecisionEvent(decided, line)) => match format {
                 // As it came: a newer daemon's fields are kept.
                 Format::Json => line + "\n",
                 Format::Text { .. } => format.line(&decided),
@@ -105,7 +105,9 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
             Ok(Heard::Dropped(dropped)) => match format {
                 Format::Json => serde_json::to_string(&Dropped { dropped })? + "\n",
                 Format::Text { .. } => {
-                    say!("portguard: {dropped} decisions are not shown: this reader was too slow");
+                    log_line!(
+                        "portguard: {dropped} decisions are not shown: this reader was too slow"
+                    );
                     continue;
                 }
             },

@@ -1,6 +1,6 @@
 //! How decisions are written to standard output.
 
-use crate::sink::Format;
+use crate::events::sinks::Format;
 use clap::ValueEnum;
 use std::io::IsTerminal as _;
 

@@ -2,7 +2,7 @@
 
 use super::{Daemon, Exit, not_asked, not_understood};
 use crate::control::{Reply, Request, ask};
-use crate::say::{self, say};
+use crate::stderr::{self, log_line};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
@@ -19,13 +19,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Exit {
     match ask(&args.daemon.socket, &Request::Reload) {
         Ok(Reply::Reloaded { policy, warnings }) => {
-            say::text(&warnings);
+            stderr::text(&warnings);
             println!("policy {policy} is in force");
             Exit::Success
         }
         Ok(Reply::Failed { error }) => {
-            say!("{}", error.trim_end());
-            say!("portguard: reload failed, the policy before stays");
+            log_line!("{}", error.trim_end());
+            log_line!("portguard: reload failed, the policy before stays");
             Exit::NotSo
         }
         Ok(_) => not_understood(),

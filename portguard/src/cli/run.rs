@@ -4,10 +4,10 @@ use super::output::Output;
 use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
+use crate::events::sinks::{SinkChoice, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, mend};
-use crate::say::{self, say};
-use crate::sink::{SinkChoice, Sinks};
-use crate::source::{Fresh, Source};
+use crate::loader::{CompiledPolicy, PolicyLoader};
+use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::compile::Tables;
 use portguard_policy::local_ports::LocalPorts;
@@ -89,12 +89,12 @@ pub(super) fn run(args: &Args) -> Exit {
 
 /// An error is what the command ends with before anything is enforced; why has been said.
 fn enforce(args: &Args) -> Result<Exit, Exit> {
-    let source = Source {
+    let source = PolicyLoader {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
     };
     let fresh = read(&source, 1)?;
-    say::text(&fresh.warnings);
+    stderr::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
         return Err(Exit::Environment);
@@ -111,7 +111,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     };
     let enforcing = Cell::new(false);
     let ready = || {
-        say!("portguard: ready");
+        log_line!("portguard: ready");
         enforcing.set(true);
     };
     let options = Options {
@@ -132,10 +132,10 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     Ok(Exit::Success)
 }
 
-fn read(source: &Source, generation: u16) -> Result<Fresh, Exit> {
+fn read(source: &PolicyLoader, generation: u16) -> Result<CompiledPolicy, Exit> {
     let color = std::io::stderr().is_terminal();
     source.read(generation, color).map_err(|problems| {
-        say::text(&problems);
+        stderr::text(&problems);
         Exit::NotSo
     })
 }
@@ -145,7 +145,7 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
     match Server::bind(&args.socket, args.socket_group) {
         Ok(server) => Ok(Some(server)),
         Err(error @ ControlError::System { .. }) => {
-            say!("portguard: {error}; enforcing without monitor, status and reload");
+            log_line!("portguard: {error}; enforcing without monitor, status and reload");
             Ok(None)
         }
         Err(error) => Err(lacking(error)),
@@ -155,7 +155,7 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
 /// Says what the machine lacks, with the mend.
 fn lacking(error: impl Error + 'static) -> Exit {
     let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
-    say!("portguard: {error}{mend}");
+    log_line!("portguard: {error}{mend}");
     Exit::Environment
 }
 
@@ -196,7 +196,7 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    say!(
+    log_line!(
         "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
         paths.join(", "),
@@ -211,41 +211,43 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         },
     );
     for found in enforcer.found() {
-        say!("portguard: {found}");
+        log_line!("portguard: {found}");
     }
     if let Some(reason) = enforcer.fallback() {
-        say!("portguard: the LSM hook cannot be used: {reason}");
+        log_line!("portguard: the LSM hook cannot be used: {reason}");
     }
     match enforcer.hook() {
-        Hook::Lsm => say!(
+        Hook::Lsm => log_line!(
             "portguard: hook lsm: socket_bind and sctp_bind_connect decide, the cgroup hooks grant"
         ),
-        Hook::Cgroup => say!(
+        Hook::Cgroup => log_line!(
             "portguard: hook cgroup: bind4 and bind6 decide; this leaves out SCTP, which has no cgroup hook"
         ),
     }
     if !enforcer.features().grants {
-        say!(
+        log_line!(
             "portguard: this kernel knows no grants (Linux 5.12): `allow` still needs CAP_NET_BIND_SERVICE below port 1024"
         );
     }
     if enforcer.hook() == Hook::Cgroup && !enforcer.features().set_errno {
-        say!("portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)");
+        log_line!(
+            "portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)"
+        );
     }
     if let Some(exposed) = LocalPorts::read().and_then(|ports| ports.exposed(&policy.protect)) {
-        say!("portguard: warning: {exposed}; {}", exposed.mend());
+        log_line!("portguard: warning: {exposed}; {}", exposed.mend());
     }
     if policy.scope == Scope::Host {
-        say!("portguard: scope host: binds in other network namespaces are left alone");
+        log_line!("portguard: scope host: binds in other network namespaces are left alone");
     }
 }
 
 fn sum_up(ended: &Ended) {
     let counts = ended.counts;
     if ended.pinned {
-        say!("portguard: enforcement goes on by its pins; `portguard detach` ends it");
+        log_line!("portguard: enforcement goes on by its pins; `portguard detach` ends it");
     }
-    say!(
+    log_line!(
         "portguard: decided {}: {} allow, {} deny, {} kernel; {} events lost",
         counts.decisions.all(),
         counts.decisions.allow,
@@ -254,13 +256,13 @@ fn sum_up(ended: &Ended) {
         counts.lost() + ended.unwritten,
     );
     if counts.unread > 0 {
-        say!(
+        log_line!(
             "portguard: {} cgroup paths could not be read: where rules name cgroups, the default decided",
             counts.unread
         );
     }
     if counts.faults > 0 {
-        say!(
+        log_line!(
             "portguard: {} decisions failed on a missing table: the kernel's own rule held; please report this",
             counts.faults
         );

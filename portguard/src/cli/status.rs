@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             Ok(Some(status)) => status,
             Ok(None) => nothing(&ControlError::NoDaemon { path }),
             Err(error) => {
-                crate::say::say!("portguard: {error}");
+                crate::stderr::log_line!("portguard: {error}");
                 return Ok(Exit::Environment);
             }
         },

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use portguard_policy::policy::{Names as _, SystemNames};
 use portguard_policy::suggest::{Demand, inspect, owner_of, policy};
-use portguard_policy::yaml::{ABOVE, DefaultWord};
+use portguard_policy::yaml::{ABOVE, DefaultName};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -80,8 +80,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         notes.extend(found.notes);
     }
     let default = match args.default {
-        DefaultArg::Kernel => DefaultWord::Kernel,
-        DefaultArg::Deny => DefaultWord::Deny,
+        DefaultArg::Kernel => DefaultName::Kernel,
+        DefaultArg::Deny => DefaultName::Deny,
     };
     let mut policy = policy(&demands, default, &name_of);
     policy.notes.insert(ABOVE, notes.join("\n"));

@@ -1,8 +1,8 @@
 //! `portguard test`: do the expectations hold?
 
-use super::{Exit, Loading, outcome};
+use super::{Exit, Loading, test_report};
 use anyhow::Context as _;
-use portguard_policy::analysis::policy_tests::outcomes;
+use portguard_policy::analysis::policy_tests::run_policy_tests;
 use portguard_policy::compile::compile;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::NotSo);
     };
     let tables = compile(&policy, 1)?;
-    let outcomes = outcomes(&policy, &tables)?;
+    let outcomes = run_policy_tests(&policy, &tables)?;
     let color = std::io::stdout().is_terminal();
     let to_stdout = args
         .junit
@@ -40,13 +40,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         .is_some_and(|path| path.as_os_str() == "-");
     for outcome in &outcomes {
         if args.json {
-            println!("{}", outcome::as_object(outcome));
+            println!("{}", test_report::as_object(outcome));
         } else if !outcome.holds() && !to_stdout {
-            print!("{}", outcome::as_text(outcome, color));
+            print!("{}", test_report::as_text(outcome, color));
         }
     }
     if let Some(path) = &args.junit {
-        let report = outcome::as_junit(&outcomes).to_string()?;
+        let report = test_report::as_junit(&outcomes).to_string()?;
         if to_stdout {
             print!("{report}");
         } else {

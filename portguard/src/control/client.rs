@@ -1,7 +1,7 @@
 //! The commands' end of the socket.
 
 use super::{ControlError, Dropped, Filter, Reply, Request};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -33,7 +33,7 @@ pub fn ask(path: &Path, request: &Request) -> Result<Reply, ControlError> {
 #[derive(Clone, Debug)]
 pub enum Heard {
     /// A decision, and the line that it came as, without its newline.
-    Decided(Box<Decided>, String),
+    DecisionEvent(Box<DecisionEvent>, String),
     /// So many were dropped: this reader was too slow.
     Dropped(u64),
 }
@@ -75,12 +75,12 @@ impl Monitor {
         #[serde(untagged)]
         enum Line {
             Dropped(Dropped),
-            Decided(Box<Decided>),
+            DecisionEvent(Box<DecisionEvent>),
         }
         let line = self.0.line()?;
         Ok(match self.0.parse(&line)? {
             Line::Dropped(Dropped { dropped }) => Heard::Dropped(dropped),
-            Line::Decided(decided) => Heard::Decided(decided, line),
+            Line::DecisionEvent(decided) => Heard::DecisionEvent(decided, line),
         })
     }
 

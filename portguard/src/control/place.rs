@@ -53,13 +53,13 @@ fn numbers(metadata: &Metadata) -> (u64, u64) {
 
 /// The socket and the lock beside it, held as long as this lives. Dropped in this order: the lock's file is
 /// removed while it is still locked, so never under another daemon's feet.
-pub(super) struct Place {
+pub(super) struct Location {
     _socket: Own,
     _lock: Own,
     _locked: File,
 }
 
-impl Place {
+impl Location {
     /// Takes the place and listens there.
     pub(super) fn take(path: &Path, group: Option<u32>) -> Result<(Self, OwnedFd), ControlError> {
         let address =

@@ -14,7 +14,7 @@ pub enum Request {
     Reload,
     /// The end of enforcement, and of the daemon.
     Detach,
-    /// Decisions from now on, a line each (`event::Decided`), until the client goes.
+    /// Decisions from now on, a line each (`event::DecisionEvent`), until the client goes.
     Monitor {
         /// Which.
         #[serde(default)]

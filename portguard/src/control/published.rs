@@ -1,7 +1,7 @@
 //! A decision on its way to all monitors: written as JSON once, whoever reads it.
 
-use crate::event::Decided;
-use crate::sink::Format;
+use crate::events::DecisionEvent;
+use crate::events::sinks::Format;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast;
 
@@ -11,14 +11,14 @@ const BACKLOG: usize = 2_048;
 
 /// A decision and its line.
 pub struct Published {
-    decided: Arc<Decided>,
+    decided: Arc<DecisionEvent>,
     line: OnceLock<String>,
 }
 
 impl Published {
     /// The decision.
     #[must_use]
-    pub fn decided(&self) -> &Decided {
+    pub fn decided(&self) -> &DecisionEvent {
         &self.decided
     }
 
@@ -35,7 +35,7 @@ pub fn events() -> broadcast::Sender<Arc<Published>> {
 }
 
 /// Hands a decision to the monitors; nothing is done where there are none.
-pub fn publish(events: &broadcast::Sender<Arc<Published>>, decided: impl Into<Arc<Decided>>) {
+pub fn publish(events: &broadcast::Sender<Arc<Published>>, decided: impl Into<Arc<DecisionEvent>>) {
     if events.receiver_count() > 0 {
         let published = Published {
             decided: decided.into(),

@@ -1,10 +1,10 @@
 //! The daemon's end of the socket: takes clients, as many as it can bear, and gives each a task.
 
 use super::peer::Peer;
-use super::place::Place;
+use super::place::Location;
 use super::session::{Session, refuse};
 use super::{Ask, ControlError, Published};
-use crate::say::say;
+use crate::stderr::log_line;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Server {
     path: PathBuf,
     group: Option<u32>,
-    place: Place,
+    place: Location,
     socket: OwnedFd,
 }
 
@@ -44,7 +44,7 @@ impl Server {
     /// # Errors
     /// Where another daemon is there, the path is not fit for a socket, or the system refuses.
     pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, ControlError> {
-        let (place, socket) = Place::take(path, group)?;
+        let (place, socket) = Location::take(path, group)?;
         Ok(Self {
             path: path.into(),
             group,
@@ -62,7 +62,7 @@ impl Server {
             Ok(listener) => listener,
             Err(source) => {
                 let (what, path) = ("watch", self.path);
-                say!("portguard: {}", ControlError::System { what, path, source });
+                log_line!("portguard: {}", ControlError::System { what, path, source });
                 return;
             }
         };
@@ -81,7 +81,7 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if !failing {
-                        say!(
+                        log_line!(
                             "portguard: cannot take clients on {}: {error}",
                             self.path.display()
                         );

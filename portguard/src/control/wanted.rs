@@ -1,7 +1,7 @@
 //! Which decisions a monitor gets.
 
 use super::Filter;
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use portguard_policy::escape::escape;
 
 /// Entries that a filter may have in all: each is held against every decision.
@@ -36,7 +36,7 @@ impl Wanted {
         Ok(Self(filter))
     }
 
-    pub(super) fn has(&self, decided: &Decided) -> bool {
+    pub(super) fn has(&self, decided: &DecisionEvent) -> bool {
         let Self(filter) = self;
         let rule = decided.rule.as_deref().unwrap_or_default();
         let port = decided.port;
@@ -54,7 +54,7 @@ fn any<T>(entries: &[T], matches: impl FnMut(&T) -> bool) -> bool {
     entries.is_empty() || entries.iter().any(matches)
 }
 
-fn unit(decided: &Decided) -> Option<&str> {
+fn unit(decided: &DecisionEvent) -> Option<&str> {
     let mut names = decided.cgroup.as_deref()?.rsplit('/');
     names.find(|name| UNITS.iter().any(|ending| name.ends_with(ending)))
 }

@@ -2,9 +2,9 @@
 
 use super::Daemon;
 use crate::inventory::{self, Holder, Inventory, InventoryError};
+use crate::loader::CompiledPolicy;
 use crate::memory;
-use crate::say::say;
-use crate::source::Fresh;
+use crate::stderr::log_line;
 use portguard_policy::policy::Mode;
 use tokio::task::JoinHandle;
 
@@ -19,8 +19,8 @@ pub(super) type Look = JoinHandle<Result<Elders, InventoryError>>;
 
 impl Daemon<'_> {
     /// Begins to look who holds ports that `fresh` protects: it takes a while, and nothing waits for it.
-    pub(super) fn look_for_elders(&mut self, fresh: Fresh) {
-        let Fresh { policy, tables, .. } = fresh;
+    pub(super) fn look_for_elders(&mut self, fresh: CompiledPolicy) {
+        let CompiledPolicy { policy, tables, .. } = fresh;
         let host_netns = self.environment.host_netns;
         let close = self.enforce_existing && policy.mode == Mode::Enforce;
         self.elders = Some(tokio::task::spawn_blocking(move || {
@@ -47,13 +47,13 @@ impl Daemon<'_> {
         match found {
             Ok(elders) => {
                 for line in &elders.said {
-                    say!("portguard: {line}");
+                    log_line!("portguard: {line}");
                 }
                 self.violations = Some(elders.violations);
             }
             Err(error) => {
                 self.violations = None;
-                say!("portguard: who holds protected ports already cannot be told: {error}");
+                log_line!("portguard: who holds protected ports already cannot be told: {error}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The eye on the policy's files: a reload where they say anything else than what was last tried.
 
-use crate::say::say;
+use crate::stderr::log_line;
 use crate::watch::{PolicyWatch, fingerprint};
 use portguard_policy::policy::Fingerprint;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl Eye {
     pub(super) fn open(paths: &[PathBuf], read: Fingerprint) -> Self {
         let watch = PolicyWatch::new(paths);
         if let Err(error) = &watch {
-            say!(
+            log_line!(
                 "portguard: {error}; changed files are taken by SIGHUP and `portguard reload` only"
             );
         }
@@ -52,7 +52,7 @@ impl Eye {
                 if let Some(problem) = &problem
                     && self.problem != Some(problem.clone())
                 {
-                    say!(
+                    log_line!(
                         "portguard: some changes of the policy's files will not be seen: {problem}"
                     );
                 }

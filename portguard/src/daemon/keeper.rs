@@ -1,7 +1,7 @@
 //! Looks after the hooks: what is gone is said, counted and put back.
 
 use crate::kernel::{Enforcer, Environment, KernelError};
-use crate::say::say;
+use crate::stderr::log_line;
 
 /// What was found at the last look.
 #[derive(Default)]
@@ -21,7 +21,7 @@ impl Keeper {
         };
         if troubles.is_empty() {
             if !self.problems.is_empty() {
-                say!("portguard: the hooks are all right again");
+                log_line!("portguard: the hooks are all right again");
             }
             self.problems.clear();
             return;
@@ -30,7 +30,7 @@ impl Keeper {
         let known = troubles == self.problems;
         if !known {
             for trouble in &troubles {
-                say!("portguard: NOT ENFORCING as it should: {trouble}");
+                log_line!("portguard: NOT ENFORCING as it should: {trouble}");
             }
         }
         self.problems = troubles;
@@ -42,11 +42,11 @@ impl Keeper {
                     Err(error) => return self.cannot_look(&error),
                 }
                 if self.problems.is_empty() {
-                    say!("portguard: the hooks are back in place");
+                    log_line!("portguard: the hooks are back in place");
                 }
             }
             Err(error) if !known => {
-                say!("portguard: cannot put the hooks back, trying again: {error}");
+                log_line!("portguard: cannot put the hooks back, trying again: {error}");
             }
             Err(_) => {}
         }
@@ -61,7 +61,7 @@ impl Keeper {
         )];
         if problems != self.problems {
             for problem in &problems {
-                say!("portguard: {problem}; what was in force still is, trying again");
+                log_line!("portguard: {problem}; what was in force still is, trying again");
             }
         }
         self.problems = problems;

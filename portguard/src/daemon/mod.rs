@@ -8,18 +8,18 @@ mod keeper;
 mod reporter;
 mod waits;
 
-use crate::cgroups::CgroupPaths;
 use crate::control::{Ask, Server};
-use crate::event::Enricher;
+use crate::events::Enricher;
+use crate::events::cgroup_paths::CgroupPaths;
+use crate::events::sinks::Sinks;
 use crate::kernel::{
     Counts, Enforcer, Environment, FaultLog, KernelError, Records, watch, watch_faults,
 };
+use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::memory;
 use crate::metrics::{self, MetricsError};
-use crate::say::say;
-use crate::sink::Sinks;
-use crate::source::{Fresh, Source};
 use crate::status::{self, Reloads};
+use crate::stderr::log_line;
 use crate::systemd::Manager;
 use elders::{Look, found};
 use eye::Eye;
@@ -110,8 +110,8 @@ pub struct Ended {
 pub fn run(
     enforcer: Enforcer,
     environment: &Environment,
-    source: Source,
-    fresh: Fresh,
+    source: PolicyLoader,
+    fresh: CompiledPolicy,
     mut options: Options,
     ready: impl FnOnce(),
 ) -> Result<Ended, DaemonError> {
@@ -159,7 +159,7 @@ fn reserve_descriptors() -> std::io::Result<()> {
 struct Daemon<'a> {
     enforcer: Enforcer,
     environment: &'a Environment,
-    source: Source,
+    source: PolicyLoader,
     reporter: Reporter,
     ring: AsyncFd<Records>,
     /// The ring has more than was read at once.
@@ -186,8 +186,8 @@ impl<'a> Daemon<'a> {
     fn start(
         mut enforcer: Enforcer,
         environment: &'a Environment,
-        source: Source,
-        fresh: &Fresh,
+        source: PolicyLoader,
+        fresh: &CompiledPolicy,
         options: Options,
     ) -> Result<Self, DaemonError> {
         let eye = Eye::open(&source.paths, fresh.fingerprint);
@@ -233,7 +233,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Puts a policy in force.
-    fn install(&mut self, fresh: &Fresh) -> Result<(), KernelError> {
+    fn install(&mut self, fresh: &CompiledPolicy) -> Result<(), KernelError> {
         self.reporter.enricher.expect(&fresh.description);
         self.enforcer.install(&fresh.tables, &fresh.description)
     }
@@ -334,7 +334,7 @@ impl<'a> Daemon<'a> {
         let generation = self.enforcer.next_generation();
         // Without colour: it is shown in `status` and by `reload` too.
         let taken = self.source.read(generation, false).and_then(|fresh| {
-            crate::say::text(&fresh.warnings);
+            crate::stderr::text(&fresh.warnings);
             self.install(&fresh)
                 .map_err(|error| format!("{}\n", error.with_mend()))?;
             let warnings = fresh.warnings.clone();
@@ -346,13 +346,13 @@ impl<'a> Daemon<'a> {
             Ok(_) => {
                 self.reloads.done += 1;
                 self.reloads.error = None;
-                say!("portguard: policy {} is in force", self.policy_hash());
+                log_line!("portguard: policy {} is in force", self.policy_hash());
             }
             Err(error) => {
                 self.reloads.failed += 1;
                 self.reloads.error = Some(error.clone());
-                crate::say::text(error);
-                say!(
+                crate::stderr::text(error);
+                log_line!(
                     "portguard: reload failed, the policy before stays: mend the files and reload again"
                 );
             }

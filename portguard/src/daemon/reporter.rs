@@ -1,9 +1,9 @@
 //! From the kernel's records to whoever reads them.
 
 use crate::control::{self, Published};
-use crate::event::Enricher;
+use crate::events::Enricher;
+use crate::events::sinks::Sinks;
 use crate::kernel::{Record, Records};
-use crate::sink::Sinks;
 use portguard_common::Event;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::diag::{Socket, State};
 use super::netns::Netns;
 use super::processes::{Process, unit_of};
-use crate::cgroups::CgroupPaths;
+use crate::events::cgroup_paths::CgroupPaths;
 use portguard_common::{Decision, Verdict};
 use portguard_policy::compile::{Bind, Tables};
 use portguard_policy::escape::{escape, unescape};

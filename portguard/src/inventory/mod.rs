@@ -15,7 +15,7 @@ pub use diag::State;
 pub use holder::{By, Holder, Identity};
 pub use processes::Process;
 
-use crate::cgroups::CgroupPaths;
+use crate::events::cgroup_paths::CgroupPaths;
 use diag::{Diag, DiagError, Socket};
 use holder::Judge;
 use netns::Netns;

@@ -2,8 +2,8 @@
 
 use super::text::{CONTENT_TYPE, render};
 use crate::control::{Ask, Reply, Request as Asked};
-use crate::say::say;
 use crate::status::Status;
+use crate::stderr::log_line;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE as TYPE, HeaderValue};
@@ -79,7 +79,7 @@ pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !failing {
-                    say!("portguard: metrics: cannot accept a connection: {error}; trying on");
+                    log_line!("portguard: metrics: cannot accept a connection: {error}; trying on");
                 }
                 failing = true;
                 sleep(PAUSE).await;

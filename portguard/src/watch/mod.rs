@@ -9,7 +9,7 @@ mod route;
 
 pub use error::WatchError;
 
-use portguard_policy::policy::{Fingerprint, Sources};
+use portguard_policy::policy::{Fingerprint, PolicyFiles};
 use route::{Interest, Route};
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader};
 use rustix::io::Errno;
@@ -35,7 +35,7 @@ const AT_ONCE: usize = 1 << 15;
 /// What the files of a policy say now: to be compared with what was last tried.
 #[must_use]
 pub fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
-    Sources::read(paths).fingerprint()
+    PolicyFiles::read(paths).fingerprint()
 }
 
 /// The eye on the files of a policy.

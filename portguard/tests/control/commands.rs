@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, MISTAKE, decided, directory, status};
 use portguard::control::{Reply, Request};
-use portguard::event::Decided;
+use portguard::events::DecisionEvent;
 use portguard::status::{Enforcing, Reloads, Status};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -239,7 +239,7 @@ fn monitor_shows_decisions_until_the_daemon_ends() {
     let (mut json, mut stderr) = monitor(&daemon, &[]);
     let (mut lines, _stderr) = monitor(&daemon, &["--output", "text", "--verdict", "allow"]);
     daemon.publish(decided(1));
-    let allowed = Decided {
+    let allowed = DecisionEvent {
         verdict: "allow".into(),
         granted: true,
         errno: None,
@@ -330,13 +330,13 @@ fn filters_are_named_as_people_name_things() {
     let arguments = ["--user", "root", "--unit", "nginx", "--port", "80-81"];
     let (mut child, _stderr) = monitor(&daemon, &arguments);
     daemon.publish(decided(1));
-    daemon.publish(Decided {
+    daemon.publish(DecisionEvent {
         uid: 0,
         ..decided(2)
     });
     let stdout = child.stdout.take().unwrap();
     let line = BufReader::new(stdout).lines().next().unwrap().unwrap();
-    let shown: Decided = serde_json::from_str(&line).unwrap();
+    let shown: DecisionEvent = serde_json::from_str(&line).unwrap();
     assert_eq!(shown.pid, 2);
     child.kill().unwrap();
     child.wait().unwrap();

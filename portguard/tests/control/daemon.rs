@@ -1,7 +1,7 @@
 //! A daemon that has the socket and nothing else.
 
 use portguard::control::{Ask, Published, Reply, Request, Server, events, publish};
-use portguard::event::Decided;
+use portguard::events::DecisionEvent;
 use portguard::status::{
     Daemon as Running, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
 };
@@ -72,7 +72,7 @@ impl Daemon {
         self.directory.path().join("socket")
     }
 
-    pub(crate) fn publish(&self, decided: Decided) {
+    pub(crate) fn publish(&self, decided: DecisionEvent) {
         publish(&self.events, decided);
     }
 
@@ -187,8 +187,8 @@ fn rule(name: Option<&str>, verdict: &str, place: Option<&str>, hits: u64) -> Ru
 }
 
 /// A made-up decision; `pid` tells it from others.
-pub(crate) fn decided(pid: u32) -> Decided {
-    Decided {
+pub(crate) fn decided(pid: u32) -> DecisionEvent {
+    DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
         verdict: "deny".into(),
         enforced: true,

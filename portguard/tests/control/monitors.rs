@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, decided};
 use portguard::control::{ControlError, Filter, Heard, Monitor};
-use portguard::event::Decided;
+use portguard::events::DecisionEvent;
 
 fn open(daemon: &Daemon) -> Monitor {
     Monitor::open(&daemon.socket(), Filter::default()).unwrap()
@@ -10,7 +10,7 @@ fn open(daemon: &Daemon) -> Monitor {
 
 fn pid(heard: Result<Heard, ControlError>) -> u32 {
     match heard.unwrap() {
-        Heard::Decided(decided, _) => decided.pid,
+        Heard::DecisionEvent(decided, _) => decided.pid,
         Heard::Dropped(dropped) => panic!("{dropped} dropped"),
     }
 }
@@ -31,7 +31,7 @@ fn all_monitors_hear_the_same_from_when_they_came() {
     let mut late = open(&daemon);
     daemon.publish(decided(101));
     assert_eq!(pid(late.hear()), 101);
-    let Ok(Heard::Decided(heard, line)) = monitors[0].hear() else {
+    let Ok(Heard::DecisionEvent(heard, line)) = monitors[0].hear() else {
         panic!("no decision");
     };
     assert_eq!(*heard, decided(101));
@@ -50,7 +50,7 @@ fn a_slow_monitor_is_told_exactly_what_it_missed_and_slows_nobody() {
     let (mut next, mut missed) = (0, 0);
     while next < ALL {
         match slow.hear().unwrap() {
-            Heard::Decided(decided, _) => {
+            Heard::DecisionEvent(decided, _) => {
                 assert_eq!(decided.pid, next);
                 next += 1;
             }
@@ -76,7 +76,7 @@ fn one_that_reads_is_not_held_up_by_one_that_does_not() {
 }
 
 /// What passes of these, each round the same.
-fn passing(filter: &Filter, published: &[Decided]) -> Vec<u32> {
+fn passing(filter: &Filter, published: &[DecisionEvent]) -> Vec<u32> {
     let daemon = Daemon::start();
     let mut monitor = Monitor::open(&daemon.socket(), filter.clone()).unwrap();
     for _ in 0..2 {
@@ -95,22 +95,22 @@ fn passing(filter: &Filter, published: &[Decided]) -> Vec<u32> {
 }
 
 /// Four that differ in all that filters look at.
-fn published() -> [Decided; 4] {
+fn published() -> [DecisionEvent; 4] {
     [
         decided(1),
-        Decided {
+        DecisionEvent {
             verdict: "allow".into(),
             port: 443,
             uid: 33,
             ..decided(2)
         },
-        Decided {
+        DecisionEvent {
             rule: None,
             port: 8_080,
             cgroup: Some("/user.slice/user@1000.service/app-x\\\\x2d1.scope".into()),
             ..decided(3)
         },
-        Decided {
+        DecisionEvent {
             cgroup: None,
             rule: Some("rest".into()),
             port: 8_081,

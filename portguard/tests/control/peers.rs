@@ -139,7 +139,7 @@ fn more_clients_than_there_is_room_for_are_told() {
     // All of them are served, and one that goes makes room.
     daemon.publish(decided(7));
     for monitor in &mut monitors {
-        assert!(matches!(monitor.hear(), Ok(Heard::Decided(decided, _)) if decided.pid == 7));
+        assert!(matches!(monitor.hear(), Ok(Heard::DecisionEvent(decided, _)) if decided.pid == 7));
     }
     monitors.pop();
     while daemon.monitors() == MONITORS {

@@ -6,7 +6,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use portguard::sink::SinkChoice;
+use portguard::events::sinks::SinkChoice;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! The file sink: reopening, full disks, lines that others left.
 
 use crate::{LONG, as_child, child, decided, open, ports, until};
-use portguard::sink::SinkChoice;
+use portguard::events::sinks::SinkChoice;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -123,7 +123,7 @@ fn a_disk_that_fills_and_empties_breaks_no_line() {
     until("a full disk", || sinks.dropped()["file"] > 0);
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.ends_with('\n'), "the disk must be full inside a line");
-    let dropped = |sinks: &portguard::sink::Sinks| sinks.dropped()["file"] / 2;
+    let dropped = |sinks: &portguard::events::sinks::Sinks| sinks.dropped()["file"] / 2;
     until("the last", || {
         let whole = text.lines().count() as u64;
         dropped(&sinks) + whole == 100

@@ -1,8 +1,8 @@
 //! journald's end of its native protocol, as a datagram socket.
 
 use crate::{LONG, decided, open, until};
-use portguard::event::Decided;
-use portguard::sink::SinkChoice;
+use portguard::events::DecisionEvent;
+use portguard::events::sinks::SinkChoice;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -81,7 +81,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
         let expected = (!value.is_null()).then_some(text);
         assert_eq!(field.cloned(), expected, "{name}");
     }
-    sinks.send(&Arc::new(Decided {
+    sinks.send(&Arc::new(DecisionEvent {
         verdict: "allow".into(),
         ..Arc::unwrap_or_clone(event)
     }));
@@ -97,7 +97,7 @@ fn large_fields_and_newlines_arrive_whole() {
     let journal = UnixDatagram::bind(&path).unwrap();
     let mut sinks = open(SinkChoice::Journald(path));
     for rule in ["a\nPRIORITY=0\nb".to_owned(), "large".repeat(100_000)] {
-        sinks.send(&Arc::new(Decided {
+        sinks.send(&Arc::new(DecisionEvent {
             rule: Some(rule.clone()),
             ..Arc::unwrap_or_clone(decided(80, 1))
         }));

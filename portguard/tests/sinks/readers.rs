@@ -1,8 +1,8 @@
 //! Readers that do not read: nothing waits for them, and what they miss is counted.
 
 use crate::{LONG, as_child, child, decided, open, ports, until};
-use portguard::event::Decided;
-use portguard::sink::{Format, SinkChoice, Sinks};
+use portguard::events::DecisionEvent;
+use portguard::events::sinks::{Format, SinkChoice, Sinks};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::fs::File;
@@ -99,7 +99,7 @@ fn a_reader_that_hangs_does_not_keep_the_end() {
 fn what_waits_is_bounded_in_bytes_too() {
     let directory = tempfile::tempdir().unwrap();
     let mut sinks = open(SinkChoice::File(fifo(directory.path())));
-    let large = Arc::new(Decided {
+    let large = Arc::new(DecisionEvent {
         exe: Some("\\u{7f}".repeat(4_096)),
         ..Arc::unwrap_or_clone(decided(80, 1))
     });

@@ -1,11 +1,11 @@
 //! Regions in words: what a person reads of them.
 
 use super::Region;
-use super::policy_view::Shape;
+use super::policy_view::RuleMask;
 use super::users::{Callers, UidRanges};
 use crate::escape::escape;
 use crate::policy::{GivenNames, Rule, ranges_text};
-use crate::yaml::{AddressText, RuleText};
+use crate::yaml::{AddressText, RuleEntry};
 use fixedbitset::FixedBitSet;
 use portguard_common::Protocol;
 use std::ops::RangeInclusive;
@@ -34,7 +34,7 @@ impl Part {
         }
     }
 
-    pub(super) fn of_shape<'s>(self, shape: &'s Shape<'_>) -> &'s Rc<FixedBitSet> {
+    pub(super) fn of_shape<'s>(self, shape: &'s RuleMask<'_>) -> &'s Rc<FixedBitSet> {
         match self {
             Self::Addresses => &shape.addresses,
             Self::Cgroups | Self::Groups => &shape.cgroups,
@@ -56,7 +56,7 @@ struct Word<'a> {
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn with(&self, inside: bool, part: Part, shape: &Shape<'a>) -> Self {
+    pub(super) fn with(&self, inside: bool, part: Part, shape: &RuleMask<'a>) -> Self {
         Self(Some(Rc::new(Word {
             inside,
             part,
@@ -202,7 +202,7 @@ fn joined(words: &[&Word<'_>]) -> String {
 
 /// What a rule says of a part.
 fn text(word: &Word<'_>) -> String {
-    let written = RuleText::from(word.rule);
+    let written = RuleEntry::from(word.rule);
     let text = match word.part {
         Part::Groups => return ranges_text(word.rule.groups.as_deref().unwrap_or_default()),
         Part::Addresses => {

@@ -12,14 +12,14 @@ mod rows;
 mod users;
 
 pub use display::{Fields, callers_text, ports_text};
-pub use policy_view::Side;
+pub use policy_view::PolicyView;
 pub use region::Region;
 pub use rows::Row;
 pub use users::{Callers, UidRanges, Uids, Users};
 
 use crate::compile::{Bind, CompileError, address_witnesses, cgroup_witnesses};
 use crate::policy::{Mode, Policy, Rule, merged, outside};
-use policy_view::{PortSteps, Shape};
+use policy_view::{PortSteps, RuleMask};
 use portguard_common::{Protocol, Verdict};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -64,12 +64,12 @@ impl Budget {
 }
 
 /// A rule, and the regions that it takes; no rule, and those that none takes.
-pub type Taken<'a> = (Option<usize>, Vec<Region<'a>>);
+pub type Split<'a> = (Option<usize>, Vec<Region<'a>>);
 
 /// One or two policies over the same space.
-pub struct Space<'a> {
+pub struct BindSpace<'a> {
     /// The policies.
-    pub sides: Vec<Side<'a>>,
+    pub sides: Vec<PolicyView<'a>>,
     /// Uids that the same rules name.
     users: UserAtoms,
     /// An example of each class of cgroups.
@@ -89,7 +89,7 @@ pub struct PortGroup {
 
 /// What a policy makes of a region.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
+pub struct Effect<'a> {
     /// The verdict; `None` where nothing is decided.
     pub verdict: Option<Verdict>,
     /// Whether it is carried out.
@@ -98,7 +98,7 @@ pub struct Outcome<'a> {
     pub rule: Option<&'a Rule>,
 }
 
-impl Outcome<'_> {
+impl Effect<'_> {
     /// Nothing is decided.
     pub const UNDECIDED: Self = Self {
         verdict: None,
@@ -119,7 +119,7 @@ impl Outcome<'_> {
     }
 }
 
-impl<'a> Space<'a> {
+impl<'a> BindSpace<'a> {
     /// The space of one policy or two.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl<'a> Space<'a> {
         let addresses = address_witnesses(&all);
         let users = UserAtoms::new(policies.iter().flat_map(|policy| &policy.rules));
         let sides = policies.iter();
-        let sides = sides.map(|policy| Side::new(policy, &users, &cgroups, &addresses));
+        let sides = sides.map(|policy| PolicyView::new(policy, &users, &cgroups, &addresses));
         Ok(Self {
             sides: sides.collect::<Result<_, _>>()?,
             users,
@@ -183,7 +183,7 @@ impl<'a> Space<'a> {
     }
 
     /// What the rule takes of a region whose ports it matches.
-    pub(crate) fn shape(&self, side: usize, rule: usize) -> &Shape<'a> {
+    pub(crate) fn shape(&self, side: usize, rule: usize) -> &RuleMask<'a> {
         &self.sides[side].shapes[rule]
     }
 
@@ -232,7 +232,7 @@ impl<'a> Space<'a> {
         side: usize,
         rules: &[usize],
         budget: &mut Budget,
-    ) -> Result<Vec<Taken<'a>>, SpaceError> {
+    ) -> Result<Vec<Split<'a>>, SpaceError> {
         let mut out = Vec::new();
         let mut each = |rule, taken: Vec<Region<'a>>| out.push((Some(rule), taken));
         let left = self.cut_by(regions, side, rules, budget, &mut each)?;
@@ -290,10 +290,10 @@ impl<'a> Space<'a> {
 
     /// What a policy decides in a region, by a bind of it.
     #[must_use]
-    pub fn outcome(&self, side: usize, group: &PortGroup, region: &Region<'a>) -> Outcome<'a> {
+    pub fn outcome(&self, side: usize, group: &PortGroup, region: &Region<'a>) -> Effect<'a> {
         let side = &self.sides[side];
         let Some((port, protocol)) = group.first() else {
-            return Outcome::UNDECIDED;
+            return Effect::UNDECIDED;
         };
         let (uid, euid) = self.users.example(&region.users);
         let gids = region.example_gids();
@@ -309,7 +309,7 @@ impl<'a> Space<'a> {
             address,
             dual_stack,
         });
-        decision.map_or(Outcome::UNDECIDED, |decision| Outcome {
+        decision.map_or(Effect::UNDECIDED, |decision| Effect {
             verdict: Some(decision.verdict),
             enforced: side.policy.mode == Mode::Enforce && !decision.audit,
             rule: side.policy.rule(decision.rule),

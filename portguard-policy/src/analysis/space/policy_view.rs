@@ -11,16 +11,16 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// A policy in a space.
-pub struct Side<'a> {
+pub struct PolicyView<'a> {
     /// The policy.
     pub policy: &'a Policy,
     /// Compiled.
     pub tables: Tables,
-    pub(super) shapes: Vec<Shape<'a>>,
+    pub(super) shapes: Vec<RuleMask<'a>>,
 }
 
 /// What a rule takes of the space, its ports aside.
-pub(crate) struct Shape<'a> {
+pub(crate) struct RuleMask<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) users: Option<Rc<FixedBitSet>>,
     pub(crate) groups: Option<Vec<RangeInclusive<u32>>>,
@@ -55,7 +55,7 @@ impl PortSteps {
     }
 }
 
-impl<'a> Side<'a> {
+impl<'a> PolicyView<'a> {
     pub(super) fn new(
         policy: &'a Policy,
         users: &UserAtoms,
@@ -84,7 +84,7 @@ impl<'a> Side<'a> {
             }
         }
         let shapes = policy.rules.iter().zip(by_cgroup).zip(by_address);
-        let shapes = shapes.map(|((rule, cgroups), addresses)| Shape {
+        let shapes = shapes.map(|((rule, cgroups), addresses)| RuleMask {
             rule,
             users: users.of(rule),
             groups: rule.groups.as_deref().map(merged),

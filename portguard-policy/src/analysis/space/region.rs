@@ -1,7 +1,7 @@
 //! A region: all combinations of some users, groups, cgroups and addresses.
 
 use super::display::{Part, Words};
-use super::policy_view::Shape;
+use super::policy_view::RuleMask;
 use super::users::{UserAtoms, Users};
 use super::{Budget, SpaceError};
 use crate::compile::Bind;
@@ -79,7 +79,7 @@ impl<'a> Region<'a> {
     pub(super) fn cut(
         self,
         atoms: &UserAtoms,
-        shape: &Shape<'a>,
+        shape: &RuleMask<'a>,
         taken: &mut Vec<Self>,
         left: &mut Vec<Self>,
         budget: &mut Budget,
@@ -113,7 +113,7 @@ impl<'a> Region<'a> {
     }
 
     /// The groups of the part that the rule takes; `None` where it takes nothing.
-    fn groups_with(&self, shape: &Shape<'_>) -> Option<Rc<Vec<Rc<Gids>>>> {
+    fn groups_with(&self, shape: &RuleMask<'_>) -> Option<Rc<Vec<Rc<Gids>>>> {
         let Some(gids) = &shape.groups else {
             return Some(Rc::clone(&self.groups));
         };
@@ -122,7 +122,12 @@ impl<'a> Region<'a> {
         Self::has_callers(&groups, &self.not_groups).then(|| Rc::new(groups))
     }
 
-    fn cut_groups(&mut self, shape: &Shape<'a>, groups: Rc<Vec<Rc<Gids>>>, left: &mut Vec<Self>) {
+    fn cut_groups(
+        &mut self,
+        shape: &RuleMask<'a>,
+        groups: Rc<Vec<Rc<Gids>>>,
+        left: &mut Vec<Self>,
+    ) {
         let Some(gids) = &shape.groups else {
             return;
         };
@@ -139,7 +144,7 @@ impl<'a> Region<'a> {
         self.words = self.words.with(true, Part::Groups, shape);
     }
 
-    fn cut_atoms(&mut self, shape: &Shape<'a>, part: Part, left: &mut Vec<Self>) {
+    fn cut_atoms(&mut self, shape: &RuleMask<'a>, part: Part, left: &mut Vec<Self>) {
         let mine = part.atoms(self);
         let theirs = part.of_shape(shape);
         if mine.is_subset(theirs) {

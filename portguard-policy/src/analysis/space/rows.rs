@@ -2,7 +2,7 @@
 
 use super::display::Fields;
 use super::users::{Callers, Users};
-use super::{PortGroup, Region, Space};
+use super::{BindSpace, PortGroup, Region};
 use crate::policy::merged;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,7 +17,7 @@ type Ports = [Vec<RangeInclusive<u16>>; 4];
 pub struct Row<T> {
     /// Ports by protocol.
     pub ports: Ports,
-    /// Callers: see [`Space::callers`].
+    /// Callers: see [`BindSpace::callers`].
     pub users: Users,
     /// The other fields.
     pub fields: Fields,
@@ -25,7 +25,7 @@ pub struct Row<T> {
     pub said: T,
 }
 
-impl Space<'_> {
+impl BindSpace<'_> {
     /// The rows of regions and what is said of each, those that differ in users alone and those that differ in
     /// ports alone joined; in order of their ports.
     #[must_use]

@@ -13,7 +13,7 @@ pub type Uids = Vec<RangeInclusive<u32>>;
 /// `(uid_t)-1` is nobody's.
 const LAST_UID: u32 = u32::MAX - 1;
 
-/// A set of callers, by numbers: see [`super::Space::callers`].
+/// A set of callers, by numbers: see [`super::BindSpace::callers`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Users {
     /// Real and effective uid are the same, and in here.

@@ -11,9 +11,9 @@ mod view;
 
 use super::{Exit, not_asked};
 use crate::control::{ControlError, Filter, Heard, Monitor, Reply, Request, ask};
-use crate::event::Decided;
-use crate::say::say;
+use crate::events::DecisionEvent;
 use crate::status::Status;
+use crate::stderr::log_line;
 use anyhow::Context as _;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
@@ -39,7 +39,7 @@ const WAITING: usize = 4_096;
 
 /// What the threads tell.
 enum Told {
-    Decided(Box<Decided>),
+    DecisionEvent(Box<DecisionEvent>),
     Dropped(u64),
     Status(Box<Status>),
     /// The daemon is there.
@@ -55,7 +55,7 @@ enum Told {
 /// Where the terminal cannot be used.
 pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
     if !std::io::stdout().is_terminal() {
-        say!("portguard: --top needs a terminal: without it, decisions are printed");
+        log_line!("portguard: --top needs a terminal: without it, decisions are printed");
         return Ok(Exit::Environment);
     }
     let monitor = match Monitor::open(path, filter.clone()) {
@@ -121,7 +121,7 @@ fn listen(mut monitor: Monitor, tell: &mpsc::Sender<Told>) -> Option<ControlErro
     tell.blocking_send(Told::Here).ok()?;
     loop {
         let told = match monitor.hear() {
-            Ok(Heard::Decided(decided, _)) => Told::Decided(decided),
+            Ok(Heard::DecisionEvent(decided, _)) => Told::DecisionEvent(decided),
             Ok(Heard::Dropped(dropped)) => Told::Dropped(dropped),
             Err(error) => return Some(error),
         };

@@ -2,7 +2,7 @@
 
 use super::tally::{Order, Row, Tally, program};
 use super::view::{Table, View};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use crate::status::RuleHits;
 use ratatui::layout::Constraint::{self, Fill, Length};
 use std::cmp::Reverse;
@@ -13,7 +13,7 @@ pub(super) struct Shown {
     pub(super) cells: Vec<String>,
     /// For its colour.
     pub(super) verdict: String,
-    pub(super) latest: Option<Arc<Decided>>,
+    pub(super) latest: Option<Arc<DecisionEvent>>,
 }
 
 /// Titles of the columns and how wide they are.
@@ -161,7 +161,7 @@ fn rule_row(hits: Option<&RuleHits>, row: Option<&Row>, tally: &Tally) -> Shown 
             .map(|latest| latest.verdict.to_string())
             .unwrap_or_default(),
     };
-    let did = |latest: &Arc<Decided>| format!("{} {}", user(latest), port(latest));
+    let did = |latest: &Arc<DecisionEvent>| format!("{} {}", user(latest), port(latest));
     Shown {
         cells: vec![
             // A rule of a policy before this one has no hits any more.
@@ -179,19 +179,19 @@ fn rule_row(hits: Option<&RuleHits>, row: Option<&Row>, tally: &Tally) -> Shown 
 }
 
 /// Where it was only reported, that is told.
-fn verdict(decided: &Decided) -> String {
+fn verdict(decided: &DecisionEvent) -> String {
     match decided.enforced {
         true => decided.verdict.to_string(),
         false => format!("({})", decided.verdict),
     }
 }
 
-fn port(decided: &Decided) -> String {
+fn port(decided: &DecisionEvent) -> String {
     format!("{}/{}", decided.protocol, decided.port)
 }
 
 /// The user for people.
-pub(super) fn user(decided: &Decided) -> String {
+pub(super) fn user(decided: &DecisionEvent) -> String {
     match &decided.user {
         Some(name) => format!("{name}({})", decided.uid),
         None => decided.uid.to_string(),
@@ -208,7 +208,7 @@ fn last_name(path: &str) -> String {
 }
 
 /// The end of the path: its beginning is the same for most.
-fn cgroup(decided: &Decided) -> String {
+fn cgroup(decided: &DecisionEvent) -> String {
     match decided.cgroup.as_deref() {
         None => "(gone)".into(),
         Some("/") => "/".into(),

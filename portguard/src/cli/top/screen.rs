@@ -4,7 +4,7 @@ use super::super::span::span;
 use super::rows::{Shown, columns, rows, rule, user};
 use super::tally::{Second, Tally, program};
 use super::view::{Table as Which, View};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use crate::status::{Enforcing, Status};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -209,7 +209,7 @@ fn draw_table(frame: &mut Frame<'_>, view: &mut View, shown: &[Shown], area: Rec
 }
 
 /// All of the latest decision of the chosen row.
-fn details(latest: &Decided) -> Vec<Line<'static>> {
+fn details(latest: &DecisionEvent) -> Vec<Line<'static>> {
     let time = latest.time.get(11..23).unwrap_or(&latest.time);
     let outcome = match (&latest.errno, latest.enforced, latest.granted) {
         (_, false, _) => "only reported".to_owned(),

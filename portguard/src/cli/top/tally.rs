@@ -1,6 +1,6 @@
 //! What `monitor --top` counts: decisions by who and what, by refusal and by rule. Nothing here draws.
 
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) struct Row {
     pub(super) rate: f64,
     /// The second in which the latest came.
     pub(super) last: u64,
-    pub(super) latest: Arc<Decided>,
+    pub(super) latest: Arc<DecisionEvent>,
     /// Since the last tick.
     fresh: u64,
 }
@@ -55,7 +55,7 @@ impl<K: Eq + Hash> Rows<K> {
         }
     }
 
-    fn add(&mut self, key: K, decided: &Arc<Decided>, now: u64) {
+    fn add(&mut self, key: K, decided: &Arc<DecisionEvent>, now: u64) {
         let count = decided.count;
         let row = self.rows.entry(key).or_insert_with(|| Row {
             count: 0,
@@ -209,7 +209,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn add(&mut self, decided: Decided) {
+    pub(super) fn add(&mut self, decided: DecisionEvent) {
         let decided = Arc::new(decided);
         let bind = Bind {
             verdict: decided.verdict.to_string(),
@@ -265,7 +265,7 @@ impl Tally {
 }
 
 /// The program for people: its path, or the thread's name where the process was gone.
-pub(super) fn program(decided: &Decided) -> &str {
+pub(super) fn program(decided: &DecisionEvent) -> &str {
     decided.exe.as_deref().unwrap_or(&decided.comm)
 }
 
@@ -273,8 +273,12 @@ pub(super) fn program(decided: &Decided) -> &str {
 pub(in crate::cli::top) mod tests {
     use super::*;
 
-    pub(in crate::cli::top) fn decided(verdict: &'static str, port: u16, uid: u32) -> Decided {
-        Decided {
+    pub(in crate::cli::top) fn decided(
+        verdict: &'static str,
+        port: u16,
+        uid: u32,
+    ) -> DecisionEvent {
+        DecisionEvent {
             time: "2026-01-02T03:04:05.678901234Z".into(),
             verdict: verdict.into(),
             enforced: true,
@@ -305,7 +309,7 @@ pub(in crate::cli::top) mod tests {
     fn equal_binds_share_a_row_and_folded_ones_count() {
         let mut tally = Tally::new();
         tally.add(decided("allow", 80, 33));
-        tally.add(Decided {
+        tally.add(DecisionEvent {
             count: 5,
             ..decided("allow", 80, 33)
         });

@@ -28,9 +28,9 @@ fn press(view: &mut View, code: KeyCode) -> bool {
 fn seen() -> View {
     let mut view = View::new();
     for _ in 0..3 {
-        view.take(Told::Decided(Box::new(decided("allow", 80, 33))));
+        view.take(Told::DecisionEvent(Box::new(decided("allow", 80, 33))));
     }
-    view.take(Told::Decided(Box::new(decided("deny", 443, 1000))));
+    view.take(Told::DecisionEvent(Box::new(decided("deny", 443, 1000))));
     view.tally.tick();
     view
 }
@@ -194,7 +194,7 @@ fn a_paused_screen_stands_still_while_counting_goes_on() {
     press(&mut view, KeyCode::Char('p'));
     let before = screen(&mut view, 100, 24);
     assert!(before[23].starts_with(" paused "), "{}", before[23]);
-    view.take(Told::Decided(Box::new(decided("kernel", 25, 0))));
+    view.take(Told::DecisionEvent(Box::new(decided("kernel", 25, 0))));
     view.tally.tick();
     assert_eq!(screen(&mut view, 100, 24), before);
     press(&mut view, KeyCode::Char('p'));

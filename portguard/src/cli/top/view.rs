@@ -79,7 +79,7 @@ impl View {
     /// Takes in what a thread tells.
     pub(super) fn take(&mut self, told: Told) {
         match told {
-            Told::Decided(decided) => self.tally.add(*decided),
+            Told::DecisionEvent(decided) => self.tally.add(*decided),
             Told::Dropped(dropped) => self.tally.dropped += dropped,
             Told::Status(status) => self.status = Some(status),
             Told::Here => self.gone = None,

@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::worker::{Outcome, Writer};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};
@@ -55,7 +55,7 @@ impl<W: Target> Lines<W> {
 }
 
 impl<W: Target> Writer for Lines<W> {
-    fn write(&mut self, decided: &Decided) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
         let mut outcome = self.complete();
         if outcome.error.is_some() {
             outcome.lost = decided.count;
@@ -118,7 +118,7 @@ fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::text::tests::decided;
+    use crate::events::sinks::text::tests::decided;
     use std::collections::VecDeque;
 
     /// Takes so many bytes a call; nothing is "no space left".
@@ -151,8 +151,8 @@ mod tests {
         }
     }
 
-    fn counted(count: u64) -> Decided {
-        Decided { count, ..decided() }
+    fn counted(count: u64) -> DecisionEvent {
+        DecisionEvent { count, ..decided() }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A decision as a line of JSON.
 
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 
 /// The line, its newline included.
-pub(super) fn line(decided: &Decided) -> String {
+pub(super) fn line(decided: &DecisionEvent) -> String {
     match serde_json::to_string(decided) {
         Ok(mut line) => {
             line.push('\n');

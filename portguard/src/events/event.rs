@@ -1,6 +1,6 @@
 //! A decision as people and tools read it: names resolved, text escaped.
 
-use crate::cgroups::CgroupPaths;
+use crate::events::cgroup_paths::CgroupPaths;
 use crate::kernel::Features;
 use crate::status::Description;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// One decision. The fields are a contract: names and meanings only ever get company.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decided {
+pub struct DecisionEvent {
     /// RFC 3339, nanoseconds, UTC.
     pub time: String,
     /// `allow`, `deny` or `kernel`.
@@ -64,7 +64,7 @@ pub struct Decided {
     pub count: u64,
 }
 
-/// Turns the kernel's records into [`Decided`].
+/// Turns the kernel's records into [`DecisionEvent`].
 pub struct Enricher {
     /// By their numbers; the last is in force.
     policies: VecDeque<Known>,
@@ -120,7 +120,7 @@ impl Enricher {
     }
 
     /// Looks up what the record only numbers.
-    pub fn enrich(&mut self, event: &Event) -> Decided {
+    pub fn enrich(&mut self, event: &Event) -> DecisionEvent {
         let verdict = Verdict::from_bits(event.verdict);
         let has = |flag: u8| event.flags & flag != 0;
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
@@ -128,7 +128,7 @@ impl Enricher {
         let inet = event.family == Family::Inet as u8;
         let mut policies = self.policies.iter();
         let policy = policies.find(|known| known.generation == event.generation);
-        Decided {
+        DecisionEvent {
             time: wall_clock(event.time),
             verdict: verdict.as_str().into(),
             enforced: has(EventFlags::ENFORCED),

@@ -1,13 +1,13 @@
 //! What came of a policy's tests, as text, JSON and JUnit.
 
 use anstyle::{AnsiColor, Style};
-use portguard_policy::analysis::policy_tests::{Got, Outcome};
-use portguard_policy::policy::Expectation;
+use portguard_policy::analysis::policy_tests::{Actual, TestResult};
+use portguard_policy::policy::PolicyTest;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
-/// What a test that does not hold expected, and what it got; begins with its place.
-pub(super) fn as_text(outcome: &Outcome<'_>, color: bool) -> String {
+/// What a test that does not hold expected, and what it actual; begins with its place.
+pub(super) fn as_text(outcome: &TestResult<'_>, color: bool) -> String {
     let (red, green) = if color {
         (
             Style::new().fg_color(Some(AnsiColor::Red.into())),
@@ -21,12 +21,12 @@ pub(super) fn as_text(outcome: &Outcome<'_>, color: bool) -> String {
         "{place}: {}\n  {red}- {}{red:#}\n  {green}+ {}{green:#}\n{}",
         bind(outcome.test),
         expected(outcome.test),
-        got(outcome),
+        actual(outcome),
         why(outcome),
     )
 }
 
-fn bind(test: &Expectation) -> String {
+fn bind(test: &PolicyTest) -> String {
     let address = if test.address.is_unspecified() && test.address.is_ipv4() {
         String::new()
     } else {
@@ -41,20 +41,20 @@ fn bind(test: &Expectation) -> String {
     )
 }
 
-fn expected(test: &Expectation) -> String {
+fn expected(test: &PolicyTest) -> String {
     match &test.rule {
         Some(rule) => format!("{} by rule {rule}", test.expect.as_str()),
         None => test.expect.as_str().to_owned(),
     }
 }
 
-fn got(outcome: &Outcome<'_>) -> String {
-    match outcome.got {
+fn actual(outcome: &TestResult<'_>) -> String {
+    match outcome.actual {
         None => format!(
             "nothing is decided: port {} is not in `protect`",
             outcome.test.port
         ),
-        Some(Got {
+        Some(Actual {
             verdict,
             rule: Some(rule),
         }) => format!(
@@ -63,13 +63,13 @@ fn got(outcome: &Outcome<'_>) -> String {
             rule.name,
             rule.place
         ),
-        Some(got) => format!("{} by the default", got.verdict.as_str()),
+        Some(actual) => format!("{} by the default", actual.verdict.as_str()),
     }
 }
 
 /// Why the rule that was expected did not decide.
-fn why(outcome: &Outcome<'_>) -> String {
-    match (outcome.wanted, outcome.got) {
+fn why(outcome: &TestResult<'_>) -> String {
+    match (outcome.expected, outcome.actual) {
         (Some((rule, Some(field))), _) => {
             format!(
                 "  rule {}: its {} do not match\n",
@@ -77,7 +77,7 @@ fn why(outcome: &Outcome<'_>) -> String {
                 field.as_str()
             )
         }
-        (Some((rule, None)), Some(Got { rule: Some(_), .. })) => {
+        (Some((rule, None)), Some(Actual { rule: Some(_), .. })) => {
             format!("  rule {} matches too, and stands behind it\n", rule.name)
         }
         _ => String::new(),
@@ -85,7 +85,7 @@ fn why(outcome: &Outcome<'_>) -> String {
 }
 
 /// The same for programs.
-pub(super) fn as_object(outcome: &Outcome<'_>) -> Value {
+pub(super) fn as_object(outcome: &TestResult<'_>) -> Value {
     let test = outcome.test;
     json!({
         "file": test.place.file,
@@ -94,16 +94,16 @@ pub(super) fn as_object(outcome: &Outcome<'_>) -> Value {
         "bind": bind(test),
         "holds": outcome.holds(),
         "expected": { "verdict": test.expect.as_str(), "rule": test.rule },
-        "got": outcome.got.map(|got| json!({
-            "verdict": got.verdict.as_str(),
-            "rule": got.rule.map(|rule| &rule.name),
+        "actual": outcome.actual.map(|actual| json!({
+            "verdict": actual.verdict.as_str(),
+            "rule": actual.rule.map(|rule| &rule.name),
         })),
-        "mismatch": outcome.wanted.and_then(|(_, field)| field).map(|field| field.as_str()),
+        "mismatch": outcome.expected.and_then(|(_, field)| field).map(|field| field.as_str()),
     })
 }
 
 /// The same for CI systems: a suite for each file.
-pub(super) fn as_junit(outcomes: &[Outcome<'_>]) -> Report {
+pub(super) fn as_junit(outcomes: &[TestResult<'_>]) -> Report {
     let mut report = Report::new("portguard test");
     let mut suites: Vec<TestSuite> = Vec::new();
     for outcome in outcomes {
@@ -111,7 +111,11 @@ pub(super) fn as_junit(outcomes: &[Outcome<'_>]) -> Report {
         let mut status = TestCaseStatus::success();
         if !outcome.holds() {
             status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            let message = format!("expected {}, got {}", expected(outcome.test), got(outcome));
+            let message = format!(
+                "expected {}, actual {}",
+                expected(outcome.test),
+                actual(outcome)
+            );
             status
                 .set_message(message)
                 .set_description(as_text(outcome, false));

@@ -15,7 +15,7 @@ mod worker;
 
 pub use choice::{ChoiceError, SinkChoice};
 
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub enum Format {
 impl Format {
     /// A decision as a line, its newline included.
     #[must_use]
-    pub fn line(self, decided: &Decided) -> String {
+    pub fn line(self, decided: &DecisionEvent) -> String {
         match self {
             Self::Json => json::line(decided),
             Self::Text { color } => text::line(decided, color),
@@ -151,7 +151,7 @@ impl Sinks {
     }
 
     /// Hands a decision to every sink. One that is too far behind drops and counts it; nothing ever waits.
-    pub fn send(&mut self, decided: &Arc<Decided>) {
+    pub fn send(&mut self, decided: &Arc<DecisionEvent>) {
         for worker in &mut self.workers {
             worker.send(decided);
         }

@@ -1,6 +1,6 @@
 //! What is said of a sink that cannot write: once when it begins, once when it is over.
 
-use crate::say::say;
+use crate::stderr::log_line;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ impl Outage {
 /// Says it, if it is anything.
 pub(super) fn tell(words: Option<String>) {
     if let Some(words) = words {
-        say!("{words}");
+        log_line!("{words}");
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::status::Description;
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::compile::{Tables, compile};
-use portguard_policy::policy::{self, Fingerprint, Mode, Policy, Sources, SystemNames};
+use portguard_policy::policy::{self, Fingerprint, Mode, Policy, PolicyFiles, SystemNames};
 use std::path::PathBuf;
 
 /// Files, directories, and what the command line says above them.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct PolicyLoader {
     /// Policy files and directories of them.
     pub paths: Vec<PathBuf>,
     /// `--mode`
@@ -16,7 +16,7 @@ pub struct Source {
 }
 
 /// A policy as its files were when they were read.
-pub struct Fresh {
+pub struct CompiledPolicy {
     /// The policy.
     pub policy: Policy,
     /// What it compiles to.
@@ -29,13 +29,13 @@ pub struct Fresh {
     pub fingerprint: Fingerprint,
 }
 
-impl Source {
+impl PolicyLoader {
     /// Reads and compiles the policy as number `generation` of its maps.
     ///
     /// # Errors
     /// What is wrong with it, as `check` prints it.
-    pub fn read(&self, generation: u16, color: bool) -> Result<Fresh, String> {
-        let sources = Sources::read(&self.paths);
+    pub fn read(&self, generation: u16, color: bool) -> Result<CompiledPolicy, String> {
+        let sources = PolicyFiles::read(&self.paths);
         let fingerprint = sources.fingerprint();
         let loaded = policy::load_sources(sources, &SystemNames);
         let mut loaded = loaded.map_err(|problems| problems.render(color))?;
@@ -46,7 +46,7 @@ impl Source {
             policy.mode = mode;
         }
         let tables = compile(&policy, generation).map_err(|error| format!("{error}\n"))?;
-        Ok(Fresh {
+        Ok(CompiledPolicy {
             description: Description::new(&policy, &tables, &self.paths),
             policy,
             tables,

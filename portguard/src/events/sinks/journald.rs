@@ -2,7 +2,7 @@
 
 use super::worker::{Outcome, Writer};
 use super::{SinkError, text};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
@@ -63,7 +63,7 @@ impl Journald {
 }
 
 impl Writer for Journald {
-    fn write(&mut self, decided: &Decided) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
         match self.send(&entry(decided)) {
             Ok(()) => Outcome {
                 written: decided.count,
@@ -86,7 +86,7 @@ fn is_too_large(error: &io::Error) -> bool {
 }
 
 /// The event in journald's native format.
-fn entry(decided: &Decided) -> Vec<u8> {
+fn entry(decided: &DecisionEvent) -> Vec<u8> {
     let mut entry = Vec::new();
     // Of syslog's priorities, warning and informational.
     let priority = if decided.verdict == "deny" { "4" } else { "6" };

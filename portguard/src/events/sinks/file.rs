@@ -3,8 +3,8 @@
 use super::lines::Lines;
 use super::worker::{Outcome, Writer};
 use super::{Format, SinkError};
-use crate::event::Decided;
-use crate::say::say;
+use crate::events::DecisionEvent;
+use crate::stderr::log_line;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -30,7 +30,7 @@ impl FileSink {
 }
 
 impl Writer for FileSink {
-    fn write(&mut self, decided: &Decided) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
         self.lines.write(decided)
     }
 
@@ -42,7 +42,7 @@ impl Writer for FileSink {
         match open(&self.path) {
             Ok((file, first)) => self.lines.switch(file, first),
             Err(error) => {
-                say!(
+                log_line!(
                     "portguard: sink file: cannot open {} anew: {error}; decisions still go to the file that \
                      was open; mend it and send SIGUSR1 again",
                     self.path.display()

@@ -2,9 +2,9 @@
 
 use super::{Exit, table::table};
 use portguard_common::Protocol;
-use portguard_policy::analysis::diff::Done;
-use portguard_policy::analysis::space::{Row, Space, Users, callers_text, ports_text};
-use portguard_policy::analysis::who_can_bind::holders;
+use portguard_policy::analysis::diff::EffectByRule;
+use portguard_policy::analysis::space::{BindSpace, Row, Users, callers_text, ports_text};
+use portguard_policy::analysis::who_can_bind::who_can_bind;
 use portguard_policy::policy::Policy;
 use serde_json::json;
 
@@ -17,18 +17,18 @@ pub(super) fn print(
     as_json: bool,
 ) -> anyhow::Result<Exit> {
     let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
-    let space = Space::new(&[policy])?;
-    let rows = holders(&space, port, &protocols)?;
+    let space = BindSpace::new(&[policy])?;
+    let rows = who_can_bind(&space, port, &protocols)?;
     if rows.is_empty() && !as_json {
         println!("nothing is decided: port {port} is not in `protect`");
         return Ok(Exit::Success);
     }
     // That the kernel decides of callers with two uids what it decides of those with one is no news.
-    let may = |row: &&Row<Done>| {
+    let may = |row: &&Row<EffectByRule>| {
         row.said.effect == "allow"
             || row.said.effect != "deny" && matches!(row.users, Users::Same(_))
     };
-    let (shown, others): (Vec<&Row<Done>>, Vec<_>) = rows.iter().partition(may);
+    let (shown, others): (Vec<&Row<EffectByRule>>, Vec<_>) = rows.iter().partition(may);
     if as_json {
         for row in &shown {
             for cells in cells(&space, row, policy) {
@@ -68,7 +68,7 @@ const HEADER: [&str; 7] = [
     "BY",
 ];
 
-fn cells(space: &Space<'_>, row: &Row<Done>, policy: &Policy) -> Vec<Vec<String>> {
+fn cells(space: &BindSpace<'_>, row: &Row<EffectByRule>, policy: &Policy) -> Vec<Vec<String>> {
     let by = row
         .said
         .rule

@@ -1,6 +1,6 @@
 //! A decision as a line of a table, for a terminal.
 
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
@@ -18,7 +18,7 @@ pub(super) fn heading(color: bool) -> String {
 }
 
 /// The line, its newline included.
-pub(super) fn line(decided: &Decided, color: bool) -> String {
+pub(super) fn line(decided: &DecisionEvent, color: bool) -> String {
     let style = if color {
         verdict_style(&decided.verdict)
     } else {
@@ -48,7 +48,7 @@ fn row(cells: &[String]) -> String {
     line
 }
 
-fn who(decided: &Decided) -> String {
+fn who(decided: &DecisionEvent) -> String {
     let name = decided.user.as_deref().unwrap_or("?");
     if decided.uid == decided.euid {
         format!("{name}({})", decided.uid)
@@ -57,7 +57,7 @@ fn who(decided: &Decided) -> String {
     }
 }
 
-fn why(decided: &Decided) -> String {
+fn why(decided: &DecisionEvent) -> String {
     let mut why = match &decided.rule {
         Some(rule) => format!("rule {rule}"),
         None => "default".into(),
@@ -76,7 +76,7 @@ fn why(decided: &Decided) -> String {
 }
 
 /// The decision as a sentence, for a log that keeps its fields beside it.
-pub(super) fn sentence(decided: &Decided) -> String {
+pub(super) fn sentence(decided: &DecisionEvent) -> String {
     format!(
         "{} {}/{} {} by {} {}[{}] in {}: {}",
         decided.verdict,
@@ -104,8 +104,8 @@ fn verdict_style(verdict: &str) -> Style {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::sink) fn decided() -> Decided {
-        Decided {
+    pub(in crate::events::sinks) fn decided() -> DecisionEvent {
+        DecisionEvent {
             time: "2026-01-02T03:04:05.678901234Z".into(),
             verdict: "deny".into(),
             enforced: true,
@@ -143,7 +143,7 @@ pub(super) mod tests {
 
     #[test]
     fn folded_decisions_are_numbered() {
-        let folded = Decided {
+        let folded = DecisionEvent {
             count: 1234,
             ..decided()
         };
@@ -156,7 +156,7 @@ pub(super) mod tests {
 
     #[test]
     fn audit_and_default_are_told() {
-        let audit = Decided {
+        let audit = DecisionEvent {
             enforced: false,
             errno: None,
             rule: None,

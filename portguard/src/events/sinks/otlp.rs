@@ -2,7 +2,7 @@
 
 use super::text;
 use super::worker::{Outcome, Writer};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::io;
@@ -77,7 +77,7 @@ impl Otlp {
 }
 
 impl Writer for Otlp {
-    fn write(&mut self, decided: &Decided) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
         self.records.push(record(decided));
         self.count += decided.count;
         if self.records.len() < BATCH {
@@ -125,7 +125,7 @@ fn envelope(records: Vec<Value>) -> Value {
 }
 
 /// A `LogRecord`.
-fn record(decided: &Decided) -> Value {
+fn record(decided: &DecisionEvent) -> Value {
     let time: Option<Timestamp> = decided.time.parse().ok();
     let time = time.map_or(0, |time| time.as_nanosecond());
     // WARN and INFO of its severities.

@@ -15,8 +15,8 @@ pub fn text(text: &str) {
 }
 
 /// [`line`] with a format.
-macro_rules! say {
-    ($($format:tt)*) => { $crate::say::line(format_args!($($format)*)) };
+macro_rules! log_line {
+    ($($format:tt)*) => { $crate::stderr::line(format_args!($($format)*)) };
 }
 
-pub(crate) use say;
+pub(crate) use log_line;

@@ -2,7 +2,7 @@
 
 use super::SinkError;
 use super::outage::{Outage, tell};
-use crate::event::Decided;
+use crate::events::DecisionEvent;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub(super) struct Outcome {
 /// What writes a sink's decisions, on the sink's thread, where it may block.
 pub(super) trait Writer: Send {
     /// Writes a decision, or takes it in to be written with the next.
-    fn write(&mut self, decided: &Decided) -> Outcome;
+    fn write(&mut self, decided: &DecisionEvent) -> Outcome;
 
     /// Writes what was taken in: no other decision waits.
     fn flush(&mut self) -> Outcome {
@@ -41,7 +41,7 @@ pub(super) trait Writer: Send {
 }
 
 enum Message {
-    Decided(Arc<Decided>),
+    DecisionEvent(Arc<DecisionEvent>),
     Reopen,
 }
 
@@ -98,7 +98,7 @@ impl Worker {
     }
 
     /// Hands a decision over, or counts it as dropped; never waits.
-    pub(super) fn send(&mut self, decided: &Arc<Decided>) {
+    pub(super) fn send(&mut self, decided: &Arc<DecisionEvent>) {
         if self.offer(decided) {
             self.accepted += decided.count;
         } else {
@@ -106,7 +106,7 @@ impl Worker {
         }
     }
 
-    fn offer(&self, decided: &Arc<Decided>) -> bool {
+    fn offer(&self, decided: &Arc<DecisionEvent>) -> bool {
         let Some(sender) = &self.sender else {
             return false;
         };
@@ -116,7 +116,7 @@ impl Worker {
             return false;
         }
         self.shared.waiting.fetch_add(weight, Ordering::Relaxed);
-        let sent = sender.try_send(Message::Decided(Arc::clone(decided)));
+        let sent = sender.try_send(Message::DecisionEvent(Arc::clone(decided)));
         if sent.is_err() {
             self.shared.waiting.fetch_sub(weight, Ordering::Relaxed);
         }
@@ -157,9 +157,9 @@ impl Worker {
 }
 
 /// Roughly what an event takes in memory.
-fn weight(decided: &Decided) -> usize {
+fn weight(decided: &DecisionEvent) -> usize {
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    size_of::<Decided>()
+    size_of::<DecisionEvent>()
         + decided.time.len()
         + decided.policy.len()
         + decided.comm.len()
@@ -201,7 +201,7 @@ fn work(
         }
         match message {
             Message::Reopen => settle(writer.reopen()),
-            Message::Decided(decided) => {
+            Message::DecisionEvent(decided) => {
                 let weight = weight(&decided);
                 shared.waiting.fetch_sub(weight, Ordering::Relaxed);
                 settle(writer.write(&decided));

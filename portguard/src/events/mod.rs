@@ -1,0 +1,7 @@
+//! Decisions as people and tools read them, and the sinks that they go to.
+
+pub mod cgroup_paths;
+mod event;
+pub mod sinks;
+
+pub use event::{DecisionEvent, Enricher};
