@@ -1,6 +1,6 @@
 //! The real portguard as a child process: started with a policy, read from, stopped and resumed.
 
-use crate::instance::program;
+use crate::harness::instance::program;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

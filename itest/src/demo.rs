@@ -1,8 +1,8 @@
 //! `portguard-itest demo`: a policy enforced for a moment, with the binds of its own `tests:` made for real.
 
-use crate::instance::{DEADLINE, program};
-use crate::probe::{Answer, Attempt, Probe};
-use crate::real::Cgroups;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::instance::{DEADLINE, program};
+use crate::harness::probe::{Answer, Attempt, Probe};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_yaml::Value;
@@ -135,7 +135,7 @@ fn said(answer: &Answer) -> String {
     match *answer {
         Answer::Bound(0) => "it has the port".to_owned(),
         Answer::Bound(errno) => format!("refused, {}", std::io::Error::from_raw_os_error(errno)),
-        Answer::NoSocket(errno) | Answer::NoDoor(errno) => {
+        Answer::NoSocket(errno) | Answer::Unsupported(errno) => {
             format!(
                 "not possible here, {}",
                 std::io::Error::from_raw_os_error(errno)

@@ -1,10 +1,8 @@
 //! The command `portguard-itest`: one verb for each kind of test, and those the tests re-execute it with.
 
 use clap::{Parser, Subcommand};
-use portguard_itest::harness::{self, Kind};
-use portguard_itest::{
-    acting, attack, bench, demo, holding, property, real, scenarios, shipped, soak, systemd, verify,
-};
+use portguard_itest::harness::{self, Kind, bind_runner, probe_child, socket_holder};
+use portguard_itest::{attack, bench, demo, property, scenarios, shipped, soak, systemd, verify};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,8 +114,8 @@ fn main() -> anyhow::Result<()> {
         Verb::Property => property::run(),
         Verb::Shipped => shipped::run(),
         Verb::Systemd { filter } => systemd::run(filter.as_deref()),
-        Verb::Bind { probe } => acting::run(&probe),
-        Verb::Hold { hold } => holding::run(&hold),
+        Verb::Bind { probe } => probe_child::run(&probe),
+        Verb::Hold { hold } => socket_holder::run(&hold),
         Verb::Attack {
             actor,
             cgroup,
@@ -129,6 +127,6 @@ fn main() -> anyhow::Result<()> {
             outcome,
         } => attack::storm(number, &cgroup, &outcome),
         Verb::MountNfs { port, target } => scenarios::mount_nfs(port, &target),
-        Verb::Act => real::act(),
+        Verb::Act => bind_runner::act(),
     }
 }

@@ -5,9 +5,9 @@
 //! be the one that follows from the oracle's verdict, and every reported decision the oracle's.
 
 use crate::daemon::Daemon;
-use crate::generate::{World, case};
+use crate::generate::{GeneratorConfig, case};
+use crate::harness::bind_runner::{Cgroups, Powers, attempt, by_kernel};
 use crate::oracle::{Answer, Model, OracleBind};
-use crate::real::{Cgroups, Powers, attempt, by_kernel};
 use crate::seed::{cases, runner_from, seed};
 use anyhow::{Context, ensure};
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -48,7 +48,7 @@ pub fn run_policies(policies: u32) -> anyhow::Result<()> {
     let policies = cases(policies);
     println!("property: {policies} policies, {BINDS} binds each, PORTGUARD_SEED={seed}");
     let mut runner = runner_from(seed, policies);
-    let strategy = case(&World::real(BASE, &USERS), 3..=12, BINDS);
+    let strategy = case(&GeneratorConfig::real(BASE, &USERS), 3..=12, BINDS);
     let mut seen = Seen::default();
     for number in 1..=policies {
         let (model, binds) = strategy
@@ -126,7 +126,7 @@ fn distinct(binds: &[OracleBind]) -> Vec<&OracleBind> {
 
 /// The event of bind number `i`. Binds of other processes in the same moment are passed over.
 pub(crate) fn next_event(daemon: &Daemon, i: usize) -> anyhow::Result<Value> {
-    let name = crate::real::name_of(i);
+    let name = crate::harness::bind_runner::name_of(i);
     loop {
         let event = daemon
             .event(Duration::from_secs(5))

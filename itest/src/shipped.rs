@@ -4,9 +4,9 @@
 //! policy: the errno and the event must be what the entry expects.
 
 use crate::daemon::Daemon;
+use crate::harness::bind_runner::{ADDRESS, Cgroups, Powers, attempt, by_kernel};
 use crate::oracle::{Action, Answer, OracleBind, Proto};
 use crate::property::{next_event, same};
-use crate::real::{ADDRESS, Cgroups, Powers, attempt, by_kernel};
 use anyhow::{Context, ensure};
 use portguard_common::{Protocol, Verdict};
 use portguard_policy::policy::{Mode, Policy, PolicyTest, SystemNames};

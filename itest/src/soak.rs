@@ -1,10 +1,10 @@
 //! A busy host, for as long as one likes: binds at full load, reloads, restarts and kills, and after each part the
 //! sums: binds made, decisions counted, decisions reported or counted as dropped.
 
-use crate::harness::World;
-use crate::instance::{Instance, program};
-use crate::probe::inet;
-use crate::raw;
+use crate::harness::TestEnv;
+use crate::harness::instance::{Instance, program};
+use crate::harness::probe::inet;
+use crate::harness::raw_syscalls;
 use anyhow::{Context as _, ensure};
 use rustix::process::{Signal, Uid};
 use rustix::thread::set_thread_res_uid;
@@ -45,12 +45,12 @@ struct Taken {
 ///
 /// # Errors
 /// Where a bind was not refused, a sum is wrong, or memory or descriptors grow.
-pub fn run(world: &World, parts: u32, each: Duration) -> anyhow::Result<()> {
+pub fn run(env: &TestEnv, parts: u32, each: Duration) -> anyhow::Result<()> {
     let mut takes = Vec::new();
     let (mut decided, mut unreported) = (0, 0);
     for part in 0..parts {
         let end = if part % 3 == 1 { End::Kill } else { End::Term };
-        let (binds, reported, taken) = one_part(world, each, end, decided)
+        let (binds, reported, taken) = one_part(env, each, end, decided)
             .with_context(|| format!("part {part}, which ends by {end:?}"))?;
         // What a killed daemon had not read yet, the next one reports.
         let most = binds + unreported;
@@ -96,13 +96,13 @@ fn detach() -> anyhow::Result<()> {
 
 /// One daemon's life: how many binds were made in it, how many decisions it reported, and what it took.
 fn one_part(
-    world: &World,
+    env: &TestEnv,
     each: Duration,
     end: End,
     before: u64,
 ) -> anyhow::Result<(u64, u64, Taken)> {
-    let mut instance = Instance::start_by(world, POLICIES[0], world.auto_hook(), &["--pin"])?;
-    let refusal = world.denial(instance.hook);
+    let mut instance = Instance::start_by(env, POLICIES[0], env.auto_hook(), &["--pin"])?;
+    let refusal = env.denial(instance.hook);
     let binders: Vec<Child> = UIDS
         .iter()
         .map(|uid| binder(*uid, refusal, each))
@@ -192,14 +192,14 @@ fn binder(uid: u32, refusal: i32, each: Duration) -> std::io::Result<Child> {
 pub fn binds(uid: u32, refusal: i32, each: Duration) -> anyhow::Result<()> {
     let id = Uid::from_raw(uid);
     set_thread_res_uid(id, id, id)?;
-    let socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
+    let socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
         .map_err(std::io::Error::from_raw_os_error)?;
     let until = Instant::now() + each;
     let mut made = 0u64;
     while Instant::now() < until {
         // Over forty ports: many keys at a time, each with many decisions.
         for port in 600..640 {
-            let errno = raw::bind(
+            let errno = raw_syscalls::bind(
                 socket.as_fd(),
                 &inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port),
                 16,

@@ -1,8 +1,8 @@
 //! `diff` is exact: a bind that the naive oracle decides otherwise under the new policy lies in one
 //! region of the difference, with both effects, and every other bind lies in none.
 
-use portguard_itest::bridge::{parsed, protocol, with_bind};
-use portguard_itest::generate::{World, case};
+use portguard_itest::convert::{parsed, protocol, with_bind};
+use portguard_itest::generate::{GeneratorConfig, case};
 use portguard_itest::oracle::{Action, Model, OracleBind};
 use portguard_itest::seed::{cases, runner};
 use portguard_policy::analysis::diff::{Netns, changes};
@@ -96,8 +96,8 @@ fn every_change_is_in_one_region_and_nothing_else_is() {
     let (seed, mut runner) = runner(count);
     println!("{count} pairs of policies, PORTGUARD_SEED={seed}");
     let strategy = (
-        case(&World::wide(), 0..=12, 64),
-        case(&World::wide(), 0..=12, 64),
+        case(&GeneratorConfig::wide(), 0..=12, 64),
+        case(&GeneratorConfig::wide(), 0..=12, 64),
         0..9usize,
         0..12usize,
     );

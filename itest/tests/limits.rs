@@ -1,6 +1,6 @@
 //! The largest policies that the limits allow: they compile, in what time and to what size, and are right.
 
-use portguard_itest::bridge::{Nobody, oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::convert::{Nobody, oracle_says, parsed, tables_of, tables_say};
 use portguard_itest::oracle::{Action, Logged, Model, ModelRule, OracleBind, Proto};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::lint::{Host, lint};

@@ -4,8 +4,8 @@
 //! runs. `PORTGUARD_SEED` replays a run, `PORTGUARD_CASES` sets how many policies are tried.
 
 use portguard_common::Page;
-use portguard_itest::bridge::{Nobody, decided, oracle_says, parsed, tables_of, tables_say};
-use portguard_itest::generate::{World, case, model, sparse_case};
+use portguard_itest::convert::{Nobody, decided, oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::generate::{GeneratorConfig, case, model, sparse_case};
 use portguard_itest::oracle::{Action, Model, OracleBind, Proto, rules_yaml};
 use portguard_itest::seed::{cases, runner};
 use portguard_policy::analysis::lint::{Host, lint};
@@ -50,7 +50,7 @@ fn compiled_decisions_equal_the_oracle() {
     hold(
         "small policies",
         cases(1000),
-        case(&World::wide(), 0..=24, BINDS),
+        case(&GeneratorConfig::wide(), 0..=24, BINDS),
         |(model, binds)| {
             let answers = || binds.iter().filter_map(|bind| model.decide(bind));
             tried.set(tried.get() + binds.len());
@@ -73,7 +73,7 @@ fn a_rule_said_never_to_decide_never_does() {
     hold(
         "dead rules",
         cases(1000).div_ceil(5),
-        case(&World::wide(), 4..=40, BINDS),
+        case(&GeneratorConfig::wide(), 4..=40, BINDS),
         |(model, binds)| {
             let mut loaded = parsed(&model.to_yaml());
             lint(&mut loaded, &Host::ANY);
@@ -107,8 +107,8 @@ fn a_directory_of_files_is_one_policy() {
         "policies of two files",
         cases(1000).div_ceil(10),
         (
-            case(&World::wide(), 2..=24, BINDS),
-            model(&World::wide(), 0..=0),
+            case(&GeneratorConfig::wide(), 2..=24, BINDS),
+            model(&GeneratorConfig::wide(), 0..=0),
         ),
         |((model, binds), overridden)| {
             let (head, tail) = model.rules.split_at(model.rules.len() / 2);
@@ -132,9 +132,9 @@ fn compiled_decisions_equal_the_oracle_with_rules_in_many_words() {
         "policies of hundreds of rules",
         cases(1000).div_ceil(25),
         case(
-            &World {
+            &GeneratorConfig {
                 patterns: false,
-                ..World::wide()
+                ..GeneratorConfig::wide()
             },
             65..=700,
             4 * BINDS,
@@ -167,7 +167,7 @@ fn every_port_is_protected_or_not_as_the_policy_says() {
     hold(
         "protected ports",
         cases(1000).div_ceil(20),
-        model(&World::wide(), 0..=8),
+        model(&GeneratorConfig::wide(), 0..=8),
         |model| {
             let tables = tables_of(&model);
             for port in 0..=u16::MAX {
@@ -196,7 +196,7 @@ fn the_digest_names_what_the_policy_says() {
     hold(
         "digests",
         cases(1000).div_ceil(5),
-        model(&World::wide(), 1..=12),
+        model(&GeneratorConfig::wide(), 1..=12),
         |model| {
             let policy = parsed(&model.to_yaml()).policy;
             let digest = |generation| *compile(&policy, generation).unwrap().digest();
@@ -229,15 +229,18 @@ fn the_digest_names_what_the_policy_says() {
 fn generations_differ_in_their_numbers_alone() {
     let (_, mut runner) = runner(20);
     runner
-        .run(&case(&World::wide(), 0..=24, BINDS), |(model, binds)| {
-            let policy = parsed(&model.to_yaml()).policy;
-            let tables = compile(&policy, 65_535).unwrap();
-            prop_assert!(tables.pages().len() < portguard_common::MAX_PAGES as usize);
-            prop_assert_eq!(size_of::<Page>(), 4096);
-            for bind in &binds {
-                prop_assert_eq!(tables_say(&tables, bind), oracle_says(&model, bind));
-            }
-            Ok(())
-        })
+        .run(
+            &case(&GeneratorConfig::wide(), 0..=24, BINDS),
+            |(model, binds)| {
+                let policy = parsed(&model.to_yaml()).policy;
+                let tables = compile(&policy, 65_535).unwrap();
+                prop_assert!(tables.pages().len() < portguard_common::MAX_PAGES as usize);
+                prop_assert_eq!(size_of::<Page>(), 4096);
+                for bind in &binds {
+                    prop_assert_eq!(tables_say(&tables, bind), oracle_says(&model, bind));
+                }
+                Ok(())
+            },
+        )
         .unwrap();
 }

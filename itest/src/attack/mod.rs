@@ -1,28 +1,28 @@
 //! The attack suite: every actor by every way to every kind of port, by each hook, against two tables.
 
 mod actors;
-mod beside;
+mod entry_points;
+mod foreign_programs;
 mod limits;
-mod play;
+mod run_actor;
 mod storm;
-mod ways;
 
 pub use limits::{Limit, OUT_OF_SCOPE};
-pub use play::run as play;
+pub use run_actor::run as play;
 pub use storm::run as storm;
 
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
-use crate::probe::Answer;
+use crate::harness::instance::Instance;
+use crate::harness::probe::Answer;
+use crate::harness::{Needs, TestEnv};
 use crate::scenarios::Table;
 use actors::{ACTORS, Actor, JAIL, THREADS, THREADS_FREE, THREADS_JAIL, YARD};
 use anyhow::{Context as _, ensure};
-use play::{Tried, make_setuid_copy};
+use entry_points::{ENTRY_POINTS, EntryPoint, Seen, Setup};
+use run_actor::{Tried, make_setuid_copy};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use ways::{Seen, Setup, WAYS, Way};
 
 pub(crate) const TESTS: Table = &[
     ("attack_every_way", Needs::Guest, every_way),
@@ -30,23 +30,27 @@ pub(crate) const TESTS: Table = &[
     (
         "attack_foreign_programs",
         Needs::Nothing,
-        beside::foreign_programs,
+        foreign_programs::foreign_programs,
     ),
     (
         "attack_rewritten_ports",
         Needs::Nothing,
-        beside::rewritten_ports,
+        foreign_programs::rewritten_ports,
     ),
     (
         "doctor_lists_other_programs",
         Needs::Guest,
-        beside::doctor_lists_others,
+        foreign_programs::doctor_lists_others,
     ),
-    ("attack_chosen_port", Needs::Guest, beside::chosen_port),
+    (
+        "attack_chosen_port",
+        Needs::Guest,
+        foreign_programs::chosen_port,
+    ),
     (
         "attack_local_port_range",
         Needs::Guest,
-        beside::local_port_range,
+        foreign_programs::local_port_range,
     ),
 ];
 
@@ -114,8 +118,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn build(world: &World) -> anyhow::Result<Self> {
-        let root = world.cgroups.join("pgattack");
+    fn build(env: &TestEnv) -> anyhow::Result<Self> {
+        let root = env.cgroups.join("pgattack");
         let stage = Self {
             _setuid: [0, 33, 1000]
                 .into_iter()
@@ -182,48 +186,48 @@ impl Wrong {
     }
 }
 
-fn every_way(world: &World) -> anyhow::Result<()> {
-    ensure!(WAYS.len() < 100, "the ports of two kinds overlap");
-    let stage = Stage::build(world)?;
+fn every_way(env: &TestEnv) -> anyhow::Result<()> {
+    ensure!(ENTRY_POINTS.len() < 100, "the ports of two kinds overlap");
+    let stage = Stage::build(env)?;
     let mut wrong = Wrong::default();
     let mut unguarded = Vec::new();
     for (index, actor) in ACTORS.iter().enumerate() {
         let tried = stage.play(index).with_context(|| actor.name)?;
         for of in &tried {
-            without_portguard(world, actor, of, &mut wrong);
+            without_portguard(env, actor, of, &mut wrong);
         }
         unguarded.push(tried);
     }
     let mut binds = 0;
-    for hook in world.deciding_hooks() {
-        let instance = Instance::start_with(world, POLICY, hook, "json")?;
+    for hook in env.deciding_hooks() {
+        let instance = Instance::start_with(env, POLICY, hook, "json")?;
         for (index, actor) in ACTORS.iter().enumerate() {
             let tried = stage.play(index).with_context(|| actor.name)?;
             let events = instance.events()?;
             let before = unguarded.get(index).map_or(&[][..], Vec::as_slice);
             binds += tried.len();
-            judge(world, hook, (actor, before), (&tried, &events), &mut wrong);
+            judge(env, hook, (actor, before), (&tried, &events), &mut wrong);
         }
         instance.stop()?;
     }
     println!(
         "attack: {} actors, {} ways, {binds} binds",
         ACTORS.len(),
-        WAYS.len()
+        ENTRY_POINTS.len()
     );
     wrong.none()
 }
 
 /// The table is right about the kernel alone: which ways there are, and who has the capability.
-fn without_portguard(world: &World, actor: &Actor, tried: &Tried, wrong: &mut Wrong) {
-    let Some(way) = WAYS.get(tried.way) else {
+fn without_portguard(env: &TestEnv, actor: &Actor, tried: &Tried, wrong: &mut Wrong) {
+    let Some(way) = ENTRY_POINTS.get(tried.way) else {
         return;
     };
-    let expected = way.is_in(world.kernel);
+    let expected = way.is_in(env.kernel);
     // `TCP_REPAIR` is asked of who has CAP_NET_ADMIN when the socket is made.
     let admin = way.setup != Setup::Repair || (actor.before.is_empty() && actor.uid == 0);
     match tried.answer {
-        Answer::NoSocket(_) | Answer::NoDoor(_) if !expected => {}
+        Answer::NoSocket(_) | Answer::Unsupported(_) if !expected => {}
         Answer::NoSocket(libc::EPERM) if !admin => {}
         Answer::Bound(errno) if expected => {
             let want = by_kernel(actor);
@@ -236,7 +240,7 @@ fn without_portguard(world: &World, actor: &Actor, tried: &Tried, wrong: &mut Wr
         }
         other => wrong.0.push(format!(
             "{}, {}: {other:?} without portguard on {:?}",
-            actor.name, way.name, world.kernel
+            actor.name, way.name, env.kernel
         )),
     }
 }
@@ -247,7 +251,7 @@ const fn by_kernel(actor: &Actor) -> i32 {
 
 /// Compares what an actor met, and what was reported of it, with the tables.
 fn judge(
-    world: &World,
+    env: &TestEnv,
     hook: &str,
     (actor, before): (&Actor, &[Tried]),
     (tried, events): (&[Tried], &[Value]),
@@ -262,7 +266,7 @@ fn judge(
             });
             continue;
         };
-        let (Some(way), Some(ports)) = (WAYS.get(of.way), PORTS.get(of.ports)) else {
+        let (Some(way), Some(ports)) = (ENTRY_POINTS.get(of.way), PORTS.get(of.ports)) else {
             continue;
         };
         let port = port(of.way, of.ports);
@@ -274,8 +278,8 @@ fn judge(
         let judged = actor.judged && seen == Seen::Judged;
         let (verdict, rule) = (ports.verdict)(actor);
         let want = match verdict {
-            "deny" if judged => world.denial(hook),
-            "allow" if judged && way.grantable && world.grants() => 0,
+            "deny" if judged => env.denial(hook),
+            "allow" if judged && way.grantable && env.grants() => 0,
             _ => by_kernel(actor),
         };
         let name = || format!("{hook}: {}, {}, port {port}", actor.name, way.name);
@@ -289,7 +293,7 @@ fn judge(
         told += of_bind.len();
         match (judged, &of_bind[..]) {
             (false, []) => {}
-            (true, [event]) => report(world, (actor, way), (verdict, rule), event, wrong),
+            (true, [event]) => report(env, (actor, way), (verdict, rule), event, wrong),
             (_, other) => wrong.0.push(format!("{}: {} events", name(), other.len())),
         }
     }
@@ -304,13 +308,13 @@ fn judge(
 
 /// The event says what was decided, of whom.
 fn report(
-    world: &World,
-    (actor, way): (&Actor, &Way),
+    env: &TestEnv,
+    (actor, way): (&Actor, &EntryPoint),
     (verdict, rule): (&str, Option<&str>),
     event: &Value,
     wrong: &mut Wrong,
 ) {
-    let granted = verdict == "allow" && way.grantable && world.grants();
+    let granted = verdict == "allow" && way.grantable && env.grants();
     for (field, value) in [
         ("verdict", json!(verdict)),
         ("rule", json!(rule)),

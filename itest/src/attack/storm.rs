@@ -2,9 +2,9 @@
 
 use super::{JAIL_RULE, POLICY, Stage, enter};
 use crate::attack::actors::{THREADS, THREADS_FREE, THREADS_JAIL};
-use crate::harness::World;
-use crate::instance::Instance;
-use crate::raw;
+use crate::harness::TestEnv;
+use crate::harness::instance::Instance;
+use crate::harness::raw_syscalls;
 use anyhow::{anyhow, ensure};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
@@ -38,13 +38,13 @@ struct Outcome {
     grants: bool,
 }
 
-pub(super) fn storm(world: &World) -> anyhow::Result<()> {
-    let stage = Stage::build(world)?;
-    for hook in world.deciding_hooks() {
-        let instance = Instance::start_with(world, POLICY, hook, "json")?;
+pub(super) fn storm(env: &TestEnv) -> anyhow::Result<()> {
+    let stage = Stage::build(env)?;
+    for hook in env.deciding_hooks() {
+        let instance = Instance::start_with(env, POLICY, hook, "json")?;
         let outcome = Outcome {
-            denial: world.denial(hook),
-            grants: world.grants(),
+            denial: env.denial(hook),
+            grants: env.grants(),
         };
         let outcome = serde_json::to_string(&outcome)?;
         let children: Vec<_> = (0..PROCESSES)
@@ -153,10 +153,10 @@ fn binds(address: Ipv4Addr, (uid, jailed): (u32, bool), outcome: Outcome) -> any
         } else {
             libc::SOCK_STREAM
         };
-        let socket =
-            raw::socket(libc::AF_INET, kind, 0).map_err(std::io::Error::from_raw_os_error)?;
-        let bytes = crate::probe::inet(libc::AF_INET, address, port);
-        let errno = raw::bind(socket.as_fd(), &bytes, 16);
+        let socket = raw_syscalls::socket(libc::AF_INET, kind, 0)
+            .map_err(std::io::Error::from_raw_os_error)?;
+        let bytes = crate::harness::probe::inet(libc::AF_INET, address, port);
+        let errno = raw_syscalls::bind(socket.as_fd(), &bytes, 16);
         if errno != want && met.wrong.len() < 5 {
             met.wrong
                 .push(format!("uid {uid}, port {port}: errno {errno}, not {want}"));

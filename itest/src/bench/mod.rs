@@ -145,7 +145,7 @@ fn silent_rows(yard: &Yardsticks) {
 
 /// Binds in a cgroup that the last rule names.
 fn cgroup_rows(yard: &Yardsticks) {
-    let figures = crate::real::within(policies::CGROUP, || {
+    let figures = crate::harness::bind_runner::within(policies::CGROUP, || {
         for rules in [1, 1000, 4096] {
             let name = format!("no event, rules by cgroup: {rules}");
             let figure = under(&policies::cgroups(rules), PROTECTED, Ok(()));

@@ -1,7 +1,7 @@
 //! What portguard is measured beside: an empty LSM program, and Landlock.
 
 use super::measure::{OUTSIDE, PROTECTED, cost};
-use crate::others;
+use crate::harness::foreign_object;
 use anyhow::{Context, bail, ensure};
 use aya::Btf;
 use aya::programs::Lsm;
@@ -16,7 +16,7 @@ use std::process::Command;
 /// # Errors
 /// Where there is no such object, or the kernel refuses it.
 pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
-    let mut object = others::load()?;
+    let mut object = foreign_object::load()?;
     let program: &mut Lsm = object
         .program_mut("socket_bind")
         .context("the object has no program socket_bind")?

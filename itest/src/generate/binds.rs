@@ -1,6 +1,6 @@
 //! Random binds, most of them made beside an edge of a policy's ranges or in the middle of a rule.
 
-use super::{LAST_UID, World, fields};
+use super::{GeneratorConfig, LAST_UID, fields};
 use crate::oracle::{Model, ModelRule, OracleBind, Path, Proto, Span};
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -48,7 +48,7 @@ fn near<T: std::fmt::Debug + Clone + 'static>(
     (own, weighted(0.6, (any::<Index>(), delta))).prop_map(|(own, edge)| Near { own, edge })
 }
 
-pub(super) fn aim(world: &World) -> impl Strategy<Value = Aim> + use<> {
+pub(super) fn aim(config: &GeneratorConfig) -> impl Strategy<Value = Aim> + use<> {
     let twist = select(vec![
         Twist::AsIs,
         Twist::Below,
@@ -58,11 +58,11 @@ pub(super) fn aim(world: &World) -> impl Strategy<Value = Aim> + use<> {
         Twist::Shorter,
     ]);
     (
-        near(world.port(), true),
-        select(world.protocols.clone()),
-        near(world.uid(), world.beyond),
-        weighted(0.3, near(world.uid(), world.beyond)),
-        (weighted(0.6, any::<Index>()), world.path(), twist),
+        near(config.port(), true),
+        select(config.protocols.clone()),
+        near(config.uid(), config.beyond),
+        weighted(0.3, near(config.uid(), config.beyond)),
+        (weighted(0.6, any::<Index>()), config.path(), twist),
         (fields::gids(), fields::address()),
         weighted(0.25, any::<Index>()),
     )
@@ -128,7 +128,11 @@ impl Edges {
         }
     }
 
-    fn path(&self, world: &World, (index, own, twist): &(Option<Index>, Path, Twist)) -> Path {
+    fn path(
+        &self,
+        config: &GeneratorConfig,
+        (index, own, twist): &(Option<Index>, Path, Twist),
+    ) -> Path {
         let mut path = match index {
             Some(index) if !self.paths.is_empty() => index.get(&self.paths).clone(),
             _ => return own.clone(),
@@ -136,18 +140,18 @@ impl Edges {
         match twist {
             Twist::Below => path.push("worker".to_owned()),
             // A real tree is kept flat; only a decision alone may be asked of a deep one.
-            Twist::FarBelow if world.beyond => {
+            Twist::FarBelow if config.beyond => {
                 path.extend((0..18).map(|level| format!("level-{level}")));
             }
-            Twist::Above if path.len() > world.base.len() => {
+            Twist::Above if path.len() > config.base.len() => {
                 path.pop();
             }
-            Twist::Longer if world.beyond => {
+            Twist::Longer if config.beyond => {
                 if let Some(last) = path.last_mut() {
                     last.push('x');
                 }
             }
-            Twist::Shorter if world.beyond => {
+            Twist::Shorter if config.beyond => {
                 path.last_mut()
                     .filter(|last| last.len() > 1)
                     .map(String::pop);
@@ -157,7 +161,7 @@ impl Edges {
         path
     }
 
-    fn bind(&self, world: &World, aim: &Aim) -> OracleBind {
+    fn bind(&self, config: &GeneratorConfig, aim: &Aim) -> OracleBind {
         let uid = self.uid(&aim.uid);
         OracleBind {
             port: self.port(&aim.port),
@@ -165,7 +169,7 @@ impl Edges {
             uid,
             euid: aim.euid.as_ref().map_or(uid, |near| self.uid(near)),
             gids: aim.gids.clone(),
-            cgroup: self.path(world, &aim.path),
+            cgroup: self.path(config, &aim.path),
             address: aim.address.0,
             v6only: aim.address.1,
         }
@@ -206,11 +210,11 @@ fn plain(pattern: &Path) -> Path {
         .collect()
 }
 
-pub(super) fn binds(world: &World, model: &Model, aims: &[Aim]) -> Vec<OracleBind> {
+pub(super) fn binds(config: &GeneratorConfig, model: &Model, aims: &[Aim]) -> Vec<OracleBind> {
     let edges = Edges::of(model);
     aims.iter()
         .map(|aim| {
-            let mut bind = edges.bind(world, aim);
+            let mut bind = edges.bind(config, aim);
             if let Some(index) = aim.rule.filter(|_| !model.rules.is_empty()) {
                 hit(&mut bind, index.get(&model.rules));
             }

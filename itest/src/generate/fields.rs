@@ -1,6 +1,6 @@
 //! The fields of rules and binds beside ports, protocols, users and plain cgroups.
 
-use super::{World, span, unique};
+use super::{GeneratorConfig, span, unique};
 use crate::oracle::{Action, Logged, ModelRule, Net, Path};
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -14,14 +14,14 @@ const GIDS: [u32; 7] = [0, 33, 100, 1000, 1003, 2000, super::LAST_UID];
 /// Addresses that a bind on any machine may have.
 fn addresses() -> Vec<IpAddr> {
     vec![
-        crate::real::ADDRESS.into(),
+        crate::harness::bind_runner::ADDRESS.into(),
         Ipv4Addr::new(127, 77, 0, 2).into(),
         Ipv4Addr::new(127, 78, 0, 1).into(),
         Ipv4Addr::UNSPECIFIED.into(),
         Ipv6Addr::LOCALHOST.into(),
         Ipv6Addr::UNSPECIFIED.into(),
         Ipv6Addr::UNSPECIFIED.into(),
-        crate::real::ADDRESS.to_ipv6_mapped().into(),
+        crate::harness::bind_runner::ADDRESS.to_ipv6_mapped().into(),
     ]
 }
 
@@ -60,9 +60,9 @@ pub(super) fn address() -> impl Strategy<Value = (IpAddr, bool)> {
 }
 
 /// A cgroup pattern: often a plain path, else with some of its names made patterns.
-pub(super) fn pattern(world: &World) -> impl Strategy<Value = Path> + use<> {
-    let base = world.base.clone();
-    let name = select(world.names.clone());
+pub(super) fn pattern(config: &GeneratorConfig) -> impl Strategy<Value = Path> + use<> {
+    let base = config.base.clone();
+    let name = select(config.names.clone());
     let part = prop_oneof![
         3 => name.clone(),
         1 => Just("*".to_owned()),
@@ -73,9 +73,9 @@ pub(super) fn pattern(world: &World) -> impl Strategy<Value = Path> + use<> {
         1 => select(vec!["*.slice", "*.service", "*r*", "n*.s*e"]).prop_map(str::to_owned),
         1 => Just("**".to_owned()),
     ];
-    let patterned = vec(part, 1..=world.depth);
-    let plain = vec(name, 0..=world.depth);
-    prop_oneof![2 => plain, u32::from(world.patterns) => patterned]
+    let patterned = vec(part, 1..=config.depth);
+    let plain = vec(name, 0..=config.depth);
+    prop_oneof![2 => plain, u32::from(config.patterns) => patterned]
         .prop_map(move |below| base.iter().cloned().chain(below).collect())
 }
 
@@ -92,7 +92,7 @@ fn unit() -> impl Strategy<Value = String> {
 }
 
 /// A rule with the further fields alone; most have none of them.
-pub(super) fn further(_: &World) -> impl Strategy<Value = ModelRule> + use<> {
+pub(super) fn further(_: &GeneratorConfig) -> impl Strategy<Value = ModelRule> + use<> {
     (
         weighted(0.2, vec(span(gid().boxed()), 1..=3)),
         weighted(0.1, vec(unit(), 1..=2)),

@@ -19,7 +19,7 @@ pub const LAST_UID: u32 = u32::MAX - 1;
 
 /// What policies and binds are drawn from.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct GeneratorConfig {
     /// Ports where things happen.
     pub ports: Vec<u16>,
     /// Users where things happen.
@@ -38,7 +38,7 @@ pub struct World {
     pub patterns: bool,
 }
 
-impl World {
+impl GeneratorConfig {
     /// Everything that the tables must get right, for decisions alone.
     #[must_use]
     pub fn wide() -> Self {
@@ -146,15 +146,15 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 /// A rule without a name.
-fn rule(world: &World) -> impl Strategy<Value = ModelRule> + use<> {
+fn rule(config: &GeneratorConfig) -> impl Strategy<Value = ModelRule> + use<> {
     let plain = (
         action(),
-        weighted(0.9, vec(span(world.port()), 1..=4)),
-        weighted(0.3, vec(select(world.protocols.clone()), 1..=2)),
-        weighted(0.6, vec(span(world.uid()), 1..=4)),
-        weighted(0.35, vec(fields::pattern(world), 1..=3)),
+        weighted(0.9, vec(span(config.port()), 1..=4)),
+        weighted(0.3, vec(select(config.protocols.clone()), 1..=2)),
+        weighted(0.6, vec(span(config.uid()), 1..=4)),
+        weighted(0.35, vec(fields::pattern(config), 1..=3)),
     );
-    (plain, fields::further(world)).prop_map(|(plain, further)| {
+    (plain, fields::further(config)).prop_map(|(plain, further)| {
         let (action, ports, protocols, users, cgroups) = plain;
         ModelRule {
             action,
@@ -178,23 +178,26 @@ fn unique<T: PartialEq>(entries: Vec<T>) -> Vec<T> {
     kept
 }
 
-fn protect(world: &World) -> BoxedStrategy<Vec<Span<u16>>> {
+fn protect(config: &GeneratorConfig) -> BoxedStrategy<Vec<Span<u16>>> {
     prop_oneof![
         4 => Just(vec![(1, 1023)]),
         2 => Just(vec![(1, u16::MAX)]),
-        2 => vec(span(world.port()), 1..=4).prop_map(unique),
+        2 => vec(span(config.port()), 1..=4).prop_map(unique),
     ]
     .boxed()
 }
 
 /// A policy with so many rules.
-pub fn model(world: &World, rules: RangeInclusive<usize>) -> impl Strategy<Value = Model> + use<> {
+pub fn model(
+    config: &GeneratorConfig,
+    rules: RangeInclusive<usize>,
+) -> impl Strategy<Value = Model> + use<> {
     (
         any::<bool>(),
         select(vec![Action::Kernel, Action::Deny]),
-        protect(world),
+        protect(config),
         select(vec![Logged::All, Logged::Deny, Logged::None]),
-        vec(rule(world), rules),
+        vec(rule(config), rules),
     )
         .prop_map(|(enforce, default, protect, log, rules)| Model {
             enforce,
@@ -207,13 +210,13 @@ pub fn model(world: &World, rules: RangeInclusive<usize>) -> impl Strategy<Value
 
 /// A policy with so many rules, and binds to try under it.
 pub fn case(
-    world: &World,
+    config: &GeneratorConfig,
     rules: RangeInclusive<usize>,
     tries: usize,
 ) -> impl Strategy<Value = (Model, Vec<OracleBind>)> + use<> {
-    let world = world.clone();
-    (model(&world, rules), vec(aim(&world), tries)).prop_map(move |(model, aims)| {
-        let binds = binds(&world, &model, &aims);
+    let config = config.clone();
+    (model(&config, rules), vec(aim(&config), tries)).prop_map(move |(model, aims)| {
+        let binds = binds(&config, &model, &aims);
         (model, binds)
     })
 }
@@ -224,23 +227,23 @@ pub fn sparse_case(
     rules: RangeInclusive<usize>,
     tries: usize,
 ) -> impl Strategy<Value = (Model, Vec<OracleBind>)> {
-    let world = World {
+    let config = GeneratorConfig {
         ports: (75..85).collect(),
         // 400 users make two pages of intervals.
         uids: (0..400).map(|n| 1000 + 3 * n).collect(),
         names: ["a", "b"].map(str::to_owned).to_vec(),
         depth: 1,
         beyond: false,
-        ..World::wide()
+        ..GeneratorConfig::wide()
     };
-    let one = (action(), world.port(), world.uid(), world.path());
+    let one = (action(), config.port(), config.uid(), config.path());
     let rule = one.prop_map(|(action, port, uid, path)| ModelRule {
         ports: Some(vec![(port, port)]),
         users: Some(vec![(uid, uid)]),
         cgroups: Some(vec![path]),
         ..ModelRule::new(String::new(), action)
     });
-    (vec(rule, rules), vec(aim(&world), tries)).prop_map(move |(rules, aims)| {
+    (vec(rule, rules), vec(aim(&config), tries)).prop_map(move |(rules, aims)| {
         let model = Model {
             enforce: true,
             default: Action::Kernel,
@@ -248,7 +251,7 @@ pub fn sparse_case(
             log: Logged::All,
             rules: named(rules),
         };
-        let binds = binds(&world, &model, &aims);
+        let binds = binds(&config, &model, &aims);
         (model, binds)
     })
 }

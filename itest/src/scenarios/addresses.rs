@@ -2,9 +2,9 @@
 
 use super::Table;
 use super::checks::{allow, default, deny, judged, unjudged};
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
-use crate::probe::{Attempt, Probe, inet, inet6};
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Attempt, Probe, inet, inet6};
+use crate::harness::{Needs, TestEnv};
 use anyhow::ensure;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -32,20 +32,15 @@ fn stream(claimed: i32, address: Ipv4Addr, port: u16) -> Attempt {
     )
 }
 
-fn unspec_family(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+fn unspec_family(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start(env, POLICY)?;
     let any = || stream(libc::AF_UNSPEC, Ipv4Addr::UNSPECIFIED, 80);
-    let event = judged(
-        world,
-        &instance,
-        &Probe::user(1000).bind(any()),
-        allow("web"),
-    )?;
+    let event = judged(env, &instance, &Probe::user(1000).bind(any()), allow("web"))?;
     ensure!(
         event["family"] == "inet" && event["address"] == "0.0.0.0",
         "{event}"
     );
-    judged(world, &instance, &Probe::user(0).bind(any()), deny("not"))?;
+    judged(env, &instance, &Probe::user(0).bind(any()), deny("not"))?;
     let other = || stream(libc::AF_UNSPEC, Ipv4Addr::LOCALHOST, 80);
     unjudged(
         &instance,
@@ -55,8 +50,8 @@ fn unspec_family(world: &World) -> anyhow::Result<()> {
     unjudged(&instance, &Probe::user(0).bind(other()), libc::EAFNOSUPPORT)
 }
 
-fn ipv6_and_v4_mapped(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+fn ipv6_and_v4_mapped(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start(env, POLICY)?;
     let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
     for (address, shown) in [
         (Ipv6Addr::LOCALHOST, "::1"),
@@ -64,7 +59,7 @@ fn ipv6_and_v4_mapped(world: &World) -> anyhow::Result<()> {
         (Ipv6Addr::UNSPECIFIED, "::"),
     ] {
         let event = judged(
-            world,
+            env,
             &instance,
             &Probe::user(1000).bind(Attempt::tcp6(address, 80)),
             allow("web"),
@@ -74,13 +69,13 @@ fn ipv6_and_v4_mapped(world: &World) -> anyhow::Result<()> {
             "{event}"
         );
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp6(address, 80)),
             deny("not"),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(1000).bind(Attempt::tcp6(address, 82)),
             default("kernel"),
@@ -89,8 +84,8 @@ fn ipv6_and_v4_mapped(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wrong_lengths(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+fn wrong_lengths(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start(env, POLICY)?;
     for uid in [0, 1000] {
         for len in [0, 2, 8, 15] {
             let attempt = Attempt::tcp(80).claiming(len);
@@ -103,13 +98,13 @@ fn wrong_lengths(world: &World) -> anyhow::Result<()> {
     }
     // More than is needed is an address all the same.
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(0).bind(Attempt::tcp(80).claiming(28)),
         deny("not"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(Attempt::tcp(80).claiming(28)),
         allow("web"),
@@ -117,8 +112,8 @@ fn wrong_lengths(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wrong_family(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+fn wrong_family(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start(env, POLICY)?;
     let mut v4_in_v6 = inet(libc::AF_INET, Ipv4Addr::LOCALHOST, 80);
     v4_in_v6.resize(28, 0);
     let mut unspec = inet6(Ipv6Addr::UNSPECIFIED, 80);
@@ -145,7 +140,7 @@ fn wrong_family(world: &World) -> anyhow::Result<()> {
         )?;
     }
     let right = |uid| Probe::user(uid).bind(Attempt::tcp(80));
-    judged(world, &instance, &right(0), deny("not"))?;
-    judged(world, &instance, &right(1000), allow("web"))?;
+    judged(env, &instance, &right(0), deny("not"))?;
+    judged(env, &instance, &right(1000), allow("web"))?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What every scenario asks: was the bind answered as the verdict says, and reported as it was?
 
-use crate::harness::{NotApplicable, World};
-use crate::instance::Instance;
-use crate::probe::{Answer, Probe};
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Answer, Probe};
+use crate::harness::{NotApplicable, TestEnv};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
@@ -59,15 +59,15 @@ impl Verdict {
     /// What the bind ends with.
     fn errno(
         self,
-        world: &World,
+        env: &TestEnv,
         instance: &Instance,
         probe: &Probe,
         port: u16,
         grantable: bool,
     ) -> i32 {
         match self.word {
-            "deny" if !self.audit => world.denial(instance.hook),
-            "allow" if !self.audit && grantable && world.grants() => 0,
+            "deny" if !self.audit => env.denial(instance.hook),
+            "allow" if !self.audit && grantable && env.grants() => 0,
             _ => by_kernel(probe, port),
         }
     }
@@ -90,7 +90,7 @@ pub(super) fn answer(probe: &Probe) -> anyhow::Result<i32> {
         [Answer::NoSocket(errno)] => {
             Err(NotApplicable(format!("socket() ends with errno {errno}")).into())
         }
-        [Answer::NoDoor(errno)] => {
+        [Answer::Unsupported(errno)] => {
             Err(NotApplicable(format!("this way to bind ends with errno {errno}")).into())
         }
         ref other => bail!("one answer expected: {other:?}"),
@@ -99,7 +99,7 @@ pub(super) fn answer(probe: &Probe) -> anyhow::Result<i32> {
 
 /// The bind ends as the verdict says, and its one event says so too.
 pub(super) fn judged(
-    world: &World,
+    env: &TestEnv,
     instance: &Instance,
     probe: &Probe,
     verdict: Verdict,
@@ -107,7 +107,7 @@ pub(super) fn judged(
     let attempt = probe.attempts.first().context("a bind")?;
     let port = port_of(&attempt.address)?;
     let grantable = attempt.protocol != 132;
-    let want = verdict.errno(world, instance, probe, port, grantable);
+    let want = verdict.errno(env, instance, probe, port, grantable);
     let seen = answer(probe)?;
     let events = instance.events_of(&probe.comm)?;
     let what = || format!("{verdict:?}, {probe:?}, events {events:?}");
@@ -128,7 +128,7 @@ pub(super) fn judged(
         ("enforced", json!(!verdict.audit)),
         (
             "granted",
-            json!(verdict.word == "allow" && !verdict.audit && grantable && world.grants()),
+            json!(verdict.word == "allow" && !verdict.audit && grantable && env.grants()),
         ),
         ("port", json!(port)),
         ("uid", json!(uid)),

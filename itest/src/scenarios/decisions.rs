@@ -2,10 +2,10 @@
 
 use super::Table;
 use super::checks::{allow, answer, by_kernel, default, deny, judged, kernel, unjudged};
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
-use crate::probe::{Attempt, Probe};
-use crate::real::Cgroups;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Needs, TestEnv};
 use anyhow::ensure;
 
 pub(super) const TESTS: Table = &[
@@ -43,15 +43,15 @@ rules:
   - { name: no-root, action: deny, ports: [81], users: [0] }
 ";
 
-fn grant(world: &World) -> anyhow::Result<()> {
-    for hook in world.hooks() {
+fn grant(env: &TestEnv) -> anyhow::Result<()> {
+    for hook in env.hooks() {
         let web = Probe::user(33).bind(Attempt::tcp(80));
         ensure!(
             answer(&web)? == libc::EACCES,
             "uid 33 may bind 80 before portguard runs"
         );
-        let instance = Instance::start_with(world, POLICY, hook, "json")?;
-        let event = judged(world, &instance, &web, allow("web"))?;
+        let instance = Instance::start_with(env, POLICY, hook, "json")?;
+        let event = judged(env, &instance, &web, allow("web"))?;
         ensure!(
             event["protocol"] == "tcp"
                 && event["family"] == "inet"
@@ -59,7 +59,7 @@ fn grant(world: &World) -> anyhow::Result<()> {
             "{event}"
         );
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(1000).bind(Attempt::tcp(80)),
             default("kernel"),
@@ -73,17 +73,17 @@ fn grant(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn denial_of_root(world: &World) -> anyhow::Result<()> {
-    for hook in world.hooks() {
-        let instance = Instance::start_with(world, POLICY, hook, "json")?;
+fn denial_of_root(env: &TestEnv) -> anyhow::Result<()> {
+    for hook in env.hooks() {
+        let instance = Instance::start_with(env, POLICY, hook, "json")?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp(81)),
             deny("no-root"),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp(82)),
             default("kernel"),
@@ -97,18 +97,18 @@ fn denial_of_root(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kernel_for_both(world: &World) -> anyhow::Result<()> {
+fn kernel_for_both(env: &TestEnv) -> anyhow::Result<()> {
     let policy =
         "{ version: 1, default: deny, rules: [{ name: own, action: kernel, ports: [83] }] }";
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(0).bind(Attempt::tcp(83)),
         kernel("own"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(Attempt::tcp(83)),
         kernel("own"),
@@ -116,25 +116,25 @@ fn kernel_for_both(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn default_deny(world: &World) -> anyhow::Result<()> {
+fn default_deny(env: &TestEnv) -> anyhow::Result<()> {
     let policy =
         "{ version: 1, default: deny, rules: [{ name: web, action: allow, ports: [80] }] }";
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     for uid in [0, 1000] {
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(uid).bind(Attempt::tcp(84)),
             default("deny"),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(uid).bind(Attempt::udp(84)),
             default("deny"),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(uid).bind(Attempt::tcp(80)),
             allow("web"),
@@ -143,24 +143,24 @@ fn default_deny(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn audit_changes_nothing(world: &World) -> anyhow::Result<()> {
+fn audit_changes_nothing(env: &TestEnv) -> anyhow::Result<()> {
     let policy = format!("{POLICY}mode: audit\n");
-    for hook in world.hooks() {
-        let instance = Instance::start_with(world, &policy, hook, "json")?;
+    for hook in env.hooks() {
+        let instance = Instance::start_with(env, &policy, hook, "json")?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(33).bind(Attempt::tcp(80)),
             allow("web").in_audit(),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp(81)),
             deny("no-root").in_audit(),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp(80)),
             default("kernel").in_audit(),
@@ -169,14 +169,14 @@ fn audit_changes_nothing(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn both_uids_for_a_grant(world: &World) -> anyhow::Result<()> {
+fn both_uids_for_a_grant(env: &TestEnv) -> anyhow::Result<()> {
     let policy = "
 version: 1
 rules:
   - { name: granted, action: allow, ports: [85], users: [33] }
   - { name: refused, action: deny, ports: [86], users: [33] }
 ";
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     let cases = [
         ((33, 33), allow("granted"), deny("refused")),
         ((33, 1000), default("kernel"), deny("refused")),
@@ -192,13 +192,13 @@ rules:
                 .uids(real, effective)
                 .bind(Attempt::tcp(port))
         };
-        judged(world, &instance, &probe(85), granted)?;
-        judged(world, &instance, &probe(86), refused)?;
+        judged(env, &instance, &probe(85), granted)?;
+        judged(env, &instance, &probe(86), refused)?;
     }
     Ok(())
 }
 
-fn first_match_wins(world: &World) -> anyhow::Result<()> {
+fn first_match_wins(env: &TestEnv) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 rules:
@@ -206,33 +206,33 @@ rules:
   - { name: many, action: deny, ports: ["80-90"], users: ["1000-1999"] }
   - { name: all, action: allow, ports: ["80-100"], protocols: [tcp] }
 "#;
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(Attempt::tcp(87)),
         allow("one"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1001).bind(Attempt::tcp(87)),
         deny("many"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(Attempt::udp(88)),
         deny("many"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(2000).bind(Attempt::tcp(88)),
         allow("all"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(2000).bind(Attempt::udp(88)),
         default("kernel"),
@@ -240,14 +240,14 @@ rules:
     Ok(())
 }
 
-fn cgroup_and_all_below(world: &World) -> anyhow::Result<()> {
+fn cgroup_and_all_below(env: &TestEnv) -> anyhow::Result<()> {
     let top = format!("pgtest-{}", std::process::id());
     let policy = format!(
         "{{ version: 1, default: kernel, rules: [
             {{ name: below, action: allow, ports: [89], cgroups: [\"/{top}/a\"] }},
             {{ name: not, action: deny, ports: [89], cgroups: [\"/{top}\"] }}] }}"
     );
-    let instance = Instance::start(world, &policy)?;
+    let instance = Instance::start(env, &policy)?;
     let mut made = Cgroups::default();
     for (path, verdict) in [
         (vec![], default("kernel")),
@@ -269,7 +269,7 @@ fn cgroup_and_all_below(world: &World) -> anyhow::Result<()> {
         } else {
             probe.in_cgroup(full.join("/"))
         };
-        let event = judged(world, &instance, &probe, verdict)?;
+        let event = judged(env, &instance, &probe, verdict)?;
         let shown = format!("/{}", full.join("/"));
         ensure!(
             outside || event["cgroup"] == shown.as_str(),
@@ -279,15 +279,15 @@ fn cgroup_and_all_below(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn outside_protect(world: &World) -> anyhow::Result<()> {
+fn outside_protect(env: &TestEnv) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 default: deny
 protect: ["80-89", 999]
 "#;
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(0).bind(Attempt::tcp(80)),
         default("deny"),
@@ -301,7 +301,7 @@ protect: ["80-89", 999]
     Ok(())
 }
 
-fn protect_above_1023(world: &World) -> anyhow::Result<()> {
+fn protect_above_1023(env: &TestEnv) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 protect: [999, "5432-5433"]
@@ -309,27 +309,27 @@ rules:
   - { name: db, action: allow, ports: [5432], users: [1000] }
   - { name: not-you, action: deny, ports: [5432] }
 "#;
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(Attempt::tcp(5432)),
         allow("db"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1001).bind(Attempt::tcp(5432)),
         deny("not-you"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(0).bind(Attempt::tcp(5432)),
         deny("not-you"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1001).bind(Attempt::tcp(5433)),
         default("kernel"),
@@ -337,7 +337,7 @@ rules:
     Ok(())
 }
 
-fn port_byte_order_and_edges(world: &World) -> anyhow::Result<()> {
+fn port_byte_order_and_edges(env: &TestEnv) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 default: kernel
@@ -346,21 +346,21 @@ rules:
   - { name: http, action: allow, ports: [80], users: [1000] }
   - { name: edges, action: deny, ports: [1, 1023, 1024, 65535] }
 "#;
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     let user = |port| Probe::user(1000).bind(Attempt::tcp(port));
     let root = |port| Probe::user(0).bind(Attempt::tcp(port));
-    judged(world, &instance, &user(80), allow("http"))?;
+    judged(env, &instance, &user(80), allow("http"))?;
     // 80 with its bytes exchanged.
     unjudged(&instance, &user(20_480), 0)?;
     for port in [1, 1023, 1024, 65_535] {
-        judged(world, &instance, &user(port), deny("edges"))?;
-        judged(world, &instance, &root(port), deny("edges"))?;
+        judged(env, &instance, &user(port), deny("edges"))?;
+        judged(env, &instance, &root(port), deny("edges"))?;
     }
     for port in [0, 1025, 65_534] {
         unjudged(&instance, &user(port), 0)?;
         unjudged(&instance, &root(port), 0)?;
     }
-    judged(world, &instance, &user(1022), default("kernel"))?;
-    judged(world, &instance, &root(1022), default("kernel"))?;
+    judged(env, &instance, &user(1022), default("kernel"))?;
+    judged(env, &instance, &root(1022), default("kernel"))?;
     Ok(())
 }

@@ -3,11 +3,11 @@
 use super::Table;
 use super::checks::{allow, default, judged};
 use super::decisions::POLICY;
-use crate::harness::{Kind, Needs, World};
-use crate::instance::{Instance, policy_file, program};
-use crate::lsms;
-use crate::probe::{Attempt, Probe};
-use crate::real::Cgroups;
+use crate::harness::active_lsms;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::instance::{Instance, policy_file, program};
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Kind, Needs, TestEnv};
 use anyhow::ensure;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -40,26 +40,26 @@ fn ended(arguments: &[&str], uid: Option<u32>) -> anyhow::Result<(Option<i32>, S
     ))
 }
 
-fn auto_says_its_hook(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start_with(world, POLICY, "auto", "json")?;
+fn auto_says_its_hook(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start_with(env, POLICY, "auto", "json")?;
     let said = &instance.said;
     ensure!(
-        said.contains(&format!("hook {}", world.auto_hook())),
+        said.contains(&format!("hook {}", env.auto_hook())),
         "which hook? {said}"
     );
-    if world.auto_hook() == "cgroup" {
+    if env.auto_hook() == "cgroup" {
         ensure!(
             said.contains("LSM") && said.contains("SCTP"),
             "what is left out, and why? {said}"
         );
     }
-    if world.kind == Kind::GuestWithoutLsm {
+    if env.kind == Kind::GuestWithoutLsm {
         ensure!(said.contains("bpf"), "what is missing? {said}");
     }
     Ok(())
 }
 
-fn hook_lsm_needs_bpf_in_lsm(_: &World) -> anyhow::Result<()> {
+fn hook_lsm_needs_bpf_in_lsm(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
     let path = policy.path().display().to_string();
     let (code, said) = ended(&["run", "--hook", "lsm", "--policy", &path], None)?;
@@ -73,7 +73,7 @@ fn hook_lsm_needs_bpf_in_lsm(_: &World) -> anyhow::Result<()> {
         .map(|(_, value)| value.split(',').collect::<Vec<_>>())
         .unwrap_or_default();
     // Those that are always on and have fixed places are no part of the parameter.
-    let mut wanted = lsms::active()?;
+    let mut wanted = active_lsms::active()?;
     wanted.retain(|name| !matches!(name.as_str(), "capability" | "ima" | "evm"));
     ensure!(wanted.iter().all(|name| name != "bpf"), "bpf is active");
     wanted.push("bpf".into());
@@ -85,7 +85,7 @@ fn hook_lsm_needs_bpf_in_lsm(_: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn unprivileged(_: &World) -> anyhow::Result<()> {
+fn unprivileged(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
     std::fs::set_permissions(
         policy.path(),
@@ -108,7 +108,7 @@ fn unprivileged(_: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn exit_codes(_: &World) -> anyhow::Result<()> {
+fn exit_codes(_: &TestEnv) -> anyhow::Result<()> {
     let (code, said) = ended(&["doctor"], None)?;
     ensure!(
         code == Some(0),
@@ -125,7 +125,7 @@ fn exit_codes(_: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn broken_policy(_: &World) -> anyhow::Result<()> {
+fn broken_policy(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file("version: 1\nrules:\n  - { name: web, action: alow, ports: [80] }\n")?;
     let path = policy.path().display().to_string();
     for verb in [&["run", "--policy", &path][..], &["check", &path]] {
@@ -145,7 +145,7 @@ fn broken_policy(_: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn control_bytes(world: &World) -> anyhow::Result<()> {
+fn control_bytes(env: &TestEnv) -> anyhow::Result<()> {
     // A cgroup's name may hold anything but a newline and a slash, a thread's anything but NUL.
     let cgroup = format!("pgtest-\u{1b}[31m\u{7}-{}", std::process::id());
     let mut made = Cgroups::default();
@@ -156,8 +156,7 @@ fn control_bytes(world: &World) -> anyhow::Result<()> {
         probe
     };
     for output in ["json", "text"] {
-        let instance =
-            Instance::start_with(world, "{ version: 1, default: deny }", "auto", output)?;
+        let instance = Instance::start_with(env, "{ version: 1, default: deny }", "auto", output)?;
         probe().run()?;
         let lines = instance.lines_until_now()?;
         ensure!(
@@ -180,9 +179,9 @@ fn control_bytes(world: &World) -> anyhow::Result<()> {
     }
     let policy =
         "{ version: 1, default: deny, rules: [{ name: tls, action: allow, ports: [443] }] }";
-    let instance = Instance::start(world, policy)?;
+    let instance = Instance::start(env, policy)?;
     let bind = |port| Probe::user(0).in_cgroup(&cgroup).bind(Attempt::tcp(port));
-    judged(world, &instance, &bind(80), default("deny"))?;
-    judged(world, &instance, &bind(443), allow("tls"))?;
+    judged(env, &instance, &bind(80), default("deny"))?;
+    judged(env, &instance, &bind(443), allow("tls"))?;
     Ok(())
 }

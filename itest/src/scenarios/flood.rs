@@ -2,10 +2,10 @@
 
 use super::Table;
 use super::checks::answer;
-use crate::hammer::Hammer;
-use crate::harness::{Kind, Needs, World};
-use crate::instance::Instance;
-use crate::probe::{Attempt, Probe};
+use crate::harness::bind_load::BindLoad;
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Kind, Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::time::Duration;
@@ -16,8 +16,8 @@ pub(super) const TESTS: Table = &[
 ];
 
 /// A short one; `cargo xtask soak` is the long one.
-fn soak(world: &World) -> anyhow::Result<()> {
-    crate::soak::run(world, 3, Duration::from_secs(4))
+fn soak(env: &TestEnv) -> anyhow::Result<()> {
+    crate::soak::run(env, 3, Duration::from_secs(4))
 }
 
 /// Refused by the user table.
@@ -43,10 +43,13 @@ const fn size(kind: Kind) -> (u64, usize) {
     }
 }
 
-fn flood_of_a_million(world: &World) -> anyhow::Result<()> {
-    let (binds, all_reloads) = size(world.kind);
-    let instance = Instance::start_by(world, BY_USER, "auto", &[])?;
-    let mut hammers = [Hammer::start(1, 702, binds), Hammer::start(2, 702, binds)];
+fn flood_of_a_million(env: &TestEnv) -> anyhow::Result<()> {
+    let (binds, all_reloads) = size(env.kind);
+    let instance = Instance::start_by(env, BY_USER, "auto", &[])?;
+    let mut hammers = [
+        BindLoad::start(1, 702, binds),
+        BindLoad::start(2, 702, binds),
+    ];
     let mut policies = [BY_REST, BY_USER].iter().cycle();
     let mut others = Vec::new();
     let mut reloads = 0;
@@ -61,14 +64,11 @@ fn flood_of_a_million(world: &World) -> anyhow::Result<()> {
         let uid = 20_000 + u32::try_from(others.len())?;
         if reloads % 10 == 0 && others.len() < 10 {
             let seen = answer(&Probe::user(uid).bind(Attempt::tcp(703)))?;
-            ensure!(
-                seen == world.denial(instance.hook),
-                "uid {uid}: errno {seen}"
-            );
+            ensure!(seen == env.denial(instance.hook), "uid {uid}: errno {seen}");
             others.push(uid);
         }
     }
-    let refusal = world.denial(instance.hook);
+    let refusal = env.denial(instance.hook);
     let mut refused = 0;
     for hammer in &mut hammers {
         let ended = hammer.join()?;

@@ -3,12 +3,12 @@
 
 use super::Table;
 use super::checks::{allow, default, judged};
-use super::missing::lacks;
-use crate::harness::{Needs, NotApplicable, World};
-use crate::instance::{DEADLINE, Instance};
+use super::missing_features::lacks;
+use crate::harness::bind_runner::{ADDRESS, Cgroups, attempt};
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Needs, NotApplicable, TestEnv};
 use crate::oracle::{OracleBind, Proto};
-use crate::probe::{Attempt, Probe};
-use crate::real::{ADDRESS, Cgroups, attempt};
 use anyhow::{bail, ensure};
 use rustix::mount::{MountFlags, mount};
 use std::ffi::CString;
@@ -28,7 +28,7 @@ pub(super) const TESTS: Table = &[
 pub(super) const LAST: Table = &[("lockdown_confidentiality", Needs::Guest, lockdown)];
 
 /// The last of a task's 300 groups allows it a port, and denies it another.
-fn three_hundred_groups(world: &World) -> anyhow::Result<()> {
+fn three_hundred_groups(env: &TestEnv) -> anyhow::Result<()> {
     const LAST: u32 = 70_300;
     let bind = |port, last| OracleBind {
         port,
@@ -41,12 +41,12 @@ fn three_hundred_groups(world: &World) -> anyhow::Result<()> {
         address: ADDRESS.into(),
         v6only: false,
     };
-    for hook in world.deciding_hooks() {
+    for hook in env.deciding_hooks() {
         let policy = format!(
             "version: 1\nrules:\n  - {{ name: a, action: allow, ports: [80], groups: [{LAST}] }}\n  \
              - {{ name: d, action: deny, ports: [81], groups: [{LAST}] }}\n"
         );
-        let instance = Instance::start_with(world, &policy, hook, "json")?;
+        let instance = Instance::start_with(env, &policy, hook, "json")?;
         let (all, fewer) = (LAST, LAST - 1);
         let binds = [
             bind(80, all),
@@ -55,8 +55,8 @@ fn three_hundred_groups(world: &World) -> anyhow::Result<()> {
             bind(81, fewer),
         ];
         let errnos = attempt(&binds.iter().collect::<Vec<_>>())?;
-        let granted = if world.grants() { 0 } else { libc::EACCES };
-        let want = [granted, libc::EACCES, world.denial(hook), libc::EACCES];
+        let granted = if env.grants() { 0 } else { libc::EACCES };
+        let want = [granted, libc::EACCES, env.denial(hook), libc::EACCES];
         ensure!(errnos == want, "{hook}: {errnos:?}, not {want:?}");
         let verdicts: Vec<String> = instance
             .events()?
@@ -73,13 +73,13 @@ fn three_hundred_groups(world: &World) -> anyhow::Result<()> {
 }
 
 /// systemd binds in the cgroup of the .socket unit: that is who is judged, not the service.
-fn socket_activation(world: &World) -> anyhow::Result<()> {
+fn socket_activation(env: &TestEnv) -> anyhow::Result<()> {
     let path = |unit: &str| ["system.slice".to_owned(), unit.to_owned()];
     let mut cgroups = Cgroups::default();
     cgroups.make(&path("pgweb.socket"))?;
     cgroups.make(&path("pgweb.service"))?;
     let instance = Instance::start(
-        world,
+        env,
         "{ version: 1, default: deny, rules: [{ name: socket, action: allow, ports: [80], units: [pgweb.socket] }] }",
     )?;
     let bind = |unit| {
@@ -87,16 +87,16 @@ fn socket_activation(world: &World) -> anyhow::Result<()> {
             .in_cgroup(path(unit).join("/"))
             .bind(Attempt::tcp(80))
     };
-    judged(world, &instance, &bind("pgweb.socket"), allow("socket"))?;
-    judged(world, &instance, &bind("pgweb.service"), default("deny"))?;
+    judged(env, &instance, &bind("pgweb.socket"), allow("socket"))?;
+    judged(env, &instance, &bind("pgweb.service"), default("deny"))?;
     Ok(())
 }
 
 /// The NFS client binds a privileged port from a kernel thread, whatever the policy says.
-fn nfs_mount(world: &World) -> anyhow::Result<()> {
+fn nfs_mount(env: &TestEnv) -> anyhow::Result<()> {
     privileged_peer().map_err(|error| NotApplicable(format!("without portguard: {error:#}")))?;
-    for hook in world.deciding_hooks() {
-        let instance = Instance::start_with(world, "{ version: 1, default: deny }", hook, "json")?;
+    for hook in env.deciding_hooks() {
+        let instance = Instance::start_with(env, "{ version: 1, default: deny }", hook, "json")?;
         privileged_peer()?;
         let events = instance.events()?;
         ensure!(events.is_empty(), "{hook}: {events:?}");
@@ -172,7 +172,7 @@ fn privileged_peer() -> anyhow::Result<()> {
 }
 
 /// No silent half: under this lockdown the programs may not read what they decide by.
-fn lockdown(_: &World) -> anyhow::Result<()> {
+fn lockdown(_: &TestEnv) -> anyhow::Result<()> {
     std::fs::write("/sys/kernel/security/lockdown", "confidentiality")
         .map_err(|error| NotApplicable(format!("the kernel cannot be locked down: {error}")))?;
     lacks(

@@ -3,12 +3,12 @@
 use super::Table;
 use super::checks::{allow, answer, deny, judged};
 use super::decisions::POLICY;
-use crate::harness::{Needs, World};
-use crate::instance::{Ended, Instance};
+use crate::harness::bind_runner::{ADDRESS, Cgroups, attempt, name_of};
+use crate::harness::instance::{Ended, Instance};
+use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::raw_syscalls::loaded_programs;
+use crate::harness::{Needs, TestEnv};
 use crate::oracle::{OracleBind, Proto, slashed};
-use crate::probe::{Answer, Attempt, Probe};
-use crate::raw::loaded_programs;
-use crate::real::{ADDRESS, Cgroups, attempt, name_of};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -32,18 +32,18 @@ const CGROUPS: usize = 200;
 /// Binds of each of the two processes of the storm.
 const STORM: usize = 500;
 
-fn signals_leave_nothing(world: &World) -> anyhow::Result<()> {
+fn signals_leave_nothing(env: &TestEnv) -> anyhow::Result<()> {
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
         let before = loaded_programs()?;
-        let instance = Instance::start(world, POLICY)?;
+        let instance = Instance::start(env, POLICY)?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(33).bind(Attempt::tcp(80)),
             allow("web"),
         )?;
         judged(
-            world,
+            env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp(81)),
             deny("no-root"),
@@ -96,14 +96,14 @@ impl Drop for Stopped<'_> {
     }
 }
 
-fn new_cgroups_while_stopped(world: &World) -> anyhow::Result<()> {
+fn new_cgroups_while_stopped(env: &TestEnv) -> anyhow::Result<()> {
     let top = format!("pgnew-{}", std::process::id());
     let policy = format!(
         "{{ version: 1, rules: [
             {{ name: in, action: allow, ports: [80], cgroups: [\"/{top}/in\"] }},
             {{ name: out, action: deny, ports: [80], cgroups: [\"/{top}\"] }}] }}"
     );
-    let instance = Instance::start(world, &policy)?;
+    let instance = Instance::start(env, &policy)?;
     let inside = |number: usize| number.is_multiple_of(2);
     let binds: Vec<OracleBind> = (0..CGROUPS)
         .map(|number| {
@@ -121,10 +121,10 @@ fn new_cgroups_while_stopped(world: &World) -> anyhow::Result<()> {
     };
     let events = instance.events()?;
     for (number, (bind, seen)) in binds.iter().zip(errnos).enumerate() {
-        let want = match (inside(number), world.grants()) {
+        let want = match (inside(number), env.grants()) {
             (true, true) => 0,
             (true, false) => libc::EACCES,
-            (false, _) => world.denial(instance.hook),
+            (false, _) => env.denial(instance.hook),
         };
         let path = slashed(&bind.cgroup);
         ensure!(seen == want, "errno {seen} instead of {want} in {path}");
@@ -155,8 +155,8 @@ fn bind_in(cgroup: [String; 3]) -> OracleBind {
     }
 }
 
-fn storm(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+fn storm(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start(env, POLICY)?;
     let one = |uid: u32, shift: usize| {
         let mut probe = Probe::user(uid);
         for number in 0..STORM {
@@ -174,10 +174,10 @@ fn storm(world: &World) -> anyhow::Result<()> {
         probe
     };
     // uid 33: granted, kernel, kernel; uid 0: kernel, denied, kernel.
-    let granted = if world.grants() { 0 } else { libc::EACCES };
+    let granted = if env.grants() { 0 } else { libc::EACCES };
     let plans = [
         (one(33, 0), [granted, libc::EACCES, libc::EACCES]),
-        (one(0, 1), [0, world.denial(instance.hook), 0]),
+        (one(0, 1), [0, env.denial(instance.hook), 0]),
     ];
     let running = plans
         .iter()

@@ -2,10 +2,10 @@
 
 use super::Table;
 use super::checks::by_kernel;
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
-use crate::probe::{Answer, Attempt, Probe};
-use crate::scrape::{Scraped, free_address};
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::scrape::{Scraped, free_address};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use std::net::TcpListener;
 use std::process::Command;
@@ -27,13 +27,13 @@ fn times(uid: u32, port: u16, count: usize) -> Probe {
     (0..count).fold(Probe::user(uid), |probe, _| probe.bind(Attempt::tcp(port)))
 }
 
-fn of_binds(world: &World) -> anyhow::Result<()> {
+fn of_binds(env: &TestEnv) -> anyhow::Result<()> {
     let address = free_address()?;
     let metrics = address.to_string();
     let arguments = ["--output", "json", "--metrics", &metrics];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
-    let denial = world.denial(instance.hook);
-    let granted = if world.grants() { 0 } else { libc::EACCES };
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+    let denial = env.denial(instance.hook);
+    let granted = if env.grants() { 0 } else { libc::EACCES };
     let web = times(33, 80, 3);
     let by_default = times(1000, 82, 4);
     for (probe, errno) in [
@@ -100,13 +100,13 @@ fn no_drops(scraped: &Scraped) -> anyhow::Result<()> {
 }
 
 /// Said with the mend, before anything is enforced.
-fn address_taken(world: &World) -> anyhow::Result<()> {
+fn address_taken(env: &TestEnv) -> anyhow::Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
-    let policy = crate::instance::policy_file(POLICY)?;
+    let policy = crate::harness::instance::policy_file(POLICY)?;
     let socket = tempfile::tempdir()?;
-    let output = Command::new(crate::instance::program())
-        .args(["run", "--hook", world.auto_hook(), "--metrics", &address])
+    let output = Command::new(crate::harness::instance::program())
+        .args(["run", "--hook", env.auto_hook(), "--metrics", &address])
         .arg("--policy")
         .arg(policy.path())
         .arg("--socket")

@@ -1,22 +1,22 @@
 //! The tests: what portguard must do, seen from outside.
 
 mod addresses;
+mod aggregation;
 mod cgroups;
-mod changes;
 mod checks;
-mod closing;
 mod decisions;
-mod elders;
+mod enforce_existing;
 mod environment;
-mod existing;
+mod existing_at_start;
 mod faults;
+mod file_changes;
 mod flood;
-mod folds;
+mod health;
 mod identity;
-mod keeping;
+mod inventory;
 mod lifetime;
 mod metrics;
-mod missing;
+mod missing_features;
 mod monitors;
 mod pins;
 mod policies;
@@ -31,10 +31,10 @@ pub use identity::mount_nfs;
 pub(crate) use protocols::Setting;
 
 use crate::attack;
-use crate::harness::{Needs, Test, World};
+use crate::harness::{Needs, Test, TestEnv};
 
 /// What a test does.
-pub(crate) type TestFn = fn(&World) -> anyhow::Result<()>;
+pub(crate) type TestFn = fn(&TestEnv) -> anyhow::Result<()>;
 
 /// A module's tests.
 pub(crate) type Table = &'static [(&'static str, Needs, TestFn)];
@@ -49,19 +49,19 @@ pub fn all() -> Vec<Test> {
         (false, protocols::TESTS),
         (false, lifetime::TESTS),
         (false, reload::TESTS),
-        (true, changes::TESTS),
+        (true, file_changes::TESTS),
         (true, flood::TESTS),
-        (true, folds::TESTS),
+        (true, aggregation::TESTS),
         (true, sinks::TESTS),
         (true, metrics::TESTS),
         (true, monitors::TESTS),
         (true, pins::TESTS),
-        (true, keeping::TESTS),
+        (true, health::TESTS),
         (false, environment::TESTS),
-        (false, missing::TESTS),
-        (true, existing::TESTS),
-        (true, closing::TESTS),
-        (true, elders::TESTS),
+        (false, missing_features::TESTS),
+        (true, inventory::TESTS),
+        (true, enforce_existing::TESTS),
+        (true, existing_at_start::TESTS),
         (false, policies::TESTS),
         (false, servers::TESTS),
         (false, identity::TESTS),
@@ -70,11 +70,11 @@ pub fn all() -> Vec<Test> {
     let faults = faults::TABLES.map(|table| (true, table));
     let last = [(false, identity::LAST)];
     let tables = tables.into_iter().chain(faults).chain(last);
-    let tests = tables.flat_map(|(of_life, table)| {
+    let tests = tables.flat_map(|(lifecycle, table)| {
         table.iter().map(move |&(name, needs, run)| Test {
             name,
             needs,
-            of_life,
+            lifecycle,
             run,
         })
     });

@@ -1,12 +1,12 @@
 //! `portguard monitor`: several at once, each with what it wants; one that does not read; who may.
 
 use super::Table;
-use crate::hammer::Hammer;
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
-use crate::probe::{Attempt, Probe};
-use crate::real::Cgroups;
-use crate::watching::Watching;
+use crate::harness::bind_load::BindLoad;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::instance::Instance;
+use crate::harness::monitor_client::Watching;
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -37,12 +37,12 @@ fn ports(lines: &[String]) -> anyhow::Result<Vec<u64>> {
         .collect()
 }
 
-fn get_theirs(world: &World) -> anyhow::Result<()> {
+fn get_theirs(env: &TestEnv) -> anyhow::Result<()> {
     let unit = format!("pgmon-{}", std::process::id());
     let cgroup = format!("{unit}.service");
     let mut cgroups = Cgroups::default();
     cgroups.make(std::slice::from_ref(&cgroup))?;
-    let instance = Instance::start(world, POLICY)?;
+    let instance = Instance::start(env, POLICY)?;
     let filters: [(&[&str], &[u64]); 9] = [
         (&[], &[80, 81, 82]),
         (&["--verdict", "deny"], &[81]),
@@ -81,17 +81,17 @@ const ROUND: u64 = 400;
 const ROUNDS: u64 = 12;
 
 /// Nor does it keep anybody else from theirs. Equal decisions, each of them by itself (`--no-fold`).
-fn does_not_read(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start(world, POLICY)?;
+fn does_not_read(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start(env, POLICY)?;
     let (slow, fast) = (
         Watching::start(&instance, &[])?,
         Watching::start(&instance, &[])?,
     );
     slow.signal(Signal::STOP)?;
     for round in 1..=ROUNDS {
-        let ended = Hammer::start(7, 702, ROUND).join()?;
+        let ended = BindLoad::start(7, 702, ROUND).join()?;
         ensure!(
-            ended.get(&world.denial(instance.hook)) == Some(&ROUND),
+            ended.get(&env.denial(instance.hook)) == Some(&ROUND),
             "{ended:?}"
         );
         // The other has all of them meanwhile, one by one.
@@ -145,10 +145,10 @@ fn as_user(mut command: Command, uid: u32, gid: u32) -> Command {
     command
 }
 
-fn by_others(world: &World) -> anyhow::Result<()> {
+fn by_others(env: &TestEnv) -> anyhow::Result<()> {
     let group = GROUP.to_string();
     let arguments = ["--no-fold", "--output", "json", "--socket-group", &group];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     let socket = instance.socket();
     // The test's own directory is root's alone.
     let directory = socket.parent().context("a directory")?;

@@ -2,11 +2,11 @@
 
 use super::Table;
 use super::checks::{allow, answer, by_kernel, deny, judged};
-use crate::hammer::Hammer;
-use crate::harness::{Needs, World};
-use crate::instance::{Instance, program};
-use crate::links;
-use crate::probe::{Attempt, Probe};
+use crate::harness::bind_load::BindLoad;
+use crate::harness::foreign_links;
+use crate::harness::instance::{Instance, program};
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use portguard::kernel::PINS;
 use rustix::process::Signal;
@@ -29,9 +29,9 @@ rules:
 ";
 
 /// Removes all pins when dropped, so that no test disturbs the next.
-pub(super) struct Tidy;
+pub(super) struct PinCleanup;
 
-impl Drop for Tidy {
+impl Drop for PinCleanup {
     fn drop(&mut self) {
         if let Err(error) = detach() {
             eprintln!("{error:#}");
@@ -45,8 +45,8 @@ pub(super) fn detach() -> anyhow::Result<Output> {
     Ok(command.arg("detach").arg("--socket").arg(socket).output()?)
 }
 
-pub(super) fn pinned(world: &World, hook: &'static str) -> anyhow::Result<Instance> {
-    Instance::start_by(world, POLICY, hook, &["--pin", "--no-fold"])
+pub(super) fn pinned(env: &TestEnv, hook: &'static str) -> anyhow::Result<Instance> {
+    Instance::start_by(env, POLICY, hook, &["--pin", "--no-fold"])
 }
 
 /// The directory of the pins.
@@ -69,11 +69,11 @@ pub(super) fn denied() -> Probe {
 }
 
 /// Both binds as the policy says, whoever reports them.
-pub(super) fn enforced(world: &World, hook: &str) -> anyhow::Result<()> {
-    let want = if world.grants() { 0 } else { libc::EACCES };
+pub(super) fn enforced(env: &TestEnv, hook: &str) -> anyhow::Result<()> {
+    let want = if env.grants() { 0 } else { libc::EACCES };
     let seen = answer(&granted())?;
     ensure!(seen == want, "errno {seen} instead of {want} for the grant");
-    let (seen, want) = (answer(&denied())?, world.denial(hook));
+    let (seen, want) = (answer(&denied())?, env.denial(hook));
     ensure!(
         seen == want,
         "errno {seen} instead of {want} for the denial"
@@ -94,16 +94,16 @@ pub(super) fn free() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn pins_outlive_a_kill(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    for hook in world.deciding_hooks() {
-        let first = pinned(world, hook)?;
-        judged(world, &first, &granted(), allow("web"))?;
-        judged(world, &first, &denied(), deny("no-root"))?;
+fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    for hook in env.deciding_hooks() {
+        let first = pinned(env, hook)?;
+        judged(env, &first, &granted(), allow("web"))?;
+        judged(env, &first, &denied(), deny("no-root"))?;
         let before = first.status()?;
         let pid = first.pid();
         first.end(Signal::KILL)?;
-        enforced(world, hook)?;
+        enforced(env, hook)?;
         // Without a daemon the pins tell, and nothing that was counted is forgotten.
         let output = Command::new(program())
             .args(["status", "--json", "--socket", "/nonexistent/socket"])
@@ -122,7 +122,7 @@ fn pins_outlive_a_kill(world: &World) -> anyhow::Result<()> {
             "not two denials: {alone}"
         );
         // What was decided without a daemon is still reported.
-        let second = pinned(world, hook)?;
+        let second = pinned(env, hook)?;
         ensure!(
             second
                 .said
@@ -139,7 +139,7 @@ fn pins_outlive_a_kill(world: &World) -> anyhow::Result<()> {
             events.len() == 2 && verdicts == ["allow", "deny"],
             "the binds without a daemon: {events:?}"
         );
-        judged(world, &second, &denied(), deny("no-root"))?;
+        judged(env, &second, &denied(), deny("no-root"))?;
         let now = second.status()?;
         ensure!(
             now["decisions"]["deny"] == 3 && hits(&now, "no-root") == Some(3),
@@ -151,7 +151,7 @@ fn pins_outlive_a_kill(world: &World) -> anyhow::Result<()> {
             "it does not say so: {}",
             ended.said
         );
-        enforced(world, hook)?;
+        enforced(env, hook)?;
         detach()?;
         free()?;
     }
@@ -165,45 +165,45 @@ fn hits(status: &Value, rule: &str) -> Option<u64> {
 }
 
 /// Whatever was done to the pins: the next start says it, and enforces as if nothing had been.
-fn pins_that_lie(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
+fn pins_that_lie(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
     type Lie = (&'static str, fn(&Path) -> anyhow::Result<()>);
     let lies: [Lie; 5] = [
         ("the link of bind4 was detached behind its pin", |pins| {
-            links::detach(&pins.join("link_bind4"))
+            foreign_links::detach(&pins.join("link_bind4"))
         }),
         ("the pin of the link of bind6 is gone", |pins| {
             Ok(std::fs::remove_file(pins.join("link_bind6"))?)
         }),
         (
             "the pin of the link of bind6 is another program's",
-            |pins| links::replace(&pins.join("link_bind4"), &pins.join("link_bind6")),
+            |pins| foreign_links::replace(&pins.join("link_bind4"), &pins.join("link_bind6")),
         ),
         ("its map COUNTERS is not as this version has it", |pins| {
-            links::replace_by_array(&pins.join("COUNTERS"))
+            foreign_links::replace_by_array(&pins.join("COUNTERS"))
         }),
         ("left by a start that was not finished", |pins| {
             Ok(std::fs::remove_file(pins.join("META"))?)
         }),
     ];
-    let hook = world.auto_hook();
+    let hook = env.auto_hook();
     for (said, lie) in lies {
-        pinned(world, hook)?.end(Signal::KILL)?;
+        pinned(env, hook)?.end(Signal::KILL)?;
         lie(&directory()?)?;
-        let next = pinned(world, hook)?;
+        let next = pinned(env, hook)?;
         ensure!(
             next.said.contains(said),
             "it does not say {said:?}:\n{}",
             next.said
         );
-        judged(world, &next, &granted(), allow("web"))?;
-        judged(world, &next, &denied(), deny("no-root"))?;
+        judged(env, &next, &granted(), allow("web"))?;
+        judged(env, &next, &denied(), deny("no-root"))?;
         let status = next.status()?;
         ensure!(status["enforcing"] == "enforce", "{said}: {status}");
         next.end(Signal::KILL)?;
-        enforced(world, hook)?;
+        enforced(env, hook)?;
         // And what it left is right again.
-        let after = pinned(world, hook)?;
+        let after = pinned(env, hook)?;
         ensure!(after.said.contains("took over"), "{said}:\n{}", after.said);
         after.end(Signal::KILL)?;
     }
@@ -211,16 +211,16 @@ fn pins_that_lie(world: &World) -> anyhow::Result<()> {
 }
 
 /// Another hook, another version's directory, another object: replaced, and no bind gets through meanwhile.
-fn pins_replaced(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
-    let refusal = world.denial(hook);
-    pinned(world, hook)?.end(Signal::KILL)?;
-    let hammer = Hammer::start(1, 81, u64::MAX);
+fn pins_replaced(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
+    let refusal = env.denial(hook);
+    pinned(env, hook)?.end(Signal::KILL)?;
+    let hammer = BindLoad::start(1, 81, u64::MAX);
     // An older ABI: another directory.
     let pins = directory()?;
     std::fs::rename(&pins, pins.with_file_name("v1"))?;
-    let next = pinned(world, hook)?;
+    let next = pinned(env, hook)?;
     ensure!(
         next.said
             .contains("the pins of another version are replaced"),
@@ -230,17 +230,17 @@ fn pins_replaced(world: &World) -> anyhow::Result<()> {
     directory()?;
     next.end(Signal::KILL)?;
     // Split over, and replaced by the other hook where there is one.
-    for hook in world.deciding_hooks().chain([hook]) {
-        pinned(world, hook)?.end(Signal::KILL)?;
+    for hook in env.deciding_hooks().chain([hook]) {
+        pinned(env, hook)?.end(Signal::KILL)?;
     }
     // A start that was killed before its end, beside what is in force.
     let leftover = Path::new(PINS).join("v3_new_1");
     std::fs::create_dir(&leftover)?;
-    pinned(world, hook)?.end(Signal::KILL)?;
+    pinned(env, hook)?.end(Signal::KILL)?;
     ensure!(!leftover.exists(), "{} is left", leftover.display());
     let ended = hammer.stop()?;
     let refused: u64 = (ended.iter())
-        .filter(|(errno, _)| **errno == refusal || **errno == world.denial("cgroup"))
+        .filter(|(errno, _)| **errno == refusal || **errno == env.denial("cgroup"))
         .map(|(_, count)| count)
         .sum();
     let all: u64 = ended.values().sum();
@@ -248,7 +248,7 @@ fn pins_replaced(world: &World) -> anyhow::Result<()> {
         refused == all && all > 100,
         "{refused} of {all} binds were refused: {ended:?}"
     );
-    enforced(world, hook)
+    enforced(env, hook)
 }
 
 /// Under either policy root is refused 81, by tables that have nothing in common.
@@ -259,12 +259,12 @@ rules:
 ";
 
 /// Killed at twelve moments of a start, and at as many of reloads: what is in force is always one whole policy.
-fn pins_killed_anywhere(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
-    pinned(world, hook)?.end(Signal::KILL)?;
-    let hammer = Hammer::start(2, 81, u64::MAX);
-    let file = crate::instance::policy_file(OTHER)?;
+fn pins_killed_anywhere(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
+    pinned(env, hook)?.end(Signal::KILL)?;
+    let hammer = BindLoad::start(2, 81, u64::MAX);
+    let file = crate::harness::instance::policy_file(OTHER)?;
     for moment in 0..12u64 {
         let mut child = Command::new(program())
             .args(["run", "--pin", "--socket", "/tmp/killed", "--policy"])
@@ -276,17 +276,17 @@ fn pins_killed_anywhere(world: &World) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(moment * moment * 8));
         child.kill()?;
         child.wait()?;
-        enforced(world, hook).with_context(|| format!("killed at moment {moment} of a start"))?;
+        enforced(env, hook).with_context(|| format!("killed at moment {moment} of a start"))?;
     }
     for moment in 0..12u64 {
-        let instance = pinned(world, hook)?;
+        let instance = pinned(env, hook)?;
         for policy in [OTHER, POLICY, OTHER] {
             instance.change(policy)?;
             instance.signal(Signal::HUP)?;
             std::thread::sleep(Duration::from_millis(moment % 7));
         }
         instance.end(Signal::KILL)?;
-        enforced(world, hook).with_context(|| format!("killed at moment {moment} of a reload"))?;
+        enforced(env, hook).with_context(|| format!("killed at moment {moment} of a reload"))?;
     }
     let ended = hammer.stop()?;
     let all: u64 = ended.values().sum();
@@ -294,8 +294,8 @@ fn pins_killed_anywhere(world: &World) -> anyhow::Result<()> {
         ended.len() == 1 && !ended.contains_key(&0) && all > 100,
         "not every bind was refused: {ended:?}"
     );
-    let last = pinned(world, hook)?;
-    judged(world, &last, &denied(), deny("no-root"))?;
+    let last = pinned(env, hook)?;
+    judged(env, &last, &denied(), deny("no-root"))?;
     last.stop()?;
     Ok(())
 }

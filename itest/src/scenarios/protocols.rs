@@ -3,9 +3,9 @@
 use super::Table;
 use super::addresses::POLICY;
 use super::checks::{allow, answer, default, deny, judged, unjudged};
-use crate::harness::{Needs, NotApplicable, World};
-use crate::instance::Instance;
-use crate::probe::{Answer, Attempt, Door, Netns, Probe, inet};
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Answer, Attempt, BindSyscall, Netns, Probe, inet};
+use crate::harness::{Needs, NotApplicable, TestEnv};
 use anyhow::ensure;
 use std::net::Ipv4Addr;
 
@@ -48,36 +48,31 @@ fn of(kind: i32, protocol: i32) -> impl Fn(u16) -> Attempt {
 }
 
 /// Allowed, refused and left to the kernel, by one kind of bind.
-fn all_verdicts(world: &World, make: impl Fn(u16) -> Attempt, word: &str) -> anyhow::Result<()> {
+fn all_verdicts(env: &TestEnv, make: impl Fn(u16) -> Attempt, word: &str) -> anyhow::Result<()> {
     answer(&Probe::user(0).bind(make(80)))?;
-    let instance = Instance::start(world, POLICY)?;
+    let instance = Instance::start(env, POLICY)?;
     let event = judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(make(80)),
         allow("web"),
     )?;
     ensure!(event["protocol"] == word, "protocol is not {word}: {event}");
+    judged(env, &instance, &Probe::user(0).bind(make(81)), deny("not"))?;
     judged(
-        world,
-        &instance,
-        &Probe::user(0).bind(make(81)),
-        deny("not"),
-    )?;
-    judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(make(81)),
         deny("not"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(0).bind(make(82)),
         default("kernel"),
     )?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(1000).bind(make(82)),
         default("kernel"),
@@ -85,36 +80,36 @@ fn all_verdicts(world: &World, make: impl Fn(u16) -> Attempt, word: &str) -> any
     Ok(())
 }
 
-fn udp(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, Attempt::udp, "udp")
+fn udp(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(env, Attempt::udp, "udp")
 }
 
-fn mptcp(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, of(libc::SOCK_STREAM, libc::IPPROTO_MPTCP), "tcp")
+fn mptcp(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(env, of(libc::SOCK_STREAM, libc::IPPROTO_MPTCP), "tcp")
 }
 
-fn udplite(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, of(libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE), "udp")
+fn udplite(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(env, of(libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE), "udp")
 }
 
-fn dccp(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, of(libc::SOCK_DCCP, libc::IPPROTO_DCCP), "dccp")
+fn dccp(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(env, of(libc::SOCK_DCCP, libc::IPPROTO_DCCP), "dccp")
 }
 
-fn sctp(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, of(libc::SOCK_STREAM, SCTP), "sctp")?;
-    all_verdicts(world, of(libc::SOCK_SEQPACKET, SCTP), "sctp")
+fn sctp(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(env, of(libc::SOCK_STREAM, SCTP), "sctp")?;
+    all_verdicts(env, of(libc::SOCK_SEQPACKET, SCTP), "sctp")
 }
 
-fn sctp_bindx(world: &World) -> anyhow::Result<()> {
+fn sctp_bindx(env: &TestEnv) -> anyhow::Result<()> {
     all_verdicts(
-        world,
-        |port| of(libc::SOCK_STREAM, SCTP)(port).by(Door::Bindx),
+        env,
+        |port| of(libc::SOCK_STREAM, SCTP)(port).by(BindSyscall::Bindx),
         "sctp",
     )
 }
 
-fn sctp_v6_with_v4_address(world: &World) -> anyhow::Result<()> {
+fn sctp_v6_with_v4_address(env: &TestEnv) -> anyhow::Result<()> {
     let v6 = |port| {
         Attempt::new(
             libc::AF_INET6,
@@ -123,33 +118,42 @@ fn sctp_v6_with_v4_address(world: &World) -> anyhow::Result<()> {
             inet(libc::AF_INET, Ipv4Addr::LOCALHOST, port),
         )
     };
-    all_verdicts(world, v6, "sctp")?;
-    all_verdicts(world, |port| v6(port).by(Door::Bindx), "sctp")
+    all_verdicts(env, v6, "sctp")?;
+    all_verdicts(env, |port| v6(port).by(BindSyscall::Bindx), "sctp")
 }
 
-fn io_uring(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, |port| Attempt::tcp(port).by(Door::IoUring), "tcp")
+fn io_uring(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(
+        env,
+        |port| Attempt::tcp(port).by(BindSyscall::IoUring),
+        "tcp",
+    )
 }
 
-fn socketcall_32(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, |port| Attempt::tcp(port).by(Door::Socketcall), "tcp")
+fn socketcall_32(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(
+        env,
+        |port| Attempt::tcp(port).by(BindSyscall::Socketcall),
+        "tcp",
+    )
 }
 
-fn bind_32(world: &World) -> anyhow::Result<()> {
-    all_verdicts(world, |port| Attempt::tcp(port).by(Door::Bind32), "tcp")
+fn bind_32(env: &TestEnv) -> anyhow::Result<()> {
+    all_verdicts(
+        env,
+        |port| Attempt::tcp(port).by(BindSyscall::Bind32),
+        "tcp",
+    )
 }
 
 /// Answered as without portguard, and not reported, although all ports are denied.
-fn never_judged(world: &World, uid: u32, attempt: &Attempt) -> anyhow::Result<()> {
+fn never_judged(env: &TestEnv, uid: u32, attempt: &Attempt) -> anyhow::Result<()> {
     let probe = || Probe::user(uid).bind(attempt.clone());
     let before = answer(&probe())?;
-    let instance = Instance::start(
-        world,
-        "{ version: 1, default: deny, protect: [\"1-65535\"] }",
-    )?;
+    let instance = Instance::start(env, "{ version: 1, default: deny, protect: [\"1-65535\"] }")?;
     unjudged(&instance, &probe(), before)?;
     judged(
-        world,
+        env,
         &instance,
         &Probe::user(uid).bind(Attempt::udp(80)),
         default("deny"),
@@ -157,16 +161,16 @@ fn never_judged(world: &World, uid: u32, attempt: &Attempt) -> anyhow::Result<()
     Ok(())
 }
 
-fn raw_never_judged(world: &World) -> anyhow::Result<()> {
+fn raw_never_judged(env: &TestEnv) -> anyhow::Result<()> {
     for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_RAW] {
-        never_judged(world, 0, &of(libc::SOCK_RAW, protocol)(80))?;
+        never_judged(env, 0, &of(libc::SOCK_RAW, protocol)(80))?;
     }
     Ok(())
 }
 
 /// The kernel's choice, which no hook before it can know.
-fn port_zero_never_judged(world: &World) -> anyhow::Result<()> {
-    never_judged(world, 1000, &Attempt::tcp(0))
+fn port_zero_never_judged(env: &TestEnv) -> anyhow::Result<()> {
+    never_judged(env, 1000, &Attempt::tcp(0))
 }
 
 /// Restores a kernel setting when dropped.
@@ -188,25 +192,25 @@ impl Drop for Setting {
     }
 }
 
-fn ping_never_judged(world: &World) -> anyhow::Result<()> {
+fn ping_never_judged(env: &TestEnv) -> anyhow::Result<()> {
     let _open = Setting::set("/proc/sys/net/ipv4/ping_group_range", "0 65535")
         .map_err(|error| NotApplicable(format!("ping_group_range cannot be set: {error}")))?;
-    never_judged(world, 1000, &of(libc::SOCK_DGRAM, libc::IPPROTO_ICMP)(80))
+    never_judged(env, 1000, &of(libc::SOCK_DGRAM, libc::IPPROTO_ICMP)(80))
 }
 
-fn unix_never_judged(world: &World) -> anyhow::Result<()> {
+fn unix_never_judged(env: &TestEnv) -> anyhow::Result<()> {
     // An abstract name whose first bytes, read as a port, are 80.
     let mut address = u16::try_from(libc::AF_UNIX)?.to_ne_bytes().to_vec();
     address.extend([0, 80]);
     address.extend(format!("pgtest-{}-of-enough-length", std::process::id()).bytes());
     never_judged(
-        world,
+        env,
         1000,
         &Attempt::new(libc::AF_UNIX, libc::SOCK_STREAM, 0, address),
     )
 }
 
-fn vsock_never_judged(world: &World) -> anyhow::Result<()> {
+fn vsock_never_judged(env: &TestEnv) -> anyhow::Result<()> {
     // struct sockaddr_vm: family, reserved, port, cid, flags and padding.
     let mut address = u16::try_from(libc::AF_VSOCK)?.to_ne_bytes().to_vec();
     address.extend([0, 0]);
@@ -214,26 +218,26 @@ fn vsock_never_judged(world: &World) -> anyhow::Result<()> {
     address.extend(u32::MAX.to_ne_bytes());
     address.extend([0; 4]);
     never_judged(
-        world,
+        env,
         0,
         &Attempt::new(libc::AF_VSOCK, libc::SOCK_STREAM, 0, address.clone()),
     )?;
     never_judged(
-        world,
+        env,
         1000,
         &Attempt::new(libc::AF_VSOCK, libc::SOCK_STREAM, 0, address),
     )
 }
 
-fn netns_of_root(world: &World) -> anyhow::Result<()> {
-    scopes(world, 0, Netns::New)
+fn netns_of_root(env: &TestEnv) -> anyhow::Result<()> {
+    scopes(env, 0, Netns::New)
 }
 
-fn netns_of_a_user(world: &World) -> anyhow::Result<()> {
-    scopes(world, 1000, Netns::NewWithUser)
+fn netns_of_a_user(env: &TestEnv) -> anyhow::Result<()> {
+    scopes(env, 1000, Netns::NewWithUser)
 }
 
-fn scopes(world: &World, uid: u32, netns: Netns) -> anyhow::Result<()> {
+fn scopes(env: &TestEnv, uid: u32, netns: Netns) -> anyhow::Result<()> {
     // The loopback interface of a new namespace is down.
     let at = |port| Attempt::tcp_at(Ipv4Addr::UNSPECIFIED, port);
     let probe = |port| Probe::user(uid).in_netns(netns).bind(at(port));
@@ -244,19 +248,14 @@ fn scopes(world: &World, uid: u32, netns: Netns) -> anyhow::Result<()> {
         ),
         Err(error) => return Err(NotApplicable(format!("{error:#}")).into()),
     }
-    let instance = Instance::start(world, POLICY)?;
+    let instance = Instance::start(env, POLICY)?;
     unjudged(&instance, &probe(81), 0)?;
-    judged(
-        world,
-        &instance,
-        &Probe::user(uid).bind(at(81)),
-        deny("not"),
-    )?;
+    judged(env, &instance, &Probe::user(uid).bind(at(81)), deny("not"))?;
     instance.stop()?;
-    let all = Instance::start(world, &format!("{POLICY}scope: all\n"))?;
-    let inside = judged(world, &all, &probe(81), deny("not"))?;
+    let all = Instance::start(env, &format!("{POLICY}scope: all\n"))?;
+    let inside = judged(env, &all, &probe(81), deny("not"))?;
     let outside = judged(
-        world,
+        env,
         &all,
         &Probe::user(1000).bind(Attempt::tcp(80)),
         allow("web"),

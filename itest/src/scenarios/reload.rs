@@ -2,9 +2,9 @@
 
 use super::Table;
 use super::checks::{default, deny, judged};
-use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance};
-use crate::probe::{Answer, Attempt, Probe};
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -48,10 +48,10 @@ fn root(port: u16) -> Probe {
     Probe::user(0).bind(Attempt::tcp(port))
 }
 
-fn reload_is_all_or_nothing(world: &World) -> anyhow::Result<()> {
-    let mut instance = Instance::start(world, FIRST)?;
-    judged(world, &instance, &root(701), deny("first"))?;
-    judged(world, &instance, &root(702), default("kernel"))?;
+fn reload_is_all_or_nothing(env: &TestEnv) -> anyhow::Result<()> {
+    let mut instance = Instance::start(env, FIRST)?;
+    judged(env, &instance, &root(701), deny("first"))?;
+    judged(env, &instance, &root(702), default("kernel"))?;
     for (policy, said) in [
         (SECOND, TAKEN),
         ("version: 1\nrules: [", REFUSED),
@@ -61,8 +61,8 @@ fn reload_is_all_or_nothing(world: &World) -> anyhow::Result<()> {
         instance.change(policy)?;
         instance.signal(Signal::HUP)?;
         instance.wait_for(said)?;
-        judged(world, &instance, &root(701), default("kernel"))?;
-        judged(world, &instance, &root(702), deny("third"))?;
+        judged(env, &instance, &root(701), default("kernel"))?;
+        judged(env, &instance, &root(702), deny("third"))?;
     }
     ensure!(
         instance.said.contains("unknown key `mod`"),
@@ -72,8 +72,8 @@ fn reload_is_all_or_nothing(world: &World) -> anyhow::Result<()> {
     instance.change(FIRST)?;
     instance.signal(Signal::HUP)?;
     instance.wait_for(TAKEN)?;
-    judged(world, &instance, &root(701), deny("first"))?;
-    judged(world, &instance, &root(702), default("kernel"))?;
+    judged(env, &instance, &root(701), deny("first"))?;
+    judged(env, &instance, &root(702), default("kernel"))?;
     instance.stop()?;
     Ok(())
 }
@@ -86,8 +86,8 @@ const RELOADS: usize = 5;
 
 /// Under either policy one port is denied and the other left to the kernel: both denied, both free, or a
 /// rule's name beside the other policy's digest would be a mixture.
-fn reload_storm(world: &World) -> anyhow::Result<()> {
-    let mut instance = Instance::start(world, FIRST)?;
+fn reload_storm(env: &TestEnv) -> anyhow::Result<()> {
+    let mut instance = Instance::start(env, FIRST)?;
     let mut policies = [SECOND, FIRST].iter().cycle();
     let mut answers = Vec::new();
     for process in 0..PROCESSES {
@@ -106,7 +106,7 @@ fn reload_storm(world: &World) -> anyhow::Result<()> {
         answers.extend(running.wait()?);
     }
     // What the LSM lets pass by one policy the cgroup hook may refuse by the next, with an errno of its own.
-    let refused = ["lsm", "cgroup"].map(|hook| Answer::Bound(world.denial(hook)));
+    let refused = ["lsm", "cgroup"].map(|hook| Answer::Bound(env.denial(hook)));
     let denied = answers.iter().filter(|answer| refused.contains(answer));
     let denied = denied.count();
     let events = instance.events()?;
@@ -139,8 +139,8 @@ fn reload_storm(world: &World) -> anyhow::Result<()> {
 }
 
 /// Nobody reads what it says: that must not end it.
-fn reload_without_readers(world: &World) -> anyhow::Result<()> {
-    let mut instance = Instance::start(world, FIRST)?;
+fn reload_without_readers(env: &TestEnv) -> anyhow::Result<()> {
+    let mut instance = Instance::start(env, FIRST)?;
     instance.close_stderr();
     // The first words are read and find nobody, which closes the pipe; the others meet it closed.
     for policy in ["version: 2", "version: 3", "version: 4", SECOND] {
@@ -156,7 +156,7 @@ fn reload_without_readers(world: &World) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     instance.events()?;
-    judged(world, &instance, &root(702), deny("third"))?;
+    judged(env, &instance, &root(702), deny("third"))?;
     instance.stop()?;
     Ok(())
 }

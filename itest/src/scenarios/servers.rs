@@ -1,8 +1,8 @@
 //! Real servers: nginx as a plain user on a granted port, ncat refused.
 
 use super::Table;
-use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance};
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Drop for Server {
     }
 }
 
-fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
+fn nginx_and_ncat(env: &TestEnv) -> anyhow::Result<()> {
     let port = (80..100)
         .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .context("no free port from 80 on")?;
@@ -40,7 +40,7 @@ fn nginx_and_ncat(world: &World) -> anyhow::Result<()> {
             {{ name: web, action: allow, ports: [{port}], users: [{WWW_DATA}] }},
             {{ name: nobody-else, action: deny, ports: [{port}] }}] }}"
     );
-    let instance = Instance::start(world, &policy)?;
+    let instance = Instance::start(env, &policy)?;
     let directory = tempfile::tempdir()?;
     chown(directory.path(), Some(WWW_DATA), Some(WWW_DATA))?;
     let _nginx = nginx(directory.path(), port)?;

@@ -1,9 +1,9 @@
 //! Where decisions go: files that are rotated, journald, nowhere.
 
 use super::Table;
-use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance};
-use crate::probe::{Answer, Attempt, Probe, Running};
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::probe::{Answer, Attempt, Probe, Running};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -38,12 +38,12 @@ fn round(number: u8) -> anyhow::Result<Running> {
 }
 
 /// As logrotate does it: renamed, then SIGUSR1, while decisions are made.
-fn file_rotated(world: &World) -> anyhow::Result<()> {
+fn file_rotated(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("decisions.jsonl");
     let sink = format!("file:{}", path.display());
     let arguments = ["--no-fold", "--sink", &sink];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     let mut files = vec![path.clone()];
     for number in 0..ROUNDS {
         let running = round(number)?;
@@ -140,10 +140,10 @@ impl Drop for Journal {
 }
 
 /// Every field of the event is one of the journal's.
-fn journald(world: &World) -> anyhow::Result<()> {
+fn journald(env: &TestEnv) -> anyhow::Result<()> {
     let journal = Journal::bind()?;
     let arguments = ["--output", "json", "--sink", "journald", "--sink", "stdout"];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     let probe = Probe::user(0).bind(Attempt::tcp(81));
     let comm = String::from_utf8_lossy(&probe.comm).into_owned();
     probe.run()?;
@@ -180,10 +180,10 @@ fn journald(world: &World) -> anyhow::Result<()> {
 }
 
 /// Enforced, counted, and written nowhere.
-fn none(world: &World) -> anyhow::Result<()> {
+fn none(env: &TestEnv) -> anyhow::Result<()> {
     let arguments = ["--sink", "none"];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
-    let denied = Answer::Bound(world.denial(instance.hook));
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+    let denied = Answer::Bound(env.denial(instance.hook));
     let answers = round(0)?.wait()?;
     ensure!(
         answers.iter().all(|answer| *answer == denied),

@@ -3,9 +3,9 @@
 use super::guarded::{bind_by, in_force};
 use super::life::detach;
 use super::unit::{DropIn, UNIT, command, journal, property, systemctl};
-use crate::harness::World;
-use crate::instance::DEADLINE;
-use crate::real::within;
+use crate::harness::TestEnv;
+use crate::harness::bind_runner::within;
+use crate::harness::instance::DEADLINE;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
@@ -29,36 +29,36 @@ const NARROW: &str = "CapabilityBoundingSet=~CAP_SYS_ADMIN\n\
 const MEASURED: (u32, u32) = (6, 12);
 
 /// With the shipped set nothing is missed, with any smaller one something is.
-pub(super) fn each_is_needed(world: &World) -> anyhow::Result<()> {
+pub(super) fn each_is_needed(env: &TestEnv) -> anyhow::Result<()> {
     let shipped = property("CapabilityBoundingSet")?;
-    let missed = missed_with(world, "")?;
+    let missed = missed_with(env, "")?;
     ensure!(missed.is_empty(), "with {shipped}: {}", missed.join("; "));
     println!("  with {shipped}: nothing is missed");
-    if world.kernel != MEASURED {
+    if env.kernel != MEASURED {
         return Ok(());
     }
     let mut idle = Vec::new();
     for capability in shipped.split_whitespace() {
         let without = format!("CapabilityBoundingSet=~{capability}");
-        let missed = missed_with(world, &without)?;
+        let missed = missed_with(env, &without)?;
         println!("  without {capability}: {}", missed.join("; "));
         if missed.is_empty() {
             idle.push(capability);
         }
     }
-    let narrow = missed_with(world, NARROW)?;
+    let narrow = missed_with(env, NARROW)?;
     println!("  {}: {}", NARROW.replace('\n', " "), narrow.join("; "));
     if narrow.is_empty() {
         idle.push("cap_sys_admin, in place of which narrower ones would do");
     }
     socket_group()?;
-    drop(fresh(world, "")?);
+    drop(fresh(env, "")?);
     ensure!(idle.is_empty(), "nobody misses {}", idle.join(", "));
     Ok(())
 }
 
 /// A daemon that makes everything itself, with further settings; `None` where it does not start.
-fn fresh(world: &World, settings: &str) -> anyhow::Result<Option<DropIn>> {
+fn fresh(env: &TestEnv, settings: &str) -> anyhow::Result<Option<DropIn>> {
     let _ = systemctl(&["stop", UNIT])?;
     detach()?;
     let drop_in = DropIn::new("capabilities", &format!("{OUTPUT}\nRestart=no\n{settings}"))?;
@@ -66,7 +66,7 @@ fn fresh(world: &World, settings: &str) -> anyhow::Result<Option<DropIn>> {
     if !started.status.success() {
         return Ok(None);
     }
-    in_force(world.grants())?;
+    in_force(env.grants())?;
     Ok(Some(drop_in))
 }
 
@@ -95,9 +95,9 @@ fn socket_group() -> anyhow::Result<()> {
 }
 
 /// What does not work with these settings.
-fn missed_with(world: &World, settings: &str) -> anyhow::Result<Vec<String>> {
+fn missed_with(env: &TestEnv, settings: &str) -> anyhow::Result<Vec<String>> {
     let mut missed = Vec::new();
-    let started = match fresh(world, settings) {
+    let started = match fresh(env, settings) {
         Ok(Some(drop_in)) => drop_in,
         Ok(None) => return Ok(vec![format!("it does not start: {}", last_words())]),
         Err(error) => return Ok(vec![format!("it does not enforce: {error:#}")]),
@@ -118,7 +118,7 @@ fn missed_with(world: &World, settings: &str) -> anyhow::Result<Vec<String>> {
     }
     let restarted = systemctl(&["restart", UNIT])?;
     if restarted.status.success() {
-        in_force(world.grants())?;
+        in_force(env.grants())?;
     } else {
         missed.push(format!("it does not take over: {}", last_words()));
     }

@@ -1,13 +1,13 @@
 //! Binds without a break, which are refused throughout: no moment unguarded.
 
-use crate::hammer::Hammer;
-use crate::probe::{Answer, Attempt, Probe};
+use crate::harness::bind_load::BindLoad;
+use crate::harness::probe::{Answer, Attempt, Probe};
 use anyhow::ensure;
 
 /// Root, to whom port 80 is denied, tries for it again and again while something is done; how many binds
 /// were refused, which were all.
 pub(super) fn meanwhile(done: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<u64> {
-    let hammer = Hammer::start(8, 80, u64::MAX);
+    let hammer = BindLoad::start(8, 80, u64::MAX);
     done()?;
     let ended = hammer.stop()?;
     let refused = ended.get(&libc::EACCES).copied().unwrap_or(0);

@@ -5,8 +5,8 @@ use super::unit::{
     DropIn, UNIT, journal, main_pid, property, signal, systemctl, unit, wait_for_another,
     write_policy,
 };
-use crate::harness::World;
-use crate::instance::{DEADLINE, program};
+use crate::harness::TestEnv;
+use crate::harness::instance::{DEADLINE, program};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use std::fs;
@@ -29,7 +29,7 @@ rules:
 ";
 
 /// `active` means that binds are decided: with Type=notify not before the daemon says so.
-pub(super) fn active_once_ready(world: &World) -> anyhow::Result<()> {
+pub(super) fn active_once_ready(env: &TestEnv) -> anyhow::Result<()> {
     unit("stop")?;
     detach()?;
     released()?;
@@ -44,13 +44,13 @@ pub(super) fn active_once_ready(world: &World) -> anyhow::Result<()> {
     let first = bind_by(0)?;
     ensure!(inactive > 0, "active before it was ready");
     ensure!(first == libc::EACCES, "active, and root's bind: {first}");
-    in_force(world.grants())?;
+    in_force(env.grants())?;
     ensure!(!property("StatusText")?.is_empty(), "STATUS= says nothing");
     Ok(())
 }
 
 /// A reload takes effect before systemctl returns; a broken policy fails it, and changes nothing.
-pub(super) fn reload(world: &World) -> anyhow::Result<()> {
+pub(super) fn reload(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let daemon = main_pid()?;
     let restored = Restored;
@@ -73,7 +73,7 @@ pub(super) fn reload(world: &World) -> anyhow::Result<()> {
     );
     drop(restored);
     unit("reload")?;
-    in_force(world.grants())?;
+    in_force(env.grants())?;
     ensure!(main_pid()? == daemon, "a reload replaced the daemon");
     Ok(())
 }
@@ -90,7 +90,7 @@ impl Drop for Restored {
 }
 
 /// A daemon that is killed leaves enforcement behind, and systemd starts another.
-pub(super) fn kill(world: &World) -> anyhow::Result<()> {
+pub(super) fn kill(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let restarts: u32 = property("NRestarts")?.parse()?;
     let daemon = main_pid()?;
@@ -101,11 +101,11 @@ pub(super) fn kill(world: &World) -> anyhow::Result<()> {
     println!("  kill -9 and the restart: {refused} binds, all refused");
     let now: u32 = property("NRestarts")?.parse()?;
     ensure!(now > restarts, "NRestarts is {now} after {restarts}");
-    in_force(world.grants())
+    in_force(env.grants())
 }
 
 /// Another program in the place of the old one, and a restart.
-pub(super) fn upgrade(world: &World) -> anyhow::Result<()> {
+pub(super) fn upgrade(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let daemon = main_pid()?;
     let path = fs::canonicalize(program())?;
@@ -119,11 +119,11 @@ pub(super) fn upgrade(world: &World) -> anyhow::Result<()> {
     let runs = fs::metadata(format!("/proc/{now}/exe"))?.ino();
     let lies = fs::metadata(&path)?.ino();
     ensure!(runs == lies, "the old program runs");
-    in_force(world.grants())
+    in_force(env.grants())
 }
 
 /// A daemon that hangs is ended and replaced; enforcement goes on.
-pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
+pub(super) fn watchdog(env: &TestEnv) -> anyhow::Result<()> {
     let short = DropIn::new("watchdog", "WatchdogSec=4")?;
     unit("restart")?;
     let daemon = main_pid()?;
@@ -139,22 +139,22 @@ pub(super) fn watchdog(world: &World) -> anyhow::Result<()> {
     );
     // The next daemon has the shipped time again.
     drop(short);
-    in_force(world.grants())
+    in_force(env.grants())
 }
 
 /// `systemctl stop` ends the daemon, `portguard detach` enforcement.
-pub(super) fn stop_and_detach(world: &World) -> anyhow::Result<()> {
+pub(super) fn stop_and_detach(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let refused = meanwhile(|| unit("stop"))?;
     println!("  a stop: {refused} binds, all refused");
     ensure!(property("ActiveState")? == "inactive", "it is not stopped");
     ensure!(property("Result")? == "success", "{}", journal()?);
-    in_force(world.grants())?;
+    in_force(env.grants())?;
     detach()?;
     released()?;
     ensure!(bind_by(33)? == libc::EACCES, "a grant outlives detach");
     unit("start")?;
-    in_force(world.grants())
+    in_force(env.grants())
 }
 
 /// Waits until nobody refuses root's bind: the kernel lets links go after a grace period.

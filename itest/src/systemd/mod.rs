@@ -33,7 +33,7 @@ pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
         .map(|&(name, run)| Test {
             name,
             needs: Needs::Nothing,
-            of_life: false,
+            lifecycle: false,
             run,
         })
         .collect();

@@ -2,8 +2,8 @@
 
 use super::guarded::{bind_by, in_force};
 use super::unit::{UNIT, command, journal, property, property_of};
-use crate::harness::World;
-use crate::instance::DEADLINE;
+use crate::harness::TestEnv;
+use crate::harness::instance::DEADLINE;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ const LATER: [&str; 4] = [
 ];
 
 /// Started at boot, and in force before the first ordinary service began.
-pub(super) fn before_services(world: &World) -> anyhow::Result<()> {
+pub(super) fn before_services(env: &TestEnv) -> anyhow::Result<()> {
     ensure!(
         property("ActiveState")? == "active",
         "not active in the first ordinary service\n{}",
         journal()?
     );
-    in_force(world.grants())?;
+    in_force(env.grants())?;
     let before = property("Before")?;
     for unit in LATER {
         ensure!(
@@ -54,7 +54,7 @@ pub(super) fn before_services(world: &World) -> anyhow::Result<()> {
 }
 
 /// systemd has nothing against the unit; how exposed it finds the service is printed.
-pub(super) fn verify_and_exposure(_: &World) -> anyhow::Result<()> {
+pub(super) fn verify_and_exposure(_: &TestEnv) -> anyhow::Result<()> {
     // The manual is not in a guest.
     let verify = command("systemd-analyze", &["verify", "--man=no", UNIT])?;
     let said = String::from_utf8_lossy(&verify.stderr);
@@ -77,7 +77,7 @@ pub(super) fn verify_and_exposure(_: &World) -> anyhow::Result<()> {
 }
 
 /// The journal has decisions with their fields, as the unit's own.
-pub(super) fn decisions_in_journal(_: &World) -> anyhow::Result<()> {
+pub(super) fn decisions_in_journal(_: &TestEnv) -> anyhow::Result<()> {
     let until = Instant::now() + DEADLINE;
     loop {
         let errno = bind_by(0)?;

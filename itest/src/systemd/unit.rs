@@ -1,6 +1,6 @@
 //! The unit under test, by systemctl and as the file system and the journal show it.
 
-use crate::instance::DEADLINE;
+use crate::harness::instance::DEADLINE;
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;

@@ -1,11 +1,11 @@
 //! Faults of limits: no descriptors, no memory.
 
-use crate::harness::{Needs, World};
-use crate::instance::{Instance, policy_file, program};
-use crate::real::Cgroups;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::instance::{Instance, policy_file, program};
+use crate::harness::{Needs, TestEnv};
 use crate::scenarios::Table;
 use crate::scenarios::checks::{deny, judged};
-use crate::scenarios::pins::{POLICY, Tidy, denied, directory, enforced};
+use crate::scenarios::pins::{POLICY, PinCleanup, denied, directory, enforced};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit, setrlimit};
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub(super) const TESTS: Table = &[
     ("fault_no_memory", Needs::Guest, fault_no_memory),
 ];
 
-fn fault_descriptors_at_start(_: &World) -> anyhow::Result<()> {
+fn fault_descriptors_at_start(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
     // In the middle of the maps, and behind them.
     for limit in [12, 28] {
@@ -82,18 +82,18 @@ fn lowest_free(pid: u32) -> anyhow::Result<u64> {
         .context("there are more numbers")
 }
 
-fn fault_descriptors_later(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
+fn fault_descriptors_later(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
-    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     instance.status()?;
     let before = descriptors(instance.pid(), lowest_free(instance.pid())?)?;
     instance.wait_for("cannot look after the hooks: cannot make the canary bind")?;
     instance.signal(Signal::HUP)?;
     instance.wait_for("reload failed, the policy before stays")?;
-    enforced(world, hook)?;
-    judged(world, &instance, &denied(), deny("no-root"))?;
+    enforced(env, hook)?;
+    judged(env, &instance, &denied(), deny("no-root"))?;
     // Who asks now is answered when there is a descriptor again.
     let mut asking = instance.command(&["status", "--json"]);
     let asking = asking.stdout(Stdio::piped()).spawn()?;
@@ -118,7 +118,7 @@ fn fault_descriptors_later(world: &World) -> anyhow::Result<()> {
     );
     ensure!(directory()?.join("META").exists(), "its pins are gone");
     instance.end(Signal::KILL)?;
-    enforced(world, hook)
+    enforced(env, hook)
 }
 
 /// Of each of these a map of the kernel has an entry of more than half a kilobyte.
@@ -140,13 +140,13 @@ fn large() -> String {
 const LITTLE: u64 = 64 << 10;
 
 /// A portguard whose maps are charged to a cgroup whose memory can be limited.
-fn in_cgroup(world: &World, cgroups: &mut Cgroups, name: &str) -> anyhow::Result<Instance> {
-    std::fs::write(world.cgroups.join("cgroup.subtree_control"), "+memory")?;
+fn in_cgroup(env: &TestEnv, cgroups: &mut Cgroups, name: &str) -> anyhow::Result<Instance> {
+    std::fs::write(env.cgroups.join("cgroup.subtree_control"), "+memory")?;
     cgroups.make(&[name.to_owned()])?;
     let enter = |path: std::path::PathBuf| std::fs::write(path.join("cgroup.procs"), "0");
-    enter(world.cgroups.join(name))?;
-    let hook = world.auto_hook();
-    let started = Instance::start_prepared(world, POLICY, hook, &["--no-fold"], |command, _| {
+    enter(env.cgroups.join(name))?;
+    let hook = env.auto_hook();
+    let started = Instance::start_prepared(env, POLICY, hook, &["--no-fold"], |command, _| {
         // The library that makes the maps raises this limit where it is in the way (Linux before 5.11), once: here
         // at the start, since what is inherited may be no limit at all, and then it would be at the reload.
         let little = limit_of_locked(LITTLE);
@@ -154,22 +154,22 @@ fn in_cgroup(world: &World, cgroups: &mut Cgroups, name: &str) -> anyhow::Result
         unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Memlock, little)?)) };
         Ok(())
     });
-    enter(world.cgroups.clone())?;
+    enter(env.cgroups.clone())?;
     let instance = started?;
     // Its maps stay charged there, its own memory no longer is: nothing but an entry can fail.
     let pid = instance.pid().to_string();
-    std::fs::write(world.cgroups.join("cgroup.procs"), pid)?;
+    std::fs::write(env.cgroups.join("cgroup.procs"), pid)?;
     Ok(instance)
 }
 
-fn fault_no_memory(world: &World) -> anyhow::Result<()> {
+fn fault_no_memory(env: &TestEnv) -> anyhow::Result<()> {
     let name = format!("pgmemory-{}", std::process::id());
     let mut cgroups = Cgroups::default();
-    let mut instance = in_cgroup(world, &mut cgroups, &name)?;
+    let mut instance = in_cgroup(env, &mut cgroups, &name)?;
     let large = large();
     let hook = instance.hook;
     let before = instance.status()?;
-    let limit = Limit::new(world, &instance, &name)?;
+    let limit = Limit::new(env, &instance, &name)?;
     instance.change(&large)?;
     instance.wait_for("reload failed, the policy before stays")?;
     let said = &instance.said;
@@ -178,16 +178,16 @@ fn fault_no_memory(world: &World) -> anyhow::Result<()> {
         "not {:?}: {said}",
         limit.says()
     );
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     let status = instance.status()?;
     ensure!(
         status["policy"] == before["policy"] && status["reloads"]["failed"] == 1,
         "{status}"
     );
-    limit.lift(world, &instance, &name)?;
+    limit.lift(env, &instance, &name)?;
     instance.signal(Signal::HUP)?;
     instance.wait_for("is in force")?;
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     instance.stop()?;
     Ok(())
 }
@@ -201,12 +201,12 @@ enum Limit {
 }
 
 impl Limit {
-    fn new(world: &World, instance: &Instance, name: &str) -> anyhow::Result<Self> {
-        if world.kernel < (5, 11) {
+    fn new(env: &TestEnv, instance: &Instance, name: &str) -> anyhow::Result<Self> {
+        if env.kernel < (5, 11) {
             locked(instance, 0)?;
             return Ok(Self::Locked);
         }
-        let at = world.cgroups.join(name);
+        let at = env.cgroups.join(name);
         let now: u64 = std::fs::read_to_string(at.join("memory.current"))?
             .trim()
             .parse()?;
@@ -221,10 +221,10 @@ impl Limit {
         }
     }
 
-    fn lift(self, world: &World, instance: &Instance, name: &str) -> anyhow::Result<()> {
+    fn lift(self, env: &TestEnv, instance: &Instance, name: &str) -> anyhow::Result<()> {
         match self {
             Self::Cgroup => Ok(std::fs::write(
-                world.cgroups.join(name).join("memory.max"),
+                env.cgroups.join(name).join("memory.max"),
                 "max",
             )?),
             Self::Locked => locked(instance, 1 << 32),

@@ -7,7 +7,7 @@ mod storage;
 mod time;
 
 use super::Table;
-use crate::instance::Ended;
+use crate::harness::instance::Ended;
 use anyhow::Context as _;
 use serde_json::Value;
 

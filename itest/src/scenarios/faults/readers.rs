@@ -1,9 +1,9 @@
 //! Faults of those who read decisions: too many, too slow, gone.
 
 use super::{lost, reported};
-use crate::hammer::Hammer;
-use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance};
+use crate::harness::bind_load::BindLoad;
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::{Needs, TestEnv};
 use crate::scenarios::Table;
 use crate::scenarios::checks::{answer, deny, judged};
 use crate::scenarios::pins::{POLICY, denied, enforced};
@@ -73,7 +73,7 @@ fn monitors(socket: &Path, user: u32) -> anyhow::Result<Vec<UnixStream>> {
     thread.join().map_err(|_| anyhow!("the thread panicked"))?
 }
 
-fn fault_monitors(world: &World) -> anyhow::Result<()> {
+fn fault_monitors(env: &TestEnv) -> anyhow::Result<()> {
     let most = getrlimit(Resource::Nofile).maximum;
     setrlimit(
         Resource::Nofile,
@@ -82,10 +82,10 @@ fn fault_monitors(world: &World) -> anyhow::Result<()> {
             maximum: most,
         },
     )?;
-    let hook = world.auto_hook();
+    let hook = env.auto_hook();
     let group = MEMBER.to_string();
     let arguments = ["--no-fold", "--socket-group", &group];
-    let instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let socket = instance.socket();
     let directory = socket.parent().context("a directory")?;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
@@ -99,11 +99,11 @@ fn fault_monitors(world: &World) -> anyhow::Result<()> {
         of_root.len()
     );
     // None of them reads.
-    let ended = Hammer::start(8, 81, 3_000).join()?;
-    ensure!(ended.get(&world.denial(hook)) == Some(&3_000), "{ended:?}");
+    let ended = BindLoad::start(8, 81, 3_000).join()?;
+    ensure!(ended.get(&env.denial(hook)) == Some(&3_000), "{ended:?}");
     let status = instance.status_when(|status| status["decisions"]["deny"] == 3_000)?;
     ensure!(status["enforcing"] == "enforce", "{status}");
-    judged(world, &instance, &denied(), deny("no-root"))?;
+    judged(env, &instance, &denied(), deny("no-root"))?;
     let (now, open) = weight(instance.pid())?;
     println!(
         "monitors: {} served; memory {memory} -> {now} KiB, descriptors {descriptors} -> {open}",
@@ -118,17 +118,17 @@ fn fault_monitors(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fault_dead_reader(world: &World) -> anyhow::Result<()> {
+fn fault_dead_reader(env: &TestEnv) -> anyhow::Result<()> {
     const BINDS: u64 = 15_000;
-    let hook = world.auto_hook();
+    let hook = env.auto_hook();
     let (reader, writer) = std::io::pipe()?;
-    let instance = Instance::start_prepared(world, POLICY, hook, &["--no-fold"], |command, _| {
+    let instance = Instance::start_prepared(env, POLICY, hook, &["--no-fold"], |command, _| {
         command.stdout(writer);
         Ok(())
     })?;
     let flood = |rounds| {
-        let ended = Hammer::start(9, 81, BINDS).join()?;
-        ensure!(ended.get(&world.denial(hook)) == Some(&BINDS), "{ended:?}");
+        let ended = BindLoad::start(9, 81, BINDS).join()?;
+        ensure!(ended.get(&env.denial(hook)) == Some(&BINDS), "{ended:?}");
         instance.status_when(|status| status["decisions"]["deny"] == BINDS * rounds)?;
         // All that was in the ring is behind us when it can be asked twice more.
         instance.status()?;
@@ -142,7 +142,7 @@ fn fault_dead_reader(world: &World) -> anyhow::Result<()> {
         after < before + 1024,
         "memory grows: {before} to {after} KiB"
     );
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     let status = instance.status()?;
     let dropped = status["drops"]["stdout"].as_u64().context("drops")?;
     ensure!(dropped > 0, "{status}");
@@ -184,14 +184,14 @@ impl Journald {
     }
 }
 
-fn fault_journald_killed(world: &World) -> anyhow::Result<()> {
-    let hook = world.auto_hook();
+fn fault_journald_killed(env: &TestEnv) -> anyhow::Result<()> {
+    let hook = env.auto_hook();
     let journald = Journald::start()?;
     let arguments = ["--no-fold", "--sink", "journald"];
-    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let bind = || {
         let seen = answer(&denied())?;
-        ensure!(seen == world.denial(hook), "errno {seen}");
+        ensure!(seen == env.denial(hook), "errno {seen}");
         Ok(())
     };
     bind()?;

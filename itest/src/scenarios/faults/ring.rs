@@ -1,12 +1,12 @@
 //! Faults of the way out of the kernel: more events than it holds.
 
 use super::{lost, reported};
-use crate::hammer::Hammer;
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
+use crate::harness::bind_load::BindLoad;
+use crate::harness::bind_runner::{ADDRESS, Cgroups, attempt};
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::{Needs, TestEnv};
 use crate::oracle::{OracleBind, Proto};
-use crate::probe::{Answer, Attempt, Probe};
-use crate::real::{ADDRESS, Cgroups, attempt};
 use crate::scenarios::Table;
 use crate::scenarios::lifetime::Stopped;
 use crate::scenarios::pins::{POLICY, enforced};
@@ -25,17 +25,17 @@ pub(super) const TESTS: Table = &[
 /// More than the ring holds.
 const BINDS: u64 = 12_000;
 
-fn fault_ring_full(world: &World) -> anyhow::Result<()> {
-    let hook = world.auto_hook();
-    let instance = Instance::start_by(world, POLICY, hook, &["--no-fold"])?;
+fn fault_ring_full(env: &TestEnv) -> anyhow::Result<()> {
+    let hook = env.auto_hook();
+    let instance = Instance::start_by(env, POLICY, hook, &["--no-fold"])?;
     {
         let _stopped = Stopped::new(&instance)?;
-        let ended = Hammer::start(4, 81, BINDS).join()?;
+        let ended = BindLoad::start(4, 81, BINDS).join()?;
         ensure!(
-            ended.get(&world.denial(hook)) == Some(&BINDS),
+            ended.get(&env.denial(hook)) == Some(&BINDS),
             "verdicts changed: {ended:?}"
         );
-        enforced(world, hook)?;
+        enforced(env, hook)?;
     }
     let status = instance.status()?;
     let denials = BINDS + 1;
@@ -58,12 +58,12 @@ fn fault_ring_full(world: &World) -> anyhow::Result<()> {
 /// Cgroups whose paths, at four kilobytes each, fill the ring.
 const CGROUPS: usize = 280;
 
-fn fault_ring_full_folding(world: &World) -> anyhow::Result<()> {
+fn fault_ring_full_folding(env: &TestEnv) -> anyhow::Result<()> {
     let top = format!("pgring-{}", std::process::id());
     let policy =
         format!("{POLICY}  - {{ name: here, action: deny, ports: [82], cgroups: [\"/{top}\"] }}\n");
-    let instance = Instance::start_by(world, &policy, world.auto_hook(), &[])?;
-    let refusal = world.denial(instance.hook);
+    let instance = Instance::start_by(env, &policy, env.auto_hook(), &[])?;
+    let refusal = env.denial(instance.hook);
     let mut made = Cgroups::default();
     {
         let _stopped = Stopped::new(&instance)?;
@@ -85,7 +85,7 @@ fn fault_ring_full_folding(world: &World) -> anyhow::Result<()> {
         let errnos = attempt(&binds.iter().collect::<Vec<_>>())?;
         ensure!(errnos.iter().all(|errno| *errno == refusal), "{errnos:?}");
         // The first of these finds no room for its event either.
-        let ended = Hammer::start(5, 81, BINDS).join()?;
+        let ended = BindLoad::start(5, 81, BINDS).join()?;
         ensure!(ended.get(&refusal) == Some(&BINDS), "{ended:?}");
     }
     let ended = instance.stop()?;
@@ -106,9 +106,9 @@ const PORTS: u16 = 1200;
 /// `FOLD_SHARE` of the kernel's side.
 const SHARE: u64 = portguard_common::FOLD_SHARE;
 
-fn fault_uid_share(world: &World) -> anyhow::Result<()> {
-    let instance = Instance::start_by(world, MANY, world.auto_hook(), &[])?;
-    let refused = Answer::Bound(world.denial(instance.hook));
+fn fault_uid_share(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start_by(env, MANY, env.auto_hook(), &[])?;
+    let refused = Answer::Bound(env.denial(instance.hook));
     {
         let _stopped = Stopped::new(&instance)?;
         // Parts: an argument of a process has its length.

@@ -1,13 +1,13 @@
 //! Faults of what lies on disks: full, absent, read-only, gone, replaced.
 
 use super::reported;
-use crate::hammer::Hammer;
-use crate::harness::{Needs, World};
-use crate::instance::{Instance, policy_file, program};
+use crate::harness::bind_load::BindLoad;
+use crate::harness::instance::{Instance, policy_file, program};
+use crate::harness::{Needs, TestEnv};
 use crate::scenarios::Table;
 use crate::scenarios::checks::{allow, deny, judged};
-use crate::scenarios::missing::in_own_mounts;
-use crate::scenarios::pins::{POLICY, Tidy, denied, enforced, granted, pinned};
+use crate::scenarios::missing_features::in_own_mounts;
+use crate::scenarios::pins::{POLICY, PinCleanup, denied, enforced, granted, pinned};
 use anyhow::{Context as _, ensure};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
@@ -70,21 +70,21 @@ impl Drop for Disk {
     }
 }
 
-fn fault_full_disk(world: &World) -> anyhow::Result<()> {
+fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
     let disk = Disk::new()?;
     let target = disk.0.path().join("decisions.jsonl");
     let sink = format!("file:{}", target.display());
     let arguments = ["--no-fold", "--sink", "stdout", "--sink", &sink];
-    let hook = world.auto_hook();
+    let hook = env.auto_hook();
     let output = disk.0.path().join("stdout.jsonl");
-    let mut instance = Instance::start_prepared(world, POLICY, hook, &arguments, |command, _| {
+    let mut instance = Instance::start_prepared(env, POLICY, hook, &arguments, |command, _| {
         command.stdout(File::create(&output)?);
         Ok(())
     })?;
     let binds = 1_000;
-    let ended = Hammer::start(3, 81, binds).join()?;
+    let ended = BindLoad::start(3, 81, binds).join()?;
     ensure!(
-        ended.get(&world.denial(hook)) == Some(&binds),
+        ended.get(&env.denial(hook)) == Some(&binds),
         "not all are refused: {ended:?}"
     );
     for sink in ["file", "stdout"] {
@@ -96,9 +96,9 @@ fn fault_full_disk(world: &World) -> anyhow::Result<()> {
             ))?;
         }
     }
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     disk.grow()?;
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     for sink in ["file", "stdout"] {
         if !instance.said.contains(&format!("sink {sink}: works again")) {
             instance.wait_for(&format!("sink {sink}: works again"))?;
@@ -121,7 +121,7 @@ fn fault_full_disk(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fault_no_bpffs(_: &World) -> anyhow::Result<()> {
+fn fault_no_bpffs(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
     let mut command = Command::new(program());
     command.args(["run", "--pin", "--socket", "/nonexistent/s", "--policy"]);
@@ -140,24 +140,24 @@ fn fault_no_bpffs(_: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fault_bpffs_unmounted(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
-    let instance = pinned(world, hook)?;
+fn fault_bpffs_unmounted(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
+    let instance = pinned(env, hook)?;
     let unmounted = unmount("/sys/fs/bpf", UnmountFlags::empty());
     if unmounted.is_ok() {
         mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)?;
     }
     ensure!(unmounted == Err(Errno::BUSY), "{unmounted:?}");
-    judged(world, &instance, &denied(), deny("no-root"))?;
+    judged(env, &instance, &denied(), deny("no-root"))?;
     instance.stop()?;
-    enforced(world, hook)
+    enforced(env, hook)
 }
 
-fn fault_read_only_run(world: &World) -> anyhow::Result<()> {
-    let hook = world.auto_hook();
+fn fault_read_only_run(env: &TestEnv) -> anyhow::Result<()> {
+    let hook = env.auto_hook();
     let arguments = ["--no-fold"];
-    let instance = Instance::start_prepared(world, POLICY, hook, &arguments, |command, socket| {
+    let instance = Instance::start_prepared(env, POLICY, hook, &arguments, |command, socket| {
         let run: PathBuf = socket.parent().context("a directory")?.into();
         in_own_mounts(command, move || {
             mount_bind(&run, &run)?;
@@ -168,8 +168,8 @@ fn fault_read_only_run(world: &World) -> anyhow::Result<()> {
     let wanted =
         "Read-only file system (os error 30); enforcing without monitor, status and reload";
     ensure!(instance.said.contains(wanted), "{}", instance.said);
-    judged(world, &instance, &granted(), allow("web"))?;
-    judged(world, &instance, &denied(), deny("no-root"))?;
+    judged(env, &instance, &granted(), allow("web"))?;
+    judged(env, &instance, &denied(), deny("no-root"))?;
     // What is left of reload.
     instance.signal(Signal::HUP)?;
     let mut instance = instance;
@@ -178,7 +178,7 @@ fn fault_read_only_run(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fault_policy_directory(world: &World) -> anyhow::Result<()> {
+fn fault_policy_directory(env: &TestEnv) -> anyhow::Result<()> {
     let place = tempfile::tempdir()?;
     let (here, gone) = (
         place.path().join("policies"),
@@ -192,12 +192,12 @@ fn fault_policy_directory(world: &World) -> anyhow::Result<()> {
     let directory = here.to_str().context("the directory")?;
     let address = "127.0.0.1:19464";
     let arguments = ["--no-fold", "--policy", directory, "--metrics", address];
-    let hook = world.auto_hook();
-    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let hook = env.auto_hook();
+    let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let before = instance.status()?;
     std::fs::rename(&here, &gone)?;
     instance.wait_for("reload failed, the policy before stays")?;
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     let status = instance.status()?;
     let error = status["reloads"]["error"].as_str().context("no error")?;
     ensure!(
@@ -262,24 +262,24 @@ impl Drop for Replaced {
     }
 }
 
-fn fault_binary_replaced(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
+fn fault_binary_replaced(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
-    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let replaced = Replaced::new(&program())?;
-    judged(world, &instance, &granted(), allow("web"))?;
+    judged(env, &instance, &granted(), allow("web"))?;
     instance.signal(Signal::HUP)?;
     instance.wait_for("is in force")?;
     // Even what it loaded at its start can be loaded once more.
     let pin = crate::scenarios::pins::directory()?.join("link_bind4");
-    crate::links::detach(&pin)?;
+    crate::harness::foreign_links::detach(&pin)?;
     instance.wait_for("the hooks are back in place")?;
-    enforced(world, hook)?;
+    enforced(env, hook)?;
     drop(replaced);
     instance.stop()?;
-    enforced(world, hook)?;
-    let next = pinned(world, hook)?;
+    enforced(env, hook)?;
+    let next = pinned(env, hook)?;
     ensure!(next.said.contains("took over"), "{}", next.said);
     next.stop()?;
     Ok(())

@@ -1,14 +1,14 @@
 //! Faults of time: the clock jumps, the daemon stands still.
 
 use super::{lost, reported};
-use crate::hammer::Hammer;
-use crate::harness::{Needs, World};
-use crate::instance::Instance;
-use crate::links;
+use crate::harness::bind_load::BindLoad;
+use crate::harness::foreign_links;
+use crate::harness::instance::Instance;
+use crate::harness::{Needs, TestEnv};
 use crate::scenarios::Table;
 use crate::scenarios::checks::answer;
 use crate::scenarios::lifetime::Stopped;
-use crate::scenarios::pins::{POLICY, Tidy, denied, directory, enforced};
+use crate::scenarios::pins::{POLICY, PinCleanup, denied, directory, enforced};
 use anyhow::{Context as _, ensure};
 use portguard::status::now;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
@@ -43,18 +43,18 @@ impl Drop for Clock {
     }
 }
 
-fn fault_clock_jumps(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
+fn fault_clock_jumps(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
     let arguments = ["--pin", "--check-every", "1"];
-    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let pin = directory()?.join("link_bind4");
     let mut clock = Clock::default();
     for (reloads, jump) in [(1, HOUR), (2, -2 * HOUR)] {
         clock.set_by(jump)?;
         let before = now();
-        let ended = Hammer::start(6, 81, 5).join()?;
-        ensure!(ended.get(&world.denial(hook)) == Some(&5), "{ended:?}");
+        let ended = BindLoad::start(6, 81, 5).join()?;
+        ensure!(ended.get(&env.denial(hook)) == Some(&5), "{ended:?}");
         // The first of them comes at once, the others when its window ends.
         let mut count = 0;
         while count < 5 {
@@ -69,7 +69,7 @@ fn fault_clock_jumps(world: &World) -> anyhow::Result<()> {
             );
         }
         ensure!(count == 5, "{count} of 5 binds reported");
-        links::detach(&pin)?;
+        foreign_links::detach(&pin)?;
         instance.wait_for("the hooks are back in place")?;
         // The file is another one then, with the same rules.
         instance.change(&format!("{POLICY}# {reloads}\n"))?;
@@ -80,23 +80,23 @@ fn fault_clock_jumps(world: &World) -> anyhow::Result<()> {
             uptime < HOUR.cast_unsigned() && status["reloads"]["done"] == reloads,
             "{status}"
         );
-        enforced(world, hook)?;
+        enforced(env, hook)?;
     }
     instance.stop()?;
     Ok(())
 }
 
-fn fault_stopped(world: &World) -> anyhow::Result<()> {
+fn fault_stopped(env: &TestEnv) -> anyhow::Result<()> {
     const BINDS: u64 = 20_000;
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &[])?;
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &[])?;
     {
         let _stopped = Stopped::new(&instance)?;
-        let ended = Hammer::start(7, 81, BINDS).join()?;
+        let ended = BindLoad::start(7, 81, BINDS).join()?;
         ensure!(
-            ended.get(&world.denial(instance.hook)) == Some(&BINDS),
+            ended.get(&env.denial(instance.hook)) == Some(&BINDS),
             "{ended:?}"
         );
-        enforced(world, instance.hook)?;
+        enforced(env, instance.hook)?;
     }
     // It catches up by itself. What was folded may come before the first of its kind, so all are summed up.
     let passed = Cell::new(0);
@@ -108,7 +108,7 @@ fn fault_stopped(world: &World) -> anyhow::Result<()> {
         count > BINDS - 10
     })?;
     let seen = answer(&denied())?;
-    ensure!(seen == world.denial(instance.hook), "errno {seen}");
+    ensure!(seen == env.denial(instance.hook), "errno {seen}");
     let ended = instance.stop()?;
     let deny = passed.get() + reported(&ended.rest, "deny")?;
     ensure!(

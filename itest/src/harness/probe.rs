@@ -1,4 +1,4 @@
-//! A probe: who binds what, from where, by which door; carried out by a process of its own.
+//! A probe: who binds what, from where, by which syscall; carried out by a process of its own.
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The system call that binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Door {
+pub enum BindSyscall {
     /// bind(2)
     Bind,
     /// `setsockopt(SOL_SCTP, SCTP_SOCKOPT_BINDX_ADD)`
@@ -49,7 +49,7 @@ pub struct Attempt {
     /// The length that is claimed, where it is not that of the bytes.
     pub len: Option<u32>,
     /// How it is bound.
-    pub door: Door,
+    pub syscall: BindSyscall,
 }
 
 /// What became of an [`Attempt`]: 0 or an errno.
@@ -58,7 +58,7 @@ pub enum Answer {
     /// There was no socket to bind.
     NoSocket(i32),
     /// This way to bind does not exist here.
-    NoDoor(i32),
+    Unsupported(i32),
     /// The bind was tried.
     Bound(i32),
 }
@@ -197,7 +197,7 @@ impl Attempt {
             protocol,
             address,
             len: None,
-            door: Door::Bind,
+            syscall: BindSyscall::Bind,
         }
     }
 
@@ -235,10 +235,10 @@ impl Attempt {
         Self::new(libc::AF_INET6, libc::SOCK_STREAM, 0, inet6(address, port))
     }
 
-    /// By another door.
+    /// By another syscall.
     #[must_use]
-    pub fn by(mut self, door: Door) -> Self {
-        self.door = door;
+    pub fn by(mut self, syscall: BindSyscall) -> Self {
+        self.syscall = syscall;
         self
     }
 

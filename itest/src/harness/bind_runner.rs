@@ -3,8 +3,8 @@
 //! One process of this binary with the verb `act` makes them all: for each, a child of it enters the
 //! cgroup, becomes the user, binds and ends with the errno.
 
+use crate::harness::raw_syscalls;
 use crate::oracle::{OracleBind, Proto, slashed};
-use crate::raw;
 use anyhow::{Context, bail, ensure};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_ipv6_v6only;
@@ -74,7 +74,8 @@ pub fn act() -> anyhow::Result<()> {
     let binds: Vec<OracleBind> = serde_json::from_reader(std::io::stdin())?;
     let mut errnos = Vec::with_capacity(binds.len());
     for (i, bind) in binds.iter().enumerate() {
-        let errno = raw::in_child(|| act_one(bind, i)).with_context(|| format!("{bind:?}"))?;
+        let errno =
+            raw_syscalls::in_child(|| act_one(bind, i)).with_context(|| format!("{bind:?}"))?;
         let in_use = errno == Errno::ADDRINUSE.raw_os_error();
         errnos.push(if in_use { 0 } else { errno });
     }

@@ -1,6 +1,6 @@
 //! A `portguard monitor` that runs, and what it printed.
 
-use crate::instance::{DEADLINE, Instance, drain, lines};
+use crate::harness::instance::{DEADLINE, Instance, drain, lines};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, Stdio};

@@ -2,11 +2,11 @@
 //! says of each.
 
 use super::Table;
-use crate::harness::{Needs, NotApplicable, World};
-use crate::holding::{Held, Hold};
-use crate::instance::{policy_file, program};
-use crate::probe::{Answer, Attempt, Netns, Probe, inet, inet6};
-use crate::real::{Cgroups, cgroup_root};
+use crate::harness::bind_runner::{Cgroups, cgroup_root};
+use crate::harness::instance::{policy_file, program};
+use crate::harness::probe::{Answer, Attempt, Netns, Probe, inet, inet6};
+use crate::harness::socket_holder::{Held, Hold};
+use crate::harness::{Needs, NotApplicable, TestEnv};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -114,7 +114,7 @@ fn of_every_kind(unit: &str) -> Probe {
 }
 
 /// Every protocol, family and wildcard, with uid, unit, program and verdict.
-fn listed(_: &World) -> anyhow::Result<()> {
+fn listed(_: &TestEnv) -> anyhow::Result<()> {
     let (unit, _cgroups) = unit("service")?;
     let probe = of_every_kind(&unit);
     let comm = String::from_utf8_lossy(&probe.comm).into_owned();
@@ -189,7 +189,7 @@ fn text(policy: &str, unit: &str) -> anyhow::Result<()> {
 }
 
 /// Sockets in other network namespaces count where the policy's scope is all.
-fn scopes(_: &World) -> anyhow::Result<()> {
+fn scopes(_: &TestEnv) -> anyhow::Result<()> {
     let any = Ipv4Addr::UNSPECIFIED;
     let probe = Probe::user(USER).in_netns(Netns::New);
     let held = Hold::of(probe.bind(Attempt::tcp_at(any, port(0)))).start()?;
@@ -214,7 +214,7 @@ fn scopes(_: &World) -> anyhow::Result<()> {
 }
 
 /// systemd makes its sockets in the socket unit's cgroup and passes them on: that is who is judged.
-fn passed_on(_: &World) -> anyhow::Result<()> {
+fn passed_on(_: &TestEnv) -> anyhow::Result<()> {
     let (unit, _cgroups) = unit("socket")?;
     let (service, _service) = self::unit("service")?;
     let held = Hold::of(Probe::user(USER).in_cgroup(&unit).bind(tcp(0))).start()?;
@@ -248,7 +248,7 @@ fn passed_on(_: &World) -> anyhow::Result<()> {
 }
 
 /// A socket that no process has open is judged by its user; root's may be the kernel's own, and is let be.
-fn in_flight(_: &World) -> anyhow::Result<()> {
+fn in_flight(_: &TestEnv) -> anyhow::Result<()> {
     for (uid, by, verdict) in [(USER, "nobody", "deny"), (0, "kernel", "kernel")] {
         let hold = Hold {
             in_flight: true,
@@ -272,7 +272,7 @@ fn in_flight(_: &World) -> anyhow::Result<()> {
 }
 
 /// A user who cannot see whose a socket is gets no wrong answer.
-fn rights(_: &World) -> anyhow::Result<()> {
+fn rights(_: &TestEnv) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
     let held = Hold::of(Probe::user(USER).bind(tcp(0))).start()?;

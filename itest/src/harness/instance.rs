@@ -1,6 +1,6 @@
 //! A portguard that runs: started with a policy, its events collected, ended and looked at.
 
-use crate::harness::World;
+use crate::harness::TestEnv;
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -70,9 +70,9 @@ impl Instance {
     ///
     /// # Errors
     /// Where it ends instead, or takes too long.
-    pub fn start(world: &World, policy: &str) -> anyhow::Result<Self> {
+    pub fn start(env: &TestEnv, policy: &str) -> anyhow::Result<Self> {
         // What `auto` must take, without its vain look at the LSM first where there is none.
-        Self::start_with(world, policy, world.auto_hook(), "json")
+        Self::start_with(env, policy, env.auto_hook(), "json")
     }
 
     /// The same by a certain hook and with a certain output.
@@ -80,14 +80,14 @@ impl Instance {
     /// # Errors
     /// Where it ends instead, or takes too long.
     pub fn start_with(
-        world: &World,
+        env: &TestEnv,
         policy: &str,
         hook: &'static str,
         output: &str,
     ) -> anyhow::Result<Self> {
         // Every decision by itself: what a test looks for is one bind's event.
         let arguments = ["--no-fold", "--output", output];
-        Self::start_by(world, policy, hook, &arguments)
+        Self::start_by(env, policy, hook, &arguments)
     }
 
     /// The same with any arguments of `portguard run`.
@@ -95,12 +95,12 @@ impl Instance {
     /// # Errors
     /// Where it ends instead, or takes too long.
     pub fn start_by(
-        world: &World,
+        env: &TestEnv,
         policy: &str,
         hook: &'static str,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        Self::start_prepared(world, policy, hook, arguments, |_, _| Ok(()))
+        Self::start_prepared(env, policy, hook, arguments, |_, _| Ok(()))
     }
 
     /// The same, and its command and the path of its socket are handed to `prepare` before it starts. Of a
@@ -109,14 +109,14 @@ impl Instance {
     /// # Errors
     /// Where it ends instead, or takes too long.
     pub fn start_prepared(
-        world: &World,
+        env: &TestEnv,
         policy: &str,
         hook: &'static str,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command, &Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let file = policy_file(policy)?;
-        let mut instance = Self::launch(world, file.path(), hook, arguments, prepare)?;
+        let mut instance = Self::launch(env, file.path(), hook, arguments, prepare)?;
         instance.policy = Some(file);
         Ok(instance)
     }
@@ -126,16 +126,16 @@ impl Instance {
     /// # Errors
     /// Where it ends instead, or takes too long.
     pub fn start_on(
-        world: &World,
+        env: &TestEnv,
         policy: &Path,
         hook: &'static str,
         arguments: &[&str],
     ) -> anyhow::Result<Self> {
-        Self::launch(world, policy, hook, arguments, |_, _| Ok(()))
+        Self::launch(env, policy, hook, arguments, |_, _| Ok(()))
     }
 
     fn launch(
-        world: &World,
+        env: &TestEnv,
         policy: &Path,
         hook: &'static str,
         arguments: &[&str],
@@ -162,7 +162,7 @@ impl Instance {
         let stdout = child.stdout.take().map_or_else(|| channel().1, lines);
         let stderr = lines(child.stderr.take().context("stderr is a pipe")?);
         let hook = if hook == "auto" {
-            world.auto_hook()
+            env.auto_hook()
         } else {
             hook
         };
@@ -175,7 +175,7 @@ impl Instance {
             policy: None,
             socket,
         };
-        instance.wait_until_ready(world.patience())?;
+        instance.wait_until_ready(env.patience())?;
         Ok(instance)
     }
 

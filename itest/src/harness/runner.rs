@@ -1,7 +1,7 @@
 //! The harness: named tests, which of them a machine can run, and what is printed of each.
 
-use crate::lsms;
-use crate::real::{cgroup_root, kernel_version};
+use crate::harness::active_lsms;
+use crate::harness::bind_runner::{cgroup_root, kernel_version};
 use anyhow::ensure;
 use std::fmt;
 use std::path::PathBuf;
@@ -40,13 +40,13 @@ pub struct Test {
     /// What it needs.
     pub needs: Needs,
     /// Whether it is about a daemon's life more than about the kernel's doing.
-    pub of_life: bool,
+    pub lifecycle: bool,
     /// What it does.
-    pub run: fn(&World) -> anyhow::Result<()>,
+    pub run: fn(&TestEnv) -> anyhow::Result<()>,
 }
 
 /// The machine as the tests must know it.
-pub struct World {
+pub struct TestEnv {
     /// Where the tests run.
     pub kind: Kind,
     /// Version of the kernel.
@@ -57,7 +57,7 @@ pub struct World {
     pub without_lsm: Option<String>,
 }
 
-impl World {
+impl TestEnv {
     fn new(kind: Kind) -> anyhow::Result<Self> {
         Ok(Self {
             kind,
@@ -67,7 +67,7 @@ impl World {
                 // Whoever booted a guest chose it.
                 Kind::Guest => None,
                 Kind::GuestWithoutLsm => Some("this guest has no bpf in lsm=".into()),
-                Kind::Native => lsms::without_bpf(),
+                Kind::Native => active_lsms::without_bpf(),
             },
         })
     }
@@ -169,8 +169,8 @@ impl std::error::Error for NotApplicable {}
 /// # Errors
 /// Where anything is not as it must be.
 pub fn soak(long: Duration) -> anyhow::Result<()> {
-    let world = World::new(Kind::Guest)?;
-    crate::soak::run(&world, 10, long / 10)
+    let env = TestEnv::new(Kind::Guest)?;
+    crate::soak::run(&env, 10, long / 10)
 }
 
 /// Runs the tests whose name contains `filter` and prints how each ended.
@@ -182,25 +182,25 @@ pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<(
         rustix::process::geteuid().is_root(),
         "these tests need root"
     );
-    let world = World::new(kind)?;
+    let env = TestEnv::new(kind)?;
     let (mut passed, mut failed) = (0, 0);
     for test in tests
         .iter()
         .filter(|test| filter.is_none_or(|part| test.name.contains(part)))
     {
-        if test.of_life && filter.is_none() && !world.lives() {
+        if test.lifecycle && filter.is_none() && !env.lives() {
             println!(
                 "n/a {}: lives are lived on 5.10, 6.12 and 7.2, without the LSM on 6.12",
                 test.name
             );
             continue;
         }
-        if let Some(reason) = world.lacks(test.needs) {
+        if let Some(reason) = env.lacks(test.needs) {
             println!("n/a {}: {reason}", test.name);
             continue;
         }
         let began = Instant::now();
-        match (test.run)(&world) {
+        match (test.run)(&env) {
             Ok(()) => {
                 passed += 1;
                 println!("ok {} ({:.1})", test.name, began.elapsed().as_secs_f32());

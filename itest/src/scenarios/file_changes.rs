@@ -3,10 +3,10 @@
 
 use super::Table;
 use super::checks::{default, deny, judged};
-use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance};
-use crate::probe::{Attempt, Probe};
-use crate::scrape::{Scraped, free_address};
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::scrape::{Scraped, free_address};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, anyhow, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -38,9 +38,9 @@ fn root(port: u16) -> Probe {
 }
 
 /// Root may not bind the port, and may bind the one that it could not before.
-fn denies(world: &World, instance: &Instance, port: u16, free: u16) -> anyhow::Result<()> {
-    judged(world, instance, &root(port), deny("only"))?;
-    judged(world, instance, &root(free), default("kernel"))?;
+fn denies(env: &TestEnv, instance: &Instance, port: u16, free: u16) -> anyhow::Result<()> {
+    judged(env, instance, &root(port), deny("only"))?;
+    judged(env, instance, &root(free), default("kernel"))?;
     Ok(())
 }
 
@@ -58,7 +58,7 @@ fn reloads(instance: &Instance, done: u64) -> anyhow::Result<()> {
 
 /// Between the moment at which it was read and that from which on it is watched; in place; and by another file
 /// under its name: nobody tells the daemon. Then by SIGHUP without a change.
-fn changed_file(world: &World) -> anyhow::Result<()> {
+fn changed_file(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let (path, mark) = (
         directory.path().join("p.yaml"),
@@ -75,64 +75,64 @@ fn changed_file(world: &World) -> anyhow::Result<()> {
         fs::write(changed, denying(702))
     });
     let arguments = ["--no-fold", "--sink", "stdout", "--sink", &sink];
-    let mut instance = Instance::start_on(world, &path, world.auto_hook(), &arguments)?;
+    let mut instance = Instance::start_on(env, &path, env.auto_hook(), &arguments)?;
     instance.wait_for(TAKEN)?;
     let written = changing.join();
     written.map_err(|_| anyhow!("the writer panicked"))??;
-    denies(world, &instance, 702, 701)?;
+    denies(env, &instance, 702, 701)?;
     fs::write(&path, denying(703))?;
     instance.wait_for(TAKEN)?;
-    denies(world, &instance, 703, 702)?;
+    denies(env, &instance, 703, 702)?;
     let next = directory.path().join("next");
     fs::write(&next, denying(704))?;
     fs::rename(&next, &path)?;
     instance.wait_for(TAKEN)?;
-    denies(world, &instance, 704, 703)?;
+    denies(env, &instance, 704, 703)?;
     reloads(&instance, 3)?;
     instance.signal(Signal::HUP)?;
     instance.wait_for(TAKEN)?;
-    denies(world, &instance, 704, 703)?;
+    denies(env, &instance, 704, 703)?;
     reloads(&instance, 4)?;
     instance.stop()?;
     Ok(())
 }
 
 /// Files come and go; those that are none of the policy's change nothing.
-fn changed_directory(world: &World) -> anyhow::Result<()> {
+fn changed_directory(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path();
     let second = "version: 1\nrules: [{ name: second, action: deny, ports: [702], users: [0] }]\n";
     fs::write(path.join("10-first.yaml"), denying(701))?;
-    let mut instance = started_on(world, path)?;
-    denies(world, &instance, 701, 702)?;
+    let mut instance = started_on(env, path)?;
+    denies(env, &instance, 701, 702)?;
     for other in [".20-hidden.yaml", "notes.txt", "20-second.yaml~"] {
         fs::write(path.join(other), "no policy: [")?;
     }
     fs::write(path.join("20-second.yaml"), second)?;
     instance.wait_for(TAKEN)?;
-    judged(world, &instance, &root(701), deny("only"))?;
-    judged(world, &instance, &root(702), deny("second"))?;
+    judged(env, &instance, &root(701), deny("only"))?;
+    judged(env, &instance, &root(702), deny("second"))?;
     fs::rename(path.join("10-first.yaml"), path.join("10-first.off"))?;
     instance.wait_for(TAKEN)?;
-    judged(world, &instance, &root(701), default("kernel"))?;
-    judged(world, &instance, &root(702), deny("second"))?;
+    judged(env, &instance, &root(701), default("kernel"))?;
+    judged(env, &instance, &root(702), deny("second"))?;
     fs::rename(path.join("10-first.off"), path.join("30-last.yml"))?;
     instance.wait_for(TAKEN)?;
     fs::remove_file(path.join("20-second.yaml"))?;
     instance.wait_for(TAKEN)?;
-    denies(world, &instance, 701, 702)?;
+    denies(env, &instance, 701, 702)?;
     reloads(&instance, 4)?;
     instance.stop()?;
     Ok(())
 }
 
-fn started_on(world: &World, path: &Path) -> anyhow::Result<Instance> {
+fn started_on(env: &TestEnv, path: &Path) -> anyhow::Result<Instance> {
     let arguments = ["--no-fold", "--output", "json"];
-    Instance::start_on(world, path, world.auto_hook(), &arguments)
+    Instance::start_on(env, path, env.auto_hook(), &arguments)
 }
 
 /// As the kubelet does it: the files are links through `..data`, and that link is replaced.
-fn changed_config_map(world: &World) -> anyhow::Result<()> {
+fn changed_config_map(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path();
     let publish = |version: &str, port: u16| -> anyhow::Result<()> {
@@ -144,13 +144,13 @@ fn changed_config_map(world: &World) -> anyhow::Result<()> {
     };
     publish("..v1", 701)?;
     symlink("..data/policy.yaml", path.join("policy.yaml"))?;
-    let mut instance = started_on(world, path)?;
-    denies(world, &instance, 701, 702)?;
+    let mut instance = started_on(env, path)?;
+    denies(env, &instance, 701, 702)?;
     for (version, before, port, free) in [("..v2", "..v1", 702, 701), ("..v3", "..v2", 703, 702)] {
         publish(version, port)?;
         fs::remove_dir_all(path.join(before))?;
         instance.wait_for(TAKEN)?;
-        denies(world, &instance, port, free)?;
+        denies(env, &instance, port, free)?;
     }
     reloads(&instance, 2)?;
     instance.stop()?;
@@ -173,12 +173,12 @@ fn shows_mistake(text: &str) -> anyhow::Result<()> {
 }
 
 /// A broken policy changes nothing, and is told by all that tell how it stands, until it is mended.
-fn broken_is_told(world: &World) -> anyhow::Result<()> {
+fn broken_is_told(env: &TestEnv) -> anyhow::Result<()> {
     let address = free_address()?;
     let metrics = address.to_string();
     let arguments = ["--no-fold", "--output", "json", "--metrics", &metrics];
-    let mut instance = Instance::start_by(world, &denying(701), world.auto_hook(), &arguments)?;
-    denies(world, &instance, 701, 702)?;
+    let mut instance = Instance::start_by(env, &denying(701), env.auto_hook(), &arguments)?;
+    denies(env, &instance, 701, 702)?;
     let before = instance.status()?["policy"].clone();
     instance.change("version: 1\nmod: audit\n")?;
     instance.wait_for(REFUSED)?;
@@ -194,14 +194,14 @@ fn broken_is_told(world: &World) -> anyhow::Result<()> {
     );
     shows_mistake(&stderr)?;
     told_broken(&instance, address, &before, 2)?;
-    denies(world, &instance, 701, 702)?;
+    denies(env, &instance, 701, 702)?;
     // No files at all are as broken.
     fs::remove_file(instance.policy_path()?)?;
     instance.wait_for("No such file or directory")?;
-    denies(world, &instance, 701, 702)?;
+    denies(env, &instance, 701, 702)?;
     instance.change(&denying(702))?;
     instance.wait_for(TAKEN)?;
-    denies(world, &instance, 702, 701)?;
+    denies(env, &instance, 702, 701)?;
     let output = instance.command(&["status"]).output()?;
     let (stdout, _) = said(&output);
     ensure!(
@@ -215,11 +215,11 @@ fn broken_is_told(world: &World) -> anyhow::Result<()> {
         ("portguard_reloads_total", &[("result", "failure")], 3),
         ("portguard_reloads_total", &[("result", "success")], 1),
     ])?;
-    reload_command(world, instance)
+    reload_command(env, instance)
 }
 
 /// `portguard reload`, with a daemon and without.
-fn reload_command(world: &World, instance: Instance) -> anyhow::Result<()> {
+fn reload_command(env: &TestEnv, instance: Instance) -> anyhow::Result<()> {
     // A rule that can never decide is a warning, which whoever reloads sees.
     let dead = "  - { name: dead, action: deny, ports: [703], users: [0] }\n";
     instance.change(&(denying(703) + dead))?;
@@ -235,7 +235,7 @@ fn reload_command(world: &World, instance: Instance) -> anyhow::Result<()> {
         stderr.contains("warning: ") && stderr.contains("dead"),
         "{stderr}"
     );
-    denies(world, &instance, 703, 702)?;
+    denies(env, &instance, 703, 702)?;
     let mut orphan = instance.command(&["reload"]);
     instance.stop()?;
     let output = orphan.output()?;

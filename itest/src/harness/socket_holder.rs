@@ -1,8 +1,8 @@
 //! A process that has bound its sockets and keeps them: what is there before portguard is.
 
-use crate::acting::{become_it, knock};
-use crate::probe::{Answer, Probe};
-use crate::raw;
+use crate::harness::probe::{Answer, Probe};
+use crate::harness::probe_child::{assume_identity, bind_via};
+use crate::harness::raw_syscalls;
 use anyhow::{Context as _, ensure};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
@@ -113,23 +113,25 @@ impl Drop for Held {
 /// Where the process cannot become what it is told to.
 pub fn run(hold: &str) -> anyhow::Result<()> {
     let hold: Hold = serde_json::from_str(hold)?;
-    become_it(&hold.probe)?;
+    assume_identity(&hold.probe)?;
     let (mut answers, mut sockets) = (Vec::new(), Vec::new());
     for attempt in &hold.probe.attempts {
         let kind = attempt.kind | libc::SOCK_NONBLOCK;
-        answers.push(match raw::socket(attempt.domain, kind, attempt.protocol) {
-            Err(errno) => Answer::NoSocket(errno),
-            Ok(socket) => {
-                // So that others can have the port too, as far as their user is the same.
-                let _ = set_socket_reuseport(&socket, true);
-                let answer = knock(attempt, socket.as_fd()).1;
-                if attempt.kind != libc::SOCK_DGRAM && !hold.idle {
-                    listen(&socket, 8)?;
+        answers.push(
+            match raw_syscalls::socket(attempt.domain, kind, attempt.protocol) {
+                Err(errno) => Answer::NoSocket(errno),
+                Ok(socket) => {
+                    // So that others can have the port too, as far as their user is the same.
+                    let _ = set_socket_reuseport(&socket, true);
+                    let answer = bind_via(attempt, socket.as_fd()).1;
+                    if attempt.kind != libc::SOCK_DGRAM && !hold.idle {
+                        listen(&socket, 8)?;
+                    }
+                    sockets.push((attempt.kind, socket));
+                    answer
                 }
-                sockets.push((attempt.kind, socket));
-                answer
-            }
-        });
+            },
+        );
     }
     let _on_the_way = hold
         .in_flight

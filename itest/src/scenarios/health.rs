@@ -2,11 +2,11 @@
 
 use super::Table;
 use super::checks::{deny, judged};
-use super::pins::{POLICY, Tidy, denied, detach, directory, enforced, free, pinned};
-use crate::harness::{Needs, World};
-use crate::instance::{DEADLINE, Instance, policy_file, program};
-use crate::links;
-use crate::raw::loaded_programs;
+use super::pins::{POLICY, PinCleanup, denied, detach, directory, enforced, free, pinned};
+use crate::harness::foreign_links;
+use crate::harness::instance::{DEADLINE, Instance, policy_file, program};
+use crate::harness::raw_syscalls::loaded_programs;
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use portguard::kernel::PINS;
 use rustix::process::Signal;
@@ -20,9 +20,9 @@ pub(super) const TESTS: Table = &[
     ("two_daemons", Needs::Guest, two_daemons),
 ];
 
-fn pins_detach(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
+fn pins_detach(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
     let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let nothing = detach()?;
     ensure!(
@@ -32,7 +32,7 @@ fn pins_detach(world: &World) -> anyhow::Result<()> {
     );
     let before = loaded_programs()?;
     // Without a daemon.
-    pinned(world, hook)?.end(Signal::KILL)?;
+    pinned(env, hook)?.end(Signal::KILL)?;
     let output = detach()?;
     ensure!(
         output.status.code() == Some(0) && said(&output).contains("removed the pins"),
@@ -42,8 +42,8 @@ fn pins_detach(world: &World) -> anyhow::Result<()> {
     free()?;
     // With one, pinned and not: it ends too.
     for arguments in [&["--pin"][..], &[]] {
-        let instance = Instance::start_by(world, POLICY, hook, arguments)?;
-        enforced(world, hook)?;
+        let instance = Instance::start_by(env, POLICY, hook, arguments)?;
+        enforced(env, hook)?;
         if !arguments.is_empty() {
             let held = detach()?;
             ensure!(
@@ -74,11 +74,11 @@ fn pins_detach(world: &World) -> anyhow::Result<()> {
 }
 
 /// Hooks that are taken away from a running daemon are noticed, counted and put back.
-fn health(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let hook = world.auto_hook();
+fn health(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
-    let mut instance = Instance::start_by(world, POLICY, hook, &arguments)?;
+    let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let pins = directory()?;
     let mut reattached = 0;
     let mut harms: Vec<(PathBuf, bool)> = vec![
@@ -92,14 +92,14 @@ fn health(world: &World) -> anyhow::Result<()> {
     }
     for (path, behind) in harms {
         if behind {
-            links::detach(&path)?;
+            foreign_links::detach(&path)?;
         } else {
             std::fs::remove_file(&path)?;
         }
         instance.wait_for("NOT ENFORCING as it should")?;
         instance.wait_for("the hooks are back in place")?;
         reattached += 1;
-        enforced(world, hook).with_context(|| format!("after {}", path.display()))?;
+        enforced(env, hook).with_context(|| format!("after {}", path.display()))?;
         let status = instance.status()?;
         ensure!(
             status["reattached"] == reattached && status["enforcing"] == "enforce",
@@ -108,16 +108,16 @@ fn health(world: &World) -> anyhow::Result<()> {
         );
     }
     instance.end(Signal::KILL)?;
-    enforced(world, hook)?;
-    let after = pinned(world, hook)?;
+    enforced(env, hook)?;
+    let after = pinned(env, hook)?;
     ensure!(after.said.contains("took over"), "{}", after.said);
     after.stop()?;
     Ok(())
 }
 
-fn two_daemons(world: &World) -> anyhow::Result<()> {
-    let _tidy = Tidy;
-    let first = pinned(world, world.auto_hook())?;
+fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
+    let _tidy = PinCleanup;
+    let first = pinned(env, env.auto_hook())?;
     let socket = first.socket();
     let other = std::env::temp_dir().join("another-socket");
     for (socket, said) in [
@@ -144,7 +144,7 @@ fn two_daemons(world: &World) -> anyhow::Result<()> {
             output.status
         );
     }
-    judged(world, &first, &denied(), deny("no-root"))?;
+    judged(env, &first, &denied(), deny("no-root"))?;
     first.stop()?;
     Ok(())
 }

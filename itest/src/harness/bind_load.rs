@@ -1,7 +1,7 @@
 //! Binds without a pause while something else happens, and counts what they end with.
 
-use crate::probe::inet;
-use crate::raw;
+use crate::harness::probe::inet;
+use crate::harness::raw_syscalls;
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// A thread of this process, root in the cgroup that this process is in, that binds one port.
-pub(crate) struct Hammer {
+pub(crate) struct BindLoad {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<BTreeMap<i32, u64>, i32>>>,
 }
 
-impl Hammer {
+impl BindLoad {
     /// Begins to bind UDP `port` on an address of 127/8 of its own, `binds` times at the most.
     pub(crate) fn start(last: u8, port: u16, binds: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -24,15 +24,15 @@ impl Hammer {
         let thread = std::thread::spawn(move || {
             let address = inet(libc::AF_INET, Ipv4Addr::new(127, 9, 9, last), port);
             let mut ended: BTreeMap<i32, u64> = BTreeMap::new();
-            let mut socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+            let mut socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
             for _ in 0..binds {
                 if told.load(Ordering::Relaxed) {
                     break;
                 }
-                let errno = raw::bind(socket.as_fd(), &address, 16);
+                let errno = raw_syscalls::bind(socket.as_fd(), &address, 16);
                 *ended.entry(errno).or_default() += 1;
                 if errno == 0 {
-                    socket = raw::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+                    socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
                 }
             }
             Ok(ended)
@@ -62,7 +62,7 @@ impl Hammer {
     }
 }
 
-impl Drop for Hammer {
+impl Drop for BindLoad {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! The table of ways to a port: what each hook must make of it.
 
-use crate::probe::{Attempt, Door, inet, inet6};
+use crate::harness::probe::{Attempt, BindSyscall, inet, inet6};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a hook makes of a way.
@@ -43,13 +43,13 @@ type Version = (u32, u32);
 
 /// A way to a port.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct EntryPoint {
     pub(super) name: &'static str,
     /// `AF_*`, `SOCK_*`, `IPPROTO_*`
     socket: (i32, i32, i32),
     form: Form,
     pub(super) setup: Setup,
-    pub(super) door: Door,
+    pub(super) syscall: BindSyscall,
     pub(super) by_lsm: Seen,
     pub(super) by_cgroup: Seen,
     /// `allow` can skip the kernel's capability check.
@@ -81,17 +81,17 @@ const SCTP: i32 = libc::IPPROTO_SCTP;
 const IPPROTO_SMC: i32 = 256;
 
 /// One line of the table.
-macro_rules! ways {
-    ($($name:literal $socket:tt $form:ident $setup:ident $door:ident $lsm:ident $cgroup:ident $grantable:ident $protocol:ident $kernels:ident)*) => {
-        &[$(Way {
+macro_rules! entry_points {
+    ($($name:literal $socket:tt $form:ident $setup:ident $syscall:ident $lsm:ident $cgroup:ident $grantable:ident $protocol:ident $kernels:ident)*) => {
+        &[$(EntryPoint {
             name: $name,
             socket: $socket,
             form: Form::$form,
             setup: Setup::$setup,
-            door: Door::$door,
+            syscall: BindSyscall::$syscall,
             by_lsm: Seen::$lsm,
             by_cgroup: Seen::$cgroup,
-            grantable: ways!(@$grantable),
+            grantable: entry_points!(@$grantable),
             protocol: stringify!($protocol),
             kernels: $kernels,
         }),*]
@@ -101,8 +101,8 @@ macro_rules! ways {
 }
 
 /// Every way by which a bind reaches a port of the host.
-pub(super) const WAYS: &[Way] = ways![
-    // name                      socket                       form   setup     door       by LSM by cgroup grant protocol kernels
+pub(super) const ENTRY_POINTS: &[EntryPoint] = entry_points![
+    // name                      socket                       form   setup     syscall       by LSM by cgroup grant protocol kernels
     "tcp"                        (INET, STREAM, 0)            V4     Plain     Bind       Judged Judged    grant tcp      EVERY
     "udp"                        (INET, DGRAM, 0)             V4     Plain     Bind       Judged Judged    grant udp      EVERY
     "tcp of AF_INET6"            (INET6, STREAM, 0)           V6     Plain     Bind       Judged Judged    grant tcp      EVERY
@@ -133,7 +133,7 @@ pub(super) const WAYS: &[Way] = ways![
     "a 32-bit binary"            (INET, STREAM, 0)            V4     Plain     Elf32      Judged Judged    grant tcp      EVERY
 ];
 
-impl Way {
+impl EntryPoint {
     /// A bind by this way. A wildcard address needs no interface that is up.
     pub(super) fn attempt(&self, port: u16, wildcard: bool) -> Attempt {
         let (v4, v6) = if wildcard {
@@ -148,7 +148,7 @@ impl Way {
             Form::Unspec => inet(libc::AF_UNSPEC, Ipv4Addr::UNSPECIFIED, port),
         };
         let (domain, kind, protocol) = self.socket;
-        Attempt::new(domain, kind, protocol, address).by(self.door)
+        Attempt::new(domain, kind, protocol, address).by(self.syscall)
     }
 
     /// Whether the guests' kernel of this version has it.

@@ -1,10 +1,10 @@
 //! Sockets that were bound before portguard is there, and closed by `portguard inventory --enforce-existing`.
 
 use super::Table;
-use super::existing::{USER, at, bound, inventory, policy, port, says, tcp, udp, unit};
-use crate::harness::{Needs, NotApplicable, World};
-use crate::holding::Hold;
-use crate::probe::{Attempt, Probe, inet6};
+use super::inventory::{USER, at, bound, inventory, policy, port, says, tcp, udp, unit};
+use crate::harness::probe::{Attempt, Probe, inet6};
+use crate::harness::socket_holder::Hold;
+use crate::harness::{Needs, NotApplicable, TestEnv};
 use anyhow::ensure;
 use serde_json::{Value, json};
 use std::net::Ipv6Addr;
@@ -16,7 +16,7 @@ pub(super) const TESTS: Table = &[
 ];
 
 /// A TCP socket that is bound and does not listen: shown since Linux 6.8.
-fn idle(world: &World) -> anyhow::Result<()> {
+fn idle(env: &TestEnv) -> anyhow::Result<()> {
     let hold = Hold {
         idle: true,
         ..Hold::of(Probe::user(USER).bind(tcp(0)))
@@ -25,7 +25,7 @@ fn idle(world: &World) -> anyhow::Result<()> {
     bound(&held)?;
     let rules = "default: deny\n";
     let (_, objects, said) = inventory(&policy(rules), &["--enforce-existing"])?;
-    if world.kernel < (6, 8) && objects.is_empty() {
+    if env.kernel < (6, 8) && objects.is_empty() {
         return Err(
             NotApplicable("the kernel does not list such sockets (Linux 6.8)".into()).into(),
         );
@@ -43,7 +43,7 @@ fn idle(world: &World) -> anyhow::Result<()> {
 }
 
 /// Exactly the denied sockets are closed: not those of others on the same port, nor any in audit mode.
-fn closed(_: &World) -> anyhow::Result<()> {
+fn closed(_: &TestEnv) -> anyhow::Result<()> {
     let (unit, _cgroups) = unit("service")?;
     let v6 = inet6(Ipv6Addr::LOCALHOST, port(1));
     let v6 = Attempt::new(libc::AF_INET6, libc::SOCK_STREAM, 0, v6);
@@ -89,7 +89,7 @@ fn closed(_: &World) -> anyhow::Result<()> {
 }
 
 /// A bound UDP socket is aborted and keeps its port: that is said, and is no success.
-fn udp_stays(_: &World) -> anyhow::Result<()> {
+fn udp_stays(_: &TestEnv) -> anyhow::Result<()> {
     let mut held = Hold::of(Probe::user(USER).bind(udp(0, 0))).start()?;
     bound(&held)?;
     let (code, objects, said) = inventory(&policy("default: deny\n"), &["--enforce-existing"])?;

@@ -1,11 +1,11 @@
 //! Ways beside bind(2): programs of others on the cgroup path, and ports that the kernel gives away.
 
-use crate::harness::World;
-use crate::instance::{Instance, policy_file, program};
-use crate::others;
-use crate::probe::{Answer, Attempt, Probe};
-use crate::raw;
-use crate::real::Cgroups;
+use crate::harness::TestEnv;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::foreign_object;
+use crate::harness::instance::{Instance, policy_file, program};
+use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::raw_syscalls;
 use crate::scenarios::{NotApplicable, Setting};
 use anyhow::{Context as _, ensure};
 use aya::Ebpf;
@@ -37,20 +37,20 @@ struct Foreign {
 
 impl Foreign {
     /// `None` where the kernel does not take it.
-    fn attach(world: &World, name: &str) -> anyhow::Result<Option<Self>> {
+    fn attach(env: &TestEnv, name: &str) -> anyhow::Result<Option<Self>> {
         let mut cgroups = Cgroups::default();
         cgroups.make(&[CGROUP.to_owned()])?;
-        let mut object = others::load()?;
+        let mut object = foreign_object::load()?;
         let program: &mut CgroupSockAddr = object
             .program_mut(name)
             .with_context(|| format!("the object has no program {name}"))?
             .try_into()?;
         if let Err(error) = program.load() {
             // A return of 3 is refused by the verifier of a kernel without grants.
-            ensure!(name == "grant" && !world.grants(), "{name}: {error}");
+            ensure!(name == "grant" && !env.grants(), "{name}: {error}");
             return Ok(None);
         }
-        let cgroup = File::open(world.cgroups.join(CGROUP))?;
+        let cgroup = File::open(env.cgroups.join(CGROUP))?;
         program.attach(&cgroup, CgroupAttachMode::Single)?;
         Ok(Some(Self {
             _object: object,
@@ -83,15 +83,15 @@ fn errno(instance: &Instance, uid: u32, port: u16, want: i32) -> anyhow::Result<
 }
 
 /// What refuses below wins over a grant; what grants below is not believed where the policy denies.
-pub(super) fn foreign_programs(world: &World) -> anyhow::Result<()> {
-    for hook in world.deciding_hooks() {
-        let instance = Instance::start_with(world, POLICY, hook, "json")?;
-        if let Some(_refuses) = Foreign::attach(world, "refuse")? {
+pub(super) fn foreign_programs(env: &TestEnv) -> anyhow::Result<()> {
+    for hook in env.deciding_hooks() {
+        let instance = Instance::start_with(env, POLICY, hook, "json")?;
+        if let Some(_refuses) = Foreign::attach(env, "refuse")? {
             errno(&instance, 33, 85, libc::EPERM)?;
         }
-        if let Some(_grants) = Foreign::attach(world, "grant")? {
-            errno(&instance, 1000, 81, world.denial(hook))?;
-            errno(&instance, 1000, 80, world.denial(hook))?;
+        if let Some(_grants) = Foreign::attach(env, "grant")? {
+            errno(&instance, 1000, 81, env.denial(hook))?;
+            errno(&instance, 1000, 80, env.denial(hook))?;
             errno(&instance, 33, 85, 0)?;
             // What the policy leaves to the kernel is the other program's to grant.
             errno(&instance, 1000, 82, 0)?;
@@ -102,13 +102,13 @@ pub(super) fn foreign_programs(world: &World) -> anyhow::Result<()> {
 }
 
 /// A program that rewrites the port: the port that is bound is the one that counts.
-pub(super) fn rewritten_ports(world: &World) -> anyhow::Result<()> {
-    for hook in world.deciding_hooks() {
-        let instance = Instance::start_with(world, POLICY, hook, "json")?;
-        let _rewrites = Foreign::attach(world, "rewrite")?.context("no program")?;
+pub(super) fn rewritten_ports(env: &TestEnv) -> anyhow::Result<()> {
+    for hook in env.deciding_hooks() {
+        let instance = Instance::start_with(env, POLICY, hook, "json")?;
+        let _rewrites = Foreign::attach(env, "rewrite")?.context("no program")?;
         for uid in [1000, 0] {
             let (errno, events) = bound(&instance, uid, 8080)?;
-            let want = world.denial("cgroup");
+            let want = env.denial("cgroup");
             ensure!(
                 errno == want,
                 "{hook}: uid {uid}: errno {errno}, not {want}"
@@ -121,7 +121,7 @@ pub(super) fn rewritten_ports(world: &World) -> anyhow::Result<()> {
                 "{hook}: {event}"
             );
         }
-        let granted = if world.grants() { 0 } else { libc::EACCES };
+        let granted = if env.grants() { 0 } else { libc::EACCES };
         errno(&instance, 33, 8080, granted)?;
         instance.stop()?;
     }
@@ -129,8 +129,8 @@ pub(super) fn rewritten_ports(world: &World) -> anyhow::Result<()> {
 }
 
 /// `doctor` lists other bind programs by name and id.
-pub(super) fn doctor_lists_others(world: &World) -> anyhow::Result<()> {
-    let foreign = Foreign::attach(world, "refuse")?.context("no program")?;
+pub(super) fn doctor_lists_others(env: &TestEnv) -> anyhow::Result<()> {
+    let foreign = Foreign::attach(env, "refuse")?.context("no program")?;
     let said = doctor(None)?;
     ensure!(
         said.contains("refuse (id ") && said.contains(", bind4) on /pgforeign"),
@@ -163,7 +163,7 @@ fn autobound(within: Option<(u16, u16)>) -> anyhow::Result<Result<u16, i32>> {
     if let Some((low, high)) = within {
         let value = u32::from(high) << 16 | u32::from(low);
         if let Err(errno) =
-            raw::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, value)
+            raw_syscalls::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, value)
         {
             return Ok(Err(errno));
         }
@@ -176,7 +176,7 @@ fn autobound(within: Option<(u16, u16)>) -> anyhow::Result<Result<u16, i32>> {
 }
 
 /// `IP_LOCAL_PORT_RANGE` takes a protected port of one's choice, until it is reserved.
-pub(super) fn chosen_port(world: &World) -> anyhow::Result<()> {
+pub(super) fn chosen_port(env: &TestEnv) -> anyhow::Result<()> {
     const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
     const PORT: u16 = 40_005;
     let within = Some((PORT, PORT));
@@ -185,7 +185,7 @@ pub(super) fn chosen_port(world: &World) -> anyhow::Result<()> {
         return Err(NotApplicable(what).into());
     }
     let instance = Instance::start(
-        world,
+        env,
         "{ version: 1, default: deny, protect: [1-1023, 40005] }",
     )?;
     let port = autobound(within)?;
@@ -204,12 +204,12 @@ pub(super) fn chosen_port(world: &World) -> anyhow::Result<()> {
 }
 
 /// Protected ports in `ip_local_port_range` are had without a bind: the hole, and the cure that `run` names.
-pub(super) fn local_port_range(world: &World) -> anyhow::Result<()> {
+pub(super) fn local_port_range(env: &TestEnv) -> anyhow::Result<()> {
     const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
     const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
     let _range = Setting::set(RANGE, "40004 40006")
         .map_err(|error| NotApplicable(format!("ip_local_port_range cannot be set: {error}")))?;
-    let instance = Instance::start(world, PROTECTED_RANGE)?;
+    let instance = Instance::start(env, PROTECTED_RANGE)?;
     let port = autobound(None)?;
     ensure!(
         port.is_ok_and(|port| (40004..=40006).contains(&port)),
@@ -230,7 +230,7 @@ pub(super) fn local_port_range(world: &World) -> anyhow::Result<()> {
     ensure!(port.is_err(), "after the cure listen() still gets {port:?}");
     ensure!(instance.events()?.is_empty(), "an event without a bind");
     instance.stop()?;
-    let cured = Instance::start(world, PROTECTED_RANGE)?;
+    let cured = Instance::start(env, PROTECTED_RANGE)?;
     ensure!(
         !cured.said.contains("ip_local_port_range"),
         "a warning of what is closed:\n{}",

@@ -2,12 +2,12 @@
 //! and closed where that is wanted.
 
 use super::Table;
-use super::existing::{USER, bound, policy, port, tcp};
-use crate::harness::{Needs, NotApplicable, World};
-use crate::holding::{Held, Hold};
-use crate::instance::{DEADLINE, Instance};
-use crate::probe::{Answer, Probe};
-use crate::scrape::{Scraped, free_address};
+use super::inventory::{USER, bound, policy, port, tcp};
+use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::probe::{Answer, Probe};
+use crate::harness::scrape::{Scraped, free_address};
+use crate::harness::socket_holder::{Held, Hold};
+use crate::harness::{Needs, NotApplicable, TestEnv};
 use anyhow::ensure;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -36,11 +36,11 @@ fn held() -> anyhow::Result<Held> {
     Ok(held)
 }
 
-fn start(world: &World, policy: &str, more: &[&str]) -> anyhow::Result<(Instance, SocketAddr)> {
+fn start(env: &TestEnv, policy: &str, more: &[&str]) -> anyhow::Result<(Instance, SocketAddr)> {
     let address = free_address()?;
     let metrics = address.to_string();
     let arguments = [&["--sink", "none", "--metrics", &metrics], more].concat();
-    let instance = Instance::start_by(world, policy, world.auto_hook(), &arguments)?;
+    let instance = Instance::start_by(env, policy, env.auto_hook(), &arguments)?;
     Ok((instance, address))
 }
 
@@ -77,9 +77,9 @@ fn said(instance: &mut Instance, what: &str) -> anyhow::Result<()> {
 const WARNING: &str = "has been there before, against the policy: see `portguard inventory`";
 
 /// At the start and after each reload, for the policy that is in force then.
-fn counted(world: &World) -> anyhow::Result<()> {
+fn counted(env: &TestEnv) -> anyhow::Result<()> {
     let mut held = held()?;
-    let (mut instance, address) = start(world, &denied(), &[])?;
+    let (mut instance, address) = start(env, &denied(), &[])?;
     said(&mut instance, WARNING)?;
     violations(&instance, address, 2)?;
     instance.change(&allowed())?;
@@ -96,12 +96,12 @@ fn counted(world: &World) -> anyhow::Result<()> {
 }
 
 /// Where that is wanted: at the start, and after a reload that denies what was allowed.
-fn closed(world: &World) -> anyhow::Result<()> {
+fn closed(env: &TestEnv) -> anyhow::Result<()> {
     let mut first = held()?;
-    let (mut instance, address) = start(world, &denied(), &["--enforce-existing"])?;
+    let (mut instance, address) = start(env, &denied(), &["--enforce-existing"])?;
     gone(&mut instance, &mut first)?;
     // What accepts no more has its port none the less, which a kernel before 6.8 does not show.
-    let left = if world.kernel >= (6, 8) { 2 } else { 0 };
+    let left = if env.kernel >= (6, 8) { 2 } else { 0 };
     violations(&instance, address, left)?;
     ensure!(!instance.said.contains(WARNING), "{}", instance.said);
     drop(first);
@@ -141,10 +141,10 @@ fn gone(instance: &mut Instance, held: &mut Held) -> anyhow::Result<()> {
 }
 
 /// What only reports closes nothing.
-fn in_audit_mode(world: &World) -> anyhow::Result<()> {
+fn in_audit_mode(env: &TestEnv) -> anyhow::Result<()> {
     let mut held = held()?;
     let (mut instance, address) =
-        start(world, &denied(), &["--enforce-existing", "--mode", "audit"])?;
+        start(env, &denied(), &["--enforce-existing", "--mode", "audit"])?;
     said(&mut instance, WARNING)?;
     violations(&instance, address, 2)?;
     let errnos = held.errnos()?;

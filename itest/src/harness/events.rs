@@ -1,6 +1,6 @@
 //! What a running portguard reports: the lines of its standard output, and the events that they are.
 
-use crate::instance::{DEADLINE, Instance};
+use crate::harness::instance::{DEADLINE, Instance};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::net::{Ipv4Addr, UdpSocket};

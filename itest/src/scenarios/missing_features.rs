@@ -3,8 +3,8 @@
 
 use super::Table;
 use super::decisions::POLICY;
-use crate::harness::{Needs, World};
-use crate::instance::{policy_file, program};
+use crate::harness::instance::{policy_file, program};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
@@ -18,14 +18,14 @@ pub(super) const TESTS: Table = &[
     ("no_btf", Needs::Nothing, no_btf),
 ];
 
-fn no_cgroup_v2(world: &World) -> anyhow::Result<()> {
-    let root = world.cgroups.clone();
+fn no_cgroup_v2(env: &TestEnv) -> anyhow::Result<()> {
+    let root = env.cgroups.clone();
     lacks("cgroup v2: no mount of it", "mount -t cgroup2", move || {
         unmount(&root, UnmountFlags::DETACH)
     })
 }
 
-fn no_btf(_: &World) -> anyhow::Result<()> {
+fn no_btf(_: &TestEnv) -> anyhow::Result<()> {
     let wanted = "the kernel's BTF: cannot read /sys/kernel/btf/vmlinux";
     lacks(wanted, "CONFIG_DEBUG_INFO_BTF=y", || {
         mount(

@@ -1,11 +1,11 @@
 //! What an actor's process does: its steps, its sockets, its binds; the answers go to stdout.
 
 use super::actors::{ACTORS, Actor, Step};
-use super::ways::{Setup, WAYS};
+use super::entry_points::{ENTRY_POINTS, Setup};
 use super::{PORTS, enter, port};
-use crate::acting::knock;
-use crate::probe::{Answer, Attempt};
-use crate::raw;
+use crate::harness::probe::{Answer, Attempt};
+use crate::harness::probe_child::bind_via;
+use crate::harness::raw_syscalls;
 use anyhow::{Context as _, anyhow};
 use rustix::net::sockopt::set_socket_reuseport;
 use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
@@ -25,7 +25,7 @@ use std::sync::mpsc;
 /// A bind as it was tried.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Tried {
-    /// Index in [`WAYS`].
+    /// Index in [`ENTRY_POINTS`].
     pub(super) way: usize,
     /// Which ports: see [`PORTS`].
     pub(super) ports: usize,
@@ -92,7 +92,7 @@ impl Play<'_> {
             return bind_all(&sockets);
         };
         if matches!(step, Step::Fork) {
-            let status = raw::in_child(|| self.after(position + 1, sockets).map(|()| 0))?;
+            let status = raw_syscalls::in_child(|| self.after(position + 1, sockets).map(|()| 0))?;
             anyhow::ensure!(status == 0, "the child ended with {status}");
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl Play<'_> {
             Step::Cgroup(path) => enter(self.root, path, "cgroup.procs"),
             Step::ThreadCgroup(path) => enter(self.root, path, "cgroup.threads"),
             Step::Uids(real, effective, saved) => set_uids(real, effective, saved),
-            Step::Netns => Ok(raw::unshare(libc::CLONE_NEWNET)?),
+            Step::Netns => Ok(raw_syscalls::unshare(libc::CLONE_NEWNET)?),
             Step::HostNetns => {
                 let host = fs::File::open("/proc/1/ns/net")?;
                 let kind = Some(LinkNameSpaceType::Network);
@@ -151,12 +151,13 @@ impl Play<'_> {
     }
 
     fn sockets(self) -> Vec<Open> {
-        let every = WAYS.iter().enumerate();
+        let every = ENTRY_POINTS.iter().enumerate();
         every
             .flat_map(|(way, of)| {
                 (0..PORTS.len()).map(move |ports| {
                     let attempt = of.attempt(port(way, ports), !self.actor.judged);
-                    let socket = raw::socket(attempt.domain, attempt.kind, attempt.protocol);
+                    let socket =
+                        raw_syscalls::socket(attempt.domain, attempt.kind, attempt.protocol);
                     Open {
                         way,
                         ports,
@@ -211,7 +212,7 @@ fn be_dumpable() -> anyhow::Result<()> {
 /// Makes a user namespace, with others if wanted, and is its uid 0.
 fn become_root_of(flags: i32) -> anyhow::Result<()> {
     let uid = rustix::process::geteuid().as_raw();
-    raw::unshare(flags)?;
+    raw_syscalls::unshare(flags)?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("uid_map")
 }
 
@@ -223,9 +224,11 @@ fn set_up(socket: OwnedFd, setup: Setup) -> Result<OwnedFd, i32> {
         Setup::ReusePort => {
             set_socket_reuseport(&socket, true).map_err(|error| error.raw_os_error())?;
         }
-        Setup::Repair => raw::set_option(socket.as_fd(), libc::IPPROTO_TCP, TCP_REPAIR, 1)?,
+        Setup::Repair => {
+            raw_syscalls::set_option(socket.as_fd(), libc::IPPROTO_TCP, TCP_REPAIR, 1)?
+        }
         Setup::NoPort => {
-            raw::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)?
+            raw_syscalls::set_option(socket.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)?
         }
     }
     Ok(socket)
@@ -252,6 +255,6 @@ fn bind_all(sockets: &[Open]) -> anyhow::Result<()> {
 fn bind_one(open: &Open) -> (u32, Answer) {
     match &open.socket {
         Err(errno) => (std::process::id(), Answer::NoSocket(*errno)),
-        Ok(socket) => knock(&open.attempt, socket.as_fd()),
+        Ok(socket) => bind_via(&open.attempt, socket.as_fd()),
     }
 }

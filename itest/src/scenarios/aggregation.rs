@@ -1,10 +1,10 @@
 //! Equal decisions of a second: the first at once, the others as one event with their number.
 
 use super::Table;
-use crate::harness::{Needs, World};
-use crate::instance::{Ended, Instance};
-use crate::probe::{Attempt, Probe};
-use crate::real::Cgroups;
+use crate::harness::bind_runner::Cgroups;
+use crate::harness::instance::{Ended, Instance};
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ fn play(plan: &[(Probe, Vec<usize>)]) -> anyhow::Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn folds(world: &World) -> anyhow::Result<()> {
+fn folds(env: &TestEnv) -> anyhow::Result<()> {
     let name = format!("pgfold-{}", std::process::id());
     let mut cgroups = Cgroups::default();
     cgroups.make(std::slice::from_ref(&name))?;
@@ -92,7 +92,7 @@ fn folds(world: &World) -> anyhow::Result<()> {
     let file = directory.path().join("decisions.jsonl");
     let sink = format!("file:{}", file.display());
     let arguments = ["--output", "text", "--sink", "stdout", "--sink", &sink];
-    let instance = Instance::start_by(world, POLICY, world.auto_hook(), &arguments)?;
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     let before = first_at_once(&instance)?;
     let took = play(&plan)?;
     let ended = instance.stop()?;
@@ -165,10 +165,10 @@ fn shown(line: &str) -> anyhow::Result<u64> {
 }
 
 /// `log:` keeps events back, and counts none the less.
-fn log_of_policy(world: &World) -> anyhow::Result<()> {
+fn log_of_policy(env: &TestEnv) -> anyhow::Result<()> {
     let policy = |log: &str| format!("{POLICY}log: {log}\n");
     let arguments = ["--output", "json"];
-    let instance = Instance::start_by(world, &policy("all"), world.auto_hook(), &arguments)?;
+    let instance = Instance::start_by(env, &policy("all"), env.auto_hook(), &arguments)?;
     let mut wanted = Vec::new();
     for (log, told) in [("all", 12), ("deny", 8), ("none", 0)] {
         instance.change(&policy(log))?;
