@@ -73,7 +73,7 @@ p.yaml:8:5: 0 binds tcp/81 in /
   + kernel by the default
 p.yaml:9:5: 0 binds tcp/5432 in /
   - deny
-  + nothing is decided: port 5432 is not in `protect`\n"
+  + not decided: port 5432 is not in `protect`\n"
     );
     assert!(text(&output.stdout).ends_with("0 of 4 tests hold\n"));
     assert_eq!(output.status.code(), Some(1));
@@ -153,7 +153,7 @@ rules:
     log: none
 "
     );
-    assert!(text(&output.stderr).contains(": 2 rules, 3 users, 0 of 0 tests hold"));
+    assert!(text(&output.stderr).contains(": 2 rules, 3 users, 0 of 0 tests pass"));
     let another = check_files(&FLEET, &["--show", "--host", "mail-1", "fleet"]);
     let another = text(&another.stdout);
     assert!(
@@ -182,7 +182,7 @@ fn strict_takes_warnings_for_errors() {
     let strict = check_files(&[("p.yaml", policy)], &["--strict", "p.yaml"]);
     let said = text(&strict.stderr);
     assert!(
-        said.ends_with("portguard: 1 warning, and --strict takes them for errors\n"),
+        said.ends_with("portguard: 1 warning, treated as errors by --strict\n"),
         "{said}"
     );
     assert_eq!(strict.status.code(), Some(1));

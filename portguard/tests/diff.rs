@@ -69,8 +69,8 @@ rules:
   - { name: no-http, action: deny, ports: [80] }
   - { name: no-https, action: deny, ports: [443] }
 ";
-    assert_eq!(diff(OLD, new, 0), "no bind is decided otherwise\n");
-    assert_eq!(diff(OLD, OLD, 0), "no bind is decided otherwise\n");
+    assert_eq!(diff(OLD, new, 0), "no bind is decided differently\n");
+    assert_eq!(diff(OLD, OLD, 0), "no bind is decided differently\n");
 }
 
 #[test]
@@ -180,13 +180,13 @@ kernel   tcp        any but 33,1000-2000         not 50  unit web.service       
 allow    tcp        33                           any     not /guests                           rule web
 allow    tcp        real any, effective another  50      unit web.service                      rule unit
 
-kernel: whoever has CAP_NET_BIND_SERVICE, and everyone from ip_unprivileged_port_start on
+kernel: callers with CAP_NET_BIND_SERVICE, and everyone for ports from ip_unprivileged_port_start up
 
-all others: deny
+everyone else: deny
 "
     );
     let text = said(&portguard(&files, &[&all[..], &["8080"]].concat()), 0);
-    assert_eq!(text, "nothing is decided: port 8080 is not in `protect`\n");
+    assert_eq!(text, "not decided: port 8080 is not in `protect`\n");
     let json = said(
         &portguard(&files, &[&all[..], &["443", "--json"]].concat()),
         0,

@@ -61,7 +61,7 @@ fn no_tests_are_no_success() {
     let (output, _dir) = test(&["none.yaml"]);
     let said = text(&output.stderr);
     assert!(
-        said.ends_with("portguard: there are no tests: write some under `tests:`\n"),
+        said.ends_with("portguard: the policy has no tests; add some under `tests:`\n"),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(1));

@@ -62,7 +62,7 @@ fn the_deciding_rule_and_what_kept_each_before_it() {
 fn the_default_and_a_port_that_is_not_protected() {
     let all = said(&["--port", "443", "--user", "34"]);
     assert!(
-        all.starts_with("deny by the default: no rule matches\n"),
+        all.starts_with("deny by the default (no rule matches)\n"),
         "{all}"
     );
     assert!(
@@ -71,7 +71,7 @@ fn the_default_and_a_port_that_is_not_protected() {
     );
     assert_eq!(
         said(&["--port", "8443"]),
-        "nothing is decided: port 8443 is not in `protect`\n"
+        "not decided: port 8443 is not in `protect`\n"
     );
 }
 
@@ -80,7 +80,7 @@ fn an_audited_rule_says_so_and_json_says_the_same() {
     let arguments = ["--port", "443", "--user", "33", "--protocol", "udp"];
     let text = said(&arguments);
     assert!(
-        text.starts_with("deny by rule tried (p.yaml:8:5), reported and not carried out (audit)\n"),
+        text.starts_with("deny by rule tried (p.yaml:8:5), audit only: reported, not enforced\n"),
         "{text}"
     );
     let json = said(&[&arguments[..], &["--json"]].concat());
@@ -106,7 +106,7 @@ fn an_event_pasted_is_explained() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
         error.starts_with(
-            "portguard: -:1: no decision event as `portguard run --output json` writes it: "
+            "portguard: -:1: not a decision event as `portguard run --output json` writes it: "
         ),
         "{error}"
     );
@@ -118,11 +118,11 @@ fn wrong_arguments_are_usage() {
     for (arguments, message) in [
         (
             &["--port", "443", "--user", "no-such-user"][..],
-            "there is no such user; an id does too",
+            "no such user; numeric ids are accepted",
         ),
         (
             &["--port", "443", "--group", "no-such-group"],
-            "there is no such group; an id does too",
+            "no such group; numeric ids are accepted",
         ),
         (
             &["--port", "443", "--cgroup", "www"],
@@ -130,7 +130,7 @@ fn wrong_arguments_are_usage() {
         ),
         (
             &["--port", "443", "--protocol", "icmp"],
-            "it is tcp, udp, sctp or dccp",
+            "expected tcp, udp, sctp or dccp",
         ),
         (&["--port", "0"], "0 is not in 1..=65535"),
         (&["--port", "443", "--event", "-"], "cannot be used with"),

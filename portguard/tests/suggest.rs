@@ -138,7 +138,7 @@ fn events_become_rules_with_their_numbers() {
     let output = suggest(&["--event", "seen.jsonl"], &input);
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "# Drawn from 12 binds seen by portguard.
+        "# Generated from 12 binds seen by portguard.
 version: 1
 default: kernel
 protect: [\"1-1023\", 8443]
@@ -310,7 +310,7 @@ fn what_is_no_host_is_refused() {
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
         format!(
-            "portguard: looking at the host: {root} is not the root directory of a host: it has no `proc` and no `etc`\n"
+            "portguard: inspecting the host: {root} is not the root directory of a host: it has no `proc` and no `etc`\n"
         )
     );
     assert_eq!(output.status.code(), Some(1));

@@ -26,7 +26,7 @@ pub(super) const TESTS: Table = &[
 
 const TAKEN: &str = "is in force";
 const REFUSED: &str =
-    "portguard: reload failed, the policy before stays: mend the files and reload again";
+    "portguard: reload failed, keeping the previous policy: mend the files and reload again";
 
 /// Denies root one port.
 fn denying(port: u16) -> String {
@@ -189,7 +189,7 @@ fn broken_is_told(env: &TestEnv) -> anyhow::Result<()> {
     ensure!(
         output.status.code() == Some(1)
             && stdout.is_empty()
-            && stderr.ends_with("portguard: reload failed, the policy before stays\n"),
+            && stderr.ends_with("portguard: reload failed, keeping the previous policy\n"),
         "{output:?}"
     );
     shows_mistake(&stderr)?;
@@ -263,7 +263,7 @@ fn told_broken(
     ensure!(
         output.status.code() == Some(1)
             && stdout.contains(&counted)
-            && stdout.contains("the last failed, the policy before stays:"),
+            && stdout.contains("the last reload failed, keeping the previous policy:"),
         "{output:?}"
     );
     shows_mistake(&stdout)?;

@@ -42,7 +42,7 @@ rules:
 
 const TAKEN: &str = "is in force";
 const REFUSED: &str =
-    "portguard: reload failed, the policy before stays: mend the files and reload again";
+    "portguard: reload failed, keeping the previous policy: mend the files and reload again";
 
 fn root(port: u16) -> Probe {
     Probe::user(0).bind(Attempt::tcp(port))

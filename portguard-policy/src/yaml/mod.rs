@@ -161,7 +161,7 @@ macro_rules! words {
 words! {
     /// Whether verdicts are carried out
     ModeName:
-        /// Denials and grants are real
+        /// Deny and grant binds
         Enforce,
         /// Nothing is changed; decisions say what would have happened
         Audit;

@@ -1,4 +1,4 @@
-//! `portguard check`: are these policy files good, and do their tests hold?
+//! `portguard check`: are these policy files valid, and do their tests pass?
 
 use super::{Exit, Loading, counted, test_report};
 use portguard_policy::analysis::policy_tests::{TestResult, run_policy_tests};
@@ -11,14 +11,14 @@ use std::io::IsTerminal as _;
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
     portguard check /etc/portguard/policies\n  \
-    portguard check --host web-7 --show fleet/    # what web-7 of the fleet gets, and from where")]
+    portguard check --host web-7 --show fleet/    # the policy as web-7 gets it")]
 pub(super) struct Args {
     #[command(flatten)]
     loading: Loading,
-    /// Take warnings for errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Print the policy that comes of all files, with the origin of every value
+    /// Print the merged policy, with the file and line of every value
     #[arg(long)]
     show: bool,
     /// Print one JSON object
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         eprint!("{}", problems.render(color));
         if policy.is_some() && !good {
             let warnings = counted(problems.count(Severity::Warning), "warning");
-            eprintln!("portguard: {warnings}, and --strict takes them for errors");
+            eprintln!("portguard: {warnings}, treated as errors by --strict");
         }
     }
     let Some(policy) = policy else {
@@ -73,7 +73,7 @@ fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[TestResult<'
         eprint!("{}", test_report::as_text(outcome, color));
     }
     let summary = format!(
-        "policy {}: {}, {}, {} of {} tests hold",
+        "policy {}: {}, {}, {} of {} tests pass",
         tables.short_digest(),
         counted(tables.rule_count(), "rule"),
         counted(tables.user_count(), "user"),

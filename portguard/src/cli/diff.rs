@@ -1,4 +1,4 @@
-//! `portguard diff`: what changes for whom.
+//! `portguard diff`: which binds change, and for whom.
 
 use super::{Exit, counted, table::table};
 use portguard_policy::analysis::diff::{Change, EffectByRule, Netns, diff};
@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(
-    after_long_help = "Binds are compared, not words: a rule that is renamed, moved or written otherwise \
-    and means the same is no change. What is reported (`log`) is not compared.\n\nExamples:\n  \
+    after_long_help = "Compares what happens to binds, not text: a rule that is renamed, moved or rewritten \
+    with the same meaning is not a change. `log` is not compared.\n\nExamples:\n  \
     portguard diff /etc/portguard/policies new-policies/\n  \
     git show HEAD:web.yaml > /tmp/old.yaml; portguard diff /tmp/old.yaml web.yaml"
 )]
 pub(super) struct Args {
-    /// The policy now: a file, or a directory of them
+    /// The old policy: a file or directory
     old: PathBuf,
-    /// The policy to come
+    /// The new policy: a file or directory
     new: PathBuf,
-    /// The host that they are for, in place of this one
+    /// Evaluate `hosts:` as this host
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// One JSON object for each change
+    /// Print one JSON object per change
     #[arg(long)]
     json: bool,
 }
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     if !args.json {
         match rows.len() {
-            0 => println!("no bind is decided otherwise"),
+            0 => println!("no bind is decided differently"),
             count => println!("\n{}", counted(count, "change")),
         }
     }
@@ -111,7 +111,7 @@ fn done(done: &EffectByRule) -> String {
     match (&done.rule, done.decided) {
         (Some(rule), _) => format!("{} by {rule}", done.effect),
         (None, true) => format!("{} by default", done.effect),
-        (None, false) => format!("{}, not looked at", done.effect),
+        (None, false) => format!("{}, not decided", done.effect),
     }
 }
 

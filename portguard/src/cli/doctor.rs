@@ -1,4 +1,4 @@
-//! `portguard doctor`: can this machine enforce?
+//! `portguard doctor`: can this host enforce a policy?
 
 use super::Exit;
 use crate::kernel::{
@@ -16,10 +16,10 @@ use std::path::PathBuf;
     portguard doctor\n  \
     portguard doctor --policy /etc/portguard/policies --json")]
 pub(super) struct Args {
-    /// One JSON object instead of a table
+    /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// Policy whose `protect` is looked at, or directory of them; ports 1-1023 where none is given
+    /// Policy file or directory whose `protect` is checked [default: ports 1-1023]
     #[arg(long, value_name = "PATH")]
     policy: Vec<PathBuf>,
 }
@@ -84,7 +84,7 @@ fn row(condition: &Condition) -> Row<'_> {
 
 /// Whether sockets get protected ports without a bind.
 fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
-    let name = "protected ports are given to nobody";
+    let name = "protected ports are not assigned automatically";
     let Some(ports) = LocalPorts::read() else {
         return Condition {
             name,
@@ -97,7 +97,7 @@ fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
         None => Condition {
             name,
             severity: Severity::Good,
-            found: "none in net.ipv4.ip_local_port_range, or all reserved".into(),
+            found: "none in net.ipv4.ip_local_port_range, or all are reserved".into(),
             mend: None,
         },
         Some(exposed) => Condition {
@@ -122,11 +122,11 @@ fn other_programs(environment: &Environment) -> Option<Condition> {
         Ok(programs) => (
             Severity::Warning,
             programs.iter().map(describe).collect::<Vec<_>>().join(", "),
-            Some("one that refuses wins over a grant; what one grants, portguard refuses only where its policy denies it".to_owned()),
+            Some("a program that refuses a bind overrides a grant; a bind that it grants is refused only if the policy denies it".to_owned()),
         ),
         Err(error) => (
             Severity::Warning,
-            format!("the kernel does not say: {error}"),
+            format!("cannot list them: {error}"),
             None,
         ),
     };
@@ -158,7 +158,7 @@ fn trial(environment: &Environment) -> Condition {
             name,
             severity: Severity::Missing,
             found: "not tried".into(),
-            mend: Some("mend what is missing above first".into()),
+            mend: Some("fix the items above first".into()),
         };
     }
     match Enforcer::start(environment, HookChoice::Auto, None) {
@@ -166,7 +166,7 @@ fn trial(environment: &Environment) -> Condition {
             let grants = if enforcer.features().grants {
                 "grants"
             } else {
-                "no grants (Linux 5.12)"
+                "no grants (needs Linux 5.12)"
             };
             match enforcer.hook() {
                 Hook::Lsm => Condition {

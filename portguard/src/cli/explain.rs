@@ -1,4 +1,4 @@
-//! `portguard explain`: what a policy makes of a bind, and why.
+//! `portguard explain`: how a policy decides a bind, and why.
 
 use super::Exit;
 use anyhow::{Context as _, anyhow};
@@ -17,38 +17,38 @@ use std::path::{Path, PathBuf};
 #[command(after_long_help = "Examples:\n  \
     portguard explain --policy web.yaml --user www-data --port 443\n  \
     portguard explain --policy web.yaml --port 443 --all\n  \
-    journalctl -o cat -u portguard | grep deny | portguard explain --policy web.yaml --event -")]
+    portguard monitor --verdict deny --output json | portguard explain --policy web.yaml --event -")]
 pub(super) struct Args {
-    /// Policy file, or directory of them; may be given more than once
+    /// Policy file or directory; may be repeated
     #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
     policy: Vec<PathBuf>,
     /// The port to bind
     #[arg(long, value_name = "N", required_unless_present = "event", conflicts_with = "event",
         value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// tcp, udp, sctp or dccp; tcp where it is not given, and all of them for --all
+    /// tcp, udp, sctp or dccp [default: tcp; with --all, every protocol]
     #[arg(long, value_parser = protocol)]
     protocol: Option<Protocol>,
-    /// Real and effective user, a name or an id; without --group its groups count too
+    /// Real and effective user, by name or uid; without --group, its groups from the system's database apply
     #[arg(long, default_value = "root", value_parser = user)]
     user: User,
-    /// A group of the caller, a name or an id; may be given more than once
+    /// Group of the caller, by name or gid; may be repeated
     #[arg(long, value_name = "GROUP", value_parser = group)]
     group: Vec<u32>,
-    /// The caller's cgroup, an absolute path
+    /// Cgroup of the caller, an absolute path
     #[arg(long, default_value = "/", value_parser = cgroup)]
     cgroup: Cgroup,
-    /// The address; `::` takes IPv4 too
+    /// Address to bind; `::` includes IPv4
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     address: IpAddr,
-    /// Explain the binds of decision events, JSON lines of this file or of - for standard input; groups are
-    /// those that the system's database gives the user now
+    /// Explain recorded decision events: JSON lines from this file, or - for standard input; groups come from
+    /// the system's database as it is now
     #[arg(long, value_name = "FILE")]
     event: Option<PathBuf>,
-    /// Say who may bind the port: every user, group, cgroup and protocol
+    /// List everyone who may bind the port: users, groups, cgroups and protocols
     #[arg(long, requires = "port", conflicts_with_all = ["user", "group", "cgroup", "address"])]
     all: bool,
-    /// One JSON object for each bind, or each line of --all
+    /// Print one JSON object per bind, or per row of --all
     #[arg(long)]
     json: bool,
 }
@@ -67,7 +67,7 @@ struct Cgroup(Vec<String>);
 fn protocol(word: &str) -> Result<Protocol, String> {
     let mut all = Protocol::ALL.into_iter();
     all.find(|protocol| protocol.as_str() == word)
-        .ok_or_else(|| "it is tcp, udp, sctp or dccp".into())
+        .ok_or_else(|| "expected tcp, udp, sctp or dccp".into())
 }
 
 fn user(text: &str) -> Result<User, String> {
@@ -79,7 +79,7 @@ fn user(text: &str) -> Result<User, String> {
     }
     let id = SystemNames.uid(text);
     Ok(User {
-        id: id.ok_or("there is no such user; an id does too")?,
+        id: id.ok_or("no such user; numeric ids are accepted")?,
         gids: SystemNames.gids_of(text),
     })
 }
@@ -88,13 +88,13 @@ fn group(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
         .or_else(|| SystemNames.gid(text))
-        .ok_or_else(|| "there is no such group; an id does too".into())
+        .ok_or_else(|| "no such group; numeric ids are accepted".into())
 }
 
 fn cgroup(path: &str) -> Result<Cgroup, String> {
     let below = path
         .strip_prefix('/')
-        .ok_or("a cgroup is an absolute path, as in /proc/PID/cgroup behind 0::")?;
+        .ok_or("expected an absolute path, as /proc/PID/cgroup shows after 0::")?;
     let names = below.split('/').filter(|name| !name.is_empty());
     Ok(Cgroup(names.map(str::to_owned).collect()))
 }
@@ -193,7 +193,7 @@ fn numbered_events(path: &Path) -> anyhow::Result<Vec<(String, Event)>> {
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(number, line)| {
             let what = format!(
-                "{name}:{number}: no decision event as `portguard run --output json` writes it"
+                "{name}:{number}: not a decision event as `portguard run --output json` writes it"
             );
             let event = serde_json::from_str(line).with_context(|| what.clone())?;
             Ok((what, event))
@@ -224,7 +224,8 @@ fn of_event(event: Event) -> Result<Asked, String> {
 
 /// The path behind an event's escapes.
 fn path_of(escaped: Option<&str>) -> Result<String, String> {
-    unescape(escaped.unwrap_or("/")).ok_or_else(|| "its cgroup is not escaped as events are".into())
+    unescape(escaped.unwrap_or("/"))
+        .ok_or_else(|| "its cgroup is not escaped the way portguard escapes events".into())
 }
 
 fn one(policy: &Policy, asked: &Asked, as_json: bool) -> anyhow::Result<()> {
@@ -255,25 +256,22 @@ fn line_of(place: &Location) -> String {
 
 fn as_text(asked: &Asked, explained: Option<&Explained<'_>>) -> String {
     let Some(explained) = explained else {
-        return format!(
-            "nothing is decided: port {} is not in `protect`\n",
-            asked.port
-        );
+        return format!("not decided: port {} is not in `protect`\n", asked.port);
     };
     let by = match explained.rule {
         Some(rule) => format!("rule {} ({})", rule.name, line_of(&rule.place)),
-        None => "the default: no rule matches".to_owned(),
+        None => "the default (no rule matches)".to_owned(),
     };
     let audit = if explained.enforced {
         ""
     } else {
-        ", reported and not carried out (audit)"
+        ", audit only: reported, not enforced"
     };
     let mut text = format!("{} by {by}{audit}\n", explained.verdict.as_str());
     for Passed { rule, field } in &explained.passed {
         let why = match field {
             Some(field) => mismatch(*field, asked),
-            None => "the cgroup is too deep to be read".to_owned(),
+            None => "the cgroup path is too deep to be read".to_owned(),
         };
         text += &format!("  not {} ({}): {why}\n", rule.name, line_of(&rule.place));
     }

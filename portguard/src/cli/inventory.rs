@@ -1,4 +1,4 @@
-//! `portguard inventory`: who already holds protected ports, and what the policy says of each.
+//! `portguard inventory`: sockets already bound to protected ports, and the policy's verdict on each.
 
 use super::{Exit, counted, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
@@ -14,17 +14,17 @@ use std::path::PathBuf;
     portguard inventory --policy web.yaml\n  \
     portguard inventory --policy /etc/portguard/policies --json | jq 'select(.violation)'\n  \
     portguard inventory --policy web.yaml --enforce-existing\n\n\
-Exit codes: 0 nobody holds a port against the policy, 1 somebody does (with --enforce-existing: and could not \
-be closed), 3 the kernel does not say, or rights are missing.")]
+Exit codes: 0 no socket violates the policy, 1 some do (with --enforce-existing: and could not be closed), \
+3 the kernel cannot list sockets, or privileges are missing.")]
 pub(super) struct Args {
-    /// Policy file, or directory of them; may be given more than once
+    /// Policy file or directory; may be repeated
     #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
     policy: Vec<PathBuf>,
-    /// One JSON object for each socket
+    /// Print one JSON object per socket
     #[arg(long)]
     json: bool,
-    /// Close the sockets that the policy denies, where the kernel can (SOCK_DESTROY); never those of a policy
-    /// or rule in audit mode
+    /// Close already-bound sockets that the policy denies, where the kernel supports it (SOCK_DESTROY); never
+    /// for a policy or rule in audit mode
     #[arg(long)]
     enforce_existing: bool,
 }
@@ -64,12 +64,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     if inventory.hidden > 0 {
         log_line!(
-            "portguard: {} of all processes do not show their network namespace: sockets in there are not listed",
+            "portguard: cannot read the network namespace of {} processes; their sockets are not listed",
             inventory.hidden
         );
     }
     if args.enforce_existing && !close {
-        log_line!("portguard: the policy is in audit mode: nothing is closed");
+        log_line!("portguard: the policy is in audit mode; nothing is closed");
     }
     let mut holders = inventory.holders.iter().zip(&outcomes);
     Ok(Exit::of(holders.all(|(holder, outcome)| {
@@ -94,7 +94,7 @@ const HEADER: [&str; 8] = [
 fn print_table(policy: &Policy, inventory: &Inventory) {
     let holders = &inventory.holders;
     if holders.is_empty() {
-        println!("nobody holds a protected port");
+        println!("no socket is bound to a protected port");
         return;
     }
     let elsewhere = holders.iter().any(|holder| !holder.host_netns);

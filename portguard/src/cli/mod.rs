@@ -61,7 +61,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Says who may bind which port on this machine: allows, grants or denies binds by uid and cgroup from a
+/// Controls who may bind which port on this host: allows, grants or denies binds by user and cgroup from a
 /// YAML policy, in the kernel, and reports every decision.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, arg_required_else_help = true)]
@@ -76,31 +76,31 @@ enum Verb {
     Run(run::Args),
     /// Check policy files and run their tests
     Check(check::Args),
-    /// Run the expectations of a policy
+    /// Run the tests of a policy
     Test(test::Args),
-    /// Say what a policy makes of a bind, and why
+    /// Explain how a policy decides a bind
     Explain(explain::Args),
-    /// Say what changes for whom from one policy to another
+    /// Show which binds two policies decide differently, and for whom
     Diff(diff::Args),
-    /// Write the policy that allows what was seen, or what this host does today
+    /// Generate a policy from recorded decisions or from this host's configuration
     Suggest(suggest::Args),
-    /// Show decisions as the running daemon makes them, as lines or as a live table
+    /// Show decisions of the running daemon, as lines or as a live table
     Monitor(monitor::Args),
-    /// Say what is enforced, by which policy, and what came of it
+    /// Show what is enforced, by which policy, and its counters
     Status(status::Args),
-    /// Have the running daemon read its policy again, all or nothing
+    /// Reload the daemon's policy atomically
     Reload(reload::Args),
-    /// End enforcement: the daemon where one runs, and everything that is pinned
+    /// Stop enforcing: end the daemon and remove all pins
     Detach(detach::Args),
-    /// Say who already holds protected ports, and what a policy says of each
+    /// List sockets already bound to protected ports, and the policy's verdict on each
     Inventory(inventory::Args),
-    /// Say whether this machine can enforce, and how to mend what is missing
+    /// Check whether this host can enforce a policy, and how to fix what is missing
     Doctor(doctor::Args),
-    /// Print the JSON Schema of policy files
+    /// Print the JSON Schema of policy files or of decision events
     Schema(schema::Args),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions(pages::Completions),
-    /// Print the manual page, or write those of all commands
+    /// Print the manual page, or write the pages of all commands
     Man(pages::Man),
 }
 
@@ -158,25 +158,25 @@ struct Daemon {
     socket: PathBuf,
 }
 
-/// Says why the daemon could not be asked.
-fn not_asked(error: &ControlError) -> Exit {
+/// Reports why the daemon could not be reached.
+fn unreachable_daemon(error: &ControlError) -> Exit {
     log_line!("portguard: {error}");
     Exit::Environment
 }
 
-/// Says that the daemon and this command do not speak the same.
-fn not_understood() -> Exit {
-    log_line!("portguard: the daemon answered another question: is it of another version?");
+/// Reports that the daemon and this command do not understand each other.
+fn unexpected_reply() -> Exit {
+    log_line!("portguard: unexpected reply from the daemon: is it another version?");
     Exit::Environment
 }
 
 /// Policies named on the command line.
 #[derive(clap::Args)]
 struct Loading {
-    /// Policy files, or directories of them; together they are one policy
+    /// Policy files or directories; together they form one policy
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The host that it is for, in place of this one: `hosts:` is held against this name
+    /// Evaluate `hosts:` as this host
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 }

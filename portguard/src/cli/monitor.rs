@@ -1,7 +1,7 @@
-//! `portguard monitor`: decisions as the daemon makes them.
+//! `portguard monitor`: shows decisions of the running daemon.
 
 use super::output::Output;
-use super::{Daemon, Exit, not_asked, top};
+use super::{Daemon, Exit, top, unreachable_daemon};
 use crate::control::{Dropped, Filter, Heard, Monitor};
 use crate::events::sinks::Format;
 use crate::stderr::log_line;
@@ -11,11 +11,10 @@ use std::io::{BufWriter, Write as _};
 
 #[derive(clap::Args)]
 #[command(
-    after_long_help = "A decision is shown where it passes every filter; of one that is given more than \
-    once any may match. The daemon filters, and never waits for a reader: one that is too slow is told how \
-    many decisions it missed.\n\n\
+    after_long_help = "A decision is shown if it passes every filter; a repeated filter passes if any of its \
+    values match. The daemon never waits for a slow reader; it drops decisions and reports how many.\n\n\
     Exit codes:\n  \
-    3  the daemon cannot be asked, or has ended\n\n\
+    3  the daemon cannot be reached, or has exited\n\n\
     Examples:\n  \
     portguard monitor --top\n  \
     portguard monitor --verdict deny --port 1-1023\n  \
@@ -33,27 +32,27 @@ pub(super) struct Args {
     /// Only these ports: `80`, `8000-8010`
     #[arg(long, value_name = "PORTS", value_parser = ports)]
     port: Vec<(u16, u16)>,
-    /// Only decisions by these rules; '' is the default
+    /// Only decisions by these rules; '' means the default
     #[arg(long, value_name = "NAME")]
     rule: Vec<String>,
-    /// Only binds from these systemd units; without an ending it is a service
+    /// Only binds from these systemd units; `.service` may be omitted
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     unit: Vec<String>,
-    /// How decisions are written: a table on a terminal, JSON lines elsewhere
+    /// Output format of decisions: a table on a terminal, JSON lines elsewhere
     #[arg(long, default_value = "auto", conflicts_with = "top")]
     output: Output,
-    /// A live table: who binds what, who is refused most, what each rule does
+    /// Show a live table: binds, refused binds, and hits per rule
     #[arg(long)]
     top: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Verdict {
-    /// May bind
+    /// The bind is allowed
     Allow,
-    /// May not
+    /// The bind is denied
     Deny,
-    /// Left to the kernel's own rule
+    /// The kernel's default check decides
     Kernel,
 }
 
@@ -82,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
             log_line!("portguard: monitoring {}", path.display());
             print(monitor, format)
         }
-        Err(error) => Ok(not_asked(&error)),
+        Err(error) => Ok(unreachable_daemon(&error)),
     }
 }
 
@@ -105,15 +104,13 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
             Ok(Heard::Dropped(dropped)) => match format {
                 Format::Json => serde_json::to_string(&Dropped { dropped })? + "\n",
                 Format::Text { .. } => {
-                    log_line!(
-                        "portguard: {dropped} decisions are not shown: this reader was too slow"
-                    );
+                    log_line!("portguard: {dropped} decisions dropped: this reader is too slow");
                     continue;
                 }
             },
             Err(error) => {
                 out.flush().with_context(written)?;
-                return Ok(not_asked(&error));
+                return Ok(unreachable_daemon(&error));
             }
         };
         out.write_all(line.as_bytes()).with_context(written)?;
@@ -126,7 +123,7 @@ fn user(text: &str) -> Result<u32, String> {
     }
     match uzers::get_user_by_name(text) {
         Some(user) => Ok(user.uid()),
-        None => Err("no such user on this host: give a name or a uid".into()),
+        None => Err("no such user; numeric ids are accepted".into()),
     }
 }
 
@@ -134,8 +131,8 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
-        (Ok(_), Ok(_)) => Err("the first port is above the last: turn them round".into()),
-        _ => Err("expected a port like 80, or a range like 8000-8010".into()),
+        (Ok(_), Ok(_)) => Err("invalid range: the first port is above the last".into()),
+        _ => Err("expected a port such as 80 or a range such as 8000-8010".into()),
     }
 }
 

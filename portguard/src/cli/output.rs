@@ -8,9 +8,9 @@ use std::io::IsTerminal as _;
 pub(super) enum Output {
     /// Text on a terminal, JSON elsewhere
     Auto,
-    /// A table line each
+    /// One table row per decision
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 

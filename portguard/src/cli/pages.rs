@@ -20,7 +20,7 @@ pub(super) struct Completions {
     portguard man | man -l -\n  \
     portguard man --directory /usr/local/share/man/man1")]
 pub(super) struct Man {
-    /// Write the page of every command into this directory, which is there already
+    /// Write the pages of all commands into this existing directory
     #[arg(long, value_name = "PATH")]
     directory: Option<PathBuf>,
 }

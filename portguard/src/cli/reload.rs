@@ -1,14 +1,14 @@
-//! `portguard reload`: another policy, all or nothing.
+//! `portguard reload`: replaces the policy in force, atomically.
 
-use super::{Daemon, Exit, not_asked, not_understood};
+use super::{Daemon, Exit, unexpected_reply, unreachable_daemon};
 use crate::control::{Reply, Request, ask};
 use crate::stderr::{self, log_line};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
-    0  the policy is in force\n  \
-    1  it is broken or the kernel did not take it: the one before stays\n  \
-    3  the daemon cannot be asked\n\n\
+    0  the new policy is in force\n  \
+    1  it is invalid or the kernel rejected it; the previous policy stays in force\n  \
+    3  the daemon cannot be reached\n\n\
     Example:\n  \
     portguard check /etc/portguard/policies && portguard reload")]
 pub(super) struct Args {
@@ -25,10 +25,10 @@ pub(super) fn run(args: &Args) -> Exit {
         }
         Ok(Reply::Failed { error }) => {
             log_line!("{}", error.trim_end());
-            log_line!("portguard: reload failed, the policy before stays");
+            log_line!("portguard: reload failed, keeping the previous policy");
             Exit::NotSo
         }
-        Ok(_) => not_understood(),
-        Err(error) => not_asked(&error),
+        Ok(_) => unexpected_reply(),
+        Err(error) => unreachable_daemon(&error),
     }
 }

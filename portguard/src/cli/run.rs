@@ -24,60 +24,60 @@ use std::time::Duration;
     portguard run --policy /etc/portguard/policies\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
 pub(super) struct Args {
-    /// Policy file, or directory of them; may be given more than once
+    /// Policy file or directory; may be repeated
     #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
     policy: Vec<PathBuf>,
-    /// Enforce, or only report; stands above what the policy says
+    /// Enforce or only report; overrides the policy's `mode`
     #[arg(long)]
     mode: Option<ModeArg>,
-    /// The hook that decides
+    /// Hook that decides binds
     #[arg(long, default_value = "auto")]
     hook: HookArg,
-    /// How decisions are written: a table on a terminal, JSON lines elsewhere
+    /// Output format of decisions: a table on a terminal, JSON lines elsewhere
     #[arg(long, default_value = "auto")]
     output: Output,
-    /// Keep enforcing when this ends, by links and maps in /sys/fs/bpf/portguard, until `portguard detach`
+    /// Keep enforcing after the daemon exits, by pins in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
-    /// Where decisions go: stdout, journald, file:PATH (opened anew by SIGUSR1) or none; may be given more than
-    /// once [default: stdout]
+    /// Where decisions go: stdout, journald, file:PATH (reopened on SIGUSR1) or none; may be repeated
+    /// [default: stdout]
     #[arg(long = "sink", value_name = "SINK")]
     sinks: Vec<SinkChoice>,
-    /// Serve metrics for Prometheus at this address
+    /// Serve Prometheus metrics at this address
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// Close sockets that hold protected ports since before, where the policy denies them
+    /// Close already-bound sockets that the policy denies
     #[arg(long)]
     enforce_existing: bool,
-    /// The socket for monitor, status and reload
+    /// Control socket for monitor, status and reload
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-    /// A group whose members may use the socket too
+    /// Group whose members may use the control socket
     #[arg(long, value_name = "GROUP", value_parser = group)]
     socket_group: Option<u32>,
-    /// Report each decision by itself, however many equal ones there are in a second
+    /// Report every decision separately; do not aggregate equal ones
     #[arg(long)]
     no_fold: bool,
-    /// How often to see to it that the hooks are still in place
+    /// Interval between hook health checks
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     check_every: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ModeArg {
-    /// Denials and grants are real
+    /// Deny and grant binds
     Enforce,
-    /// Nothing is changed
+    /// Only report; the kernel decides
     Audit,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum HookArg {
-    /// The LSM where the kernel runs it, else the cgroup hooks
+    /// The LSM hook if the kernel runs it, else the cgroup hooks
     Auto,
-    /// The LSM, or exit 3
+    /// The LSM hook; exit 3 if it is not available
     Lsm,
-    /// The cgroup hooks alone
+    /// Only the cgroup hooks
     Cgroup,
 }
 
@@ -145,7 +145,7 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
     match Server::bind(&args.socket, args.socket_group) {
         Ok(server) => Ok(Some(server)),
         Err(error @ ControlError::System { .. }) => {
-            log_line!("portguard: {error}; enforcing without monitor, status and reload");
+            log_line!("portguard: {error}; continuing without monitor, status and reload");
             Ok(None)
         }
         Err(error) => Err(lacking(error)),
@@ -165,9 +165,9 @@ fn group(text: &str) -> Result<u32, String> {
         return Ok(gid);
     }
     let group = uzers::get_group_by_name(text);
-    group.map(|group| group.gid()).ok_or_else(|| {
-        format!("there is no group {text}: make it (`groupadd -r {text}`) or name another")
-    })
+    group
+        .map(|group| group.gid())
+        .ok_or_else(|| format!("no such group {text}; create it with `groupadd -r {text}`"))
 }
 
 impl From<ModeArg> for Mode {
@@ -205,7 +205,7 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         ranges_text(&policy.protect),
         policy.default.as_str(),
         if policy.mode == Mode::Audit {
-            ", audit only: nothing is denied or granted"
+            ", audit only: binds are reported, not denied or granted"
         } else {
             ""
         },
@@ -214,38 +214,38 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         log_line!("portguard: {found}");
     }
     if let Some(reason) = enforcer.fallback() {
-        log_line!("portguard: the LSM hook cannot be used: {reason}");
+        log_line!("portguard: the LSM hook is not available: {reason}");
     }
     match enforcer.hook() {
         Hook::Lsm => log_line!(
-            "portguard: hook lsm: socket_bind and sctp_bind_connect decide, the cgroup hooks grant"
+            "portguard: hook lsm: socket_bind and sctp_bind_connect decide, bind4 and bind6 grant"
         ),
-        Hook::Cgroup => log_line!(
-            "portguard: hook cgroup: bind4 and bind6 decide; this leaves out SCTP, which has no cgroup hook"
-        ),
+        Hook::Cgroup => {
+            log_line!("portguard: hook cgroup: bind4 and bind6 decide; SCTP is not covered")
+        }
     }
     if !enforcer.features().grants {
         log_line!(
-            "portguard: this kernel knows no grants (Linux 5.12): `allow` still needs CAP_NET_BIND_SERVICE below port 1024"
+            "portguard: this kernel cannot grant low ports without CAP_NET_BIND_SERVICE (needs Linux 5.12)"
         );
     }
     if enforcer.hook() == Hook::Cgroup && !enforcer.features().set_errno {
         log_line!(
-            "portguard: on this kernel a denied bind fails with EPERM, not EACCES (Linux 5.18)"
+            "portguard: on this kernel a denied bind fails with EPERM instead of EACCES (needs Linux 5.18)"
         );
     }
     if let Some(exposed) = LocalPorts::read().and_then(|ports| ports.exposed(&policy.protect)) {
         log_line!("portguard: warning: {exposed}; {}", exposed.mend());
     }
     if policy.scope == Scope::Host {
-        log_line!("portguard: scope host: binds in other network namespaces are left alone");
+        log_line!("portguard: scope host: binds in other network namespaces are not decided");
     }
 }
 
 fn sum_up(ended: &Ended) {
     let counts = ended.counts;
     if ended.pinned {
-        log_line!("portguard: enforcement goes on by its pins; `portguard detach` ends it");
+        log_line!("portguard: the pins keep enforcing; `portguard detach` removes them");
     }
     log_line!(
         "portguard: decided {}: {} allow, {} deny, {} kernel; {} events lost",
@@ -257,13 +257,13 @@ fn sum_up(ended: &Ended) {
     );
     if counts.unread > 0 {
         log_line!(
-            "portguard: {} cgroup paths could not be read: where rules name cgroups, the default decided",
+            "portguard: {} cgroup paths could not be read; rules that name cgroups did not allow those binds",
             counts.unread
         );
     }
     if counts.faults > 0 {
         log_line!(
-            "portguard: {} decisions failed on a missing table: the kernel's own rule held; please report this",
+            "portguard: {} decisions failed on a missing table and fell back to the kernel's default check; please report this",
             counts.faults
         );
     }

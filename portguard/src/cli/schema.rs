@@ -3,10 +3,12 @@
 use super::Exit;
 
 #[derive(clap::Args)]
-#[command(after_long_help = "Editors take it by a first line in the policy:\n  \
+#[command(
+    after_long_help = "To use it in an editor, start the policy with the line:\n  \
     # yaml-language-server: $schema=/etc/portguard/schema.json\n\nExamples:\n  \
     portguard schema > /etc/portguard/schema.json\n  \
-    portguard schema | jq '.\"$defs\".Rule.properties | keys'")]
+    portguard schema | jq '.\"$defs\".Rule.properties | keys'"
+)]
 pub(super) struct Args {}
 
 pub(super) fn run() -> Exit {

@@ -1,8 +1,8 @@
-//! `portguard status`: what is enforced, as the daemon says or, where none runs, as the pins do.
+//! `portguard status`: what is enforced, as reported by the daemon or, without one, by the pins.
 
 use super::span::{moment, span};
 use super::table::table;
-use super::{Daemon, Exit, not_asked};
+use super::{Daemon, Exit, unreachable_daemon};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
 use crate::status::{Decisions, Enforcing, RuleHits, Status};
@@ -12,14 +12,14 @@ use std::fmt::Write as _;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
-    0  enforcing, or auditing, and nothing is wrong\n  \
-    1  not enforcing, something is wrong, or the last reload failed\n  \
-    3  it cannot be told: no right to ask\n\n\
+    0  healthy: enforcing or auditing without a problem\n  \
+    1  degraded or inactive, or the last reload failed\n  \
+    3  unknown: the daemon cannot be reached\n\n\
     Examples:\n  \
     portguard status\n  \
     portguard status --json | jq .rules")]
 pub(super) struct Args {
-    /// One JSON object instead of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -33,9 +33,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Ok(Reply::Status(status)) => *status,
         Ok(Reply::Failed { error }) => {
             let path = args.daemon.socket.clone();
-            return Ok(not_asked(&ControlError::Refused { path, error }));
+            return Ok(unreachable_daemon(&ControlError::Refused { path, error }));
         }
-        Ok(_) => return Ok(super::not_understood()),
+        Ok(_) => return Ok(super::unexpected_reply()),
         Err(ControlError::NoDaemon { path }) => match pinned_status() {
             Ok(Some(status)) => status,
             Ok(None) => nothing(&ControlError::NoDaemon { path }),
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
                 return Ok(Exit::Environment);
             }
         },
-        Err(error) => return Ok(not_asked(&error)),
+        Err(error) => return Ok(unreachable_daemon(&error)),
     };
     if args.json {
         println!("{}", serde_json::to_string(&status)?);
@@ -104,7 +104,7 @@ fn text(status: &Status, color: bool) -> String {
     }
     let unpinned = match status.enforcing {
         Enforcing::No => "none",
-        _ => "none: enforcement ends with the daemon",
+        _ => "none; enforcement ends with the daemon",
     };
     lines.add("pins", status.pins.as_deref().unwrap_or(unpinned));
     lines.add("kernel", &status.kernel);
@@ -177,16 +177,16 @@ fn counters(lines: &mut Lines, status: &Status) {
         .collect();
     let reasons = reasons.join(", ");
     match dropped {
-        0 => lines.add("lost events", "none"),
-        _ => lines.add("lost events", &format!("{dropped}: {reasons}")),
+        0 => lines.add("dropped", "none"),
+        _ => lines.add("dropped", &format!("{dropped}: {reasons}")),
     }
     if status.reattached > 0 {
         let times = super::counted(status.reattached.try_into().unwrap_or(usize::MAX), "time");
-        lines.add("hooks", &format!("found gone and put back {times}"));
+        lines.add("hooks", &format!("re-attached {times}"));
     }
     if let Some(held) = status.violations.filter(|held| *held > 0) {
         let sockets = super::counted(held.try_into().unwrap_or(usize::MAX), "socket");
-        let text = format!("{sockets} bound before hold protected ports against the policy");
+        let text = format!("{sockets} already bound violate the policy");
         lines.add("violations", &text);
     }
 }
@@ -202,7 +202,7 @@ fn reloads(lines: &mut Lines, status: &Status, color: bool) {
     let counts = format!("{} done, {} failed{last}", reloads.done, reloads.failed);
     lines.add("reloads", &counts);
     if let Some(error) = &reloads.error {
-        let failed = "the last failed, the policy before stays:";
+        let failed = "the last reload failed, keeping the previous policy:";
         lines.add("", &painted(failed, AnsiColor::Red, color));
         for line in error.trim_end().lines() {
             lines.add("", line);

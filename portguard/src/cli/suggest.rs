@@ -1,4 +1,4 @@
-//! `portguard suggest`: the policy that allows what was seen.
+//! `portguard suggest`: generates a policy from recorded decisions or from this host.
 
 use super::explain::{Event, events};
 use super::{Exit, counted};
@@ -11,32 +11,31 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(
-    after_long_help = "Binds that were refused are left out; what is left to the kernel or was only \
-    reported counts as allowed. Read the policy before you enforce it: what was seen is not always what \
-    should be.\n\nExamples:\n  \
+    after_long_help = "Refused binds are left out; binds left to the kernel or decided in audit mode count as \
+    allowed. Review the policy before you enforce it: it allows everything that was recorded.\n\nExamples:\n  \
     portguard run --mode audit > seen.jsonl; portguard suggest --event seen.jsonl > policy.yaml\n  \
     portguard suggest --from-host > policy.yaml"
 )]
 pub(super) struct Args {
-    /// Decision events, JSON lines of this file or of - for standard input; may be given more than once
+    /// Decision events: JSON lines from this file, or - for standard input; may be repeated
     #[arg(long, value_name = "FILE", required_unless_present = "from_host")]
     event: Vec<PathBuf>,
-    /// Look at what this machine does to get round the rule of ports below 1024
+    /// Inspect how this host lets services bind ports below 1024 today
     #[arg(long)]
     from_host: bool,
-    /// The root directory of the machine to look at
+    /// Root directory of the host to inspect
     #[arg(long, value_name = "DIR", default_value = "/", requires = "from_host")]
     root: PathBuf,
-    /// What becomes of all other binds
+    /// Verdict on all other binds
     #[arg(long, default_value = "kernel")]
     default: DefaultArg,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum DefaultArg {
-    /// The kernel's own rule
+    /// The kernel's default check
     Kernel,
-    /// They are refused
+    /// Deny
     Deny,
 }
 
@@ -60,21 +59,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     if !args.event.is_empty() {
         notes.push(format!(
-            "Drawn from {} seen by portguard.",
+            "Generated from {} recorded by portguard.",
             counted(seen as usize, "bind")
         ));
         if refused > 0 {
             eprintln!(
-                "portguard: {} refused and left out",
+                "portguard: left out {} that were refused",
                 counted(refused as usize, "bind")
             );
         }
     }
     if args.from_host {
-        let found = inspect(&args.root).context("looking at the host")?;
+        let found = inspect(&args.root).context("inspecting the host")?;
         demands.extend(found.demands);
         notes.push(format!(
-            "Drawn from what {} has today.",
+            "Generated from the configuration of {}.",
             args.root.display()
         ));
         notes.extend(found.notes);

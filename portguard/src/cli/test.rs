@@ -1,4 +1,4 @@
-//! `portguard test`: do the expectations hold?
+//! `portguard test`: do the policy's tests pass?
 
 use super::{Exit, Loading, test_report};
 use anyhow::Context as _;
@@ -9,8 +9,7 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(
-    after_long_help = "Expectations stand under `tests:` of the policy itself, or in a file that has \
-    nothing else.\n\nExamples:\n  \
+    after_long_help = "Tests are listed under `tests:` in the policy itself or in a file of their own.\n\nExamples:\n  \
     portguard test /etc/portguard/policies\n  \
     portguard test web.yaml web-tests.yaml --junit report.xml"
 )]
@@ -20,7 +19,7 @@ pub(super) struct Args {
     /// Write a JUnit report; - for standard output
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// One JSON object for each test
+    /// Print one JSON object per test
     #[arg(long)]
     json: bool,
 }
@@ -55,9 +54,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     let held = outcomes.iter().filter(|outcome| outcome.holds()).count();
-    eprintln!("{held} of {} tests hold", outcomes.len());
+    eprintln!("{held} of {} tests pass", outcomes.len());
     if outcomes.is_empty() {
-        eprintln!("portguard: there are no tests: write some under `tests:`");
+        eprintln!("portguard: the policy has no tests; add some under `tests:`");
         return Ok(Exit::NotSo);
     }
     Ok(Exit::of(held == outcomes.len()))

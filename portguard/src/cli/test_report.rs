@@ -51,7 +51,7 @@ fn expected(test: &PolicyTest) -> String {
 fn actual(outcome: &TestResult<'_>) -> String {
     match outcome.actual {
         None => format!(
-            "nothing is decided: port {} is not in `protect`",
+            "not decided: port {} is not in `protect`",
             outcome.test.port
         ),
         Some(Actual {
@@ -78,7 +78,7 @@ fn why(outcome: &TestResult<'_>) -> String {
             )
         }
         (Some((rule, None)), Some(Actual { rule: Some(_), .. })) => {
-            format!("  rule {} matches too, and stands behind it\n", rule.name)
+            format!("  rule {} matches too, but comes later\n", rule.name)
         }
         _ => String::new(),
     }

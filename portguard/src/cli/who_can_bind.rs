@@ -20,7 +20,7 @@ pub(super) fn print(
     let space = BindSpace::new(&[policy])?;
     let rows = who_can_bind(&space, port, &protocols)?;
     if rows.is_empty() && !as_json {
-        println!("nothing is decided: port {port} is not in `protect`");
+        println!("not decided: port {port} is not in `protect`");
         return Ok(Exit::Success);
     }
     // That the kernel decides of callers with two uids what it decides of those with one is no news.
@@ -49,11 +49,11 @@ pub(super) fn print(
         .any(|row| row.said.effect.starts_with("kernel"))
     {
         println!(
-            "\nkernel: whoever has CAP_NET_BIND_SERVICE, and everyone from ip_unprivileged_port_start on"
+            "\nkernel: callers with CAP_NET_BIND_SERVICE, and everyone for ports from ip_unprivileged_port_start up"
         );
     }
     if others.iter().any(|row| row.said.effect == "deny") {
-        println!("\nall others: deny");
+        println!("\neveryone else: deny");
     }
     Ok(Exit::Success)
 }

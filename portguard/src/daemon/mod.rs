@@ -353,7 +353,7 @@ impl<'a> Daemon<'a> {
                 self.reloads.error = Some(error.clone());
                 crate::stderr::text(error);
                 log_line!(
-                    "portguard: reload failed, the policy before stays: mend the files and reload again"
+                    "portguard: reload failed, keeping the previous policy: mend the files and reload again"
                 );
             }
         }

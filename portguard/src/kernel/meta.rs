@@ -20,7 +20,7 @@ const META_WORDS: u32 = 16;
 pub(super) struct Meta {
     /// SHA-256 of the object that the programs came from.
     pub(super) object: [u64; 4],
-    /// The hook that decides.
+    /// Hook that decides binds.
     pub(super) hook: Hook,
     /// What the cgroup programs may do.
     pub(super) features: Features,

@@ -97,14 +97,14 @@ policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generat
              from /etc/portguard/policies
              ports 1-1023, default kernel, scope host
 daemon       pid 4242, version 0.1.0, up 3 d 4 h
-pins         none: enforcement ends with the daemon
+pins         none; enforcement ends with the daemon
 kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
 lost events  12: 10 ring_full, 2 uid_share
 hooks        found gone and put back 2 times
 violations   1 socket bound before hold protected ports against the policy
 reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
-             the last failed, the policy before stays:
+             the last reload failed, keeping the previous policy:
              web.yaml:7:5: unknown key `prots`
                |
              7 |     prots: [80]
@@ -193,7 +193,7 @@ fn an_answer_to_another_question_is_said() {
         let output = portguard(&daemon, &[verb]);
         assert_eq!(
             text(&output.stderr),
-            "portguard: the daemon answered another question: is it of another version?\n"
+            "portguard: unexpected reply from the daemon: is it another version?\n"
         );
         assert_eq!(output.status.code(), Some(3), "{verb}");
     }
@@ -209,7 +209,7 @@ fn a_reload_is_taken_or_refused() {
     assert_eq!(text(&output.stdout), "");
     assert_eq!(
         text(&output.stderr),
-        format!("{MISTAKE}portguard: reload failed, the policy before stays\n")
+        format!("{MISTAKE}portguard: reload failed, keeping the previous policy\n")
     );
     assert_eq!(output.status.code(), Some(1));
 }
@@ -301,19 +301,19 @@ fn filters_that_make_no_sense_are_usage() {
         ),
         (
             ["--user", "no-such-user"],
-            "no such user on this host: give a name or a uid",
+            "no such user; numeric ids are accepted",
         ),
         (
             ["--port", "x"],
-            "expected a port like 80, or a range like 8000-8010",
+            "expected a port such as 80 or a range such as 8000-8010",
         ),
         (
             ["--port", "65536"],
-            "expected a port like 80, or a range like 8000-8010",
+            "expected a port such as 80 or a range such as 8000-8010",
         ),
         (
             ["--port", "90-80"],
-            "the first port is above the last: turn them round",
+            "invalid range: the first port is above the last",
         ),
     ] {
         let arguments = [&["monitor"], &arguments[..]].concat();
@@ -347,7 +347,7 @@ fn top_needs_a_terminal() {
     let output = portguard(&Daemon::start(), &["monitor", "--top"]);
     assert_eq!(
         text(&output.stderr),
-        "portguard: --top needs a terminal: without it, decisions are printed\n"
+        "portguard: --top needs a terminal; omit it to print decisions\n"
     );
     assert_eq!(output.status.code(), Some(3));
 }

@@ -91,7 +91,7 @@ fn fault_descriptors_later(env: &TestEnv) -> anyhow::Result<()> {
     let before = descriptors(instance.pid(), lowest_free(instance.pid())?)?;
     instance.wait_for("cannot look after the hooks: cannot make the canary bind")?;
     instance.signal(Signal::HUP)?;
-    instance.wait_for("reload failed, the policy before stays")?;
+    instance.wait_for("reload failed, keeping the previous policy")?;
     enforced(env, hook)?;
     judged(env, &instance, &denied(), deny("no-root"))?;
     // Who asks now is answered when there is a descriptor again.
@@ -171,7 +171,7 @@ fn fault_no_memory(env: &TestEnv) -> anyhow::Result<()> {
     let before = instance.status()?;
     let limit = Limit::new(env, &instance, &name)?;
     instance.change(&large)?;
-    instance.wait_for("reload failed, the policy before stays")?;
+    instance.wait_for("reload failed, keeping the previous policy")?;
     let said = &instance.said;
     ensure!(
         said.contains(limit.says()),

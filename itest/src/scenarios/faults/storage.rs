@@ -166,7 +166,7 @@ fn fault_read_only_run(env: &TestEnv) -> anyhow::Result<()> {
         Ok(())
     })?;
     let wanted =
-        "Read-only file system (os error 30); enforcing without monitor, status and reload";
+        "Read-only file system (os error 30); continuing without monitor, status and reload";
     ensure!(instance.said.contains(wanted), "{}", instance.said);
     judged(env, &instance, &granted(), allow("web"))?;
     judged(env, &instance, &denied(), deny("no-root"))?;
@@ -196,7 +196,7 @@ fn fault_policy_directory(env: &TestEnv) -> anyhow::Result<()> {
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let before = instance.status()?;
     std::fs::rename(&here, &gone)?;
-    instance.wait_for("reload failed, the policy before stays")?;
+    instance.wait_for("reload failed, keeping the previous policy")?;
     enforced(env, hook)?;
     let status = instance.status()?;
     let error = status["reloads"]["error"].as_str().context("no error")?;

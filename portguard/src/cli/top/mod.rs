@@ -1,4 +1,4 @@
-//! `portguard monitor --top`: a live table, for a person to leave open.
+//! `portguard monitor --top`: a live table.
 //!
 //! [`tally`] counts, [`view`] says what is shown, [`screen`] draws it; here is what makes them go.
 
@@ -9,7 +9,7 @@ mod tally;
 mod tests;
 mod view;
 
-use super::{Exit, not_asked};
+use super::{Exit, unreachable_daemon};
 use crate::control::{ControlError, Filter, Heard, Monitor, Reply, Request, ask};
 use crate::events::DecisionEvent;
 use crate::status::Status;
@@ -55,12 +55,12 @@ enum Told {
 /// Where the terminal cannot be used.
 pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
     if !std::io::stdout().is_terminal() {
-        log_line!("portguard: --top needs a terminal: without it, decisions are printed");
+        log_line!("portguard: --top needs a terminal; omit it to print decisions");
         return Ok(Exit::Environment);
     }
     let monitor = match Monitor::open(path, filter.clone()) {
         Ok(monitor) => monitor,
-        Err(error) => return Ok(not_asked(&error)),
+        Err(error) => return Ok(unreachable_daemon(&error)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

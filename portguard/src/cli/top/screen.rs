@@ -72,7 +72,7 @@ fn heading(view: &View) -> Vec<Line<'static>> {
     match view.status.as_deref() {
         _ if view.gone.is_some() => first.push(Span::styled("  no daemon", ALARM)),
         Some(status) => first.extend(standing(status)),
-        None => first.push(Span::styled("  asking the daemon ...", DIM)),
+        None => first.push(Span::styled("  connecting to the daemon ...", DIM)),
     }
     let mut second = vec![
         Span::styled(format!("{}", tally.rate()), BOLD),
@@ -88,7 +88,7 @@ fn heading(view: &View) -> Vec<Line<'static>> {
         second.push(Span::styled(format!("{count} {verdict}  "), style(verdict)));
     }
     if tally.dropped > 0 {
-        let text = format!("{} not shown, too fast  ", tally.dropped);
+        let text = format!("{} dropped  ", tally.dropped);
         second.push(Span::styled(text, ALARM));
     }
     vec![Line::from(first), Line::from(second)]
@@ -114,7 +114,7 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
     let all = status.decisions.all();
     spans.push(Span::raw(format!("  decided {all}")));
     let lost: u64 = status.drops.values().sum();
-    let text = format!("  events lost {lost}");
+    let text = format!("  dropped {lost}");
     spans.push(Span::styled(text, if lost > 0 { ALARM } else { DIM }));
     spans
 }
@@ -123,7 +123,7 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
 fn troubles(view: &View) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if let Some(gone) = &view.gone {
-        lines.push(Line::styled(format!("{gone}; waiting for it"), ALARM));
+        lines.push(Line::styled(format!("{gone}; retrying"), ALARM));
     }
     if let Some(status) = view.status.as_deref() {
         lines.extend(
@@ -188,9 +188,9 @@ fn titles(view: &View) -> Line<'static> {
 fn draw_table(frame: &mut Frame<'_>, view: &mut View, shown: &[Shown], area: Rect) {
     if shown.is_empty() {
         let text = match view.table {
-            Which::Binds => "no bind of a protected port so far",
-            Which::Refused => "nothing refused so far",
-            Which::Rules => "no decision so far",
+            Which::Binds => "no bind of a protected port yet",
+            Which::Refused => "no bind refused yet",
+            Which::Rules => "no decision yet",
         };
         frame.render_widget(Paragraph::new(Line::styled(text, DIM)), area);
         return;
@@ -212,10 +212,10 @@ fn draw_table(frame: &mut Frame<'_>, view: &mut View, shown: &[Shown], area: Rec
 fn details(latest: &DecisionEvent) -> Vec<Line<'static>> {
     let time = latest.time.get(11..23).unwrap_or(&latest.time);
     let outcome = match (&latest.errno, latest.enforced, latest.granted) {
-        (_, false, _) => "only reported".to_owned(),
+        (_, false, _) => "audit only".to_owned(),
         (Some(errno), ..) => errno.to_string(),
         (None, _, true) => "capability check skipped".into(),
-        (None, ..) => "left to the kernel's rule".into(),
+        (None, ..) => "left to the kernel".into(),
     };
     vec![
         Line::from(vec![
@@ -255,7 +255,7 @@ fn help(view: &View) -> Line<'static> {
         spans.push(Span::styled(" paused ", style));
         spans.push(Span::raw(" "));
     }
-    let keys = "q end  tab table  \u{2191}\u{2193} choose  esc none  s sort  p pause";
+    let keys = "q quit  tab table  \u{2191}\u{2193} select  esc clear  s sort  p pause";
     spans.push(Span::styled(keys, DIM));
     Line::from(spans)
 }

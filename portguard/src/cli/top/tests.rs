@@ -88,12 +88,12 @@ fn status() -> Status {
 #[test]
 fn who_binds_what_is_shown_first() {
     let lines = screen(&mut seen(), 100, 24);
-    assert_eq!(lines[0], "portguard  asking the daemon ...");
+    assert_eq!(lines[0], "portguard  connecting to the daemon ...");
     assert_eq!(
         lines[1],
         "4/s, peak 4  seen 4 in 1 s:  3 allow  1 deny  0 kernel"
     );
-    let titles = " 1 who binds what   2 refused most   3 by rule   sorted by count";
+    let titles = " 1 binds   2 refused   3 rules   sorted by count";
     assert_eq!(lines[5], titles);
     for (line, words) in [
         (6, "COUNT /S VERDICT PORT USER PROGRAM CGROUP LAST"),

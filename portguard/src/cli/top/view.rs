@@ -22,9 +22,9 @@ impl Table {
 
     pub(super) const fn title(self) -> &'static str {
         match self {
-            Self::Binds => "1 who binds what",
-            Self::Refused => "2 refused most",
-            Self::Rules => "3 by rule",
+            Self::Binds => "1 binds",
+            Self::Refused => "2 refused",
+            Self::Rules => "3 rules",
         }
     }
 
