@@ -59,6 +59,8 @@ fn every_verb_has_a_page() {
         let page = std::fs::read_to_string(path).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{verb}: {page}");
     }
+    let policy = std::fs::read(directory.path().join("portguard-policy.5")).unwrap();
+    assert_eq!(policy, portguard(&["man", "--policy"]).stdout);
     let output = portguard(&["man", "--directory", "/no/such/directory"]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -76,4 +78,44 @@ fn the_short_help_fits_a_screen_and_the_long_one_has_examples() {
         let long = String::from_utf8(portguard(&[verb, "--help"]).stdout).unwrap();
         assert!(long.contains("Example"), "{verb} --help has no example");
     }
+}
+
+/// `BLESS=1 cargo test -p portguard --test pages` writes the page again after the reference changed.
+#[test]
+fn policy_page_is_made_from_the_reference() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let reference = std::fs::read_to_string(format!("{root}/../docs/policy.md")).unwrap();
+    // The first heading is the page's title.
+    let (_, body) = reference.split_once('\n').unwrap();
+    // The converter shows back quotes as they are; a man page sets such words in bold.
+    let page = mandown::convert(&bold_code(body), "portguard-policy", 5);
+    let path = format!("{root}/src/cli/portguard-policy.5");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        recorded == page,
+        "docs/policy.md changed: run this test with BLESS=1"
+    );
+}
+
+/// Code spans as bold words, fenced blocks as they are.
+fn bold_code(markdown: &str) -> String {
+    let mut fenced = false;
+    let mut lines = Vec::new();
+    for line in markdown.lines() {
+        fenced ^= line.starts_with("```");
+        lines.push(if fenced || line.starts_with("```") {
+            line.to_owned()
+        } else {
+            let spans = line.split('`').enumerate();
+            let spans = spans.map(|(i, text)| match i % 2 {
+                0 => text.to_owned(),
+                _ => format!("**{}**", text.replace('*', "\\*").replace('_', "\\_")),
+            });
+            spans.collect()
+        });
+    }
+    lines.join("\n")
 }

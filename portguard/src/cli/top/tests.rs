@@ -104,7 +104,7 @@ fn who_binds_what_is_shown_first() {
         let shown: Vec<&str> = lines[line].split_whitespace().collect();
         assert_eq!(shown.join(" "), words);
     }
-    let keys = "q end  tab table  ↑↓ choose  esc none  s sort  p pause";
+    let keys = "q quit  tab table  ↑↓ select  esc clear  s sort  p pause";
     assert_eq!(lines[23], keys);
 }
 
@@ -115,7 +115,7 @@ fn the_daemons_state_and_its_troubles_stand_above() {
     let lines = screen(&mut view, 100, 24);
     assert_eq!(
         lines[0],
-        "portguard  enforcing  hook lsm  policy b7b9142ff996  up 1 h 1 min  decided 33  events lost 5"
+        "portguard  enforcing  hook lsm  policy b7b9142ff996  up 1 h 1 min  decided 33  dropped 5"
     );
     view.take(Told::Status(Box::new(Status {
         enforcing: Enforcing::Degraded,
