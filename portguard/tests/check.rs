@@ -44,7 +44,7 @@ fn tests_that_hold_are_counted() {
     ));
     let summary = text(&output.stdout);
     assert!(
-        summary.ends_with(": 2 rules, 1 user, 3 of 3 tests hold\n"),
+        summary.ends_with(": 2 rules, 1 user, 3 of 3 tests pass\n"),
         "{summary}"
     );
     assert_eq!(text(&output.stderr), "");
@@ -75,7 +75,7 @@ p.yaml:9:5: 0 binds tcp/5432 in /
   - deny
   + not decided: port 5432 is not in `protect`\n"
     );
-    assert!(text(&output.stdout).ends_with("0 of 4 tests hold\n"));
+    assert!(text(&output.stdout).ends_with("0 of 4 tests pass\n"));
     assert_eq!(output.status.code(), Some(1));
 }
 

@@ -47,12 +47,12 @@ rules:
 ";
     assert_eq!(
         diff(OLD, new, 1),
-        "PORTS   PROTOCOLS      USERS                        CGROUPS  OLD                    NEW
-80,443  udp,sctp,dccp  33                           any      allow by web           deny by nobody-else
-80,443  tcp            34                           any      deny by nobody-else    allow by web
-80,443  tcp            real 33-34, effective 33-34  any      deny by nobody-else    allow by web
-5432    any            any                          /guests  kernel, not looked at  deny by db
-5432    any            real any, effective another  /guests  kernel, not looked at  deny by db
+        "PORTS   PROTOCOLS      USERS                        CGROUPS  OLD                  NEW
+80,443  udp,sctp,dccp  33                           any      allow by web         deny by nobody-else
+80,443  tcp            34                           any      deny by nobody-else  allow by web
+80,443  tcp            real 33-34, effective 33-34  any      deny by nobody-else  allow by web
+5432    any            any                          /guests  kernel, not decided  deny by db
+5432    any            real any, effective another  /guests  kernel, not decided  deny by db
 
 5 changes
 "
@@ -96,7 +96,7 @@ fn mode_default_and_scope_are_changes() {
         1,
     );
     assert!(
-        table.contains("others  kernel, not looked at  deny by default"),
+        table.contains("others  kernel, not decided  deny by default"),
         "{table}"
     );
     assert!(!table.contains("initial"), "{table}");

@@ -41,7 +41,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn expectations_of_the_policy_and_of_other_files() {
     let (output, _dir) = test(&["web.yaml"]);
-    assert_eq!(text(&output.stderr), "1 of 1 tests hold\n");
+    assert_eq!(text(&output.stderr), "1 of 1 tests pass\n");
     assert_eq!(output.status.code(), Some(0));
     let (output, _dir) = test(&["web.yaml", "more.yaml"]);
     assert_eq!(
@@ -49,10 +49,10 @@ fn expectations_of_the_policy_and_of_other_files() {
         "more.yaml:3:5: 33 binds tcp/80 in /
   - deny by rule rest
   + allow by rule web (web.yaml:3:5)
-  rule rest matches too, and stands behind it
+  rule rest matches too, but comes later
 "
     );
-    assert_eq!(text(&output.stderr), "2 of 3 tests hold\n");
+    assert_eq!(text(&output.stderr), "2 of 3 tests pass\n");
     assert_eq!(output.status.code(), Some(1));
 }
 
@@ -96,5 +96,5 @@ fn a_junit_report_and_json() {
         .collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[1]["holds"], false);
-    assert_eq!(lines[1]["got"]["rule"], "web");
+    assert_eq!(lines[1]["actual"]["rule"], "web");
 }

@@ -126,7 +126,7 @@ fn wrong_arguments_are_usage() {
         ),
         (
             &["--port", "443", "--cgroup", "www"],
-            "a cgroup is an absolute path",
+            "expected an absolute path",
         ),
         (
             &["--port", "443", "--protocol", "icmp"],

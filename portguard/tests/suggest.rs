@@ -138,7 +138,7 @@ fn events_become_rules_with_their_numbers() {
     let output = suggest(&["--event", "seen.jsonl"], &input);
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "# Generated from 12 binds seen by portguard.
+        "# Generated from 12 binds recorded by portguard.
 version: 1
 default: kernel
 protect: [\"1-1023\", 8443]
@@ -166,7 +166,7 @@ rules:
     );
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "portguard: 2 binds refused and left out\n"
+        "portguard: left out 2 binds that were refused\n"
     );
     assert_eq!(output.status.code(), Some(0));
 }
@@ -176,7 +176,7 @@ fn what_is_no_event_is_told_with_its_line() {
     let output = suggest(&["--event", "seen.jsonl"], "\n{\"port\": 80}\n");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.starts_with("portguard: seen.jsonl:2: no decision event"),
+        said.starts_with("portguard: seen.jsonl:2: not a decision event"),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(1));

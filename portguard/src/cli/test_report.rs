@@ -6,7 +6,7 @@ use portguard_policy::policy::PolicyTest;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
-/// What a test that does not hold expected, and what it actual; begins with its place.
+/// What a test that does not hold expected, and what it got; begins with its place.
 pub(super) fn as_text(outcome: &TestResult<'_>, color: bool) -> String {
     let (red, green) = if color {
         (
@@ -112,7 +112,7 @@ pub(super) fn as_junit(outcomes: &[TestResult<'_>]) -> Report {
         if !outcome.holds() {
             status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             let message = format!(
-                "expected {}, actual {}",
+                "expected {}, got {}",
                 expected(outcome.test),
                 actual(outcome)
             );

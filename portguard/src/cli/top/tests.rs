@@ -134,7 +134,7 @@ fn the_daemons_state_and_its_troubles_stand_above() {
         lines[0]
     );
     assert!(
-        lines[1].ends_with("  9 not shown, too fast"),
+        lines[1].ends_with("  9 dropped"),
         "{}",
         lines[1]
     );
@@ -143,7 +143,7 @@ fn the_daemons_state_and_its_troubles_stand_above() {
     view.take(Told::Gone("the daemon has ended".into()));
     let lines = screen(&mut view, 100, 24);
     assert_eq!(lines[0], "portguard  no daemon");
-    assert_eq!(lines[2], "the daemon has ended; waiting for it");
+    assert_eq!(lines[2], "the daemon has ended; retrying");
     view.take(Told::Here);
     assert_eq!(screen(&mut view, 100, 24)[2], "the hook bind6 is gone");
 }
