@@ -1,4 +1,4 @@
-//! Faults of the machine and of those around: each is provoked, and each is a row of `docs/faults.md`.
+//! Faults of the machine and of those around: each is provoked, and each is a row of `docs/failure-modes.md`.
 
 mod limits;
 mod readers;
@@ -19,7 +19,7 @@ pub(super) const TABLES: [Table; 5] = [
     readers::TESTS,
 ];
 
-/// Rows of the table in `docs/faults.md`, by their first cell, and the test that provokes each.
+/// Rows of the table in `docs/failure-modes.md`, by their first cell, and the test that provokes each.
 pub const ROWS: &[(&str, &str)] = &[
     (
         "Disk full behind `--sink file:` or stdout",
