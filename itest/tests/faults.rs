@@ -30,7 +30,10 @@ fn every_fault_is_provoked_by_a_test_of_its_own() {
         assert!(tests.contains(name), "there is no test {name}");
     }
     for name in tests.iter().filter(|name| name.starts_with("fault_")) {
-        assert!(named.contains(name), "{name} has no row in docs/failure-modes.md");
+        assert!(
+            named.contains(name),
+            "{name} has no row in docs/failure-modes.md"
+        );
     }
 }
 

@@ -40,7 +40,10 @@ pub const ROWS: &[(&str, &str)] = &[
     ("No file descriptor later", "fault_descriptors_later"),
     ("No kernel memory for a reload's maps", "fault_no_memory"),
     ("Ring buffer full, `--no-fold`", "fault_ring_full"),
-    ("Ring buffer full, with aggregation", "fault_ring_full_folding"),
+    (
+        "Ring buffer full, with aggregation",
+        "fault_ring_full_folding",
+    ),
     (
         "One uid with more than 1,024 different decisions in a second",
         "fault_uid_share",
