@@ -1,9 +1,9 @@
-//! `docs/faults.md` and the tests that provoke its faults: no row without a test, no test without a row.
+//! `docs/failure-modes.md` and the tests that provoke its faults: no row without a test, no test without a row.
 
 use portguard_itest::scenarios::{FAULTS, all};
 use std::collections::BTreeSet;
 
-const DOC: &str = include_str!("../../docs/faults.md");
+const DOC: &str = include_str!("../../docs/failure-modes.md");
 
 /// The cells of the table's rows, without the heading.
 fn rows() -> Vec<Vec<&'static str>> {
@@ -30,7 +30,10 @@ fn every_fault_is_provoked_by_a_test_of_its_own() {
         assert!(tests.contains(name), "there is no test {name}");
     }
     for name in tests.iter().filter(|name| name.starts_with("fault_")) {
-        assert!(named.contains(name), "{name} has no row in docs/faults.md");
+        assert!(
+            named.contains(name),
+            "{name} has no row in docs/failure-modes.md"
+        );
     }
 }
 

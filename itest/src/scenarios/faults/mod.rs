@@ -1,4 +1,4 @@
-//! Faults of the machine and of those around: each is provoked, and each is a row of `docs/faults.md`.
+//! Faults of the machine and of those around: each is provoked, and each is a row of `docs/failure-modes.md`.
 
 mod limits;
 mod readers;
@@ -19,7 +19,7 @@ pub(super) const TABLES: [Table; 5] = [
     readers::TESTS,
 ];
 
-/// Rows of the table in `docs/faults.md`, by their first cell, and the test that provokes each.
+/// Rows of the table in `docs/failure-modes.md`, by their first cell, and the test that provokes each.
 pub const ROWS: &[(&str, &str)] = &[
     (
         "Disk full behind `--sink file:` or stdout",
@@ -40,12 +40,15 @@ pub const ROWS: &[(&str, &str)] = &[
     ("No file descriptor later", "fault_descriptors_later"),
     ("No kernel memory for a reload's maps", "fault_no_memory"),
     ("Ring buffer full, `--no-fold`", "fault_ring_full"),
-    ("Ring buffer full, with folding", "fault_ring_full_folding"),
+    (
+        "Ring buffer full, with aggregation",
+        "fault_ring_full_folding",
+    ),
     (
         "One uid with more than 1,024 different decisions in a second",
         "fault_uid_share",
     ),
-    ("Clock set forth or back", "fault_clock_jumps"),
+    ("Clock set forward or back", "fault_clock_jumps"),
     (
         "Daemon stopped (SIGSTOP, a debugger, a frozen cgroup)",
         "fault_stopped",
@@ -66,7 +69,7 @@ pub const ROWS: &[(&str, &str)] = &[
         "pins_killed_anywhere",
     ),
     (
-        "A hook detached, or a pin removed, behind the daemon",
+        "A hook detached or a pin removed while the daemon runs",
         "health",
     ),
     ("Two daemons at once", "two_daemons"),
