@@ -1,6 +1,6 @@
 //! `portguard check`: are these policy files valid, and do their tests pass?
 
-use super::{Exit, Loading, counted, test_report};
+use super::{Exit, Loading, counted, objects, test_report};
 use portguard_policy::analysis::policy_tests::{TestResult, run_policy_tests};
 use portguard_policy::compile::{Tables, compile};
 use portguard_policy::policy::{Diagnostics, Policy, Severity};
@@ -23,7 +23,7 @@ pub(super) struct Args {
     show: bool,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// # Errors
@@ -44,41 +44,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let Some(policy) = policy else {
         if args.json {
-            println!(
-                "{}",
-                json!({ "ok": false, "problems": as_objects(&problems) })
-            );
+            println!("{}", as_object(None, &[], &problems));
         }
         return Ok(Exit::NotSo);
     };
     let tables = compile(&policy, 1)?;
-    let outcomes = run_policy_tests(&policy, &tables)?;
-    let ok = good && outcomes.iter().all(TestResult::holds);
+    let results = run_policy_tests(&policy, &tables)?;
+    let ok = good && results.iter().all(TestResult::holds);
     if args.json {
-        let mut object = as_object(&tables, &outcomes, &problems);
+        let mut object = as_object(Some(&tables), &results, &problems);
         object["ok"] = json!(ok);
         if args.show {
             object["effective"] = json!(PolicyFile::from(&policy));
         }
         println!("{object}");
     } else {
-        print(args, &policy, &tables, &outcomes);
+        print(args, &policy, &tables, &results);
     }
     Ok(Exit::of(ok))
 }
 
-fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[TestResult<'_>]) {
+fn print(args: &Args, policy: &Policy, tables: &Tables, results: &[TestResult<'_>]) {
     let color = std::io::stderr().is_terminal();
-    for outcome in outcomes.iter().filter(|outcome| !outcome.holds()) {
-        eprint!("{}", test_report::as_text(outcome, color));
+    for result in results.iter().filter(|result| !result.holds()) {
+        eprint!("{}", test_report::as_text(result, color));
     }
     let summary = format!(
         "policy {}: {}, {}, {} of {} tests pass",
         tables.short_digest(),
         counted(tables.rule_count(), "rule"),
         counted(tables.user_count(), "user"),
-        outcomes.iter().filter(|outcome| outcome.holds()).count(),
-        outcomes.len(),
+        results.iter().filter(|result| result.holds()).count(),
+        results.len(),
     );
     if args.show {
         // So that what is shown can be loaded again.
@@ -89,29 +86,18 @@ fn print(args: &Args, policy: &Policy, tables: &Tables, outcomes: &[TestResult<'
     }
 }
 
-fn as_object(tables: &Tables, outcomes: &[TestResult<'_>], problems: &Diagnostics) -> Value {
+/// `tables` are `None` where the policy has errors.
+fn as_object(
+    tables: Option<&Tables>,
+    results: &[TestResult<'_>],
+    diagnostics: &Diagnostics,
+) -> Value {
     json!({
-        "policy": tables.short_digest(),
-        "rules": tables.rule_count(),
-        "users": tables.user_count(),
-        "problems": as_objects(problems),
-        "tests": outcomes.iter().map(test_report::as_object).collect::<Vec<_>>(),
+        "ok": false,
+        "policy": tables.map(Tables::short_digest),
+        "rules": tables.map(Tables::rule_count),
+        "users": tables.map(Tables::user_count),
+        "problems": objects::diagnostics(diagnostics),
+        "tests": results.iter().map(test_report::as_object).collect::<Vec<_>>(),
     })
-}
-
-fn as_objects(problems: &Diagnostics) -> Vec<Value> {
-    let object = |problem: &portguard_policy::policy::Diagnostic| {
-        json!({
-            "severity": match problem.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-            },
-            "file": problem.place.file,
-            "line": problem.place.line,
-            "column": problem.place.column,
-            "message": problem.message,
-            "help": problem.help,
-        })
-    };
-    problems.iter().map(object).collect()
 }

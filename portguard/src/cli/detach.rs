@@ -1,6 +1,7 @@
 //! `portguard detach`: stops enforcing, with or without a daemon.
 
-use super::{Daemon, Exit, unreachable_daemon};
+use super::failure::{Unavailable, unexpected_reply};
+use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::{PINS, Pins};
 use crate::stderr::log_line;
@@ -18,42 +19,29 @@ pub(super) struct Args {
     daemon: Daemon,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     match ask(&args.daemon.socket, &Request::Detach) {
         Ok(Reply::Detached) => {
             println!("the daemon detached its programs and exited");
-            Exit::Success
+            Ok(Exit::Success)
         }
         Ok(Reply::Failed { error }) => {
             log_line!("portguard: {}", error.trim_end());
-            Exit::NotSo
+            Ok(Exit::NotSo)
         }
-        Ok(_) => super::unexpected_reply(),
+        Ok(_) => Err(unexpected_reply()),
         Err(ControlError::NoDaemon { .. }) => without_daemon(),
-        Err(error) => unreachable_daemon(&error),
+        Err(error) => Err(error.into()),
     }
 }
 
-fn without_daemon() -> Exit {
+fn without_daemon() -> anyhow::Result<Exit> {
     if !Path::new(PINS).exists() {
         println!("nothing is pinned and no daemon is running");
-        return Exit::Success;
+        return Ok(Exit::Success);
     }
-    let pins = match Pins::open() {
-        Ok(pins) => pins,
-        Err(error) => {
-            log_line!("portguard: {error}");
-            return Exit::Environment;
-        }
-    };
-    match pins.remove_all() {
-        Ok(()) => {
-            println!("removed the pins in {PINS}; the kernel's default check applies");
-            Exit::Success
-        }
-        Err(error) => {
-            log_line!("portguard: {error}");
-            Exit::NotSo
-        }
-    }
+    let pins = Pins::open().map_err(|error| Unavailable(error.to_string()))?;
+    pins.remove_all()?;
+    println!("removed the pins in {PINS}; the kernel's default check applies");
+    Ok(Exit::Success)
 }

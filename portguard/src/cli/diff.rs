@@ -5,9 +5,8 @@ use portguard_policy::analysis::diff::{Change, EffectByRule, Netns, diff};
 use portguard_policy::analysis::space::{
     BindSpace, Callers, Row, UidRanges, callers_text, ports_text,
 };
-use portguard_policy::policy::{GivenNames, Policy};
+use portguard_policy::policy::{Diagnostics, GivenNames, Policy};
 use serde_json::{Value, json};
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -27,15 +26,13 @@ pub(super) struct Args {
     host: Option<String>,
     /// Print one JSON object per change
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// # Errors
 /// Where a policy is too large to compile, or both are too complex to compare.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let (Some(old), Some(new)) = (load(&args.old, args), load(&args.new, args)) else {
-        return Ok(Exit::NotSo);
-    };
+    let (old, new) = (load(&args.old, args)?, load(&args.new, args)?);
     let space = BindSpace::new(&[&old, &new])?;
     let rows = diff(&space)?;
     let mut names = old.given.clone();
@@ -56,15 +53,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::of(rows.is_empty()))
 }
 
-/// Errors are shown; warnings are `check`'s business.
-fn load(path: &Path, args: &Args) -> Option<Policy> {
-    match super::read(&[path.to_owned()], args.host.as_deref()) {
-        Ok(loaded) => Some(loaded.policy),
-        Err(problems) => {
-            eprint!("{}", problems.render(std::io::stderr().is_terminal()));
-            None
-        }
-    }
+/// Warnings are left to `check`.
+fn load(path: &Path, args: &Args) -> Result<Policy, Diagnostics> {
+    let loaded = super::read(&[path.to_owned()], args.host.as_deref())?;
+    Ok(loaded.policy)
 }
 
 const HEADER: [&str; 9] = [

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// Print one JSON object instead of a table
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Policy file or directory whose `protect` is checked [default: ports 1-1023]
     #[arg(long, value_name = "PATH")]
     policy: Vec<PathBuf>,
@@ -39,10 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut conditions = environment.conditions().to_vec();
     let protect = match &args.policy[..] {
         [] => Policy::default().protect,
-        paths => match super::load(paths) {
-            Some(policy) => policy.protect,
-            None => return Ok(Exit::NotSo),
-        },
+        paths => super::load(paths)?.protect,
     };
     conditions.push(local_ports(&protect));
     conditions.extend(other_programs(&environment));

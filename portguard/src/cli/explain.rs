@@ -1,17 +1,16 @@
 //! `portguard explain`: how a policy decides a bind, and why.
 
-use super::Exit;
-use anyhow::{Context as _, anyhow};
+use super::recorded_events::{self, RecordedBind, protocol};
+use super::{Exit, objects};
+use anyhow::anyhow;
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Field, Passed, explain};
 use portguard_policy::compile::Bind;
-use portguard_policy::escape::{escape, unescape};
-use portguard_policy::policy::{Location, Names as _, Policy, Rule, SystemNames};
-use serde::Deserialize;
+use portguard_policy::escape::escape;
+use portguard_policy::policy::{Names as _, Policy, Rule, SystemNames};
 use serde_json::json;
-use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -50,7 +49,7 @@ pub(super) struct Args {
     all: bool,
     /// Print one JSON object per bind, or per row of --all
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A user with the groups that the system gives it.
@@ -63,12 +62,6 @@ struct User {
 /// Components of a path below the root of the tree.
 #[derive(Clone, Debug)]
 struct Cgroup(Vec<String>);
-
-fn protocol(word: &str) -> Result<Protocol, String> {
-    let mut all = Protocol::ALL.into_iter();
-    all.find(|protocol| protocol.as_str() == word)
-        .ok_or_else(|| "expected tcp, udp, sctp or dccp".into())
-}
 
 fn user(text: &str) -> Result<User, String> {
     if let Ok(id) = text.parse() {
@@ -99,34 +92,8 @@ fn cgroup(path: &str) -> Result<Cgroup, String> {
     Ok(Cgroup(names.map(str::to_owned).collect()))
 }
 
-/// What of a decision event describes the bind.
-#[derive(Deserialize)]
-pub(super) struct Event {
-    pub(super) port: u16,
-    protocol: String,
-    pub(super) uid: u32,
-    pub(super) euid: u32,
-    gid: u32,
-    user: Option<String>,
-    cgroup: Option<String>,
-    address: IpAddr,
-    pub(super) errno: Option<String>,
-    pub(super) count: Option<u64>,
-    pub(super) comm: Option<String>,
-    pub(super) exe: Option<String>,
-}
-
-impl Event {
-    /// The protocol, and the path behind the escapes; `None` where the cgroup is gone.
-    pub(super) fn protocol_and_cgroup(&self) -> anyhow::Result<(Protocol, Option<String>)> {
-        let protocol = protocol(&self.protocol).map_err(|why| anyhow!(why))?;
-        let path = self.cgroup.as_deref().map(|path| path_of(Some(path)));
-        Ok((protocol, path.transpose().map_err(|why| anyhow!(why))?))
-    }
-}
-
-/// A bind to explain, with all that it borrows.
-struct Asked {
+/// A bind to explain.
+struct Question {
     port: u16,
     protocol: Protocol,
     uid: u32,
@@ -136,34 +103,33 @@ struct Asked {
     address: IpAddr,
 }
 
-/// # Errors
-/// Where events cannot be read, or the policy does not compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(policy) = super::load(&args.policy) else {
-        return Ok(Exit::NotSo);
-    };
+    let policy = super::load(&args.policy)?;
     if let (true, Some(port)) = (args.all, args.port) {
         return super::who_can_bind::print(&policy, port, args.protocol, args.json);
     }
-    let asked = match (&args.event, args.port) {
-        (Some(path), _) => of_events(path)?,
-        (None, Some(port)) => vec![of_arguments(args, port)],
-        // clap asks for one of both.
+    let questions = match (&args.event, args.port) {
+        (Some(path), _) => {
+            let binds = recorded_events::read(path)?.into_iter();
+            binds.map(from_event).collect::<Result<_, _>>()?
+        }
+        (None, Some(port)) => vec![from_arguments(args, port)],
+        // clap requires one of the two.
         (None, None) => Vec::new(),
     };
-    for asked in &asked {
-        one(&policy, asked, args.json)?;
+    for question in &questions {
+        print(&policy, question, args.json)?;
     }
     Ok(Exit::Success)
 }
 
-fn of_arguments(args: &Args, port: u16) -> Asked {
+fn from_arguments(args: &Args, port: u16) -> Question {
     let gids = if args.group.is_empty() {
         args.user.gids.clone()
     } else {
         args.group.clone()
     };
-    Asked {
+    Question {
         port,
         protocol: args.protocol.unwrap_or(Protocol::Tcp),
         uid: args.user.id,
@@ -174,92 +140,49 @@ fn of_arguments(args: &Args, port: u16) -> Asked {
     }
 }
 
-/// The events of a file, each with what is said where it makes no sense.
-pub(super) fn events(path: &Path) -> anyhow::Result<Vec<Event>> {
-    let each = numbered_events(path)?.into_iter();
-    Ok(each.map(|(_, event)| event).collect())
-}
-
-fn numbered_events(path: &Path) -> anyhow::Result<Vec<(String, Event)>> {
-    let mut text = String::new();
-    let name = path.display();
-    if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
-    }
-    let lines = (1..).zip(text.lines());
-    lines
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            let what = format!(
-                "{name}:{number}: not a decision event as `portguard run --output json` writes it"
-            );
-            let event = serde_json::from_str(line).with_context(|| what.clone())?;
-            Ok((what, event))
-        })
-        .collect()
-}
-
-fn of_events(path: &Path) -> anyhow::Result<Vec<Asked>> {
-    let each = numbered_events(path)?.into_iter();
-    each.map(|(what, event)| of_event(event).map_err(|why| anyhow!(why)).context(what))
-        .collect()
-}
-
-fn of_event(event: Event) -> Result<Asked, String> {
-    let named = event.user.as_deref();
-    let mut gids = named.map_or_else(Vec::new, |user| SystemNames.gids_of(user));
-    gids.push(event.gid);
-    Ok(Asked {
-        port: event.port,
-        protocol: protocol(&event.protocol)?,
-        uid: event.uid,
-        euid: event.euid,
+fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
+    let user = bind.user.as_deref();
+    let mut gids = user.map_or_else(Vec::new, |user| SystemNames.gids_of(user));
+    gids.push(bind.gid);
+    let path = bind.cgroup.as_deref().unwrap_or("/");
+    Ok(Question {
+        port: bind.port,
+        protocol: bind.protocol,
+        uid: bind.uid,
+        euid: bind.euid,
         gids,
-        cgroup: cgroup(&path_of(event.cgroup.as_deref())?)?,
-        address: event.address,
+        cgroup: cgroup(path).map_err(|reason| anyhow!(reason))?,
+        address: bind.address,
     })
 }
 
-/// The path behind an event's escapes.
-fn path_of(escaped: Option<&str>) -> Result<String, String> {
-    unescape(escaped.unwrap_or("/"))
-        .ok_or_else(|| "its cgroup is not escaped the way portguard escapes events".into())
-}
-
-fn one(policy: &Policy, asked: &Asked, as_json: bool) -> anyhow::Result<()> {
-    let cgroup: Vec<&str> = asked.cgroup.0.iter().map(String::as_str).collect();
+fn print(policy: &Policy, question: &Question, as_json: bool) -> anyhow::Result<()> {
+    let cgroup: Vec<&str> = question.cgroup.0.iter().map(String::as_str).collect();
     let bind = Bind {
-        port: asked.port,
-        protocol: asked.protocol,
-        uid: asked.uid,
-        euid: asked.euid,
-        gids: &asked.gids,
+        port: question.port,
+        protocol: question.protocol,
+        uid: question.uid,
+        euid: question.euid,
+        gids: &question.gids,
         cgroup: &cgroup,
-        address: asked.address,
+        address: question.address,
         dual_stack: true,
     };
     let explained = explain(policy, &bind)?;
     if as_json {
-        println!("{}", as_object(asked, explained.as_ref()));
+        println!("{}", as_object(question, explained.as_ref()));
     } else {
-        print!("{}", as_text(asked, explained.as_ref()));
+        print!("{}", as_text(question, explained.as_ref()));
     }
     Ok(())
 }
 
-fn line_of(place: &Location) -> String {
-    let Location { file, line, column } = place;
-    format!("{}:{line}:{column}", file.display())
-}
-
-fn as_text(asked: &Asked, explained: Option<&Explained<'_>>) -> String {
+fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
     let Some(explained) = explained else {
-        return format!("not decided: port {} is not in `protect`\n", asked.port);
+        return format!("not decided: port {} is not in `protect`\n", question.port);
     };
     let by = match explained.rule {
-        Some(rule) => format!("rule {} ({})", rule.name, line_of(&rule.place)),
+        Some(rule) => format!("rule {} ({})", rule.name, rule.place),
         None => "the default (no rule matches)".to_owned(),
     };
     let audit = if explained.enforced {
@@ -270,57 +193,61 @@ fn as_text(asked: &Asked, explained: Option<&Explained<'_>>) -> String {
     let mut text = format!("{} by {by}{audit}\n", explained.verdict.as_str());
     for Passed { rule, field } in &explained.passed {
         let why = match field {
-            Some(field) => mismatch(*field, asked),
+            Some(field) => mismatch(*field, question),
             None => "the cgroup path is too deep to be read".to_owned(),
         };
-        text += &format!("  not {} ({}): {why}\n", rule.name, line_of(&rule.place));
+        text += &format!("  not {} ({}): {why}\n", rule.name, rule.place);
     }
     text
 }
 
 /// What of the bind a field does not match.
-fn mismatch(field: Field, asked: &Asked) -> String {
+fn mismatch(field: Field, question: &Question) -> String {
     let ids = |ids: &[u32]| match ids {
         [] => "none".to_owned(),
         ids => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
     };
     let has = match field {
-        Field::Ports => asked.port.to_string(),
-        Field::Protocols => asked.protocol.as_str().to_owned(),
-        Field::Users if asked.uid == asked.euid => asked.uid.to_string(),
-        Field::Users => format!("real {}, effective {}", asked.uid, asked.euid),
-        Field::Groups => ids(&asked.gids),
-        Field::Addresses => asked.address.to_string(),
+        Field::Ports => question.port.to_string(),
+        Field::Protocols => question.protocol.as_str().to_owned(),
+        Field::Users if question.uid == question.euid => question.uid.to_string(),
+        Field::Users => format!("real {}, effective {}", question.uid, question.euid),
+        Field::Groups => ids(&question.gids),
+        Field::Addresses => question.address.to_string(),
         Field::Cgroups | Field::Units => {
-            escape(format!("/{}", asked.cgroup.0.join("/")).as_bytes())
+            escape(format!("/{}", question.cgroup.0.join("/")).as_bytes())
         }
     };
     format!("{} do not match {has}", field.as_str())
 }
 
-fn as_object(asked: &Asked, explained: Option<&Explained<'_>>) -> serde_json::Value {
-    let place = |rule: &Rule| {
-        json!({
-            "rule": rule.name,
-            "file": rule.place.file,
-            "line": rule.place.line,
-            "column": rule.place.column,
-        })
-    };
-    let Some(explained) = explained else {
-        return json!({ "port": asked.port, "protected": false });
-    };
-    let passed = explained.passed.iter().map(|passed| {
-        let mut object = place(passed.rule);
-        object["field"] = json!(passed.field.map(Field::as_str));
-        object
-    });
+fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_json::Value {
+    let rule = explained.and_then(|explained| explained.rule);
+    let skipped = explained.map(|explained| explained.passed.iter().map(skipped));
     json!({
-        "port": asked.port,
-        "protected": true,
-        "verdict": explained.verdict.as_str(),
-        "enforced": explained.enforced,
-        "by": explained.rule.map(place),
-        "passed": passed.collect::<Vec<_>>(),
+        "bind": objects::bind(&objects::Question {
+            port: question.port,
+            protocol: question.protocol,
+            address: question.address,
+            uid: question.uid,
+            euid: question.euid,
+            gids: &question.gids,
+            cgroup: &question.cgroup.0,
+        }),
+        "decided": explained.is_some(),
+        "verdict": objects::verdict(explained.map(|explained| explained.verdict)),
+        "enforced": explained.map(|explained| explained.enforced),
+        "rule": rule.map(|rule| &rule.name),
+        "location": rule.map(|rule: &Rule| objects::location(&rule.place)),
+        "skipped": skipped.map_or_else(Vec::new, Iterator::collect),
+    })
+}
+
+/// A rule before the deciding one, and the first field of it that did not match.
+fn skipped(passed: &Passed<'_>) -> serde_json::Value {
+    json!({
+        "rule": passed.rule.name,
+        "location": objects::location(&passed.rule.place),
+        "field": passed.field.map(Field::as_str),
     })
 }

@@ -1,6 +1,6 @@
 //! `portguard inventory`: sockets already bound to protected ports, and the policy's verdict on each.
 
-use super::{Exit, counted, table::table};
+use super::{Exit, counted, failure::Unavailable, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
 use crate::stderr::log_line;
@@ -22,7 +22,7 @@ pub(super) struct Args {
     policy: Vec<PathBuf>,
     /// Print one JSON object per socket
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Close already-bound sockets that the policy denies, where the kernel supports it (SOCK_DESTROY); never
     /// for a policy or rule in audit mode
     #[arg(long)]
@@ -35,17 +35,10 @@ type Outcome = Option<Result<Closed, DestroyError>>;
 /// # Errors
 /// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(policy) = super::load(&args.policy) else {
-        return Ok(Exit::NotSo);
-    };
+    let policy = super::load(&args.policy)?;
     let tables = compile(&policy, 1)?;
-    let inventory = match take(&policy, &tables, Environment::probe().host_netns) {
-        Ok(inventory) => inventory,
-        Err(error) => {
-            log_line!("portguard: {error}");
-            return Ok(Exit::Environment);
-        }
-    };
+    let inventory = take(&policy, &tables, Environment::probe().host_netns)
+        .map_err(|error| Unavailable(error.to_string()))?;
     let close = args.enforce_existing && policy.mode == Mode::Enforce;
     let outcomes: Vec<Outcome> = inventory
         .holders

@@ -5,10 +5,13 @@ mod detach;
 mod diff;
 mod doctor;
 mod explain;
+mod failure;
 mod inventory;
 mod monitor;
+mod objects;
 mod output;
 mod pages;
+mod recorded_events;
 mod reload;
 mod run;
 mod schema;
@@ -21,9 +24,9 @@ mod test_report;
 mod top;
 mod who_can_bind;
 
-use crate::control::{ControlError, SOCKET};
+use crate::control::SOCKET;
 use crate::kernel::can_grant;
-use crate::stderr::{self, log_line};
+use crate::stderr;
 use clap::{Parser, Subcommand};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
@@ -119,7 +122,8 @@ pub fn main() -> ExitCode {
     if !matches!(cli.verb, Verb::Run(_)) {
         sigpipe::reset();
     }
-    let outcome = match cli.verb {
+    let json = cli.verb.json();
+    let exit = match cli.verb {
         Verb::Run(args) => Ok(run::run(&args)),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
@@ -129,18 +133,36 @@ pub fn main() -> ExitCode {
         Verb::Suggest(args) => suggest::run(&args),
         Verb::Monitor(args) => monitor::run(args),
         Verb::Status(args) => status::run(&args),
-        Verb::Reload(args) => Ok(reload::run(&args)),
-        Verb::Detach(args) => Ok(detach::run(&args)),
+        Verb::Reload(args) => reload::run(&args),
+        Verb::Detach(args) => detach::run(&args),
         Verb::Inventory(args) => inventory::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => pages::completions(&args),
         Verb::Man(args) => pages::man(&args),
     };
-    match outcome {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            log_line!("portguard: {error:#}");
-            Exit::NotSo.into()
+    exit.unwrap_or_else(|error| failure::report(&error, json))
+        .into()
+}
+
+impl Verb {
+    /// Whether the command prints JSON, and so its errors too.
+    const fn json(&self) -> bool {
+        match self {
+            Self::Check(args) => args.json,
+            Self::Test(args) => args.json,
+            Self::Explain(args) => args.json,
+            Self::Diff(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Inventory(args) => args.json,
+            Self::Doctor(args) => args.json,
+            Self::Run(_)
+            | Self::Suggest(_)
+            | Self::Monitor(_)
+            | Self::Reload(_)
+            | Self::Detach(_)
+            | Self::Schema(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }
@@ -156,18 +178,6 @@ struct Daemon {
     /// The daemon's socket
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-}
-
-/// Reports why the daemon could not be reached.
-fn unreachable_daemon(error: &ControlError) -> Exit {
-    log_line!("portguard: {error}");
-    Exit::Environment
-}
-
-/// Reports that the daemon and this command do not understand each other.
-fn unexpected_reply() -> Exit {
-    log_line!("portguard: unexpected reply from the daemon: is it another version?");
-    Exit::Environment
 }
 
 /// Policies named on the command line.
@@ -203,9 +213,8 @@ impl Loading {
         Ok(loaded)
     }
 
-    /// As [`load`].
-    fn load(&self) -> Option<Policy> {
-        printed(self.read())
+    fn load(&self) -> Result<Policy, Diagnostics> {
+        self.read().map(with_warnings_shown)
     }
 }
 
@@ -218,23 +227,14 @@ fn read(paths: &[PathBuf], host: Option<&str>) -> Result<Loaded, Diagnostics> {
     }
 }
 
-/// Loads policies and prints what is wrong with them; `None` where that is an error.
-fn load(paths: &[PathBuf]) -> Option<Policy> {
-    printed(read(paths, None))
+/// Loads policies and prints their warnings.
+fn load(paths: &[PathBuf]) -> Result<Policy, Diagnostics> {
+    read(paths, None).map(with_warnings_shown)
 }
 
-fn printed(loaded: Result<Loaded, Diagnostics>) -> Option<Policy> {
-    let color = std::io::stderr().is_terminal();
-    match loaded {
-        Ok(loaded) => {
-            stderr::text(&loaded.warnings.render(color));
-            Some(loaded.policy)
-        }
-        Err(problems) => {
-            stderr::text(&problems.render(color));
-            None
-        }
-    }
+fn with_warnings_shown(loaded: Loaded) -> Policy {
+    stderr::text(&loaded.warnings.render(std::io::stderr().is_terminal()));
+    loaded.policy
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `portguard monitor`: shows decisions of the running daemon.
 
 use super::output::Output;
-use super::{Daemon, Exit, top, unreachable_daemon};
+use super::{Daemon, Exit, top};
 use crate::control::{Dropped, Filter, Heard, Monitor};
 use crate::events::sinks::Format;
 use crate::stderr::log_line;
@@ -81,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
             log_line!("portguard: monitoring {}", path.display());
             print(monitor, format)
         }
-        Err(error) => Ok(unreachable_daemon(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -110,7 +110,7 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
             },
             Err(error) => {
                 out.flush().with_context(written)?;
-                return Ok(unreachable_daemon(&error));
+                return Err(error.into());
             }
         };
         out.write_all(line.as_bytes()).with_context(written)?;

@@ -1,6 +1,7 @@
 //! `portguard reload`: replaces the policy in force, atomically.
 
-use super::{Daemon, Exit, unexpected_reply, unreachable_daemon};
+use super::failure::unexpected_reply;
+use super::{Daemon, Exit};
 use crate::control::{Reply, Request, ask};
 use crate::stderr::{self, log_line};
 
@@ -16,19 +17,19 @@ pub(super) struct Args {
     daemon: Daemon,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     match ask(&args.daemon.socket, &Request::Reload) {
         Ok(Reply::Reloaded { policy, warnings }) => {
             stderr::text(&warnings);
             println!("policy {policy} is in force");
-            Exit::Success
+            Ok(Exit::Success)
         }
         Ok(Reply::Failed { error }) => {
             log_line!("{}", error.trim_end());
             log_line!("portguard: reload failed, keeping the previous policy");
-            Exit::NotSo
+            Ok(Exit::NotSo)
         }
-        Ok(_) => unexpected_reply(),
-        Err(error) => unreachable_daemon(&error),
+        Ok(_) => Err(unexpected_reply()),
+        Err(error) => Err(error.into()),
     }
 }

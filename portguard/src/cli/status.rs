@@ -1,8 +1,9 @@
 //! `portguard status`: what is enforced, as reported by the daemon or, without one, by the pins.
 
+use super::failure::{Unavailable, unexpected_reply};
 use super::span::{moment, span};
 use super::table::table;
-use super::{Daemon, Exit, unreachable_daemon};
+use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
 use crate::status::{Decisions, Enforcing, RuleHits, Status};
@@ -21,7 +22,7 @@ use std::fmt::Write as _;
 pub(super) struct Args {
     /// Print one JSON object instead of text
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -33,18 +34,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Ok(Reply::Status(status)) => *status,
         Ok(Reply::Failed { error }) => {
             let path = args.daemon.socket.clone();
-            return Ok(unreachable_daemon(&ControlError::Refused { path, error }));
+            return Err(ControlError::Refused { path, error }.into());
         }
-        Ok(_) => return Ok(super::unexpected_reply()),
+        Ok(_) => return Err(unexpected_reply()),
         Err(ControlError::NoDaemon { path }) => match pinned_status() {
             Ok(Some(status)) => status,
             Ok(None) => nothing(&ControlError::NoDaemon { path }),
-            Err(error) => {
-                crate::stderr::log_line!("portguard: {error}");
-                return Ok(Exit::Environment);
-            }
+            Err(error) => return Err(Unavailable(error.to_string()).into()),
         },
-        Err(error) => return Ok(unreachable_daemon(&error)),
+        Err(error) => return Err(error.into()),
     };
     if args.json {
         println!("{}", serde_json::to_string(&status)?);

@@ -1,6 +1,6 @@
 //! `portguard suggest`: generates a policy from recorded decisions or from this host.
 
-use super::explain::{Event, events};
+use super::recorded_events::{self, RecordedBind};
 use super::{Exit, counted};
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -46,14 +46,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut notes = Vec::new();
     let (mut seen, mut refused) = (0, 0);
     for path in &args.event {
-        for event in events(path)? {
-            // Folded events stand for several.
-            let count = event.count.unwrap_or(1);
-            if event.errno.is_some() {
-                refused += count;
+        for bind in recorded_events::read(path)? {
+            if bind.refused {
+                refused += bind.count;
             } else {
-                seen += count;
-                demands.push(demand(&event, count)?);
+                seen += bind.count;
+                demands.push(demand(bind));
             }
         }
     }
@@ -88,20 +86,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn demand(event: &Event, count: u64) -> anyhow::Result<Demand> {
-    let (protocol, cgroup) = event.protocol_and_cgroup()?;
-    Ok(Demand {
-        who: owner_of(cgroup.as_deref()),
-        uids: [event.uid, event.euid],
-        port: event.port,
-        protocol,
-        count,
-        from: event
-            .exe
-            .clone()
-            .or_else(|| event.comm.clone())
-            .unwrap_or_else(|| "unknown".into()),
-    })
+fn demand(bind: RecordedBind) -> Demand {
+    Demand {
+        who: owner_of(bind.cgroup.as_deref()),
+        uids: [bind.uid, bind.euid],
+        port: bind.port,
+        protocol: bind.protocol,
+        count: bind.count,
+        from: bind.program.unwrap_or_else(|| "unknown".into()),
+    }
 }
 
 /// The name of a user, where a policy that names it means that user.

@@ -21,31 +21,29 @@ pub(super) struct Args {
     junit: Option<PathBuf>,
     /// Print one JSON object per test
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// # Errors
 /// Where the policy is too large to compile, or the report cannot be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(policy) = args.loading.load() else {
-        return Ok(Exit::NotSo);
-    };
+    let policy = args.loading.load()?;
     let tables = compile(&policy, 1)?;
-    let outcomes = run_policy_tests(&policy, &tables)?;
+    let results = run_policy_tests(&policy, &tables)?;
     let color = std::io::stdout().is_terminal();
     let to_stdout = args
         .junit
         .as_deref()
         .is_some_and(|path| path.as_os_str() == "-");
-    for outcome in &outcomes {
+    for result in &results {
         if args.json {
-            println!("{}", test_report::as_object(outcome));
-        } else if !outcome.holds() && !to_stdout {
-            print!("{}", test_report::as_text(outcome, color));
+            println!("{}", test_report::as_object(result));
+        } else if !result.holds() && !to_stdout {
+            print!("{}", test_report::as_text(result, color));
         }
     }
     if let Some(path) = &args.junit {
-        let report = test_report::as_junit(&outcomes).to_string()?;
+        let report = test_report::as_junit(&results).to_string()?;
         if to_stdout {
             print!("{report}");
         } else {
@@ -53,11 +51,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
                 .with_context(|| format!("writing the JUnit report {}", path.display()))?;
         }
     }
-    let held = outcomes.iter().filter(|outcome| outcome.holds()).count();
-    eprintln!("{held} of {} tests pass", outcomes.len());
-    if outcomes.is_empty() {
+    let held = results.iter().filter(|result| result.holds()).count();
+    eprintln!("{held} of {} tests pass", results.len());
+    if results.is_empty() {
         eprintln!("portguard: the policy has no tests; add some under `tests:`");
         return Ok(Exit::NotSo);
     }
-    Ok(Exit::of(held == outcomes.len()))
+    Ok(Exit::of(held == results.len()))
 }

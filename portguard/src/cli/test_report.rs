@@ -1,5 +1,6 @@
 //! What came of a policy's tests, as text, JSON and JUnit.
 
+use super::objects;
 use anstyle::{AnsiColor, Style};
 use portguard_policy::analysis::policy_tests::{Actual, TestResult};
 use portguard_policy::policy::PolicyTest;
@@ -7,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 
 /// What a test that does not hold expected, and what it got; begins with its place.
-pub(super) fn as_text(outcome: &TestResult<'_>, color: bool) -> String {
+pub(super) fn as_text(result: &TestResult<'_>, color: bool) -> String {
     let (red, green) = if color {
         (
             Style::new().fg_color(Some(AnsiColor::Red.into())),
@@ -16,13 +17,13 @@ pub(super) fn as_text(outcome: &TestResult<'_>, color: bool) -> String {
     } else {
         (Style::new(), Style::new())
     };
-    let place = &outcome.test.place;
+    let place = &result.test.place;
     format!(
         "{place}: {}\n  {red}- {}{red:#}\n  {green}+ {}{green:#}\n{}",
-        bind(outcome.test),
-        expected(outcome.test),
-        actual(outcome),
-        why(outcome),
+        bind(result.test),
+        expected(result.test),
+        actual(result),
+        why(result),
     )
 }
 
@@ -48,12 +49,9 @@ fn expected(test: &PolicyTest) -> String {
     }
 }
 
-fn actual(outcome: &TestResult<'_>) -> String {
-    match outcome.actual {
-        None => format!(
-            "not decided: port {} is not in `protect`",
-            outcome.test.port
-        ),
+fn actual(result: &TestResult<'_>) -> String {
+    match result.actual {
+        None => format!("not decided: port {} is not in `protect`", result.test.port),
         Some(Actual {
             verdict,
             rule: Some(rule),
@@ -68,8 +66,8 @@ fn actual(outcome: &TestResult<'_>) -> String {
 }
 
 /// Why the rule that was expected did not decide.
-fn why(outcome: &TestResult<'_>) -> String {
-    match (outcome.expected, outcome.actual) {
+fn why(result: &TestResult<'_>) -> String {
+    match (result.expected, result.actual) {
         (Some((rule, Some(field))), _) => {
             format!(
                 "  rule {}: its {} do not match\n",
@@ -85,43 +83,46 @@ fn why(outcome: &TestResult<'_>) -> String {
 }
 
 /// The same for programs.
-pub(super) fn as_object(outcome: &TestResult<'_>) -> Value {
-    let test = outcome.test;
+pub(super) fn as_object(result: &TestResult<'_>) -> Value {
+    let test = result.test;
     json!({
-        "file": test.place.file,
-        "line": test.place.line,
-        "column": test.place.column,
-        "bind": bind(test),
-        "holds": outcome.holds(),
+        "location": objects::location(&test.place),
+        "bind": objects::bind(&objects::Question {
+            port: test.port,
+            protocol: test.protocol,
+            address: test.address,
+            uid: test.user,
+            euid: test.user,
+            gids: &test.groups,
+            cgroup: &test.cgroup,
+        }),
+        "passed": result.holds(),
         "expected": { "verdict": test.expect.as_str(), "rule": test.rule },
-        "actual": outcome.actual.map(|actual| json!({
-            "verdict": actual.verdict.as_str(),
-            "rule": actual.rule.map(|rule| &rule.name),
-        })),
-        "mismatch": outcome.expected.and_then(|(_, field)| field).map(|field| field.as_str()),
+        "actual": {
+            "decided": result.actual.is_some(),
+            "verdict": objects::verdict(result.actual.map(|actual| actual.verdict)),
+            "rule": result.actual.and_then(|actual| actual.rule).map(|rule| &rule.name),
+        },
+        "mismatch": result.expected.and_then(|(_, field)| field).map(|field| field.as_str()),
     })
 }
 
 /// The same for CI systems: a suite for each file.
-pub(super) fn as_junit(outcomes: &[TestResult<'_>]) -> Report {
+pub(super) fn as_junit(results: &[TestResult<'_>]) -> Report {
     let mut report = Report::new("portguard test");
     let mut suites: Vec<TestSuite> = Vec::new();
-    for outcome in outcomes {
-        let file = outcome.test.place.file.display().to_string();
+    for result in results {
+        let file = result.test.place.file.display().to_string();
         let mut status = TestCaseStatus::success();
-        if !outcome.holds() {
+        if !result.holds() {
             status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            let message = format!(
-                "expected {}, got {}",
-                expected(outcome.test),
-                actual(outcome)
-            );
+            let message = format!("expected {}, got {}", expected(result.test), actual(result));
             status
                 .set_message(message)
-                .set_description(as_text(outcome, false));
+                .set_description(as_text(result, false));
         }
-        let line = outcome.test.place.line;
-        let case = TestCase::new(format!("line {line}: {}", bind(outcome.test)), status);
+        let line = result.test.place.line;
+        let case = TestCase::new(format!("line {line}: {}", bind(result.test)), status);
         if suites
             .last()
             .is_none_or(|suite| suite.name.as_str() != file)

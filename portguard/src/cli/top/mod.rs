@@ -9,7 +9,7 @@ mod tally;
 mod tests;
 mod view;
 
-use super::{Exit, unreachable_daemon};
+use super::Exit;
 use crate::control::{ControlError, Filter, Heard, Monitor, Reply, Request, ask};
 use crate::events::DecisionEvent;
 use crate::status::Status;
@@ -60,7 +60,7 @@ pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
     }
     let monitor = match Monitor::open(path, filter.clone()) {
         Ok(monitor) => monitor,
-        Err(error) => return Ok(unreachable_daemon(&error)),
+        Err(error) => return Err(error.into()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

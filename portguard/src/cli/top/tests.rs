@@ -133,11 +133,7 @@ fn the_daemons_state_and_its_troubles_stand_above() {
         "{}",
         lines[0]
     );
-    assert!(
-        lines[1].ends_with("  9 dropped"),
-        "{}",
-        lines[1]
-    );
+    assert!(lines[1].ends_with("  9 dropped"), "{}", lines[1]);
     assert_eq!(lines[2], "the hook bind6 is gone");
     assert_eq!(lines[3], "the last reload failed: web.yaml:1:1: bad");
     view.take(Told::Gone("the daemon has ended".into()));
