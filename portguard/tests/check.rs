@@ -198,8 +198,8 @@ fn json_says_the_same() {
     let broken = object("version: 1\nmod: audit\nrules: [{ action: deny }]\n");
     assert_eq!(broken["ok"], false);
     assert_eq!(broken["problems"][0]["severity"], "error");
-    assert_eq!(broken["problems"][0]["line"], 2);
-    assert_eq!(broken["problems"][0]["column"], 1);
+    assert_eq!(broken["problems"][0]["location"]["line"], 2);
+    assert_eq!(broken["problems"][0]["location"]["column"], 1);
     assert_eq!(broken["problems"][0]["message"], "unknown key `mod`");
     assert_eq!(broken["problems"][0]["help"], "did you mean `mode`?");
     assert_eq!(broken["problems"][1]["message"], "`name` is missing");
@@ -208,6 +208,6 @@ fn json_says_the_same() {
     ));
     assert_eq!(good["ok"], true);
     assert_eq!(good["rules"], 2);
-    assert_eq!(good["tests"][0]["holds"], true);
+    assert_eq!(good["tests"][0]["passed"], true);
     assert_eq!(good["effective"]["rules"][0]["users"][0], 33);
 }

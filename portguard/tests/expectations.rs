@@ -95,6 +95,6 @@ fn a_junit_report_and_json() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(lines.len(), 3);
-    assert_eq!(lines[1]["holds"], false);
+    assert_eq!(lines[1]["passed"], false);
     assert_eq!(lines[1]["actual"]["rule"], "web");
 }

@@ -85,11 +85,11 @@ fn an_audited_rule_says_so_and_json_says_the_same() {
     );
     let json = said(&[&arguments[..], &["--json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["by"]["rule"], "tried");
-    assert_eq!(json["by"]["line"], 8);
+    assert_eq!(json["rule"], "tried");
+    assert_eq!(json["location"]["line"], 8);
     assert_eq!(json["enforced"], false);
-    assert_eq!(json["passed"][3]["rule"], "unit");
-    assert_eq!(json["passed"][3]["field"], "units");
+    assert_eq!(json["skipped"][3]["rule"], "unit");
+    assert_eq!(json["skipped"][3]["field"], "units");
 }
 
 #[test]
@@ -140,5 +140,31 @@ fn wrong_arguments_are_usage() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains(message), "{arguments:?}: {error}");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn errors_are_json_where_json_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("web.yaml");
+    std::fs::write(&policy, "version: 1\nrulez: []\n").unwrap();
+    let path = policy.to_str().unwrap();
+    for arguments in [
+        &["explain", "--policy", path, "--port", "80", "--json"][..],
+        &["test", path, "--json"],
+        &["diff", path, path, "--json"],
+        &["inventory", "--policy", path, "--json"],
+        &["doctor", "--policy", path, "--json"],
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portguard"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(object["error"], "the policy has errors", "{arguments:?}");
+        assert_eq!(object["problems"][0]["location"]["line"], 2);
+        assert_eq!(object["problems"][0]["severity"], "error");
+        assert!(output.stderr.is_empty(), "{arguments:?}");
     }
 }
