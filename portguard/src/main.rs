@@ -7,13 +7,13 @@ fn main() -> ExitCode {
     portguard::cli::main()
 }
 
-/// Has a panic of any thread end the process, once it was told: a daemon that has lost one of its parts is worse
-/// than one that is started again. This is what `panic = "abort"` would do, for which the tests would have to build
-/// every dependency a second time.
+/// Makes a panic in any thread abort the process after it was reported: a daemon that lost one of its threads is
+/// worse than one that is restarted. `panic = "abort"` would do the same, but then the tests would build every
+/// dependency twice.
 fn abort_on_panic() {
-    let tell = std::panic::take_hook();
+    let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
+        report(panic);
         abort();
     }));
 }
@@ -28,14 +28,14 @@ mod tests {
     const PANIC: &str = "PORTGUARD_TEST_PANIC";
 
     #[test]
-    fn a_panic_of_any_thread_is_the_end() -> std::io::Result<()> {
+    fn panic_in_any_thread_aborts() -> std::io::Result<()> {
         if std::env::var_os(PANIC).is_some() {
             abort_on_panic();
             let _ = std::thread::spawn(|| panic!("on purpose")).join();
             return Ok(());
         }
         let mut again = Command::new(std::env::current_exe()?);
-        again.args(["--exact", "tests::a_panic_of_any_thread_is_the_end"]);
+        again.args(["--exact", "tests::panic_in_any_thread_aborts"]);
         let output = again.arg("--nocapture").env(PANIC, "1").output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("on purpose"), "{said}");

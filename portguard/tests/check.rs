@@ -36,7 +36,7 @@ tests:
 ";
 
 #[test]
-fn tests_that_hold_are_counted() {
+fn check_counts_passing_tests() {
     let output = check(&format!(
         "{RULES}  - {{ user: 33, port: 80, expect: allow, rule: web }}
   - {{ user: 0, port: 80, expect: deny }}
@@ -52,7 +52,7 @@ fn tests_that_hold_are_counted() {
 }
 
 #[test]
-fn a_test_that_does_not_hold_is_told_with_its_place() {
+fn check_shows_failing_tests_with_location() {
     let output = check(&format!(
         "{RULES}  - {{ user: 33, port: 80, expect: deny }}
   - {{ user: 0, port: 80, cgroup: /a/b, protocol: udp, expect: deny, rule: web }}
@@ -80,7 +80,7 @@ p.yaml:9:5: 0 binds tcp/5432 in /
 }
 
 #[test]
-fn problems_end_with_one_and_usage_with_two() {
+fn check_exits_1_for_problems_and_2_for_usage() {
     let output = check("version: 2\n");
     assert!(text(&output.stderr).starts_with("p.yaml:1:10: policy version 2 is unknown"));
     assert_eq!(output.status.code(), Some(1));
@@ -124,7 +124,7 @@ rules:
 ];
 
 #[test]
-fn what_comes_of_all_files_is_shown_with_its_origins() {
+fn check_show_prints_merged_policy_with_locations() {
     let output = check_files(&FLEET, &["--show", "--host", "web-7", "fleet"]);
     assert_eq!(
         text(&output.stdout),
@@ -164,7 +164,7 @@ rules:
 }
 
 #[test]
-fn what_is_shown_is_the_same_policy() {
+fn check_show_prints_an_equal_policy() {
     let shown = check_files(&FLEET, &["--show", "--host", "web-7", "fleet"]);
     let again = check(&text(&shown.stdout));
     let digest = |text: &str| text.split(':').next().map(str::to_owned);
@@ -174,7 +174,7 @@ fn what_is_shown_is_the_same_policy() {
 }
 
 #[test]
-fn strict_takes_warnings_for_errors() {
+fn check_strict_treats_warnings_as_errors() {
     let policy = "version: 1\nrules: [{ name: a, action: deny, ports: [80, 80] }]\n";
     let lax = check(policy);
     assert!(text(&lax.stderr).contains("p.yaml:2:46: warning: this entry is in the list already"));
@@ -189,7 +189,7 @@ fn strict_takes_warnings_for_errors() {
 }
 
 #[test]
-fn json_says_the_same() {
+fn check_json_matches_text() {
     let object = |policy: &str| -> serde_json::Value {
         let output = check_files(&[("p.yaml", policy)], &["--json", "--show", "p.yaml"]);
         assert_eq!(text(&output.stderr), "");

@@ -37,7 +37,7 @@ rules:
 ";
 
 #[test]
-fn what_changes_for_whom() {
+fn diff_lists_changed_binds() {
     let new = "version: 1
 protect: [\"1-1023\", 5432]
 rules:
@@ -60,7 +60,7 @@ rules:
 }
 
 #[test]
-fn other_words_for_the_same_are_no_change() {
+fn diff_ignores_rewording() {
     let new = "version: 1
 log: deny
 rules:
@@ -74,7 +74,7 @@ rules:
 }
 
 #[test]
-fn mode_default_and_scope_are_changes() {
+fn diff_compares_mode_default_and_scope() {
     let with = |settings: &str| format!("version: 1\nprotect: [80]\n{settings}\n");
     let table = diff(&with(""), &with("default: deny"), 1);
     assert!(
@@ -103,7 +103,7 @@ fn mode_default_and_scope_are_changes() {
 }
 
 #[test]
-fn json_has_every_range() {
+fn diff_json_has_every_range() {
     let new = OLD.replace("users: [33]", "users: [33, 40]");
     let files = [("old.yaml", OLD), ("new.yaml", new.as_str())];
     let text = said(
@@ -121,7 +121,7 @@ fn json_has_every_range() {
 }
 
 #[test]
-fn a_broken_policy_is_shown_and_compared_with_nothing() {
+fn diff_rejects_invalid_policy() {
     let files = [("old.yaml", OLD), ("new.yaml", "version: 2\n")];
     let output = portguard(&files, &["diff", "old.yaml", "new.yaml"]);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -133,7 +133,7 @@ fn a_broken_policy_is_shown_and_compared_with_nothing() {
 }
 
 #[test]
-fn too_many_crossings_are_told_at_once() {
+fn diff_gives_up_on_too_many_crossing_rules() {
     let mut new = "version: 1\nrules:\n".to_owned();
     for i in 0..3000 {
         let action = if i % 2 == 0 { "allow" } else { "deny" };
@@ -157,7 +157,7 @@ fn too_many_crossings_are_told_at_once() {
 }
 
 #[test]
-fn who_can_take_a_port() {
+fn explain_all_lists_who_can_bind() {
     let policy = "version: 1
 rules:
   - { name: guests, action: deny, cgroups: [/guests] }

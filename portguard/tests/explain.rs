@@ -43,7 +43,7 @@ fn said(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_deciding_rule_and_what_kept_each_before_it() {
+fn explain_names_rule_and_mismatches() {
     assert_eq!(
         said(&[
             "--port", "443", "--user", "33", "--group", "33", "--cgroup", "/www/a"
@@ -59,7 +59,7 @@ fn the_deciding_rule_and_what_kept_each_before_it() {
 }
 
 #[test]
-fn the_default_and_a_port_that_is_not_protected() {
+fn explain_names_default_and_unprotected_port() {
     let all = said(&["--port", "443", "--user", "34"]);
     assert!(
         all.starts_with("deny by the default (no rule matches)\n"),
@@ -76,7 +76,7 @@ fn the_default_and_a_port_that_is_not_protected() {
 }
 
 #[test]
-fn an_audited_rule_says_so_and_json_says_the_same() {
+fn explain_marks_audit_rules_in_text_and_json() {
     let arguments = ["--port", "443", "--user", "33", "--protocol", "udp"];
     let text = said(&arguments);
     assert!(
@@ -93,7 +93,7 @@ fn an_audited_rule_says_so_and_json_says_the_same() {
 }
 
 #[test]
-fn an_event_pasted_is_explained() {
+fn explain_reads_events() {
     let event = r#"{"port":443,"protocol":"tcp","uid":33,"euid":0,"gid":33,"user":null,"cgroup":"/www","address":"127.0.0.9","verdict":"allow"}"#;
     let output = explain(&["--event", "-"], &format!("{event}\n\n{event}\n"));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -114,7 +114,7 @@ fn an_event_pasted_is_explained() {
 }
 
 #[test]
-fn wrong_arguments_are_usage() {
+fn explain_exits_2_for_usage() {
     for (arguments, message) in [
         (
             &["--port", "443", "--user", "no-such-user"][..],
@@ -144,7 +144,7 @@ fn wrong_arguments_are_usage() {
 }
 
 #[test]
-fn errors_are_json_where_json_is_asked_for() {
+fn json_option_makes_errors_json() {
     let directory = tempfile::tempdir().unwrap();
     let policy = directory.path().join("web.yaml");
     std::fs::write(&policy, "version: 1\nrulez: []\n").unwrap();

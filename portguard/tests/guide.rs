@@ -1,5 +1,5 @@
 //! `docs/guide.md`: every command of it is run, and prints what the page says. `BLESS=1` writes the output
-//! anew, to be read before it is kept.
+//! again; review the result.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends where its own machinery fails"
@@ -39,7 +39,7 @@ fn console(block: &str, directory: &Path) -> String {
 }
 
 #[test]
-fn the_guide_is_true() {
+fn guide_matches_real_output() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md");
     let text = std::fs::read_to_string(&page).unwrap();
     let directory = tempfile::tempdir().unwrap();

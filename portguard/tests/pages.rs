@@ -32,7 +32,7 @@ fn portguard(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn every_shell_completes_every_verb() {
+fn completions_name_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = portguard(&["completions", shell]);
         let script = String::from_utf8(output.stdout).unwrap();
@@ -48,7 +48,7 @@ fn every_shell_completes_every_verb() {
 }
 
 #[test]
-fn every_verb_has_a_page() {
+fn man_has_a_page_for_every_command() {
     let page = String::from_utf8(portguard(&["man"]).stdout).unwrap();
     assert!(page.contains(".TH portguard 1"), "{page}");
     let directory = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ fn every_verb_has_a_page() {
 }
 
 #[test]
-fn the_short_help_fits_a_screen_and_the_long_one_has_examples() {
+fn help_is_short_and_long_help_has_examples() {
     for verb in VERBS {
         let short = String::from_utf8(portguard(&[verb, "-h"]).stdout).unwrap();
         assert!(short.lines().count() <= 30, "{verb} -h: {short}");
@@ -82,7 +82,7 @@ fn the_short_help_fits_a_screen_and_the_long_one_has_examples() {
 
 /// `BLESS=1 cargo test -p portguard --test pages` writes the page again after the reference changed.
 #[test]
-fn policy_page_is_made_from_the_reference() {
+fn policy_page_matches_reference() {
     let root = env!("CARGO_MANIFEST_DIR");
     let reference = std::fs::read_to_string(format!("{root}/../docs/policy.md")).unwrap();
     // The first heading is the page's title.

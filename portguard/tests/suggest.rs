@@ -119,7 +119,7 @@ fn event(port: u16, uid: u32, cgroup: &str, errno: Option<&str>) -> String {
 }
 
 #[test]
-fn events_become_rules_with_their_numbers() {
+fn suggest_turns_events_into_rules() {
     let input = [
         event(80, 4242, "/system.slice/web\\\\x2d1.service", None),
         event(443, 4242, "/system.slice/web\\\\x2d1.service", None),
@@ -172,7 +172,7 @@ rules:
 }
 
 #[test]
-fn what_is_no_event_is_told_with_its_line() {
+fn suggest_rejects_invalid_event_with_its_line() {
     let output = suggest(&["--event", "seen.jsonl"], "\n{\"port\": 80}\n");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -282,7 +282,7 @@ fn set_capability(path: &Path) {
 }
 
 #[test]
-fn a_host_is_read_and_its_ways_round_are_named() {
+fn suggest_reads_host_configuration() {
     let root = host();
     set_capability(&root.path().join("usr/bin/capable"));
     let output = suggest(
@@ -303,7 +303,7 @@ fn a_host_is_read_and_its_ways_round_are_named() {
 }
 
 #[test]
-fn what_is_no_host_is_refused() {
+fn suggest_rejects_missing_root() {
     let empty = tempfile::tempdir().unwrap();
     let root = empty.path().to_str().unwrap();
     let output = suggest(&["--from-host", "--root", root], "");

@@ -20,7 +20,7 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// A daemon that answers something else than it was asked.
+/// The daemon sent a reply that does not fit the request.
 pub(super) fn unexpected_reply() -> anyhow::Error {
     let text = "unexpected reply from the daemon: is it another version?";
     Unavailable(text.to_owned()).into()

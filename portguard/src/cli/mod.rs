@@ -38,18 +38,18 @@ use std::process::ExitCode;
 /// What a command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: done, or the thing asked about is so.
+    /// 0: done, or the answer is yes.
     Success,
-    /// 1: the thing asked about is not so.
+    /// 1: the answer is no, or the command failed.
     NotSo,
-    /// 3: the environment lacks something.
+    /// 3: this host lacks something, or the daemon cannot be reached.
     Environment,
 }
 
 impl Exit {
-    /// 0 where the thing asked about is so.
-    const fn of(so: bool) -> Self {
-        if so { Self::Success } else { Self::NotSo }
+    /// 0 if `yes`, else 1.
+    const fn of(yes: bool) -> Self {
+        if yes { Self::Success } else { Self::NotSo }
     }
 }
 
@@ -243,7 +243,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 }

@@ -5,7 +5,7 @@ use portguard_policy::policy::{Diagnostic, Diagnostics, Location, Severity};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-/// A bind that a command was asked about.
+/// A bind that a command decides or explains.
 pub(super) struct Question<'a> {
     pub(super) port: u16,
     pub(super) protocol: Protocol,

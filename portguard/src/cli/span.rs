@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_have_two_units_at_most() {
+    fn span_has_at_most_two_units() {
         for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_lose_their_fraction() {
+    fn moment_drops_fraction() {
         assert_eq!(
             moment("2026-01-02T03:04:05.678901234Z"),
             "2026-01-02T03:04:05Z"

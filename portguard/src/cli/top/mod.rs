@@ -1,6 +1,6 @@
 //! `portguard monitor --top`: a live table.
 //!
-//! [`tally`] counts, [`view`] says what is shown, [`screen`] draws it; here is what makes them go.
+//! [`tally`] counts, [`view`] holds what is shown, [`screen`] draws it; this module runs the event loop.
 
 mod rows;
 mod screen;
@@ -25,30 +25,30 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use view::View;
 
-/// How often the screen is drawn where nobody presses a key.
+/// Interval between screen updates.
 const DRAW: Duration = Duration::from_millis(500);
 
-/// How often the daemon is asked how it stands.
-const ASK: Duration = Duration::from_secs(3);
+/// Interval between status requests to the daemon.
+const STATUS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long to wait before a daemon that is gone is looked for again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Delay before reconnecting to the daemon.
+const RECONNECT: Duration = Duration::from_secs(1);
 
-/// What may wait to be counted: where it is not enough, the daemon drops and tells.
-const WAITING: usize = 4_096;
+/// Messages that may wait to be counted; beyond that the daemon drops events and reports how many.
+const QUEUE: usize = 4_096;
 
-/// What the threads tell.
-enum Told {
+/// A message to the event loop.
+enum Message {
     DecisionEvent(Box<DecisionEvent>),
     Dropped(u64),
     Status(Box<Status>),
-    /// The daemon is there.
-    Here,
-    /// It is not, and why.
-    Gone(String),
+    /// The daemon is connected.
+    Connected,
+    /// The daemon is not reachable, and why.
+    Disconnected(String),
     Terminal(Event),
-    /// The terminal is gone.
-    NoTerminal,
+    /// The terminal was closed.
+    TerminalClosed,
 }
 
 /// # Errors
@@ -66,7 +66,7 @@ pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    let (tell, told) = mpsc::channel(WAITING);
+    let (messages, receiver) = mpsc::channel(QUEUE);
     let _entered = runtime.enter();
     let ends = [
         SignalKind::interrupt(),
@@ -77,85 +77,88 @@ pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
     let ends = ends.context("handling signals")?;
     // Restored on a panic too.
     let mut terminal = ratatui::try_init().context("taking the terminal")?;
-    start(path, filter, monitor, &tell);
-    let ended = runtime.block_on(watch(&mut terminal, told, ends));
+    start(path, filter, monitor, &messages);
+    let ended = runtime.block_on(watch(&mut terminal, receiver, ends));
     let restored = ratatui::try_restore().context("giving the terminal back");
     ended.and(restored)?;
     Ok(Exit::Success)
 }
 
 /// Starts the threads; they end with the process.
-fn start(path: &Path, filter: &Filter, monitor: Monitor, tell: &mpsc::Sender<Told>) {
-    let (path, filter, tell) = (path.to_owned(), filter.clone(), tell.clone());
+fn start(path: &Path, filter: &Filter, monitor: Monitor, messages: &mpsc::Sender<Message>) {
+    let (path, filter, messages) = (path.to_owned(), filter.clone(), messages.clone());
     {
-        let (path, tell) = (path.clone(), tell.clone());
+        let (path, messages) = (path.clone(), messages.clone());
         std::thread::spawn(move || {
-            while look(&path, &tell) {
-                std::thread::sleep(ASK);
+            while request_status(&path, &messages) {
+                std::thread::sleep(STATUS_INTERVAL);
             }
         });
     }
     {
-        let tell = tell.clone();
-        std::thread::spawn(move || while read_terminal(&tell) {});
+        let messages = messages.clone();
+        std::thread::spawn(move || while read_terminal(&messages) {});
     }
     std::thread::spawn(move || {
         let mut next = Ok(monitor);
         loop {
             let error = match next {
-                Ok(monitor) => listen(monitor, &tell),
+                Ok(monitor) => listen(monitor, &messages),
                 Err(error) => Some(error),
             };
             let Some(error) = error else { return };
-            if tell.blocking_send(Told::Gone(error.to_string())).is_err() {
+            if messages
+                .blocking_send(Message::Disconnected(error.to_string()))
+                .is_err()
+            {
                 return;
             }
-            std::thread::sleep(AGAIN);
+            std::thread::sleep(RECONNECT);
             next = Monitor::open(&path, filter.clone());
         }
     });
 }
 
-/// Hands on what the daemon says until it ends; `None` where nobody listens to us.
-fn listen(mut monitor: Monitor, tell: &mpsc::Sender<Told>) -> Option<ControlError> {
-    tell.blocking_send(Told::Here).ok()?;
+/// Forwards events until the daemon exits; `None` once the event loop has ended.
+fn listen(mut monitor: Monitor, messages: &mpsc::Sender<Message>) -> Option<ControlError> {
+    messages.blocking_send(Message::Connected).ok()?;
     loop {
-        let told = match monitor.hear() {
-            Ok(Heard::DecisionEvent(decided, _)) => Told::DecisionEvent(decided),
-            Ok(Heard::Dropped(dropped)) => Told::Dropped(dropped),
+        let message = match monitor.hear() {
+            Ok(Heard::DecisionEvent(decided, _)) => Message::DecisionEvent(decided),
+            Ok(Heard::Dropped(dropped)) => Message::Dropped(dropped),
             Err(error) => return Some(error),
         };
-        tell.blocking_send(told).ok()?;
+        messages.blocking_send(message).ok()?;
     }
 }
 
-/// Asks how the daemon stands; false where nobody listens to us. That it is gone is told by [`listen`].
-fn look(path: &Path, tell: &mpsc::Sender<Told>) -> bool {
+/// Requests the status; false once the event loop has ended. [`listen`] reports a daemon that is gone.
+fn request_status(path: &Path, messages: &mpsc::Sender<Message>) -> bool {
     match ask(path, &Request::Status) {
-        Ok(Reply::Status(status)) => tell.blocking_send(Told::Status(status)).is_ok(),
-        _ => !tell.is_closed(),
+        Ok(Reply::Status(status)) => messages.blocking_send(Message::Status(status)).is_ok(),
+        _ => !messages.is_closed(),
     }
 }
 
-/// Hands on a key or a new size; false where there will be no more.
-fn read_terminal(tell: &mpsc::Sender<Told>) -> bool {
-    let told = match event::read() {
-        Ok(event) => Told::Terminal(event),
-        Err(_) => Told::NoTerminal,
+/// Forwards a key or a new size; false after the last one.
+fn read_terminal(messages: &mpsc::Sender<Message>) -> bool {
+    let message = match event::read() {
+        Ok(event) => Message::Terminal(event),
+        Err(_) => Message::TerminalClosed,
     };
-    let last = matches!(told, Told::NoTerminal);
-    tell.blocking_send(told).is_ok() && !last
+    let last = matches!(message, Message::TerminalClosed);
+    messages.blocking_send(message).is_ok() && !last
 }
 
 async fn watch(
     terminal: &mut DefaultTerminal,
-    mut told: mpsc::Receiver<Told>,
+    mut receiver: mpsc::Receiver<Message>,
     mut ends: Vec<Signal>,
 ) -> anyhow::Result<()> {
     let mut view = View::new();
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    // The first comes at once.
+    // The first tick is immediate.
     seconds.tick().await;
     let mut draws = interval(DRAW);
     draws.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -172,16 +175,16 @@ async fn watch(
                 false
             }
             _ = draws.tick() => true,
-            heard = told.recv() => match heard {
-                Some(Told::Terminal(event)) => {
+            received = receiver.recv() => match received {
+                Some(Message::Terminal(event)) => {
                     if !view.press(&event) {
                         return Ok(());
                     }
                     true
                 }
-                Some(Told::NoTerminal) | None => return Ok(()),
-                Some(told) => {
-                    view.take(told);
+                Some(Message::TerminalClosed) | None => return Ok(()),
+                Some(message) => {
+                    view.take(message);
                     false
                 }
             },

@@ -8,10 +8,10 @@ use ratatui::layout::Constraint::{self, Fill, Length};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// A row and what is told of it where it is chosen.
+/// A row, and its details when it is selected.
 pub(super) struct Shown {
     pub(super) cells: Vec<String>,
-    /// For its colour.
+    /// Chooses its colour.
     pub(super) verdict: String,
     pub(super) latest: Option<Arc<DecisionEvent>>,
 }
@@ -51,7 +51,7 @@ pub(super) fn columns(table: Table) -> &'static [(&'static str, Constraint)] {
     }
 }
 
-/// What is under them.
+/// The rows below the titles.
 pub(super) fn rows(view: &View) -> Vec<Shown> {
     let tally = view.shown();
     match view.table {
@@ -116,7 +116,7 @@ fn refused(row: &Row, tally: &Tally) -> Vec<String> {
     ]
 }
 
-/// The rules of the policy in force, seen or not, and those of policies before it that were seen.
+/// The rules of the policy in force, with hits or without, then rules of previous policies with hits.
 fn by_rule(view: &View) -> Vec<Shown> {
     let tally = view.shown();
     let status = view.status.as_ref();
@@ -129,7 +129,7 @@ fn by_rule(view: &View) -> Vec<Shown> {
     let unknown = unknown.filter(|row| known.iter().all(|hits| hits.name != row.latest.rule));
     lines.extend(unknown.map(|row| (None, Some(row))));
     match view.order {
-        // As they stand in the policy.
+        // In the order of the policy.
         Order::Port => {}
         Order::Count => lines.sort_by_key(|(hits, row)| {
             Reverse((
@@ -164,7 +164,7 @@ fn rule_row(hits: Option<&RuleHits>, row: Option<&Row>, tally: &Tally) -> Shown 
     let did = |latest: &Arc<DecisionEvent>| format!("{} {}", user(latest), port(latest));
     Shown {
         cells: vec![
-            // A rule of a policy before this one has no hits any more.
+            // The status has no hits for rules of previous policies.
             hits.map_or_else(|| format!("{:>8}", "-"), |hits| format!("{:>8}", hits.hits)),
             format!("{:>8}", row.map_or(0, |row| row.count)),
             row.map_or_else(|| rate(0.0), |row| rate(row.rate)),
@@ -178,7 +178,7 @@ fn rule_row(hits: Option<&RuleHits>, row: Option<&Row>, tally: &Tally) -> Shown 
     }
 }
 
-/// Where it was only reported, that is told.
+/// Marks decisions in audit mode.
 fn verdict(decided: &DecisionEvent) -> String {
     match decided.enforced {
         true => decided.verdict.to_string(),
@@ -190,7 +190,7 @@ fn port(decided: &DecisionEvent) -> String {
     format!("{}/{}", decided.protocol, decided.port)
 }
 
-/// The user for people.
+/// User name and uid.
 pub(super) fn user(decided: &DecisionEvent) -> String {
     match &decided.user {
         Some(name) => format!("{name}({})", decided.uid),
@@ -198,7 +198,7 @@ pub(super) fn user(decided: &DecisionEvent) -> String {
     }
 }
 
-/// The rule for people.
+/// Rule name, or the default.
 pub(super) fn rule(name: Option<&str>) -> String {
     name.unwrap_or("(default)").to_owned()
 }

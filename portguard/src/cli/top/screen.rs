@@ -12,9 +12,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, SparklineBar, Table, Wrap};
 
-/// Screens lower than this do without the graph, and those lower than [`TOLD`] without the chosen row's details.
+/// Screens lower than this have no graph, and those lower than [`DETAILS`] no details of the selected row.
 const GRAPH: u16 = 16;
-const TOLD: u16 = 20;
+const DETAILS: u16 = 20;
 
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
     let troubles = troubles(view);
     let high = frame.area().height;
     let graph = if high >= GRAPH { 3 } else { 0 };
-    let told = if high >= TOLD && latest.is_some() {
+    let told = if high >= DETAILS && latest.is_some() {
         4
     } else {
         0
@@ -65,7 +65,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
     frame.render_widget(Paragraph::new(help(view)), keys);
 }
 
-/// How the daemon stands, and what was seen.
+/// The state of the daemon, and the totals.
 fn heading(view: &View) -> Vec<Line<'static>> {
     let tally = view.shown();
     let mut first = vec![Span::styled("portguard", BOLD)];
@@ -119,7 +119,7 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
     spans
 }
 
-/// What is wrong, a line each.
+/// Problems, one per line.
 fn troubles(view: &View) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if let Some(gone) = &view.gone {
@@ -143,10 +143,10 @@ fn troubles(view: &View) -> Vec<Line<'static>> {
     lines
 }
 
-/// Decisions a second; seconds in which something was denied are red.
+/// Decisions per second; seconds in which something was denied are red.
 fn draw_graph(frame: &mut Frame<'_>, tally: &Tally, area: Rect) {
     let width = usize::from(area.width);
-    // The running second is not whole yet.
+    // The current second is not complete.
     let whole: Vec<Second> = tally
         .history
         .iter()
@@ -208,7 +208,7 @@ fn draw_table(frame: &mut Frame<'_>, view: &mut View, shown: &[Shown], area: Rec
     frame.render_stateful_widget(table, area, &mut view.place);
 }
 
-/// All of the latest decision of the chosen row.
+/// The latest decision of the selected row in full.
 fn details(latest: &DecisionEvent) -> Vec<Line<'static>> {
     let time = latest.time.get(11..23).unwrap_or(&latest.time);
     let outcome = match (&latest.errno, latest.enforced, latest.granted) {

@@ -1,23 +1,23 @@
-//! What `monitor --top` counts: decisions by who and what, by refusal and by rule. Nothing here draws.
+//! Counters of `monitor --top`: decisions by caller and port, by refusal and by rule.
 
 use crate::events::DecisionEvent;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Rows kept of each kind. Beyond, the smaller half is folded into "other".
+/// Rows kept per table. Beyond that, the smaller half is merged into "other".
 pub(super) const ROWS: usize = 1_024;
 
 /// Seconds of history.
 pub(super) const HISTORY: usize = 300;
 
-/// How much the last second weighs in a row's rate.
+/// Weight of the last second in a row's rate.
 const WEIGHT: f64 = 0.3;
 
-/// A rate below which a row is at rest.
+/// Rates below this are zero.
 const REST: f64 = 0.05;
 
-/// Who bound what, and what came of it.
+/// Caller, port and verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bind {
     verdict: String,
@@ -31,13 +31,13 @@ pub(super) struct Bind {
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) count: u64,
-    /// A second, lately.
+    /// Moving average per second.
     pub(super) rate: f64,
-    /// The second in which the latest came.
+    /// Second of the latest decision.
     pub(super) last: u64,
     pub(super) latest: Arc<DecisionEvent>,
     /// Since the last tick.
-    fresh: u64,
+    new_hits: u64,
 }
 
 /// Rows by a key, not more than [`ROWS`].
@@ -62,10 +62,10 @@ impl<K: Eq + Hash> Rows<K> {
             rate: 0.0,
             last: now,
             latest: Arc::clone(decided),
-            fresh: 0,
+            new_hits: 0,
         });
         row.count += count;
-        row.fresh += count;
+        row.new_hits += count;
         row.last = now;
         row.latest = Arc::clone(decided);
         if self.rows.len() > ROWS {
@@ -73,7 +73,7 @@ impl<K: Eq + Hash> Rows<K> {
         }
     }
 
-    /// Makes room: by halves, so that a flood of new keys costs no search each.
+    /// Makes room by dropping half of the rows at once, so that a flood of new keys is cheap.
     fn fold(&mut self) {
         let size = |row: &Row| (row.count, row.last);
         let mut sizes: Vec<_> = self.rows.values().map(size).collect();
@@ -95,15 +95,15 @@ impl<K: Eq + Hash> Rows<K> {
 
     fn tick(&mut self) {
         for row in self.rows.values_mut() {
-            row.rate += (row.fresh as f64 - row.rate) * WEIGHT;
+            row.rate += (row.new_hits as f64 - row.rate) * WEIGHT;
             if row.rate < REST {
                 row.rate = 0.0;
             }
-            row.fresh = 0;
+            row.new_hits = 0;
         }
     }
 
-    /// Decisions that have no row of their own any more.
+    /// Decisions whose rows were dropped.
     pub(super) const fn other(&self) -> u64 {
         self.other
     }
@@ -112,7 +112,7 @@ impl<K: Eq + Hash> Rows<K> {
         self.rows.get(key)
     }
 
-    /// All rows in that order, and where it leaves them equal by what they show.
+    /// All rows in this order; ties are ordered by key.
     pub(super) fn sorted(&self, order: Order) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.values().collect();
         rows.sort_by(|a, b| order.compare(a, b));
@@ -120,17 +120,17 @@ impl<K: Eq + Hash> Rows<K> {
     }
 }
 
-/// What stands first.
+/// Sort order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Order {
-    /// What came most often.
+    /// Most decisions first.
     #[default]
     Count,
-    /// What comes most often now.
+    /// Highest rate first.
     Rate,
-    /// What came last.
+    /// Latest first.
     Last,
-    /// The lowest port.
+    /// Lowest port first.
     Port,
 }
 
@@ -161,7 +161,7 @@ impl Order {
             Self::Last => b.last.cmp(&a.last),
             Self::Port => port(a).cmp(&port(b)),
         };
-        // The same rows stay in the same places from one drawing to the next.
+        // Rows must not jump between two drawings.
         first
             .then_with(|| b.count.cmp(&a.count))
             .then_with(|| port(a).cmp(&port(b)))
@@ -177,7 +177,7 @@ pub(super) struct Second {
     pub(super) denied: u64,
 }
 
-/// All that was heard.
+/// All counters.
 #[derive(Clone)]
 pub(super) struct Tally {
     pub(super) binds: Rows<Bind>,
@@ -188,9 +188,9 @@ pub(super) struct Tally {
     pub(super) allow: u64,
     pub(super) deny: u64,
     pub(super) kernel: u64,
-    /// Decisions that came too fast for us.
+    /// Decisions that the daemon dropped because this reader was too slow.
     pub(super) dropped: u64,
-    /// The latest second is the last, and still going on.
+    /// One entry per second; the last one is still running.
     pub(super) history: VecDeque<Second>,
 }
 
@@ -235,7 +235,7 @@ impl Tally {
         self.rules.add(decided.rule.clone(), &decided, self.now);
     }
 
-    /// A second has passed.
+    /// Advances by one second.
     pub(super) fn tick(&mut self) {
         self.now += 1;
         self.binds.tick();
@@ -251,20 +251,20 @@ impl Tally {
         self.allow + self.deny + self.kernel
     }
 
-    /// Decisions in the last whole second.
+    /// Decisions in the last complete second.
     pub(super) fn rate(&self) -> u64 {
         let whole = self.history.iter().rev().nth(1);
         whole.map_or(0, |second| second.all)
     }
 
-    /// The most that the history has seen in a second.
+    /// Most decisions in one second of the history.
     pub(super) fn peak(&self) -> u64 {
         let seconds = self.history.iter().map(|second| second.all);
         seconds.max().unwrap_or_default()
     }
 }
 
-/// The program for people: its path, or the thread's name where the process was gone.
+/// Program path, or the thread name if the process was gone.
 pub(super) fn program(decided: &DecisionEvent) -> &str {
     decided.exe.as_deref().unwrap_or(&decided.comm)
 }
@@ -306,7 +306,7 @@ pub(in crate::cli::top) mod tests {
     }
 
     #[test]
-    fn equal_binds_share_a_row_and_folded_ones_count() {
+    fn tally_adds_equal_and_aggregated_binds() {
         let mut tally = Tally::new();
         tally.add(decided("allow", 80, 33));
         tally.add(DecisionEvent {
@@ -328,7 +328,7 @@ pub(in crate::cli::top) mod tests {
     }
 
     #[test]
-    fn each_order_puts_its_own_first() {
+    fn tally_sorts_by_each_order() {
         let mut tally = Tally::new();
         for _ in 0..3 {
             tally.add(decided("allow", 80, 33));
@@ -352,7 +352,7 @@ pub(in crate::cli::top) mod tests {
     }
 
     #[test]
-    fn rates_come_to_rest() {
+    fn tally_rates_decay_to_zero() {
         let mut tally = Tally::new();
         for _ in 0..30 {
             for _ in 0..10 {
@@ -371,7 +371,7 @@ pub(in crate::cli::top) mod tests {
     }
 
     #[test]
-    fn a_flood_of_new_keys_takes_no_more_room_and_the_heavy_ones_stay() {
+    fn tally_is_bounded_and_keeps_heavy_keys() {
         let mut tally = Tally::new();
         for _ in 0..100 {
             tally.add(decided("deny", 80, 33));
@@ -387,7 +387,7 @@ pub(in crate::cli::top) mod tests {
     }
 
     #[test]
-    fn the_history_is_bounded() {
+    fn tally_history_is_bounded() {
         let mut tally = Tally::new();
         for _ in 0..2 * HISTORY {
             tally.tick();

@@ -1,6 +1,6 @@
 //! The screen, drawn into a buffer.
 
-use super::Told;
+use super::Message;
 use super::screen::draw;
 use super::tally::tests::decided;
 use super::view::View;
@@ -28,9 +28,9 @@ fn press(view: &mut View, code: KeyCode) -> bool {
 fn seen() -> View {
     let mut view = View::new();
     for _ in 0..3 {
-        view.take(Told::DecisionEvent(Box::new(decided("allow", 80, 33))));
+        view.take(Message::DecisionEvent(Box::new(decided("allow", 80, 33))));
     }
-    view.take(Told::DecisionEvent(Box::new(decided("deny", 443, 1000))));
+    view.take(Message::DecisionEvent(Box::new(decided("deny", 443, 1000))));
     view.tally.tick();
     view
 }
@@ -86,7 +86,7 @@ fn status() -> Status {
 }
 
 #[test]
-fn who_binds_what_is_shown_first() {
+fn top_starts_with_binds() {
     let lines = screen(&mut seen(), 100, 24);
     assert_eq!(lines[0], "portguard  connecting to the daemon ...");
     assert_eq!(
@@ -109,15 +109,15 @@ fn who_binds_what_is_shown_first() {
 }
 
 #[test]
-fn the_daemons_state_and_its_troubles_stand_above() {
+fn top_shows_state_and_problems_first() {
     let mut view = seen();
-    view.take(Told::Status(Box::new(status())));
+    view.take(Message::Status(Box::new(status())));
     let lines = screen(&mut view, 100, 24);
     assert_eq!(
         lines[0],
         "portguard  enforcing  hook lsm  policy b7b9142ff996  up 1 h 1 min  decided 33  dropped 5"
     );
-    view.take(Told::Status(Box::new(Status {
+    view.take(Message::Status(Box::new(Status {
         enforcing: Enforcing::Degraded,
         problems: vec!["the hook bind6 is gone".into()],
         reloads: Some(Reloads {
@@ -126,7 +126,7 @@ fn the_daemons_state_and_its_troubles_stand_above() {
         }),
         ..status()
     })));
-    view.take(Told::Dropped(9));
+    view.take(Message::Dropped(9));
     let lines = screen(&mut view, 100, 24);
     assert!(
         lines[0].starts_with("portguard  degraded  hook lsm"),
@@ -136,18 +136,18 @@ fn the_daemons_state_and_its_troubles_stand_above() {
     assert!(lines[1].ends_with("  9 dropped"), "{}", lines[1]);
     assert_eq!(lines[2], "the hook bind6 is gone");
     assert_eq!(lines[3], "the last reload failed: web.yaml:1:1: bad");
-    view.take(Told::Gone("the daemon has ended".into()));
+    view.take(Message::Disconnected("the daemon has ended".into()));
     let lines = screen(&mut view, 100, 24);
     assert_eq!(lines[0], "portguard  no daemon");
     assert_eq!(lines[2], "the daemon has ended; retrying");
-    view.take(Told::Here);
+    view.take(Message::Connected);
     assert_eq!(screen(&mut view, 100, 24)[2], "the hook bind6 is gone");
 }
 
 #[test]
-fn rules_that_never_decided_are_shown_too() {
+fn top_shows_rules_without_hits() {
     let mut view = seen();
-    view.take(Told::Status(Box::new(status())));
+    view.take(Message::Status(Box::new(status())));
     press(&mut view, KeyCode::Char('3'));
     let words = |view: &mut View| -> Vec<String> {
         let lines = screen(view, 100, 24);
@@ -168,7 +168,7 @@ fn rules_that_never_decided_are_shown_too() {
 }
 
 #[test]
-fn the_chosen_row_is_told_in_full() {
+fn top_shows_details_of_selected_row() {
     let mut view = seen();
     press(&mut view, KeyCode::Tab);
     press(&mut view, KeyCode::Down);
@@ -185,12 +185,12 @@ fn the_chosen_row_is_told_in_full() {
 }
 
 #[test]
-fn a_paused_screen_stands_still_while_counting_goes_on() {
+fn top_pause_freezes_screen_but_keeps_counting() {
     let mut view = seen();
     press(&mut view, KeyCode::Char('p'));
     let before = screen(&mut view, 100, 24);
     assert!(before[23].starts_with(" paused "), "{}", before[23]);
-    view.take(Told::DecisionEvent(Box::new(decided("kernel", 25, 0))));
+    view.take(Message::DecisionEvent(Box::new(decided("kernel", 25, 0))));
     view.tally.tick();
     assert_eq!(screen(&mut view, 100, 24), before);
     press(&mut view, KeyCode::Char('p'));
@@ -198,9 +198,9 @@ fn a_paused_screen_stands_still_while_counting_goes_on() {
 }
 
 #[test]
-fn any_size_and_any_key_is_borne() {
+fn top_survives_any_size_and_key() {
     let mut view = seen();
-    view.take(Told::Status(Box::new(status())));
+    view.take(Message::Status(Box::new(status())));
     for code in [
         KeyCode::Up,
         KeyCode::PageDown,

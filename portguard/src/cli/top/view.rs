@@ -1,6 +1,6 @@
-//! What of the tally is shown, and the keys that change it.
+//! Which part of the tally is shown, and the keys that change it.
 
-use super::Told;
+use super::Message;
 use super::tally::{Order, Tally};
 use crate::status::Status;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -9,11 +9,11 @@ use ratatui::widgets::TableState;
 /// The tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
-    /// Who binds what.
+    /// Binds by user, port and program.
     Binds,
-    /// Who is refused most.
+    /// Refused binds.
     Refused,
-    /// What each rule does.
+    /// Hits per rule.
     Rules,
 }
 
@@ -28,7 +28,7 @@ impl Table {
         }
     }
 
-    /// The one `by` further on, round and round.
+    /// The table `by` steps further, wrapping around.
     fn turned(self, by: usize) -> Self {
         let at = Self::ALL.iter().position(|table| *table == self);
         let next = (at.unwrap_or_default() + by) % Self::ALL.len();
@@ -39,15 +39,15 @@ impl Table {
 /// What is on the screen.
 pub(super) struct View {
     pub(super) tally: Tally,
-    /// As it was when the screen was paused; counting goes on behind it.
+    /// The tally at the moment of the pause; counting continues in the background.
     paused: Option<Box<Tally>>,
-    /// As the daemon stood when last asked.
+    /// The latest status of the daemon.
     pub(super) status: Option<Box<Status>>,
-    /// Why there is no daemon.
+    /// Why the daemon is not reachable.
     pub(super) gone: Option<String>,
     pub(super) table: Table,
     pub(super) order: Order,
-    /// The row that is chosen, and the first one shown.
+    /// The selected row, and the first row shown.
     pub(super) place: TableState,
     /// Rows that fit on the screen.
     pub(super) page: u16,
@@ -76,19 +76,19 @@ impl View {
         self.paused.is_some()
     }
 
-    /// Takes in what a thread tells.
-    pub(super) fn take(&mut self, told: Told) {
+    /// Applies a message.
+    pub(super) fn take(&mut self, told: Message) {
         match told {
-            Told::DecisionEvent(decided) => self.tally.add(*decided),
-            Told::Dropped(dropped) => self.tally.dropped += dropped,
-            Told::Status(status) => self.status = Some(status),
-            Told::Here => self.gone = None,
-            Told::Gone(why) => self.gone = Some(why),
-            Told::Terminal(_) | Told::NoTerminal => {}
+            Message::DecisionEvent(decided) => self.tally.add(*decided),
+            Message::Dropped(dropped) => self.tally.dropped += dropped,
+            Message::Status(status) => self.status = Some(status),
+            Message::Connected => self.gone = None,
+            Message::Disconnected(why) => self.gone = Some(why),
+            Message::Terminal(_) | Message::TerminalClosed => {}
         }
     }
 
-    /// A key; false where it means the end. Any other event of the terminal only draws anew.
+    /// Handles a key; false if it quits. Any other terminal event only redraws.
     pub(super) fn press(&mut self, event: &Event) -> bool {
         let &Event::Key(KeyEvent {
             code,

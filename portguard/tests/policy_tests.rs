@@ -39,7 +39,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn expectations_of_the_policy_and_of_other_files() {
+fn test_runs_tests_of_all_files() {
     let (output, _dir) = test(&["web.yaml"]);
     assert_eq!(text(&output.stderr), "1 of 1 tests pass\n");
     assert_eq!(output.status.code(), Some(0));
@@ -57,7 +57,7 @@ fn expectations_of_the_policy_and_of_other_files() {
 }
 
 #[test]
-fn no_tests_are_no_success() {
+fn test_fails_without_tests() {
     let (output, _dir) = test(&["none.yaml"]);
     let said = text(&output.stderr);
     assert!(
@@ -68,7 +68,7 @@ fn no_tests_are_no_success() {
 }
 
 #[test]
-fn a_junit_report_and_json() {
+fn test_writes_junit_and_json() {
     let (output, dir) = test(&["web.yaml", "more.yaml", "--junit", "report.xml"]);
     assert_eq!(output.status.code(), Some(1));
     let report = std::fs::read_to_string(dir.path().join("report.xml")).unwrap();
