@@ -1,7 +1,7 @@
 //! The verb `bench`: what a decision costs, in instructions of one guest.
 
-use crate::vm::{self, Boot, kernel};
-use crate::{build, report, setup};
+use crate::vm::{self, GuestSpec, kernel};
+use crate::{build, report, tools};
 use anyhow::{Result, bail, ensure};
 use std::process::ExitCode;
 
@@ -9,8 +9,8 @@ use std::process::ExitCode;
 pub(crate) fn run(series: &str) -> Result<ExitCode> {
     kernel::selected(&[series.to_owned()])?;
     build::everything()?;
-    setup::for_guests()?;
-    let mut boot = Boot::new(series, "bench", &["bench"]);
+    tools::for_guests()?;
+    let mut boot = GuestSpec::new(series, "bench", &["bench"]);
     boot.counting = true;
     boot.live = true;
     let ended = vm::boot(&boot)?;

@@ -1,7 +1,7 @@
 //! The verb `build`: the eBPF objects first, which the programs embed.
 
-use crate::setup::{self, Core, DEBIAN_RUSTC};
 use crate::shell;
+use crate::tools::{self, BpfCore, DEBIAN_RUSTC};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// Sets up what is missing and builds everything that runs.
 pub(crate) fn everything() -> Result<()> {
-    let core = setup::for_building()?;
+    let core = tools::for_building()?;
     eprintln!("xtask: BPF core library: {core}");
     shell::run(&mut ebpf(core))?;
     let objects = shell::path("target/ebpf");
@@ -40,10 +40,10 @@ pub(crate) fn everything() -> Result<()> {
 }
 
 /// The build of the eBPF programs.
-fn ebpf(core: Core) -> Command {
+fn ebpf(core: BpfCore) -> Command {
     let mut cargo = shell::command("cargo");
     match core {
-        Core::Nightly { .. } => {
+        BpfCore::Nightly { .. } => {
             cargo.env_remove("RUSTUP_TOOLCHAIN").args([
                 "+nightly",
                 "build",
@@ -51,7 +51,7 @@ fn ebpf(core: Core) -> Command {
                 "build-std=core",
             ]);
         }
-        Core::Debian { .. } => {
+        BpfCore::Debian { .. } => {
             // The compiled core library is of this compiler, which calls itself stable.
             cargo
                 .env("RUSTC", DEBIAN_RUSTC)
@@ -67,7 +67,7 @@ fn ebpf(core: Core) -> Command {
         "portguard-ebpf",
     ]);
     cargo.args(["--target-dir", "target/ebpf-build"]);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&setup::linker_path()));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&tools::linker_path()));
     for name in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS"] {
         cargo.env_remove(name);
     }

@@ -1,7 +1,7 @@
 //! The verb `fuzz`: random input, steered by coverage, for what reads bytes that others wrote.
 
 use crate::report::{Count, Outcome};
-use crate::{build, setup, shell};
+use crate::{build, shell, tools};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -50,7 +50,7 @@ pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
 /// Every target for a short while, after the programs were built; the targets' own code is checked too.
 pub(crate) fn short() -> Result<Outcome> {
     let targets = selected(None)?;
-    setup::cargo_fuzz()?;
+    tools::cargo_fuzz()?;
     shell::run(beside("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
     all(&targets, SHORT)
 }
@@ -79,7 +79,7 @@ fn selected(target: Option<&str>) -> Result<Vec<&'static Target>> {
 
 /// Runs targets one after the other.
 fn all(targets: &[&Target], seconds: u32) -> Result<Outcome> {
-    let cargo_fuzz = setup::cargo_fuzz()?;
+    let cargo_fuzz = tools::cargo_fuzz()?;
     let seeds = shell::path("target/fuzz-seeds");
     shell::run(
         beside("run")

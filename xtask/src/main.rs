@@ -3,11 +3,13 @@
 mod bench;
 mod build;
 mod fuzz;
+mod guest;
 mod report;
 mod run;
 mod setup;
 mod shell;
 mod test;
+mod tools;
 mod verify;
 mod vm;
 
@@ -115,7 +117,7 @@ impl From<TestArgs> for test::Selection {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
-        Verb::Setup => setup::everything(),
+        Verb::Setup => setup::run(),
         Verb::Build => build::run(),
         Verb::Run { vm: None, args } => run::here(&args),
         Verb::Run {
@@ -128,9 +130,9 @@ fn main() -> ExitCode {
             series,
             systemd,
             command,
-        } => vm::shell_command(&series, systemd, &command),
+        } => guest::run(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
-        Verb::Soak { vm, minutes } => vm::soak(&vm, minutes),
+        Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
         Verb::Bench { vm } => bench::run(&vm),
     };
     match done {

@@ -1,7 +1,7 @@
 //! The verb `run`: portguard on this machine or in a guest.
 
-use crate::vm::{self, Boot};
-use crate::{build, setup, shell};
+use crate::vm::{self, GuestSpec};
+use crate::{build, shell, tools};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -34,8 +34,8 @@ pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
         "a guest takes one --policy: put several files into a directory"
     );
     build::everything()?;
-    setup::for_guests()?;
-    let mut boot = Boot::new(series, "demo", &["demo", "--policy"]);
+    tools::for_guests()?;
+    let mut boot = GuestSpec::new(series, "demo", &["demo", "--policy"]);
     if let Some((policy, rest)) = policy_in(args) {
         let policy = Path::new(&policy);
         ensure!(policy.exists(), "there is no policy {}", policy.display());

@@ -1,8 +1,8 @@
 //! The verb `verify`: what each program costs each kernel's verifier.
 
 use crate::report::{self, Count};
-use crate::vm::{self, Boot, Ended, kernel};
-use crate::{build, setup};
+use crate::vm::{self, GuestResult, GuestSpec, kernel};
+use crate::{build, tools};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -52,10 +52,10 @@ pub(crate) fn run(series: &[String]) -> Result<ExitCode> {
 
 /// Asks the kernels, prints the table, and counts each program on each kernel as a test.
 pub(crate) fn counts(series: &[&str]) -> Result<Count> {
-    setup::for_guests()?;
-    let boots: Vec<Boot> = series
+    tools::for_guests()?;
+    let boots: Vec<GuestSpec> = series
         .iter()
-        .map(|series| Boot::new(series, "verify", &["verify"]))
+        .map(|series| GuestSpec::new(series, "verify", &["verify"]))
         .collect();
     let ended = vm::boot_all(&boots);
     let columns = series.iter().zip(ended);
@@ -77,7 +77,7 @@ pub(crate) fn counts(series: &[&str]) -> Result<Count> {
 }
 
 /// A kernel's programs; its own failure is one more, that was refused.
-fn column(ended: Result<Ended>, series: &str) -> Vec<Verified> {
+fn column(ended: Result<GuestResult>, series: &str) -> Vec<Verified> {
     let broken = |why: String| Verified {
         program: GUEST.to_owned(),
         instructions: None,
@@ -154,9 +154,9 @@ fn show(columns: &[(&str, Vec<Verified>)]) {
 mod tests {
     use super::*;
 
-    fn ended(output: &str, failure: Option<&str>) -> Result<Ended> {
+    fn ended(output: &str, failure: Option<&str>) -> Result<GuestResult> {
         let failure = failure.map(str::to_owned);
-        Ok(Ended {
+        Ok(GuestResult {
             output: output.to_owned(),
             failure,
             seconds: 1.0,

@@ -4,7 +4,7 @@ mod steps;
 
 use crate::report::{self, Count, Outcome};
 use crate::vm::kernel;
-use crate::{build, fuzz, setup, verify, vm};
+use crate::{build, fuzz, tools, verify, vm};
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -140,19 +140,19 @@ fn if_built<T>(built: bool, step: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// The guests to boot: each kernel twice, with the BPF LSM and without, and some with systemd. A filter that
 /// begins with `systemd` is for those alone, any other for the rest.
-fn boots(series: &[&str], filter: Option<&str>) -> Vec<vm::Boot> {
+fn boots(series: &[&str], filter: Option<&str>) -> Vec<vm::GuestSpec> {
     let of_systemd = filter.is_some_and(|filter| filter.starts_with("systemd"));
     let mut boots = Vec::new();
     for series in series {
         for (name, bpf_lsm) in [("lsm", true), ("no-lsm", false)] {
-            let mut boot = vm::Boot::new(series, name, &["guest"]);
+            let mut boot = vm::GuestSpec::new(series, name, &["guest"]);
             boot.bpf_lsm = bpf_lsm;
             boot.arguments
                 .extend((!bpf_lsm).then(|| "--no-bpf-lsm".to_owned()));
             boots.extend((!of_systemd).then_some(boot));
         }
         if SYSTEMD.contains(series) {
-            let mut boot = vm::Boot::new(series, "systemd", &["systemd"]);
+            let mut boot = vm::GuestSpec::new(series, "systemd", &["systemd"]);
             boot.systemd = true;
             boots.extend((of_systemd || filter.is_none()).then_some(boot));
         }
@@ -169,7 +169,7 @@ fn boots(series: &[&str], filter: Option<&str>) -> Vec<vm::Boot> {
 fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>) {
     let boots = boots(series, filter);
     steps.plain("kernels", || {
-        setup::for_guests()?;
+        tools::for_guests()?;
         if_built(built, || {
             boots
                 .iter()
@@ -193,7 +193,7 @@ fn guests(steps: &mut Steps, series: &[&str], built: bool, filter: Option<&str>)
 }
 
 /// What a guest's tests said; what its console showed last where they came to no end.
-fn told(ended: &vm::Ended) -> Outcome {
+fn told(ended: &vm::GuestResult) -> Outcome {
     let mut outcome = match report::final_count(&ended.output) {
         Some(count) => Outcome::told(count.ended(ended.failure.is_none()), &ended.output),
         None => Outcome::failed(format!(
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_guest_that_died_says_what_it_said_last() {
         let ended = |output: &str, failure: Option<&str>| {
-            told(&vm::Ended {
+            told(&vm::GuestResult {
                 output: output.to_owned(),
                 failure: failure.map(str::to_owned),
                 seconds: 1.0,

@@ -1,7 +1,7 @@
 //! The steps of `test` that need no guest.
 
 use crate::report::{Count, Outcome, cargo_count, final_count};
-use crate::{setup, shell};
+use crate::{shell, tools};
 use anyhow::{Context, Result, ensure};
 
 /// Every file as rustfmt has it.
@@ -27,14 +27,14 @@ pub(super) fn cargo_test() -> Result<Outcome> {
 
 /// Licences, versions and origins of the dependencies.
 pub(super) fn dependencies() -> Result<()> {
-    let mut deny = shell::command(setup::cargo_deny()?);
+    let mut deny = shell::command(tools::cargo_deny()?);
     shell::run(deny.args(["check", "bans", "licenses", "sources"]))
 }
 
 /// Known faults of the dependencies, where the database of them can be had; where it cannot,
 /// nothing is counted, and the summary says so.
 pub(super) fn advisories() -> Result<Count> {
-    let deny = setup::cargo_deny()?;
+    let deny = tools::cargo_deny()?;
     if let Err(error) = shell::run(shell::command(&deny).args(["fetch", "db"])) {
         eprintln!(
             "xtask: WARNING: the advisory database cannot be fetched ({error:#}).\n\
@@ -71,7 +71,7 @@ pub(super) fn policies() -> Result<Count> {
 
 /// The tests on this machine's own kernel.
 pub(super) fn native(filter: Option<&str>) -> Result<Outcome> {
-    setup::for_native()?;
+    tools::for_native()?;
     let mut itest = shell::as_root(shell::path("target/release/portguard-itest"));
     let (success, output) = shell::tee(itest.arg("native").args(filter))?;
     let count = final_count(&output).context("the tests gave no sum")?;

@@ -1,7 +1,8 @@
 //! The file system of a guest: busybox, the programs, their libraries, the policies, modules.
 
+use super::guest::GuestSpec;
 use super::kernel::Kernel;
-use super::{Boot, modules};
+use super::{cache, modules};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
@@ -45,7 +46,7 @@ pub(super) enum Libraries {
 
 /// Packs what all guests with a kernel have.
 pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
-    let tree = super::directory().join("tree").join(series);
+    let tree = cache::directory().join("tree").join(series);
     let _ = fs::remove_dir_all(&tree);
     for directory in DIRECTORIES {
         fs::create_dir_all(tree.join(directory))?;
@@ -68,14 +69,14 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     fs::write(tree.join("etc/modules-load"), order.join("\n") + "\n")?;
     pack(
         &tree,
-        &super::directory().join(format!("{series}.common.gz")),
+        &cache::directory().join(format!("{series}.common.gz")),
     )
 }
 
 /// Adds a guest's command: a kernel unpacks archives that follow one another.
-pub(super) fn with_command(common: &Path, boot: &Boot) -> Result<PathBuf> {
+pub(super) fn with_command(common: &Path, boot: &GuestSpec) -> Result<PathBuf> {
     let name = format!("{}-{}", boot.series, boot.name);
-    let tree = super::directory().join("tree").join(&name);
+    let tree = cache::directory().join("tree").join(&name);
     let _ = fs::remove_dir_all(&tree);
     fs::create_dir_all(&tree)?;
     fs::write(
@@ -87,11 +88,11 @@ pub(super) fn with_command(common: &Path, boot: &Boot) -> Result<PathBuf> {
     }
     let command = pack(
         &tree,
-        &super::directory().join(format!("{name}.command.gz")),
+        &cache::directory().join(format!("{name}.command.gz")),
     )?;
     let mut bytes = fs::read(common)?;
     bytes.extend(fs::read(command)?);
-    let whole = super::directory().join(format!("{name}.gz"));
+    let whole = cache::directory().join(format!("{name}.gz"));
     fs::write(&whole, bytes).with_context(|| format!("writing {}", whole.display()))?;
     Ok(whole)
 }

@@ -1,6 +1,7 @@
 //! The kernels of the guests: Debian's for cloud machines, of the suite that has each series.
 
-use super::archive::Archive;
+use super::cache;
+use super::debian_archive::Archive;
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -52,7 +53,7 @@ fn known(series: &str) -> Result<(&'static str, &'static [&'static str])> {
 /// The newest kernel of a series, from the cache where it is there.
 pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     let (series, suites) = known(series)?;
-    let home = super::directory().join("kernels").join(series);
+    let home = cache::directory().join("kernels").join(series);
     let kernel = Kernel {
         image: home.join("vmlinuz"),
         modules: home.join("modules"),
@@ -83,7 +84,7 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
 
 /// Fetches a kernel into its place in the cache, whole or not at all.
 fn fetch_from(suite: &str, series: &str, home: &Path) -> Result<()> {
-    let work = super::directory().join("fetch").join(series);
+    let work = cache::directory().join("fetch").join(series);
     let _ = fs::remove_dir_all(&work);
     let archive = Archive::open(&work, suite)?;
     let mut names = archive.names(&format!("linux-binary-{series}."))?;

@@ -1,22 +1,20 @@
 //! QEMU, by software emulation: no machine has to allow more.
 
-use super::{Boot, Ended, emulator};
+use super::guest::{GuestResult, GuestSpec};
+use super::qemu_program;
 use crate::shell;
 use anyhow::{Context, Result};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
-
-/// How long a guest may take, unless it is to run for longer.
-pub(super) const LIMIT: Duration = Duration::from_secs(900);
+use std::time::Instant;
 
 /// What /init says at the end, before the exit code.
 const MARKER: &str = "portguard-guest-exit: ";
 
 /// Boots a kernel and waits for the end of its guest.
-pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
+pub(super) fn boot(image: &Path, files: &Path, boot: &GuestSpec) -> Result<GuestResult> {
     let mut qemu = command(image, files, boot)?;
     shell::say(&qemu);
     let started = Instant::now();
@@ -36,15 +34,15 @@ pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
     } else {
         judge(&output)
     };
-    Ok(Ended {
+    Ok(GuestResult {
         output,
         failure,
         seconds: started.elapsed().as_secs_f64(),
     })
 }
 
-fn command(image: &Path, files: &Path, boot: &Boot) -> Result<Command> {
-    let mut qemu = emulator::find()?.command();
+fn command(image: &Path, files: &Path, boot: &GuestSpec) -> Result<Command> {
+    let mut qemu = qemu_program::find()?.command();
     qemu.args([
         "-accel",
         "tcg",
@@ -134,6 +132,7 @@ fn judge(output: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn only_a_command_that_succeeded_is_a_success() {
@@ -161,6 +160,6 @@ mod tests {
         assert!(sender.send(b"a".to_vec()).is_ok());
         assert!(!collect(&receiver, Instant::now(), false).1);
         drop(sender);
-        assert!(collect(&receiver, Instant::now() + LIMIT, false).1);
+        assert!(collect(&receiver, Instant::now() + Duration::from_secs(60), false).1);
     }
 }

@@ -1,9 +1,9 @@
 //! The file system of a guest with systemd: Debian's packages, the shipped unit, and a service for the command.
 
-use super::archive::Archive;
+use super::debian_archive::Archive;
 use super::initrd::{self, Libraries};
 use super::kernel::Kernel;
-use super::modules;
+use super::{cache, modules};
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -67,11 +67,11 @@ const FILES: [(&str, &str); 7] = [
 /// Packs what all guests with systemd and a kernel have.
 pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     let packages = fetch(series)?;
-    let tree = super::directory()
+    let tree = cache::directory()
         .join("tree")
         .join(format!("{series}-systemd"));
     let _ = fs::remove_dir_all(&tree);
-    fs::create_dir_all(super::directory().join("tree"))?;
+    fs::create_dir_all(cache::directory().join("tree"))?;
     shell::run(shell::command("cp").arg("-a").arg(&packages).arg(&tree))?;
     for (path, text) in FILES {
         let path = tree.join(path);
@@ -97,7 +97,7 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     symlink("usr/lib/systemd/systemd", tree.join("init"))?;
     initrd::pack(
         &tree,
-        &super::directory().join(format!("{series}.systemd.gz")),
+        &cache::directory().join(format!("{series}.systemd.gz")),
     )
 }
 
@@ -136,11 +136,11 @@ fn not_before_host(suite: &str, os_release: &str) -> String {
 
 /// Fetches the packages of a suite into their place in the cache, whole or not at all.
 fn fetch_from(suite: &str) -> Result<PathBuf> {
-    let home = super::directory().join("systemd").join(suite);
+    let home = cache::directory().join("systemd").join(suite);
     if home.is_dir() {
         return Ok(home);
     }
-    let work = super::directory()
+    let work = cache::directory()
         .join("fetch")
         .join(format!("systemd-{suite}"));
     let _ = fs::remove_dir_all(&work);

@@ -1,7 +1,7 @@
 //! The tools that cargo builds: cargo-deny, which judges the dependencies by `deny.toml`, and cargo-fuzz, with
 //! the C++ compiler that builds libFuzzer.
 
-use super::packages;
+use super::apt;
 use crate::shell;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
 
 /// Where cargo-fuzz lies.
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
-    packages(&[("g++", "g++")])?;
+    apt::install_programs(&[("g++", "g++")])?;
     tool("cargo-fuzz", "about a minute")
 }
 

@@ -4,6 +4,22 @@ use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::sync::OnceLock;
 
+/// A program and the package that has it.
+pub(super) type Program = (&'static str, &'static str);
+
+/// Installs the packages of the programs that are missing.
+pub(super) fn install_programs(programs: &[Program]) -> Result<()> {
+    let missing = programs
+        .iter()
+        .filter(|(program, _)| shell::which(program).is_none());
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        install(&missing)
+    }
+}
+
 /// Installs packages; where there is no apt, fails with what to install.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let wanted = packages.join(" ");

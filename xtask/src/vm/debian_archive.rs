@@ -1,6 +1,6 @@
 //! Packages of another Debian suite, fetched without touching the machine's own apt.
 
-use super::sources;
+use super::apt_sources;
 use crate::{report, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(super) struct Archive {
 impl Archive {
     /// Reads a suite's package lists.
     pub(super) fn open(directory: &Path, suite: &str) -> Result<Self> {
-        let source = sources::debian().context(
+        let source = apt_sources::debian().context(
             "no source of the Debian archive (an address that ends in /debian) in /etc/apt",
         )?;
         for part in ["lists/partial", "archives/partial", "parts", "packages"] {

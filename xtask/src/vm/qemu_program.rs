@@ -1,6 +1,7 @@
 //! QEMU: the machine's own, or where that is too old the one of Debian's backports, beside it.
 
-use super::archive::Archive;
+use super::cache;
+use super::debian_archive::Archive;
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
@@ -85,7 +86,7 @@ fn look() -> Result<Emulator> {
     if of_machine >= OLDEST {
         return Ok(own);
     }
-    let tree = super::directory().join("qemu");
+    let tree = cache::directory().join("qemu");
     if !tree.is_dir() {
         eprintln!(
             "xtask: QEMU {}.{} is older than {}.{}: fetching that of Debian's backports",
@@ -113,7 +114,7 @@ fn look() -> Result<Emulator> {
 fn fetch(tree: &Path) -> Result<()> {
     let release = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
     let suite = backports(&release).context("/etc/os-release names no release")?;
-    let work = super::directory().join("fetch/qemu");
+    let work = cache::directory().join("fetch/qemu");
     let _ = fs::remove_dir_all(&work);
     let unpacked = work.join("tree");
     let packages = PACKAGES.map(str::to_owned);

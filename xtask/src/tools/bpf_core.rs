@@ -1,6 +1,6 @@
 //! The core library for BPF: that of a nightly toolchain's sources, or Debian's compiled one.
 
-use super::{apt, linker};
+use super::{apt, bpf_linker};
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fmt;
@@ -13,14 +13,14 @@ const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "rust-web-llvm", "libstd-rust-we
 
 /// Where the core library comes from, and the major version of its compiler's LLVM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Core {
+pub(crate) enum BpfCore {
     /// Built from the sources of the rustup toolchain `nightly`.
     Nightly { llvm: u32 },
     /// As Debian has compiled it.
     Debian { llvm: u32 },
 }
 
-impl Core {
+impl BpfCore {
     /// The LLVM that the linker has to read the bitcode of.
     pub(crate) fn llvm(self) -> u32 {
         match self {
@@ -29,7 +29,7 @@ impl Core {
     }
 }
 
-impl fmt::Display for Core {
+impl fmt::Display for BpfCore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nightly { llvm } => {
@@ -43,7 +43,7 @@ impl fmt::Display for Core {
 }
 
 /// The core library that this machine has, or else Debian's, installed.
-pub(crate) fn find_or_install() -> Result<Core> {
+pub(crate) fn find_or_install() -> Result<BpfCore> {
     if let Some(core) = nightly().or_else(debian) {
         return Ok(core);
     }
@@ -59,7 +59,7 @@ pub(crate) fn find_or_install() -> Result<Core> {
 }
 
 /// The nightly toolchain, where its sources are there and a linker for its LLVM can be had.
-fn nightly() -> Option<Core> {
+fn nightly() -> Option<BpfCore> {
     shell::which("rustup")?;
     let toolchains = ask("rustup", &["toolchain", "list"])?;
     if !toolchains.lines().any(|line| line.starts_with("nightly-")) {
@@ -71,15 +71,15 @@ fn nightly() -> Option<Core> {
         return None;
     }
     let llvm = llvm_major(&ask("rustup", &["run", "nightly", "rustc", "-vV"])?)?;
-    linker::possible(llvm).then_some(Core::Nightly { llvm })
+    bpf_linker::possible(llvm).then_some(BpfCore::Nightly { llvm })
 }
 
 /// Debian's core library, where it is installed.
-fn debian() -> Option<Core> {
+fn debian() -> Option<BpfCore> {
     let mut files = std::fs::read_dir(DEBIAN_CORE).ok()?.flatten();
     files.find(|file| file.file_name().to_string_lossy().starts_with("libcore"))?;
     let llvm = llvm_major(&ask(DEBIAN_RUSTC, &["-vV"])?)?;
-    linker::possible(llvm).then_some(Core::Debian { llvm })
+    bpf_linker::possible(llvm).then_some(BpfCore::Debian { llvm })
 }
 
 /// What a program answers, if it does.

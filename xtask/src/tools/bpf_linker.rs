@@ -1,6 +1,6 @@
 //! bpf-linker, linked against the LLVM of the compiler whose bitcode it is to read.
 
-use super::{apt, tool};
+use super::{apt, cargo_tools};
 use crate::shell;
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub(crate) fn ensure(llvm: u32) -> Result<()> {
         apt::install(&[&format!("llvm-{llvm}-dev")])?;
     }
     let feature = format!("llvm-{llvm}");
-    let mut cargo = tool::install(&["bpf-linker", "--version", VERSION, "--force"]);
+    let mut cargo = cargo_tools::install(&["bpf-linker", "--version", VERSION, "--force"]);
     cargo.args(["--no-default-features", "--features", &feature]);
     cargo.env("LLVM_PREFIX", prefix(llvm));
     shell::run(&mut cargo)?;
