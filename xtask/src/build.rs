@@ -1,7 +1,7 @@
 //! The verb `build`: the eBPF objects first, which the programs embed.
 
-use crate::shell;
 use crate::tools::{self, BpfCore, DEBIAN_RUSTC};
+use crate::{repo, shell};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -23,10 +23,10 @@ pub(crate) fn everything() -> Result<()> {
     let core = tools::for_building()?;
     eprintln!("xtask: BPF core library: {core}");
     shell::run(&mut ebpf(core))?;
-    let objects = shell::path("target/ebpf");
+    let objects = repo::path("target/ebpf");
     std::fs::create_dir_all(&objects).context("making target/ebpf")?;
     for name in OBJECTS {
-        let built = shell::path(BUILT).join(name);
+        let built = repo::path(BUILT).join(name);
         copy_if_changed(&built, &objects.join(format!("{name}.o")))?;
     }
     shell::run(&mut shell::cargo(&[

@@ -1,7 +1,7 @@
 //! The verb `fuzz`: random input, steered by coverage, for what reads bytes that others wrote.
 
 use crate::report::{Count, Outcome};
-use crate::{build, shell, tools};
+use crate::{build, repo, shell, tools};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -59,7 +59,7 @@ pub(crate) fn short() -> Result<Outcome> {
 /// have the same versions, and both profiles are the same.
 fn beside(verb: &str) -> Command {
     let mut cargo = shell::cargo(&[verb, "--release", "--manifest-path", "fuzz/Cargo.toml"]);
-    cargo.arg("--target-dir").arg(shell::path("target"));
+    cargo.arg("--target-dir").arg(repo::path("target"));
     cargo
 }
 
@@ -80,7 +80,7 @@ fn selected(target: Option<&str>) -> Result<Vec<&'static Target>> {
 /// Runs targets one after the other.
 fn all(targets: &[&Target], seconds: u32) -> Result<Outcome> {
     let cargo_fuzz = tools::cargo_fuzz()?;
-    let seeds = shell::path("target/fuzz-seeds");
+    let seeds = repo::path("target/fuzz-seeds");
     shell::run(
         beside("run")
             .args(["--quiet", "--example", "seeds", "--"])
@@ -105,7 +105,7 @@ fn all(targets: &[&Target], seconds: u32) -> Result<Outcome> {
 
 /// Runs one target. What it learns stays in fuzz/corpus; seeds are only read.
 fn one(cargo_fuzz: &Path, target: &Target, seeds: &Path, seconds: u32) -> Result<()> {
-    let corpus: PathBuf = shell::path("fuzz/corpus").join(target.name);
+    let corpus: PathBuf = repo::path("fuzz/corpus").join(target.name);
     std::fs::create_dir_all(&corpus).with_context(|| format!("making {}", corpus.display()))?;
     let mut fuzz = shell::command(cargo_fuzz);
     // Without a sanitizer the stable compiler does, and portguard has next to no unsafe code here.

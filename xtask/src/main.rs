@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod fuzz;
 mod guest;
+mod repo;
 mod report;
 mod run;
 mod setup;
@@ -13,6 +14,7 @@ mod tools;
 mod verify;
 mod vm;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -116,7 +118,18 @@ impl From<TestArgs> for test::Selection {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
+    let verb = Cli::parse().verb;
+    match repo::locate().and_then(|()| run(verb)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
         Verb::Run { vm: None, args } => run::here(&args),
@@ -134,12 +147,5 @@ fn main() -> ExitCode {
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
         Verb::Bench { vm } => bench::run(&vm),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The verb `run`: portguard on this machine or in a guest.
 
 use crate::vm::{self, GuestSpec};
-use crate::{build, shell, tools};
+use crate::{build, repo, shell, tools};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ const PROGRAM: &str = "target/release/portguard";
 /// Runs portguard here, in xtask's place, so that signals and the exit code are its own.
 pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
     build::everything()?;
-    let mut portguard = shell::as_root(shell::path(PROGRAM));
+    let mut portguard = shell::as_root(repo::path(PROGRAM));
     portguard.arg("run");
     if policy_in(args).is_none() {
         portguard.args(["--policy", DEFAULT_POLICY]);
@@ -22,7 +22,7 @@ pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
         portguard.current_dir(std::env::current_dir()?);
     }
     portguard.args(args);
-    shell::say(&portguard);
+    shell::print(&portguard);
     let error = portguard.exec();
     Err(error).with_context(|| format!("running {}", shell::line(&portguard)))
 }

@@ -1,7 +1,7 @@
 //! The steps of `test` that need no guest.
 
 use crate::report::{Count, Outcome, cargo_count, final_count};
-use crate::{shell, tools};
+use crate::{repo, shell, tools};
 use anyhow::{Context, Result, ensure};
 
 /// Every file as rustfmt has it.
@@ -49,7 +49,7 @@ pub(super) fn advisories() -> Result<Count> {
 /// The shipped policies, by the program's own eyes.
 pub(super) fn policies() -> Result<Count> {
     let mut count = Count::default();
-    let directory = shell::path("policies");
+    let directory = repo::path("policies");
     for entry in std::fs::read_dir(&directory).context("reading policies")? {
         let policy = entry?.path();
         if policy
@@ -58,7 +58,7 @@ pub(super) fn policies() -> Result<Count> {
         {
             continue;
         }
-        let mut check = shell::command(shell::path("target/release/portguard"));
+        let mut check = shell::command(repo::path("target/release/portguard"));
         let checked = shell::run(check.arg("check").arg(&policy));
         if let Err(error) = &checked {
             eprintln!("xtask: {error:#}");
@@ -72,7 +72,7 @@ pub(super) fn policies() -> Result<Count> {
 /// The tests on this machine's own kernel.
 pub(super) fn native(filter: Option<&str>) -> Result<Outcome> {
     tools::for_native()?;
-    let mut itest = shell::as_root(shell::path("target/release/portguard-itest"));
+    let mut itest = shell::as_root(repo::path("target/release/portguard-itest"));
     let (success, output) = shell::tee(itest.arg("native").args(filter))?;
     let count = final_count(&output).context("the tests gave no sum")?;
     Ok(Outcome::told(count.ended(success), &output))

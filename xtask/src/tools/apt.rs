@@ -41,7 +41,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 pub(crate) fn in_archive(package: &str) -> bool {
     let mut show = shell::command("apt-cache");
     show.args(["show", "--no-all-versions", package]);
-    shell::which("apt-cache").is_some() && shell::answer(&mut show).is_ok()
+    shell::which("apt-cache").is_some() && shell::query(&mut show).is_ok()
 }
 
 /// Reads the package lists anew, once a run.

@@ -85,7 +85,7 @@ fn debian() -> Option<BpfCore> {
 /// What a program answers, if it does.
 fn ask(program: &str, args: &[&str]) -> Option<String> {
     let mut command = shell::command(program);
-    shell::answer(command.args(args)).ok()
+    shell::query(command.args(args)).ok()
 }
 
 /// The major version in `LLVM version: 22.1.8` of `rustc -vV`.

@@ -1,7 +1,7 @@
 //! bpf-linker, linked against the LLVM of the compiler whose bitcode it is to read.
 
 use super::{apt, cargo_tools};
-use crate::shell;
+use crate::{repo, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Where it is installed.
 pub(crate) fn linker_path() -> PathBuf {
-    shell::path("target/tools/bin/bpf-linker")
+    repo::path("target/tools/bin/bpf-linker")
 }
 
 /// Says for which LLVM the linker there was built.
 fn stamp_path() -> PathBuf {
-    shell::path("target/tools/bpf-linker.stamp")
+    repo::path("target/tools/bpf-linker.stamp")
 }
 
 fn stamp(llvm: u32) -> String {

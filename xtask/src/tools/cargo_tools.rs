@@ -2,7 +2,7 @@
 //! the C++ compiler that builds libFuzzer.
 
 use super::apt;
-use crate::shell;
+use crate::{repo, shell};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,7 +20,7 @@ pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
 
 /// Where a tool lies: an installed one, or one built into the repository's tools.
 fn tool(name: &str, duration: &str) -> Result<PathBuf> {
-    let own = shell::path("target/tools/bin").join(name);
+    let own = repo::path("target/tools/bin").join(name);
     if own.is_file() {
         return Ok(own);
     }
@@ -36,7 +36,7 @@ fn tool(name: &str, duration: &str) -> Result<PathBuf> {
 /// `cargo install` into the repository's tools, unoptimised: they are used for seconds, and built for minutes.
 pub(super) fn install(args: &[&str]) -> Command {
     let mut cargo = shell::cargo(&["install", "--debug", "--root"]);
-    cargo.arg(shell::path("target/tools")).args(args);
+    cargo.arg(repo::path("target/tools")).args(args);
     cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
     cargo
 }

@@ -1,6 +1,6 @@
 //! target/vm, where kernels, packages and the files of guests are kept.
 
-use crate::shell;
+use crate::repo;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Where guests' files are kept.
 pub(super) fn directory() -> PathBuf {
-    shell::path("target/vm")
+    repo::path("target/vm")
 }
 
 /// Waits until no other xtask uses target/vm; it stays this one's until the process ends.

@@ -3,7 +3,7 @@
 use super::guest::GuestSpec;
 use super::kernel::Kernel;
 use super::{cache, modules};
-use crate::shell;
+use crate::{repo, shell};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,8 +55,8 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     identities(&tree)?;
     programs(&tree, Libraries::OfThisMachine)?;
-    copy_tree(&shell::path("policies"), &tree.join("policies"))?;
-    let others = shell::path("target/ebpf/others.o");
+    copy_tree(&repo::path("policies"), &tree.join("policies"))?;
+    let others = repo::path("target/ebpf/others.o");
     if others.is_file() {
         fs::create_dir_all(tree.join("lib/portguard"))?;
         fs::copy(others, tree.join("lib/portguard/others.o"))?;
@@ -81,7 +81,7 @@ pub(super) fn with_command(common: &Path, boot: &GuestSpec) -> Result<PathBuf> {
     fs::create_dir_all(&tree)?;
     fs::write(
         tree.join("command"),
-        format!("exec {}\n", shell::words(&boot.arguments)),
+        format!("exec {}\n", shell::quoted_words(&boot.arguments)),
     )?;
     for (from, to) in &boot.files {
         copy_tree(from, &tree.join(to))?;
@@ -115,7 +115,7 @@ pub(super) fn programs(tree: &Path, origin: Libraries) -> Result<()> {
     fs::copy(&busybox, tree.join("bin/busybox"))?;
     let mut libraries = libraries_of(&busybox)?;
     for name in PROGRAMS {
-        let built = shell::path("target/release").join(name);
+        let built = repo::path("target/release").join(name);
         if !built.is_file() {
             eprintln!("xtask: {name} is not built: the guest goes without");
             continue;

@@ -85,7 +85,7 @@ fn show(guest: &GuestSpec, ended: &Result<GuestResult>) {
         "\n== guest {} {}: {}",
         guest.series,
         guest.name,
-        shell::words(&guest.arguments)
+        shell::quoted_words(&guest.arguments)
     );
     match ended {
         Ok(ended) => {

@@ -16,7 +16,7 @@ const MARKER: &str = "portguard-guest-exit: ";
 /// Boots a kernel and waits for the end of its guest.
 pub(super) fn boot(image: &Path, files: &Path, boot: &GuestSpec) -> Result<GuestResult> {
     let mut qemu = command(image, files, boot)?;
-    shell::say(&qemu);
+    shell::print(&qemu);
     let started = Instant::now();
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = qemu.spawn().context("running qemu-system-x86_64")?;

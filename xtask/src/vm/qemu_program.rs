@@ -63,7 +63,7 @@ impl Emulator {
 
     /// The major and the minor version.
     fn version(&self) -> Result<(u32, u32)> {
-        let answer = shell::answer(self.command().arg("--version"))?;
+        let answer = shell::query(self.command().arg("--version"))?;
         version(&answer).with_context(|| format!("no version in {answer:?}"))
     }
 }

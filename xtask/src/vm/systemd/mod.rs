@@ -4,7 +4,7 @@ use super::debian_archive::Archive;
 use super::initrd::{self, Libraries};
 use super::kernel::Kernel;
 use super::{cache, modules};
-use crate::shell;
+use crate::{repo, shell};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -82,7 +82,7 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     initrd::programs(&tree, Libraries::OfTheTree)?;
     let units = tree.join("etc/systemd/system");
     fs::copy(
-        shell::path("dist/systemd/portguard.service"),
+        repo::path("dist/systemd/portguard.service"),
         units.join("portguard.service"),
     )
     .context("copying the unit")?;
