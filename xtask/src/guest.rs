@@ -6,20 +6,13 @@ use anyhow::Result;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The verb `guest`: any command in a guest, with what has been built.
+/// The verb `guest`: any command, with the programs that are built.
 pub(crate) fn run(series: &str, systemd: bool, arguments: &[String]) -> Result<ExitCode> {
     tools::for_guests()?;
     let mut guest = GuestSpec::new(series, "guest", &[]);
     guest.arguments = arguments.to_vec();
     guest.systemd = systemd;
-    guest.live = true;
-    let ended = vm::boot(&guest)?;
-    eprintln!("xtask: {:.1} s", ended.seconds);
-    Ok(if ended.failure.is_none() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    live(guest)
 }
 
 /// The verb `soak`.
@@ -27,10 +20,16 @@ pub(crate) fn soak(series: &str, minutes: u32) -> Result<ExitCode> {
     build::everything()?;
     tools::for_guests()?;
     let mut guest = GuestSpec::new(series, "soak", &["soak", "--minutes", &minutes.to_string()]);
-    guest.live = true;
     guest.limit += Duration::from_secs(u64::from(minutes) * 60);
-    let ended = vm::boot(&guest)?;
-    Ok(if ended.failure.is_none() {
+    live(guest)
+}
+
+/// Boots a guest and prints its console while it runs; succeeds if its command did.
+pub(crate) fn live(mut guest: GuestSpec) -> Result<ExitCode> {
+    guest.live = true;
+    let result = vm::boot(&guest)?;
+    eprintln!("xtask: the guest took {:.1} s", result.seconds);
+    Ok(if result.failure.is_none() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -1,11 +1,14 @@
 //! `cargo xtask`: sets up, builds, runs and tests portguard.
 
+mod baseline;
 mod bench;
 mod build;
 mod fuzz;
 mod guest;
+mod performance_page;
 mod repo;
 mod report;
+mod results;
 mod run;
 mod setup;
 mod shell;
@@ -15,6 +18,7 @@ mod verify;
 mod vm;
 
 use anyhow::Result;
+use baseline::Mode;
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -28,39 +32,41 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Finds or installs what building and testing need (the other verbs do so by themselves)
+    /// Find or install what building and testing need (the other verbs do so by themselves)
     Setup,
-    /// Builds the eBPF object, and then the programs
+    /// Build the eBPF objects, then the programs
     Build,
-    /// Builds, and runs portguard as root with policies/default.yaml or another policy
+    /// Build and run portguard as root with policies/default.yaml or another policy
     Run {
-        /// In a guest with this kernel (5.10, 6.1, 6.12, 6.18, 7.2), where the BPF LSM enforces
+        /// Run in a guest with this kernel (5.10, 6.1, 6.12, 6.18, 7.2), where the BPF LSM enforces
         #[arg(long, value_name = "SERIES")]
         vm: Option<String>,
         /// Arguments of `portguard run`
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Runs the tests: all of them, or those named
+    /// Run the tests: all of them, or some
     Test(TestArgs),
-    /// Loads every program into every kernel and counts the instructions that were verified
+    /// Load every program into every kernel and count the instructions that the verifier checks
     Verify {
         /// Only these kernels
         #[arg(long, value_name = "SERIES", num_args = 1..)]
         vm: Vec<String>,
+        #[command(flatten)]
+        mode: ModeArgs,
     },
-    /// Runs any command in a guest, with the programs as they were built last
+    /// Run a command in a guest with the programs that are built
     Guest {
         /// The kernel
         series: String,
-        /// With systemd as its first process, and portguard started by the shipped unit
+        /// Boot systemd, and start portguard by the shipped unit
         #[arg(long)]
         systemd: bool,
-        /// The command, `sh -c ...` for more than one
+        /// The command; `sh -c ...` for several
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Feeds random input to what reads policies, records of the ring buffer and BTF
+    /// Fuzz the parsers of policies, ring buffer records and BTF
     Fuzz {
         /// Only this target: policy, event or btf
         target: Option<String>,
@@ -68,7 +74,7 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u32,
     },
-    /// Binds at full load in a guest, with reloads, restarts and kills: sums must be exact, memory flat
+    /// Bind at full load in a guest, with reloads, restarts and kills: sums must be exact, memory flat
     Soak {
         /// The kernel
         #[arg(long, value_name = "SERIES", default_value = "6.12")]
@@ -77,12 +83,35 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 20)]
         minutes: u32,
     },
-    /// Measures the cost of a decision, in guest instructions
+    /// Measure the cost of a decision, in instructions of a guest
     Bench {
         /// The kernel
         #[arg(long, value_name = "SERIES", default_value = "6.12")]
         vm: String,
+        #[command(flatten)]
+        mode: ModeArgs,
     },
+}
+
+/// What to do with figures.
+#[derive(Args)]
+struct ModeArgs {
+    /// Compare with the figures in docs/baseline, and fail if one is more than 3 % worse
+    #[arg(long)]
+    compare: bool,
+    /// Write the figures into docs/baseline and docs/performance.md
+    #[arg(long, conflicts_with = "compare")]
+    record: bool,
+}
+
+impl From<ModeArgs> for Mode {
+    fn from(args: ModeArgs) -> Self {
+        match (args.compare, args.record) {
+            (true, _) => Self::Compare,
+            (_, true) => Self::Record,
+            _ => Self::Print,
+        }
+    }
 }
 
 /// Which tests.
@@ -91,14 +120,21 @@ struct TestArgs {
     /// Only the guests with these kernels
     #[arg(long, value_name = "SERIES", num_args = 1..)]
     vm: Vec<String>,
-    /// Only the tests on this machine's own kernel, as root
+    /// Only the tests on the kernel of this machine, as root
     #[arg(long)]
     native: bool,
+    /// Only what needs neither root nor a guest: formatting, clippy, unit and property tests, documentation,
+    /// dependencies, policies and fuzzing
+    #[arg(long)]
+    host: bool,
+    /// Only formatting, clippy, unit and property tests, and a guest with Linux 6.12
+    #[arg(long, conflicts_with_all = ["vm", "native", "host", "filter", "attack"])]
+    quick: bool,
     /// Of the native tests and those in guests, only those whose name contains this
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
     /// Only the attack suite, in the guests
-    #[arg(long, conflicts_with_all = ["native", "filter"])]
+    #[arg(long, conflicts_with_all = ["native", "host", "filter"])]
     attack: bool,
 }
 
@@ -107,6 +143,8 @@ impl From<TestArgs> for test::Selection {
         Self {
             vm: args.vm,
             native: args.native,
+            host: args.host,
+            quick: args.quick,
             filter: if args.attack {
                 Some("attack_".to_owned())
             } else {
@@ -138,7 +176,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             args,
         } => run::in_guest(&series, &args),
         Verb::Test(args) => test::run(&args.into()),
-        Verb::Verify { vm } => verify::run(&vm),
+        Verb::Verify { vm, mode } => verify::run(&vm, mode.into()),
         Verb::Guest {
             series,
             systemd,
@@ -146,6 +184,17 @@ fn run(verb: Verb) -> Result<ExitCode> {
         } => guest::run(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
-        Verb::Bench { vm } => bench::run(&vm),
+        Verb::Bench { vm, mode } => bench::run(&vm, mode.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! Packages of the machine's own distribution.
+//! Installs packages of the machine's own distribution.
 
 use crate::shell;
 use anyhow::{Context, Result, bail};
@@ -20,12 +20,12 @@ pub(super) fn install_programs(programs: &[Program]) -> Result<()> {
     }
 }
 
-/// Installs packages; where there is no apt, fails with what to install.
+/// Installs packages; without apt, fails with the commands that would.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let wanted = packages.join(" ");
     if shell::which("apt-get").is_none() {
         bail!(
-            "missing here: {wanted}. On Debian this would be:\n  sudo apt-get update\n  \
+            "missing: {wanted}; on Debian, install with\n  sudo apt-get update\n  \
              sudo apt-get install -y --no-install-recommends {wanted}"
         );
     }
@@ -34,25 +34,25 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let mut apt = shell::as_root("env");
     apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y"]);
     apt.arg("--no-install-recommends").args(packages);
-    shell::run(&mut apt).with_context(|| format!("missing here: {wanted}"))
+    shell::run(&mut apt).with_context(|| format!("installing {wanted}"))
 }
 
-/// Whether the distribution has a package, as far as the lists on this machine know.
+/// Whether the package lists of this machine have a package.
 pub(crate) fn in_archive(package: &str) -> bool {
     let mut show = shell::command("apt-cache");
     show.args(["show", "--no-all-versions", package]);
     shell::which("apt-cache").is_some() && shell::query(&mut show).is_ok()
 }
 
-/// Reads the package lists anew, once a run.
+/// Updates the package lists, once per run.
 fn update() -> Result<()> {
     static DONE: OnceLock<()> = OnceLock::new();
     if DONE.get().is_some() {
         return Ok(());
     }
-    // One unreachable source of several is no reason to stop: the install that follows will tell.
+    // One unreachable source of several need not matter: the install that follows shows it.
     if let Err(error) = shell::run(shell::as_root("apt-get").arg("update")) {
-        eprintln!("xtask: {error:#}; going on with the lists there are");
+        eprintln!("xtask: {error:#}; using the present package lists");
     }
     DONE.get_or_init(|| ());
     Ok(())

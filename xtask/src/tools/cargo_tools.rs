@@ -1,4 +1,4 @@
-//! The tools that cargo builds: cargo-deny, which judges the dependencies by `deny.toml`, and cargo-fuzz, with
+//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`, and cargo-fuzz, with
 //! the C++ compiler that builds libFuzzer.
 
 use super::apt;
@@ -7,19 +7,19 @@ use anyhow::Result;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Where cargo-deny lies.
+/// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    tool("cargo-deny", "some minutes")
+    find_or_build("cargo-deny", "some minutes")
 }
 
-/// Where cargo-fuzz lies.
+/// cargo-fuzz.
 pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
     apt::install_programs(&[("g++", "g++")])?;
-    tool("cargo-fuzz", "about a minute")
+    find_or_build("cargo-fuzz", "about a minute")
 }
 
-/// Where a tool lies: an installed one, or one built into the repository's tools.
-fn tool(name: &str, duration: &str) -> Result<PathBuf> {
+/// The path of a tool: in target/tools, or installed, or else built into target/tools.
+fn find_or_build(name: &str, duration: &str) -> Result<PathBuf> {
     let own = repo::path("target/tools/bin").join(name);
     if own.is_file() {
         return Ok(own);
@@ -28,12 +28,11 @@ fn tool(name: &str, duration: &str) -> Result<PathBuf> {
         return Ok(found);
     }
     eprintln!("xtask: building {name}, {duration}");
-    let mut cargo = install(&[name, "--locked"]);
-    shell::run(&mut cargo)?;
+    shell::run(&mut install(&[name, "--locked"]))?;
     Ok(own)
 }
 
-/// `cargo install` into the repository's tools, unoptimised: they are used for seconds, and built for minutes.
+/// `cargo install` into target/tools, unoptimised: the tools run for seconds, and optimising them takes minutes.
 pub(super) fn install(args: &[&str]) -> Command {
     let mut cargo = shell::cargo(&["install", "--debug", "--root"]);
     cargo.arg(repo::path("target/tools")).args(args);

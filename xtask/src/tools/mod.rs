@@ -1,4 +1,4 @@
-//! What building and testing need: found, or installed where it is missing.
+//! The programs that building and testing need: found, or installed.
 
 mod apt;
 mod bpf_core;
@@ -14,7 +14,7 @@ use anyhow::Result;
 use apt::Program;
 use std::path::Path;
 
-/// What booting a guest takes.
+/// The programs that prepare and boot guests.
 const GUESTS: &[Program] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -23,36 +23,36 @@ const GUESTS: &[Program] = &[
     ("xz", "xz-utils"),
 ];
 
-/// What the tests on this machine's own kernel take.
+/// The programs that the native tests start.
 const NATIVE: &[Program] = &[
     ("nginx", "nginx-light"),
     ("ncat", "ncat"),
     ("ip", "iproute2"),
 ];
 
-/// The programs that guests and the native tests take.
+/// The programs of guests and of the native tests.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     GUESTS.iter().chain(NATIVE).map(|(program, _)| *program)
 }
 
-/// The BPF core library and the linker.
+/// Installs the BPF core library and the linker.
 pub(crate) fn for_building() -> Result<BpfCore> {
     let core = bpf_core::find_or_install()?;
     bpf_linker::ensure(core.llvm())?;
     Ok(core)
 }
 
-/// QEMU and what packs a guest's files.
+/// Installs QEMU and the programs that pack the files of guests.
 pub(crate) fn for_guests() -> Result<()> {
     apt::install_programs(GUESTS)
 }
 
-/// The programs that the native tests start.
+/// Installs the programs that the native tests start.
 pub(crate) fn for_native() -> Result<()> {
     let had_nginx = shell::which("nginx").is_some();
     apt::install_programs(NATIVE)?;
     if !had_nginx && Path::new("/run/systemd/system").exists() {
-        // The package starts a server on port 80, which nobody asked for.
+        // The package starts a server on port 80.
         shell::run(shell::as_root("systemctl").args(["disable", "--now", "nginx"]))?;
     }
     Ok(())

@@ -1,30 +1,30 @@
-//! What a guest is to run, and what became of it.
+//! What a guest runs, and its result.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a guest may take, unless it is to run for longer.
+/// The default time limit of a guest.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// A guest to boot.
 pub(crate) struct GuestSpec {
-    /// Its kernel.
+    /// The series of its kernel.
     pub(crate) series: String,
-    /// Tells this guest's files from those of others with the same kernel.
+    /// Distinguishes its files from those of other guests with this kernel.
     pub(crate) name: String,
-    /// What it runs.
+    /// The command it runs.
     pub(crate) arguments: Vec<String>,
-    /// Further files and directories, and where they go.
+    /// Further files and directories, and their paths in the guest.
     pub(crate) files: Vec<(PathBuf, String)>,
-    /// Whether its LSMs are to include BPF.
+    /// Whether BPF is among its LSMs.
     pub(crate) bpf_lsm: bool,
-    /// Whether systemd is its first process, and starts portguard by the shipped unit.
+    /// Whether systemd is its first process and starts portguard by the shipped unit.
     pub(crate) systemd: bool,
-    /// Whether its clock is to count instructions, on one CPU.
+    /// Whether its clock counts instructions, on one CPU.
     pub(crate) counting: bool,
-    /// Whether to print the console as it comes.
+    /// Whether to print the console while it runs.
     pub(crate) live: bool,
-    /// How long it may take.
+    /// The time limit.
     pub(crate) limit: Duration,
 }
 
@@ -46,7 +46,7 @@ impl GuestSpec {
         }
     }
 
-    /// Adds arguments that portguard-itest hands on.
+    /// Adds arguments that portguard-itest passes on.
     pub(crate) fn after_dashes(&mut self, arguments: &[String]) {
         if !arguments.is_empty() {
             self.arguments.push("--".to_owned());
@@ -55,12 +55,12 @@ impl GuestSpec {
     }
 }
 
-/// What became of a guest.
+/// The result of a guest.
 pub(crate) struct GuestResult {
-    /// All that came over its console.
+    /// The output of its console.
     pub(crate) output: String,
-    /// Why it counts as failed.
+    /// Why it failed.
     pub(crate) failure: Option<String>,
-    /// How long it took.
+    /// The time it took.
     pub(crate) seconds: f64,
 }

@@ -1,5 +1,6 @@
-//! Guests: a real kernel, a file system in memory, one command, and its end.
+//! Guests: a real kernel, a file system in memory and one command.
 
+mod accelerator;
 mod apt_sources;
 pub(crate) mod cache;
 mod debian_archive;
@@ -13,4 +14,4 @@ mod qemu_program;
 mod systemd;
 
 pub(crate) use guest::{GuestResult, GuestSpec};
-pub(crate) use launch::{boot, boot_all, prepare};
+pub(crate) use launch::{boot, boot_all, download, prepare};
