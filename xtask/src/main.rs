@@ -191,10 +191,38 @@ fn run(verb: Verb) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::Cli;
-    use clap::CommandFactory as _;
+    use crate::repo;
+    use clap::{CommandFactory as _, Parser as _};
+    use std::fs::read_to_string;
 
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_line_accepts_what_workflows_and_documents_call() {
+        let mut count = 0;
+        for file in [
+            ".github/workflows/ci.yml",
+            ".github/workflows/nightly.yml",
+            "CONTRIBUTING.md",
+        ] {
+            let text = read_to_string(repo::path(file)).expect(file);
+            let text = text.replace("${{ matrix.kernel }}", "6.12");
+            let text = text.replace("${{ matrix.target }}", "btf");
+            let calls = text.lines().filter_map(|line| {
+                let line = line.trim_start().trim_start_matches("- run: ");
+                let call = line.strip_prefix("cargo xtask")?;
+                Some(call.split('#').next().unwrap_or_default().to_owned())
+            });
+            for call in calls {
+                let words = std::iter::once("xtask").chain(call.split_whitespace());
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{file}: cargo xtask{call}");
+                count += 1;
+            }
+        }
+        assert!(count >= 10, "{count} calls");
     }
 }

@@ -134,6 +134,16 @@ mod tests {
     }
 
     #[test]
+    fn ci_tests_every_kernel() {
+        let workflow = crate::repo::path(".github/workflows/ci.yml");
+        let workflow = std::fs::read_to_string(workflow).expect("a workflow");
+        let all: Vec<String> = vm::kernel::all()
+            .map(|series| format!("\"{series}\""))
+            .collect();
+        assert!(workflow.contains(&format!("kernel: [{}]\n", all.join(", "))));
+    }
+
+    #[test]
     fn guests_with_the_lsm_verify_unless_filtered() {
         let command = |filter| -> Vec<String> {
             let guests = guests(&["6.1"], filter);
