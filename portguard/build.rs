@@ -35,5 +35,7 @@ fn main() {
 
 /// Where `cargo xtask build` puts the object.
 fn built_by_xtask() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/portguard.o")
+    // At run time: cargo runs the same build script in a copy of a checkout, whose object is its own.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    Path::new(&manifest).join("../target/ebpf/portguard.o")
 }

@@ -6,7 +6,7 @@ use portguard_policy::compile::{Bind, compile};
 use std::path::{Path, PathBuf};
 
 fn shipped() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let directory = Path::new("../policies");
     policies(&directory).expect("portguard ships policies")
 }
 

@@ -70,7 +70,7 @@ fn said(text: &str) -> String {
 
 #[test]
 fn messages() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policy/messages.txt");
+    let path = Path::new("tests/policy/messages.txt");
     let table = std::fs::read_to_string(&path).unwrap();
     let mut written = String::new();
     for case in table.split_inclusive("\n====\n") {

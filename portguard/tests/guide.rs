@@ -40,7 +40,7 @@ fn console(block: &str, directory: &Path) -> String {
 
 #[test]
 fn guide_matches_real_output() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md");
+    let page = Path::new("../docs/guide.md");
     let text = std::fs::read_to_string(&page).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut written = String::new();

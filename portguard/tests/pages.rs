@@ -83,17 +83,16 @@ fn help_is_short_and_long_help_has_examples() {
 /// `BLESS=1 cargo test -p portguard --test pages` writes the page again after the reference changed.
 #[test]
 fn policy_page_matches_reference() {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let reference = std::fs::read_to_string(format!("{root}/../docs/policy.md")).unwrap();
+    let reference = std::fs::read_to_string("../docs/policy.md").unwrap();
     // The first heading is the page's title.
     let (_, body) = reference.split_once('\n').unwrap();
     // The converter shows back quotes as they are; a man page sets such words in bold.
     let page = mandown::convert(&bold_code(body), "portguard-policy", 5);
-    let path = format!("{root}/src/cli/portguard-policy.5");
+    let path = "src/cli/portguard-policy.5";
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, &page).unwrap();
+        std::fs::write(path, &page).unwrap();
     }
-    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let recorded = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         recorded == page,
         "docs/policy.md changed: run this test with BLESS=1"

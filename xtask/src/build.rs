@@ -1,8 +1,8 @@
-//! The verb `build`: the eBPF objects first, which the programs embed.
+//! The verb `build`: the eBPF objects, then the programs that embed one of them.
 
-use crate::setup::{self, Core, DEBIAN_RUSTC};
-use crate::shell;
-use anyhow::{Context, Result};
+use crate::tools::{self, BpfCore, DEBIAN_RUSTC};
+use crate::{repo, shell};
+use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -12,38 +12,60 @@ const OBJECTS: &[&str] = &["portguard", "others"];
 /// Where cargo puts them.
 const BUILT: &str = "target/ebpf-build/bpfel-unknown-none/release";
 
+/// The object that portguard embeds, and the variable that names it to the build script of portguard.
+const OBJECT: &str = "target/ebpf/portguard.o";
+const OBJECT_VARIABLE: &str = "PORTGUARD_EBPF_OBJECT";
+
+/// The program that is shipped.
+pub(crate) const PROGRAM: &str = "target/release/portguard";
+
 /// The verb `build`.
 pub(crate) fn run() -> Result<ExitCode> {
     everything()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets up what is missing and builds everything that runs.
+/// Installs what is missing and builds everything that runs. A portguard without the eBPF object is an error.
 pub(crate) fn everything() -> Result<()> {
-    let core = setup::for_building()?;
+    let core = tools::for_building()?;
     eprintln!("xtask: BPF core library: {core}");
     shell::run(&mut ebpf(core))?;
-    let objects = shell::path("target/ebpf");
-    std::fs::create_dir_all(&objects).context("making target/ebpf")?;
+    let objects = repo::path("target/ebpf");
+    std::fs::create_dir_all(&objects).context("creating target/ebpf")?;
     for name in OBJECTS {
-        let built = shell::path(BUILT).join(name);
+        let built = repo::path(BUILT).join(name);
         copy_if_changed(&built, &objects.join(format!("{name}.o")))?;
     }
-    shell::run(&mut shell::cargo(&[
-        "build",
-        "--release",
-        "-p",
-        "portguard",
-        "-p",
-        "portguard-itest",
-    ]))
+    programs()
+}
+
+/// Builds the programs with the object that is there.
+pub(crate) fn programs() -> Result<()> {
+    let packages = ["-p", "portguard", "-p", "portguard-itest"];
+    shell::run(cargo(&["build", "--release"]).args(packages))?;
+    ensure_embedded(&repo::path(PROGRAM), &repo::path(OBJECT))
+}
+
+/// `cargo` for the crates that depend on portguard. The eBPF object is named, so that its absence is an error, and
+/// named alike in every step, so that no step builds portguard again.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut cargo = shell::cargo(args);
+    cargo.env(OBJECT_VARIABLE, repo::path(OBJECT));
+    cargo
+}
+
+/// `cargo` for a crate that must not need the eBPF object: there is none where the variable points.
+pub(crate) fn cargo_without_object(args: &[&str]) -> Command {
+    let mut cargo = shell::cargo(args);
+    cargo.env(OBJECT_VARIABLE, repo::path("target/no-ebpf-object"));
+    cargo
 }
 
 /// The build of the eBPF programs.
-fn ebpf(core: Core) -> Command {
+fn ebpf(core: BpfCore) -> Command {
     let mut cargo = shell::command("cargo");
     match core {
-        Core::Nightly { .. } => {
+        BpfCore::Nightly { .. } => {
             cargo.env_remove("RUSTUP_TOOLCHAIN").args([
                 "+nightly",
                 "build",
@@ -51,8 +73,8 @@ fn ebpf(core: Core) -> Command {
                 "build-std=core",
             ]);
         }
-        Core::Debian { .. } => {
-            // The compiled core library is of this compiler, which calls itself stable.
+        BpfCore::Debian { .. } => {
+            // The compiled core library belongs to this compiler, which calls itself stable.
             cargo
                 .env("RUSTC", DEBIAN_RUSTC)
                 .env("RUSTC_BOOTSTRAP", "1")
@@ -67,14 +89,14 @@ fn ebpf(core: Core) -> Command {
         "portguard-ebpf",
     ]);
     cargo.args(["--target-dir", "target/ebpf-build"]);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&setup::linker_path()));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&tools::linker_path()));
     for name in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS"] {
         cargo.env_remove(name);
     }
     cargo
 }
 
-/// The compiler's flags, in the form that lets a path have spaces.
+/// The compiler flags, in the form that allows a path with spaces.
 fn rust_flags(linker: &Path) -> String {
     let linker = format!("linker={}", linker.display());
     let architecture = format!("bpf_target_arch=\"{}\"", std::env::consts::ARCH);
@@ -91,25 +113,88 @@ fn rust_flags(linker: &Path) -> String {
     flags.join("\x1f")
 }
 
-/// Copies a file, unless the same bytes are there: what depends on it is then left as it is.
+/// Copies a file unless the target has the same content, so that nothing that depends on it is built again.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    let new = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    let new = read(from)?;
     if std::fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
     std::fs::write(to, new).with_context(|| format!("writing {}", to.display()))?;
-    eprintln!("xtask: {} is new", to.display());
+    eprintln!("xtask: {} changed", to.display());
     Ok(())
+}
+
+/// Fails unless the program contains the object, whole.
+fn ensure_embedded(program: &Path, object: &Path) -> Result<()> {
+    let (code, embedded) = (read(program)?, read(object)?);
+    ensure!(
+        contains(&code, &embedded),
+        "{} does not contain the eBPF object {}: it would enforce nothing; remove target/release and build again",
+        program.display(),
+        object.display()
+    );
+    Ok(())
+}
+
+/// Whether `bytes` contain `part`, which is not empty.
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    let Some(first) = part.first() else {
+        return false;
+    };
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        rest = rest.get(at..).unwrap_or_default();
+        if rest.starts_with(part) {
+            return true;
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::rust_flags;
-    use std::path::Path;
+    use super::*;
 
     #[test]
-    fn a_path_with_a_space_stays_one_flag() {
+    fn rust_flags_keep_a_path_with_a_space_whole() {
         let flags = rust_flags(Path::new("/a b/bpf-linker"));
         assert_eq!(flags.split('\x1f').nth(1), Some("linker=/a b/bpf-linker"));
+    }
+
+    #[test]
+    fn cargo_names_the_object() {
+        let line = shell::line(&cargo(&["test"]));
+        assert!(line.contains("PORTGUARD_EBPF_OBJECT="), "{line}");
+        assert!(
+            line.contains("target/ebpf/portguard.o cargo test"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn program_without_the_object_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (program, object) = (directory.path().join("program"), directory.path().join("o"));
+        let check = |code: &[u8], embedded: &[u8]| {
+            std::fs::write(&program, code).expect("the program");
+            std::fs::write(&object, embedded).expect("the object");
+            ensure_embedded(&program, &object).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(b"\x7fELF 1 \x7fELF 2 end", b"\x7fELF 2"), Ok(()));
+        for (code, embedded) in [(&b"\x7fELF 1"[..], &b"\x7fELF 2"[..]), (b"\x7fELF", b"")] {
+            let error = check(code, embedded).expect_err("no object in it");
+            assert!(
+                error.contains("does not contain the eBPF object"),
+                "{error}"
+            );
+        }
+        std::fs::remove_file(&object).expect("removed");
+        let error = ensure_embedded(&program, &object).expect_err("no object");
+        assert!(error.to_string().starts_with("reading "), "{error}");
     }
 }

@@ -1,16 +1,24 @@
 //! `cargo xtask`: sets up, builds, runs and tests portguard.
 
+mod baseline;
 mod bench;
 mod build;
 mod fuzz;
+mod guest;
+mod performance_page;
+mod repo;
 mod report;
+mod results;
 mod run;
 mod setup;
 mod shell;
 mod test;
+mod tools;
 mod verify;
 mod vm;
 
+use anyhow::Result;
+use baseline::Mode;
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -24,39 +32,41 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Finds or installs what building and testing need (the other verbs do so by themselves)
+    /// Find or install what building and testing need (the other verbs do so by themselves)
     Setup,
-    /// Builds the eBPF object, and then the programs
+    /// Build the eBPF objects, then the programs
     Build,
-    /// Builds, and runs portguard as root with policies/default.yaml or another policy
+    /// Build and run portguard as root with policies/default.yaml or another policy
     Run {
-        /// In a guest with this kernel (5.10, 6.1, 6.12, 6.18, 7.2), where the BPF LSM enforces
+        /// Run in a guest with this kernel (5.10, 6.1, 6.12, 6.18, 7.2), where the BPF LSM enforces
         #[arg(long, value_name = "SERIES")]
         vm: Option<String>,
         /// Arguments of `portguard run`
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Runs the tests: all of them, or those named
+    /// Run the tests: all of them, or some
     Test(TestArgs),
-    /// Loads every program into every kernel and counts the instructions that were verified
+    /// Load every program into every kernel and count the instructions that the verifier checks
     Verify {
         /// Only these kernels
         #[arg(long, value_name = "SERIES", num_args = 1..)]
         vm: Vec<String>,
+        #[command(flatten)]
+        mode: ModeArgs,
     },
-    /// Runs any command in a guest, with the programs as they were built last
+    /// Run a command in a guest with the programs that are built
     Guest {
         /// The kernel
         series: String,
-        /// With systemd as its first process, and portguard started by the shipped unit
+        /// Boot systemd, and start portguard by the shipped unit
         #[arg(long)]
         systemd: bool,
-        /// The command, `sh -c ...` for more than one
+        /// The command; `sh -c ...` for several
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Feeds random input to what reads policies, records of the ring buffer and BTF
+    /// Fuzz the parsers of policies, ring buffer records and BTF
     Fuzz {
         /// Only this target: policy, event or btf
         target: Option<String>,
@@ -64,7 +74,7 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u32,
     },
-    /// Binds at full load in a guest, with reloads, restarts and kills: sums must be exact, memory flat
+    /// Bind at full load in a guest, with reloads, restarts and kills: sums must be exact, memory flat
     Soak {
         /// The kernel
         #[arg(long, value_name = "SERIES", default_value = "6.12")]
@@ -73,12 +83,35 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 20)]
         minutes: u32,
     },
-    /// Measures the cost of a decision, in guest instructions
+    /// Measure the cost of a decision, in instructions of a guest
     Bench {
         /// The kernel
         #[arg(long, value_name = "SERIES", default_value = "6.12")]
         vm: String,
+        #[command(flatten)]
+        mode: ModeArgs,
     },
+}
+
+/// What to do with figures.
+#[derive(Args)]
+struct ModeArgs {
+    /// Compare with the figures in docs/baseline, and fail if one is more than 3 % worse
+    #[arg(long)]
+    compare: bool,
+    /// Write the figures into docs/baseline and docs/performance.md
+    #[arg(long, conflicts_with = "compare")]
+    record: bool,
+}
+
+impl From<ModeArgs> for Mode {
+    fn from(args: ModeArgs) -> Self {
+        match (args.compare, args.record) {
+            (true, _) => Self::Compare,
+            (_, true) => Self::Record,
+            _ => Self::Print,
+        }
+    }
 }
 
 /// Which tests.
@@ -87,14 +120,21 @@ struct TestArgs {
     /// Only the guests with these kernels
     #[arg(long, value_name = "SERIES", num_args = 1..)]
     vm: Vec<String>,
-    /// Only the tests on this machine's own kernel, as root
+    /// Only the tests on the kernel of this machine, as root
     #[arg(long)]
     native: bool,
+    /// Only what needs neither root nor a guest: formatting, clippy, unit and property tests, documentation,
+    /// dependencies, policies and fuzzing
+    #[arg(long)]
+    host: bool,
+    /// Only formatting, clippy, unit and property tests, and a guest with Linux 6.12
+    #[arg(long, conflicts_with_all = ["vm", "native", "host", "filter", "attack"])]
+    quick: bool,
     /// Of the native tests and those in guests, only those whose name contains this
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
     /// Only the attack suite, in the guests
-    #[arg(long, conflicts_with_all = ["native", "filter"])]
+    #[arg(long, conflicts_with_all = ["native", "host", "filter"])]
     attack: bool,
 }
 
@@ -103,6 +143,8 @@ impl From<TestArgs> for test::Selection {
         Self {
             vm: args.vm,
             native: args.native,
+            host: args.host,
+            quick: args.quick,
             filter: if args.attack {
                 Some("attack_".to_owned())
             } else {
@@ -114,8 +156,19 @@ impl From<TestArgs> for test::Selection {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
-        Verb::Setup => setup::everything(),
+    let verb = Cli::parse().verb;
+    match repo::locate().and_then(|()| run(verb)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Setup => setup::run(),
         Verb::Build => build::run(),
         Verb::Run { vm: None, args } => run::here(&args),
         Verb::Run {
@@ -123,21 +176,53 @@ fn main() -> ExitCode {
             args,
         } => run::in_guest(&series, &args),
         Verb::Test(args) => test::run(&args.into()),
-        Verb::Verify { vm } => verify::run(&vm),
+        Verb::Verify { vm, mode } => verify::run(&vm, mode.into()),
         Verb::Guest {
             series,
             systemd,
             command,
-        } => vm::shell_command(&series, systemd, &command),
+        } => guest::run(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
-        Verb::Soak { vm, minutes } => vm::soak(&vm, minutes),
-        Verb::Bench { vm } => bench::run(&vm),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
+        Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
+        Verb::Bench { vm, mode } => bench::run(&vm, mode.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use crate::repo;
+    use clap::{CommandFactory as _, Parser as _};
+    use std::fs::read_to_string;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_line_accepts_what_workflows_and_documents_call() {
+        let mut count = 0;
+        for file in [
+            ".github/workflows/ci.yml",
+            ".github/workflows/nightly.yml",
+            "CONTRIBUTING.md",
+        ] {
+            let text = read_to_string(repo::path(file)).expect(file);
+            let text = text.replace("${{ matrix.kernel }}", "6.12");
+            let text = text.replace("${{ matrix.target }}", "btf");
+            let calls = text.lines().filter_map(|line| {
+                let line = line.trim_start().trim_start_matches("- run: ");
+                let call = line.strip_prefix("cargo xtask")?;
+                Some(call.split('#').next().unwrap_or_default().to_owned())
+            });
+            for call in calls {
+                let words = std::iter::once("xtask").chain(call.split_whitespace());
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{file}: cargo xtask{call}");
+                count += 1;
+            }
         }
+        assert!(count >= 10, "{count} calls");
     }
 }

@@ -1,71 +1,64 @@
 //! The verb `run`: portguard on this machine or in a guest.
 
-use crate::vm::{self, Boot};
-use crate::{build, setup, shell};
+use crate::vm::GuestSpec;
+use crate::{build, guest, repo, shell, tools};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 const DEFAULT_POLICY: &str = "policies/default.yaml";
-const PROGRAM: &str = "target/release/portguard";
 
-/// Runs portguard here, in xtask's place, so that signals and the exit code are its own.
+/// Replaces xtask by portguard, so that signals reach it and the exit code is its own.
 pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
     build::everything()?;
-    let mut portguard = shell::as_root(shell::path(PROGRAM));
+    let mut portguard = shell::as_root(repo::path(build::PROGRAM));
     portguard.arg("run");
     if policy_in(args).is_none() {
         portguard.args(["--policy", DEFAULT_POLICY]);
     } else {
-        // What the caller names is meant from where the caller is.
+        // The path in the arguments is relative to the directory of the caller.
         portguard.current_dir(std::env::current_dir()?);
     }
     portguard.args(args);
-    shell::say(&portguard);
+    shell::print(&portguard);
     let error = portguard.exec();
     Err(error).with_context(|| format!("running {}", shell::line(&portguard)))
 }
 
-/// Shows portguard at work in a guest: the binds of the policy's own tests, and the decisions.
+/// Demonstrates portguard in a guest: the binds of the tests in the policy, and the decisions.
 pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
     ensure!(
         policies_in(args) <= 1,
-        "a guest takes one --policy: put several files into a directory"
+        "a guest takes one --policy; put several files into a directory"
     );
     build::everything()?;
-    setup::for_guests()?;
-    let mut boot = Boot::new(series, "demo", &["demo", "--policy"]);
+    tools::for_guests()?;
+    let mut spec = GuestSpec::new(series, "demo", &["demo", "--policy"]);
     if let Some((policy, rest)) = policy_in(args) {
         let policy = Path::new(&policy);
-        ensure!(policy.exists(), "there is no policy {}", policy.display());
+        ensure!(policy.exists(), "no policy {}", policy.display());
         let Some(name) = policy.file_name() else {
-            bail!("{} does not name a policy", policy.display());
+            bail!("{} is not the path of a policy", policy.display());
         };
         let name = format!("given/{}", name.to_string_lossy());
-        boot.arguments.push(format!("/{name}"));
-        boot.files.push((std::path::absolute(policy)?, name));
-        boot.after_dashes(&rest);
+        spec.arguments.push(format!("/{name}"));
+        spec.files.push((std::path::absolute(policy)?, name));
+        spec.after_dashes(&rest);
     } else {
-        boot.arguments.push(format!("/{DEFAULT_POLICY}"));
-        boot.after_dashes(args);
+        spec.arguments.push(format!("/{DEFAULT_POLICY}"));
+        spec.after_dashes(args);
     }
-    boot.live = true;
-    let ended = vm::boot(&boot)?;
-    Ok(if ended.failure.is_none() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    guest::live(spec)
 }
 
-/// How many policies the arguments name.
+/// The number of policies in the arguments.
 fn policies_in(args: &[String]) -> usize {
     let named = |arg: &&String| *arg == "--policy" || arg.starts_with("--policy=");
     args.iter().filter(named).count()
 }
 
-/// The policy that the arguments name, and the other arguments.
+/// The policy in the arguments, and the other arguments.
 fn policy_in(args: &[String]) -> Option<(String, Vec<String>)> {
     let (mut policy, mut rest) = (None, Vec::new());
     let mut args = args.iter();
@@ -86,7 +79,7 @@ mod tests {
     use super::{policies_in, policy_in};
 
     #[test]
-    fn a_policy_is_found_among_arguments() {
+    fn policy_in_finds_both_spellings() {
         let args = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let found = |words| policy_in(&args(words));
         let given = Some(("p.yaml".to_owned(), args("--hook lsm")));

@@ -1,27 +1,17 @@
-//! Runs commands, and says every one.
+//! Runs commands and prints each one.
 
+use crate::repo;
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The repository.
-pub(crate) fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_path_buf()
-}
-
-/// A path in the repository.
-pub(crate) fn path(relative: &str) -> PathBuf {
-    root().join(relative)
-}
-
-/// A command in the repository, without what cargo sets for xtask itself. A toolchain that was
-/// asked for by `cargo +TOOLCHAIN xtask` stays.
+/// A command in the checkout, without the variables that cargo sets for xtask itself. A toolchain selected by
+/// `cargo +TOOLCHAIN xtask` stays.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(root());
+    command.current_dir(repo::root());
     for name in ["CARGO", "RUSTC", "LD_LIBRARY_PATH", "RUST_RECURSION_COUNT"] {
         command.env_remove(name);
     }
@@ -34,14 +24,14 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// `cargo` of the toolchain that the repository is built with.
+/// `cargo` of the toolchain that builds the checkout.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut cargo = command("cargo");
     cargo.args(args);
     cargo
 }
 
-/// A command as root: by sudo where the caller is not root.
+/// A command run as root, by sudo where the caller is not root.
 pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     if is_root() {
         return command(program);
@@ -57,7 +47,7 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// Where a program of this name lies, if it does; the sbin directories belong to the search.
+/// The path of a program, searched for in `PATH` and the sbin directories.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let search = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&search)
@@ -66,7 +56,7 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The command as a shell's line, with the variables set for it.
+/// The command as one line for a shell, with the variables set for it.
 pub(crate) fn line(command: &Command) -> String {
     let set = command.get_envs().filter_map(|(name, value)| {
         let value = value?.to_string_lossy().replace('\x1f', " ");
@@ -77,7 +67,7 @@ pub(crate) fn line(command: &Command) -> String {
     set.chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it.
+/// A word, quoted where a shell would change it.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -86,8 +76,8 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Words as a shell takes them.
-pub(crate) fn words(words: &[String]) -> String {
+/// Words, quoted and joined.
+pub(crate) fn quoted_words(words: &[String]) -> String {
     words
         .iter()
         .map(|word| quoted(word))
@@ -95,44 +85,44 @@ pub(crate) fn words(words: &[String]) -> String {
         .join(" ")
 }
 
-/// Says a command.
-pub(crate) fn say(command: &Command) {
+/// Prints a command.
+pub(crate) fn print(command: &Command) {
     eprintln!("$ {}", line(command));
 }
 
-/// Runs a command on the terminal; fails if it does.
+/// Runs a command on the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    say(command);
+    print(command);
     let status = command
         .status()
         .with_context(|| format!("running {}", line(command)))?;
-    ensure!(status.success(), "{} ended with {status}", line(command));
+    ensure!(status.success(), "`{}` failed: {status}", line(command));
     Ok(())
 }
 
-/// Runs a command and returns what it wrote to stdout; fails if it does.
+/// Runs a command and returns its stdout.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    say(command);
-    answer(command.stderr(Stdio::inherit()))
+    print(command);
+    query(command.stderr(Stdio::inherit()))
 }
 
-/// As [`output`], for questions that change nothing: asked without a word, and without its stderr.
-pub(crate) fn answer(command: &mut Command) -> Result<String> {
+/// As [`output`], for a query that changes nothing: the command and its stderr are not printed.
+pub(crate) fn query(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("running {}", line(command)))?;
     ensure!(
         output.status.success(),
-        "{} ended with {}",
+        "`{}` failed: {}",
         line(command),
         output.status
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a command with its stdout both shown and returned; the flag says whether it succeeded.
+/// Runs a command, printing and returning its stdout; the flag is whether it succeeded.
 pub(crate) fn tee(command: &mut Command) -> Result<(bool, String)> {
-    say(command);
+    print(command);
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -155,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_where_a_shell_would_take_them_apart() {
+    fn quoted_protects_spaces_and_quotes() {
         assert_eq!(quoted("--vm=6.12"), "--vm=6.12");
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
@@ -163,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_shown_with_its_variables() {
+    fn line_shows_the_variables_of_a_command() {
         let mut command = Command::new("cargo");
         command.arg("build").env("RUSTC", "/usr/bin/rustc");
         assert_eq!(line(&command), "RUSTC=/usr/bin/rustc cargo build");

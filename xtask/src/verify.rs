@@ -1,116 +1,166 @@
-//! The verb `verify`: what each program costs each kernel's verifier.
+//! The verb `verify`: how many instructions each kernel's verifier checks of each program.
 
-use crate::report::{self, Count};
-use crate::vm::{self, Boot, Ended, kernel};
-use crate::{build, setup};
-use anyhow::Result;
+use crate::baseline::{self, Baseline, Mode, Recorded};
+use crate::results::{Count, StepResult};
+use crate::vm::{self, GuestSpec, kernel};
+use crate::{build, performance_page, report, tools};
+use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// The most instructions that a program may cost: a tenth of what kernels allow.
-const MOST: u64 = 100_000;
+const LIMIT: u64 = 100_000;
 
-/// What a guest's own failure is named in place of a program.
-const GUEST: &str = "(the guest)";
+/// The name under which a failed guest is listed among the programs.
+const GUEST: &str = "(guest)";
 
-/// What a kernel said of a program.
+/// The console of a guest that verified, or why there is none.
+pub(crate) type Console = Result<String, String>;
+
+/// A program on a kernel.
 #[derive(Debug, PartialEq, Eq)]
 struct Verified {
     program: String,
     instructions: Option<u64>,
+    /// The recorded count.
+    recorded: Option<u64>,
     refusal: Option<String>,
 }
 
 impl Verified {
-    fn good(&self) -> bool {
-        self.refusal.is_none() && self.instructions.is_none_or(|count| count <= MOST)
+    fn failed(program: &str, why: String) -> Self {
+        Self {
+            program: program.to_owned(),
+            instructions: None,
+            recorded: None,
+            refusal: Some(why),
+        }
+    }
+
+    /// Why it is a failure, if it is.
+    fn problem(&self) -> Option<String> {
+        if let Some(refusal) = &self.refusal {
+            return Some(refusal.clone());
+        }
+        let count = self.instructions?;
+        if count > LIMIT {
+            return Some(format!("{count} instructions, limit {LIMIT}"));
+        }
+        baseline::regression(self.recorded?, count)
     }
 
     fn cell(&self) -> String {
-        let count = self
-            .instructions
-            .map_or_else(|| "-".to_owned(), |count| count.to_string());
-        match (&self.refusal, self.good()) {
-            (Some(_), _) => "FAIL".to_owned(),
-            (None, true) => count,
-            (None, false) => format!("{count} FAIL"),
-        }
+        let Some(count) = self.instructions else {
+            let ok = self.refusal.is_none();
+            return if ok { "-" } else { "FAIL" }.to_owned();
+        };
+        let change = self
+            .recorded
+            .map(|recorded| baseline::change(recorded, count));
+        let failed = self.problem().map(|_| "FAIL".to_owned());
+        let parts = [Some(count.to_string()), change, failed];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The programs on one kernel.
+struct Column {
+    series: String,
+    programs: Vec<Verified>,
+}
+
+impl Column {
+    fn has(&self, program: &str) -> bool {
+        self.programs.iter().any(|found| found.program == program)
     }
 }
 
 /// The verb `verify`.
-pub(crate) fn run(series: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(series: &[String], mode: Mode) -> Result<ExitCode> {
     let series = kernel::selected(series)?;
     build::everything()?;
-    let count = counts(&series)?;
-    Ok(if count.failed == 0 {
+    tools::for_guests()?;
+    let guests: Vec<GuestSpec> = series
+        .iter()
+        .map(|series| GuestSpec::new(series, "verify", &["verify"]))
+        .collect();
+    let consoles: Vec<(String, Console)> = vm::boot_all(&guests)
+        .into_iter()
+        .zip(&series)
+        .map(|(booted, series)| {
+            let console = booted.map(|booted| booted.output);
+            (
+                (*series).to_owned(),
+                console.map_err(|error| format!("{error:#}")),
+            )
+        })
+        .collect();
+    let mut columns = columns(&consoles);
+    if mode == Mode::Compare {
+        compare(&mut columns, &baseline::load()?);
+    }
+    let result = result(&columns);
+    if mode == Mode::Record {
+        ensure!(result.count.failed == 0, "not recorded: a program failed");
+        record(&columns)?;
+    }
+    for failure in &result.failures {
+        println!("{failure}");
+    }
+    Ok(if result.count.failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-/// Asks the kernels, prints the table, and counts each program on each kernel as a test.
-pub(crate) fn counts(series: &[&str]) -> Result<Count> {
-    setup::for_guests()?;
-    let boots: Vec<Boot> = series
+/// Compares what guests have verified with the recorded figures: each program on each kernel counts as a test.
+pub(crate) fn compared(consoles: &[(String, Console)]) -> Result<StepResult> {
+    let mut columns = columns(consoles);
+    compare(&mut columns, &baseline::load()?);
+    Ok(result(&columns))
+}
+
+/// Reads the consoles.
+fn columns(consoles: &[(String, Console)]) -> Vec<Column> {
+    let mut columns: Vec<Column> = consoles
         .iter()
-        .map(|series| Boot::new(series, "verify", &["verify"]))
+        .map(|(series, console)| Column {
+            series: series.clone(),
+            programs: programs(console),
+        })
         .collect();
-    let ended = vm::boot_all(&boots);
-    let columns = series.iter().zip(ended);
-    let mut columns: Vec<(&str, Vec<Verified>)> = columns
-        .map(|(series, ended)| (*series, column(ended, series)))
-        .collect();
-    missing(&mut columns);
-    let mut count = Count::default();
-    for (series, column) in &columns {
-        for verified in column {
-            count += Count::one(verified.good());
-            if let Some(refusal) = &verified.refusal {
-                println!("{series}: {}: {refusal}", verified.program);
-            }
-        }
-    }
-    show(&columns);
-    Ok(count)
-}
-
-/// A kernel's programs; its own failure is one more, that was refused.
-fn column(ended: Result<Ended>, series: &str) -> Vec<Verified> {
-    let broken = |why: String| Verified {
-        program: GUEST.to_owned(),
-        instructions: None,
-        refusal: Some(why),
-    };
-    let ended = match ended {
-        Ok(ended) => ended,
-        Err(error) => return vec![broken(format!("{error:#}"))],
-    };
-    let mut column: Vec<Verified> = ended.output.lines().filter_map(parse).collect();
-    if column.is_empty() {
-        column.push(broken(format!("{series} said nothing of any program")));
-    } else if let (Some(failure), true) = (ended.failure, column.iter().all(Verified::good)) {
-        column.push(broken(failure));
-    }
-    column
-}
-
-/// A program that one kernel names and another does not is refused by that other.
-fn missing(columns: &mut [(&str, Vec<Verified>)]) {
-    let verified = columns.iter().flat_map(|(_, column)| column);
-    let programs: BTreeSet<String> = verified
+    // A program that one kernel reports and another does not has failed on the other.
+    let all: BTreeSet<String> = columns
+        .iter()
+        .flat_map(|column| &column.programs)
         .map(|verified| verified.program.clone())
         .filter(|program| program != GUEST)
         .collect();
-    for (_, column) in columns {
-        for program in &programs {
-            if !column.iter().any(|verified| verified.program == *program) {
-                column.push(Verified {
-                    program: program.clone(),
-                    instructions: None,
-                    refusal: Some("nothing was said of it".to_owned()),
-                });
+    for column in &mut columns {
+        for program in &all {
+            if !column.has(program) {
+                let why = "not reported by the guest".to_owned();
+                column.programs.push(Verified::failed(program, why));
+            }
+        }
+    }
+    columns
+}
+
+/// The programs in the console of a guest; the failure of the guest is listed as one.
+fn programs(console: &Console) -> Vec<Verified> {
+    match console {
+        Err(error) => vec![Verified::failed(GUEST, error.clone())],
+        Ok(output) => {
+            let programs: Vec<Verified> = output.lines().filter_map(parse).collect();
+            if programs.is_empty() {
+                vec![Verified::failed(
+                    GUEST,
+                    "the guest reported no program".to_owned(),
+                )]
+            } else {
+                programs
             }
         }
     }
@@ -123,88 +173,178 @@ fn parse(line: &str) -> Option<Verified> {
     let (program, instructions) = (words.next()?.to_owned(), words.next()?.parse().ok());
     let refusal = match (words.next(), words.next()) {
         (Some("ok"), _) => None,
-        (_, message) => Some(message.unwrap_or("refused without a word").to_owned()),
+        (_, message) => Some(message.unwrap_or("refused without a message").to_owned()),
     };
     Some(Verified {
         program,
         instructions,
+        recorded: None,
         refusal,
     })
 }
 
-/// Prints programs by kernels.
-fn show(columns: &[(&str, Vec<Verified>)]) {
-    let mut header = vec!["program"];
-    header.extend(columns.iter().map(|(series, _)| *series));
-    let mut table = report::table(&header);
-    let verified = columns.iter().flat_map(|(_, column)| column);
-    let programs: BTreeSet<&str> = verified.map(|verified| verified.program.as_str()).collect();
-    for program in programs {
-        let cell = |column: &[Verified]| {
-            let found = column.iter().find(|verified| verified.program == program);
-            found.map(Verified::cell).unwrap_or_default()
+/// Adds the recorded counts. A recorded program that a guest did not report is a failure, and so is a kernel
+/// without recorded programs.
+fn compare(columns: &mut [Column], baseline: &Baseline<baseline::Verified>) {
+    for column in columns {
+        let Some(recorded) = baseline.get(&column.series) else {
+            let why = format!(
+                "no recorded figures: record them with `cargo xtask verify --vm {} --record`",
+                column.series
+            );
+            column.programs.push(Verified::failed(GUEST, why));
+            continue;
         };
-        let cells = columns.iter().map(|(_, column)| cell(column));
+        for verified in &mut column.programs {
+            verified.recorded = recorded.figures.get(&verified.program).copied();
+        }
+        for (program, count) in &recorded.figures {
+            if !column.has(program) {
+                let why =
+                    format!("recorded with {count} instructions, and not reported by the guest");
+                column.programs.push(Verified::failed(program, why));
+            }
+        }
+    }
+}
+
+/// Records the counts and updates the page of figures.
+fn record(columns: &[Column]) -> Result<()> {
+    let mut new = Baseline::new();
+    for column in columns {
+        let counted = column.programs.iter();
+        let figures =
+            counted.filter_map(|verified| Some((verified.program.clone(), verified.instructions?)));
+        let recorded = Recorded {
+            kernel: kernel::package(&column.series)?,
+            figures: figures.collect::<baseline::Verified>(),
+        };
+        new.insert(column.series.clone(), recorded);
+    }
+    baseline::record(new)?;
+    performance_page::update()
+}
+
+/// Prints the table and counts the programs.
+fn result(columns: &[Column]) -> StepResult {
+    show(columns);
+    let mut result = StepResult::default();
+    for column in columns {
+        for verified in &column.programs {
+            let problem = verified.problem();
+            result.count += Count::one(problem.is_none());
+            let named = |problem| format!("{}: {}: {problem}", column.series, verified.program);
+            result.failures.extend(problem.map(named));
+        }
+    }
+    result
+}
+
+/// Prints programs by kernels.
+fn show(columns: &[Column]) {
+    let mut header = vec!["program"];
+    header.extend(columns.iter().map(|column| column.series.as_str()));
+    let mut table = report::table(&header);
+    let programs: BTreeSet<&str> = columns
+        .iter()
+        .flat_map(|column| &column.programs)
+        .map(|verified| verified.program.as_str())
+        .collect();
+    for program in programs {
+        let cells = columns.iter().map(|column| {
+            let mut programs = column.programs.iter();
+            let found = programs.find(|verified| verified.program == program);
+            found.map(Verified::cell).unwrap_or_default()
+        });
         table.add_row(std::iter::once(program.to_owned()).chain(cells));
     }
-    println!("\nInstructions verified, of at most {MOST}:\n{table}");
+    println!("\nInstructions verified, limit {LIMIT}:\n{table}");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
-    fn ended(output: &str, failure: Option<&str>) -> Result<Ended> {
-        let failure = failure.map(str::to_owned);
-        Ok(Ended {
-            output: output.to_owned(),
-            failure,
-            seconds: 1.0,
-        })
+    fn consoles(outputs: &[(&str, &str)]) -> Vec<(String, Console)> {
+        let owned =
+            |(series, output): &(&str, &str)| ((*series).to_owned(), Ok((*output).to_owned()));
+        outputs.iter().map(owned).collect()
+    }
+
+    fn problems(columns: &[Column]) -> Vec<String> {
+        result(columns).failures
     }
 
     #[test]
-    fn lines_are_read_with_counts_and_refusals() {
+    fn parse_reads_counts_and_refusals() {
         let found = parse("verify: bind4+deny 3421 ok").expect("a line");
         assert_eq!(
             (found.program.as_str(), found.instructions),
             ("bind4+deny", Some(3421))
         );
-        assert!(found.good());
+        assert_eq!(found.problem(), None);
         let refused = parse("[ 1.2] x verify: bind6 - FAIL unknown func | R1").expect("a line");
-        assert_eq!(refused.refusal.as_deref(), Some("unknown func | R1"));
-        assert!(!parse("verify: bind6 100001 ok").expect("a line").good());
-        assert!(parse("verify: bind6 100000 ok").expect("a line").good());
-        assert!(parse("verify: bind6 - ok").expect("a line").good());
-        assert!(!parse("verify: bind6 17").expect("a line").good());
+        assert_eq!(refused.problem().as_deref(), Some("unknown func | R1"));
+        let over = parse("verify: bind6 100001 ok").expect("a line");
+        assert_eq!(
+            over.problem().as_deref(),
+            Some("100001 instructions, limit 100000")
+        );
+        assert_eq!(over.cell(), "100001 FAIL");
+        assert_eq!(
+            parse("verify: bind6 100000 ok").expect("a line").problem(),
+            None
+        );
+        assert_eq!(parse("verify: bind6 - ok").expect("a line").cell(), "-");
+        assert!(
+            parse("verify: bind6 17")
+                .expect("a line")
+                .problem()
+                .is_some()
+        );
         assert_eq!(parse("hello"), None);
     }
 
     #[test]
-    fn a_program_missing_on_one_kernel_is_a_failure() {
+    fn program_missing_on_one_kernel_is_a_failure() {
         let both = "verify: a 1 ok\nverify: b 2 ok\n";
-        let mut columns = vec![
-            ("6.1", column(ended(both, None), "6.1")),
-            ("6.12", column(ended("verify: a 1 ok\n", None), "6.12")),
-        ];
-        missing(&mut columns);
-        let good = |at: usize| columns[at].1.iter().all(Verified::good);
-        assert!(good(0) && !good(1));
-        assert_eq!(columns[1].1.len(), 2);
+        let columns = columns(&consoles(&[("6.1", both), ("6.12", "verify: a 1 ok\n")]));
+        assert_eq!(problems(&columns), ["6.12: b: not reported by the guest"]);
     }
 
     #[test]
-    fn silence_and_a_broken_guest_are_failures() {
-        assert!(!column(ended("", None), "6.1").iter().all(Verified::good));
-        assert!(
-            !column(ended("verify: a 1 ok\n", Some("panic")), "6.1")
-                .iter()
-                .all(Verified::good)
-        );
-        assert!(
-            column(ended("verify: a 1 ok\n", None), "6.1")
-                .iter()
-                .all(Verified::good)
-        );
+    fn guest_without_programs_is_a_failure() {
+        let columns = columns(&[
+            ("6.1".to_owned(), Ok("hello".to_owned())),
+            ("6.12".to_owned(), Err("no kernel".to_owned())),
+        ]);
+        let expected = [
+            "6.1: (guest): the guest reported no program",
+            "6.12: (guest): no kernel",
+        ];
+        assert_eq!(problems(&columns), expected);
+    }
+
+    #[test]
+    fn compare_finds_regressions_and_missing_programs() {
+        let recorded = Recorded {
+            kernel: "linux".to_owned(),
+            figures: BTreeMap::from(
+                [("a", 100), ("b", 100), ("c", 7)].map(|(n, c)| (n.to_owned(), c)),
+            ),
+        };
+        let baseline = Baseline::from([("6.1".to_owned(), recorded)]);
+        let output = "verify: a 103 ok\nverify: b 104 ok\nverify: new 5 ok\n";
+        let mut columns = columns(&consoles(&[("6.1", output), ("6.12", output)]));
+        compare(&mut columns, &baseline);
+        let expected = [
+            "6.1: b: 104 instructions, recorded 100: +4.0 %, more than 3 % worse",
+            "6.1: c: recorded with 7 instructions, and not reported by the guest",
+            "6.12: (guest): no recorded figures: record them with `cargo xtask verify --vm 6.12 --record`",
+        ];
+        assert_eq!(problems(&columns), expected);
+        assert_eq!(columns[0].programs[0].cell(), "103 +3.0 %");
+        assert_eq!(columns[0].programs[2].cell(), "5");
     }
 }

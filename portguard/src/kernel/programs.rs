@@ -6,7 +6,7 @@ use super::error::{KernelError, refused};
 use super::maps;
 use super::offsets::Offsets;
 use aya::programs::{CgroupSockAddr, Lsm};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use std::path::Path;
 
 /// What the cgroup programs of this kernel may do.
@@ -83,6 +83,9 @@ fn prepare<'a>(
 ) {
     // The object has no relocations by the kernel's types.
     loader.btf(None);
+    // Why a program is refused, and how many instructions were checked, but not each of them: megabytes, for which
+    // it would be verified again and again until they fit.
+    loader.verifier_log_level(VerifierLogLevel::STATS);
     for name in maps::NAMES {
         if let Some(directory) = maps {
             loader.map_pin_path(name, directory.join(name));

@@ -1,44 +1,105 @@
 //! The steps of `test` that need no guest.
 
-use crate::report::{Count, Outcome, cargo_count, final_count};
-use crate::{setup, shell};
+use crate::results::{Count, StepResult, cargo_count, final_count};
+use crate::{build, repo, shell, tools};
 use anyhow::{Context, Result, ensure};
+use std::process::Command;
 
-/// Every file as rustfmt has it.
+/// The crate that must build without eBPF tools.
+const POLICY_CRATE: &str = "portguard-policy";
+
+/// What that crate may not depend on: whatever embeds or loads eBPF programs.
+const EBPF_CRATES: [&str; 4] = ["portguard", "portguard-ebpf", "aya", "aya-obj"];
+
+/// Checks that every file is formatted.
 pub(super) fn formatting() -> Result<()> {
     shell::run(&mut shell::cargo(&["fmt", "--all", "--", "--check"]))?;
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
     shell::run(&mut shell::cargo(&fuzz))
 }
 
-/// No warning of the compiler's or of clippy's.
-pub(super) fn clippy() -> Result<()> {
-    let mut cargo = shell::cargo(&["clippy", "--release", "--all-targets"]);
-    shell::run(cargo.args(["--", "-D", "warnings"]))
+/// Tests the policy crate as on a machine without eBPF tools: it depends on nothing that needs an eBPF object, and
+/// the object is not where the build looks for it.
+pub(super) fn policy_crate() -> Result<StepResult> {
+    let tree = [
+        "tree",
+        "-p",
+        POLICY_CRATE,
+        "--all-features",
+        "--prefix",
+        "none",
+    ];
+    let tree = shell::output(&mut shell::cargo(&tree))?;
+    let forbidden = ebpf_crates(&tree);
+    ensure!(
+        forbidden.is_empty(),
+        "{POLICY_CRATE} depends on {}, and so on an eBPF object",
+        forbidden.join(", ")
+    );
+    let test = ["test", "--release", "--all-features", "-p", POLICY_CRATE];
+    tested(&mut build::cargo_without_object(&test))
 }
 
-/// Unit and property tests.
-pub(super) fn cargo_test() -> Result<Outcome> {
-    let (success, output) = shell::tee(&mut shell::cargo(&["test", "--release"]))?;
+/// The crates of a tree, `NAME vVERSION ...` on each line, that need an eBPF object.
+fn ebpf_crates(tree: &str) -> Vec<&'static str> {
+    let named = |name: &&str| {
+        let mut names = tree.lines().filter_map(|line| line.split(' ').next());
+        names.any(|found| found == *name)
+    };
+    EBPF_CRATES.into_iter().filter(named).collect()
+}
+
+/// Checks that neither the compiler nor clippy warns, with the default features and with all.
+pub(super) fn clippy() -> Result<()> {
+    for features in [None, Some("--all-features")] {
+        let mut cargo = build::cargo(&["clippy", "--release", "--all-targets"]);
+        shell::run(cargo.args(features).args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
+}
+
+/// Runs unit and property tests with all features.
+pub(super) fn cargo_test(without_policy_crate: bool) -> Result<StepResult> {
+    let mut cargo = build::cargo(&["test", "--release", "--all-features", "--workspace"]);
+    cargo.args(["--exclude", "portguard-ebpf"]);
+    if without_policy_crate {
+        cargo.args(["--exclude", POLICY_CRATE]);
+    }
+    let tested = tested(&mut cargo);
+    // The tests have left a portguard with all features in target/release.
+    build::programs()?;
+    tested
+}
+
+/// Runs `cargo test` and counts its tests.
+fn tested(cargo: &mut Command) -> Result<StepResult> {
+    let (success, output) = shell::tee(cargo)?;
     let count = cargo_count(&output);
     ensure!(!success || count.passed > 0, "cargo ran no test");
-    Ok(Outcome::told(count.ended(success), &output))
+    Ok(StepResult::of_tests(count.and_exit(success), &output))
 }
 
-/// Licences, versions and origins of the dependencies.
+/// Checks that rustdoc has no warning.
+pub(super) fn documentation() -> Result<()> {
+    let mut cargo = build::cargo(&["doc", "--release", "--no-deps", "--workspace"]);
+    cargo.args(["--all-features", "--exclude", "portguard-ebpf"]);
+    shell::run(cargo.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Checks licences, versions and sources of the dependencies.
 pub(super) fn dependencies() -> Result<()> {
-    let mut deny = shell::command(setup::cargo_deny()?);
+    let mut deny = shell::command(tools::cargo_deny()?);
     shell::run(deny.args(["check", "bans", "licenses", "sources"]))
 }
 
-/// Known faults of the dependencies, where the database of them can be had; where it cannot,
-/// nothing is counted, and the summary says so.
+/// Checks the dependencies for known vulnerabilities. Nothing is counted, and the summary shows it, if their
+/// database cannot be fetched.
 pub(super) fn advisories() -> Result<Count> {
-    let deny = setup::cargo_deny()?;
+    let deny = tools::cargo_deny()?;
     if let Err(error) = shell::run(shell::command(&deny).args(["fetch", "db"])) {
         eprintln!(
             "xtask: WARNING: the advisory database cannot be fetched ({error:#}).\n\
-             xtask: WARNING: known faults of dependencies were NOT looked for."
+             xtask: WARNING: dependencies were NOT checked for known vulnerabilities."
         );
         return Ok(Count::default());
     }
@@ -46,10 +107,10 @@ pub(super) fn advisories() -> Result<Count> {
     Ok(Count::one(true))
 }
 
-/// The shipped policies, by the program's own eyes.
+/// Checks the shipped policies by `portguard check`.
 pub(super) fn policies() -> Result<Count> {
     let mut count = Count::default();
-    let directory = shell::path("policies");
+    let directory = repo::path("policies");
     for entry in std::fs::read_dir(&directory).context("reading policies")? {
         let policy = entry?.path();
         if policy
@@ -58,22 +119,39 @@ pub(super) fn policies() -> Result<Count> {
         {
             continue;
         }
-        let mut check = shell::command(shell::path("target/release/portguard"));
+        let mut check = shell::command(repo::path(build::PROGRAM));
         let checked = shell::run(check.arg("check").arg(&policy));
         if let Err(error) = &checked {
             eprintln!("xtask: {error:#}");
         }
         count += Count::one(checked.is_ok());
     }
-    ensure!(count != Count::default(), "there are no policies");
+    ensure!(
+        count != Count::default(),
+        "no policies in {}",
+        directory.display()
+    );
     Ok(count)
 }
 
-/// The tests on this machine's own kernel.
-pub(super) fn native(filter: Option<&str>) -> Result<Outcome> {
-    setup::for_native()?;
-    let mut itest = shell::as_root(shell::path("target/release/portguard-itest"));
+/// Runs the tests on the kernel of this machine.
+pub(super) fn native(filter: Option<&str>) -> Result<StepResult> {
+    tools::for_native()?;
+    let mut itest = shell::as_root(repo::path("target/release/portguard-itest"));
     let (success, output) = shell::tee(itest.arg("native").args(filter))?;
-    let count = final_count(&output).context("the tests gave no sum")?;
-    Ok(Outcome::told(count.ended(success), &output))
+    let count = final_count(&output).context("the tests did not finish")?;
+    Ok(StepResult::of_tests(count.and_exit(success), &output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ebpf_crates;
+
+    #[test]
+    fn ebpf_crates_are_found_in_a_tree() {
+        let tree = "portguard-policy v0.1.0 (/a/portguard-policy)\nserde v1.0.1\n";
+        assert!(ebpf_crates(tree).is_empty());
+        let tree = format!("{tree}aya v0.14.0\nportguard v0.1.0 (/a/portguard)\n");
+        assert_eq!(ebpf_crates(&tree), ["portguard", "aya"]);
+    }
 }

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The first process of a guest: sets it up, runs its command, says how that ended, switches off.
+# The first process of a guest: sets it up, runs its command, prints the exit code, switches off.
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root TERM=dumb
 mount -t proc proc /proc

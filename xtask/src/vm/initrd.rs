@@ -1,8 +1,9 @@
 //! The file system of a guest: busybox, the programs, their libraries, the policies, modules.
 
+use super::guest::GuestSpec;
 use super::kernel::Kernel;
-use super::{Boot, modules};
-use crate::shell;
+use super::{cache, modules};
+use crate::{repo, shell};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,21 +32,21 @@ const DIRECTORIES: &[&str] = &[
     "bin", "dev", "etc", "lib", "modules", "proc", "root", "run", "sys", "tmp",
 ];
 
-/// The programs of this repository, which a guest has where they are built.
+/// The programs of this repository; a guest gets those that are built.
 const PROGRAMS: &[&str] = &["portguard", "portguard-itest"];
 
-/// Where the libraries of a guest's programs come from.
+/// Where the libraries of the programs in a guest come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Libraries {
-    /// This machine, whose programs they are.
+    /// This machine, for which the programs were built.
     OfThisMachine,
-    /// The guest's own packages, which have all of them.
+    /// The packages of the guest, which include all of them.
     OfTheTree,
 }
 
-/// Packs what all guests with a kernel have.
+/// Packs the files that all guests with a kernel have in common.
 pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
-    let tree = super::directory().join("tree").join(series);
+    let tree = cache::directory().join("tree").join(series);
     let _ = fs::remove_dir_all(&tree);
     for directory in DIRECTORIES {
         fs::create_dir_all(tree.join(directory))?;
@@ -54,49 +55,58 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     identities(&tree)?;
     programs(&tree, Libraries::OfThisMachine)?;
-    copy_tree(&shell::path("policies"), &tree.join("policies"))?;
-    let others = shell::path("target/ebpf/others.o");
-    if others.is_file() {
-        fs::create_dir_all(tree.join("lib/portguard"))?;
-        fs::copy(others, tree.join("lib/portguard/others.o"))?;
-    }
-    let order = modules::copy(&kernel.modules, &tree.join("modules"), modules::WANTED)?;
-    eprintln!(
-        "xtask: kernel {series} gets the modules {}",
-        order.join(" ")
-    );
+    copy_tree(&repo::path("policies"), &tree.join("policies"))?;
+    test_objects(&tree)?;
+    let order = modules::copy(&kernel.modules, &tree.join("modules"), modules::PROTOCOLS)?;
+    eprintln!("xtask: modules for kernel {series}: {}", order.join(" "));
     fs::write(tree.join("etc/modules-load"), order.join("\n") + "\n")?;
     pack(
         &tree,
-        &super::directory().join(format!("{series}.common.gz")),
+        &cache::directory().join(format!("{series}.common.cpio")),
     )
 }
 
-/// Adds a guest's command: a kernel unpacks archives that follow one another.
-pub(super) fn with_command(common: &Path, boot: &Boot) -> Result<PathBuf> {
-    let name = format!("{}-{}", boot.series, boot.name);
-    let tree = super::directory().join("tree").join(&name);
+/// Copies the eBPF objects that only tests load; the programs embed the other one.
+fn test_objects(tree: &Path) -> Result<()> {
+    let to = tree.join("lib/portguard");
+    fs::create_dir_all(&to)?;
+    let Ok(objects) = fs::read_dir(repo::path("target/ebpf")) else {
+        return Ok(());
+    };
+    for object in objects {
+        let object = object?;
+        if object.file_name() != "portguard.o" {
+            fs::copy(object.path(), to.join(object.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the command of a guest: a kernel unpacks archives one after the other.
+pub(super) fn with_command(common: &Path, guest: &GuestSpec) -> Result<PathBuf> {
+    let name = format!("{}-{}", guest.series, guest.name);
+    let tree = cache::directory().join("tree").join(&name);
     let _ = fs::remove_dir_all(&tree);
     fs::create_dir_all(&tree)?;
     fs::write(
         tree.join("command"),
-        format!("exec {}\n", shell::words(&boot.arguments)),
+        format!("exec {}\n", shell::quoted_words(&guest.arguments)),
     )?;
-    for (from, to) in &boot.files {
+    for (from, to) in &guest.files {
         copy_tree(from, &tree.join(to))?;
     }
     let command = pack(
         &tree,
-        &super::directory().join(format!("{name}.command.gz")),
+        &cache::directory().join(format!("{name}.command.cpio")),
     )?;
     let mut bytes = fs::read(common)?;
     bytes.extend(fs::read(command)?);
-    let whole = super::directory().join(format!("{name}.gz"));
+    let whole = cache::directory().join(format!("{name}.cpio"));
     fs::write(&whole, bytes).with_context(|| format!("writing {}", whole.display()))?;
     Ok(whole)
 }
 
-/// Users, groups and names.
+/// Writes users, groups and host names.
 pub(super) fn identities(tree: &Path) -> Result<()> {
     fs::write(tree.join("etc/passwd"), PASSWD)?;
     fs::write(tree.join("etc/group"), GROUP)?;
@@ -108,15 +118,13 @@ pub(super) fn identities(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Busybox and the programs, with the libraries that they are linked to.
+/// Copies busybox and the programs, with the libraries that they are linked to.
 pub(super) fn programs(tree: &Path, origin: Libraries) -> Result<()> {
-    let busybox = shell::which("busybox").context("there is no busybox")?;
-    fs::copy(&busybox, tree.join("bin/busybox"))?;
-    let mut libraries = libraries_of(&busybox)?;
+    let mut libraries = busybox(tree)?;
     for name in PROGRAMS {
-        let built = shell::path("target/release").join(name);
+        let built = repo::path("target/release").join(name);
         if !built.is_file() {
-            eprintln!("xtask: {name} is not built: the guest goes without");
+            eprintln!("xtask: {name} is not built and will be missing in the guest");
             continue;
         }
         let to = tree.join("bin").join(name);
@@ -138,20 +146,27 @@ pub(super) fn programs(tree: &Path, origin: Libraries) -> Result<()> {
     Ok(())
 }
 
-/// The files that a program is linked to; none for a static one, at which ldd fails.
+/// Copies busybox, and returns the libraries that it is linked to.
+pub(super) fn busybox(tree: &Path) -> Result<BTreeSet<PathBuf>> {
+    let busybox = shell::which("busybox").context("busybox is not installed")?;
+    fs::copy(&busybox, tree.join("bin/busybox")).context("copying busybox")?;
+    libraries_of(&busybox)
+}
+
+/// The libraries that a program is linked to; none for a static one, for which ldd fails.
 fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut ldd = shell::command("ldd");
     let output = ldd.arg(program).output().context("running ldd")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         !text.contains("not found"),
-        "ldd {} misses libraries:\n{text}",
+        "{} needs libraries that are missing:\n{text}",
         program.display()
     );
     Ok(linked(&text))
 }
 
-/// The absolute paths in ldd's lines `libc.so.6 => /lib/libc.so.6 (0x7f..)`.
+/// The absolute paths in lines of ldd, `libc.so.6 => /lib/libc.so.6 (0x7f..)`.
 fn linked(text: &str) -> BTreeSet<PathBuf> {
     let path = |line: &str| {
         line.split_whitespace()
@@ -164,7 +179,7 @@ fn linked(text: &str) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Copies a file or a directory with all that is in it.
+/// Copies a file or a whole directory.
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to)?;
@@ -179,9 +194,10 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Packs a tree as the kernel takes it, all of it root's.
+/// Packs a tree as the kernel unpacks it, owned by root. Not compressed: an emulated CPU would take seconds to
+/// undo that.
 pub(super) fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
-    let line = "find . -mindepth 1 -print0 | cpio --quiet -0 -o -H newc -R 0:0 | gzip -1 > \"$1\"";
+    let line = "find . -mindepth 1 -print0 | cpio --quiet -0 -o -H newc -R 0:0 > \"$1\"";
     let mut bash = shell::command("bash");
     bash.args(["-o", "pipefail", "-c", line, "pack"])
         .arg(archive)
@@ -195,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ldd_names_libraries_and_the_loader() {
+    fn linked_finds_libraries_and_the_loader() {
         let text = "\tlinux-vdso.so.1 (0x00007fff)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f00)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f01)\n";
         let paths = ["/lib/x/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
@@ -204,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_user_of_a_guest_has_a_group() {
+    fn passwd_users_have_a_group() {
         for line in PASSWD.lines() {
             let gid = line.split(':').nth(3);
             assert!(

@@ -1,12 +1,13 @@
-//! The kernels of the guests: Debian's for cloud machines, of the suite that has each series.
+//! The kernels of guests: Debian's cloud kernels, each from a suite that has its series.
 
-use super::archive::Archive;
+use super::cache;
+use super::debian_archive::Archive;
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The series that are tested, and the suites that have them: the first that does is taken.
+/// The series that are tested, and the suites to try for each, in order.
 const SERIES: &[(&str, &[&str])] = &[
     ("5.10", &["bullseye"]),
     ("6.1", &["bookworm"]),
@@ -15,23 +16,23 @@ const SERIES: &[(&str, &[&str])] = &[
     ("7.2", &["sid", "forky"]),
 ];
 
-/// The variant that is small and boots fast.
+/// The small variant, which boots fast.
 const FLAVOUR: &str = "-cloud-amd64";
 
 /// A kernel's files.
 pub(crate) struct Kernel {
-    /// What is booted.
+    /// The image to boot.
     pub(crate) image: PathBuf,
-    /// The directory with its modules.
+    /// The directory of its modules.
     pub(crate) modules: PathBuf,
 }
 
-/// The series, oldest first.
+/// All series, oldest first.
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {
     SERIES.iter().map(|(series, _)| *series)
 }
 
-/// The kernels that are asked for, or all; fails for others.
+/// The series named, or all where none is; fails for unknown ones.
 pub(crate) fn selected(asked: &[String]) -> Result<Vec<&'static str>> {
     if asked.is_empty() {
         return Ok(all().collect());
@@ -43,16 +44,16 @@ fn known(series: &str) -> Result<(&'static str, &'static [&'static str])> {
     match SERIES.iter().find(|(known, _)| *known == series) {
         Some(found) => Ok(*found),
         None => bail!(
-            "no kernel {series}; there are {}",
+            "unknown kernel {series}; expected one of {}",
             all().collect::<Vec<_>>().join(", ")
         ),
     }
 }
 
-/// The newest kernel of a series, from the cache where it is there.
+/// The newest kernel of a series, or the one in the cache.
 pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     let (series, suites) = known(series)?;
-    let home = super::directory().join("kernels").join(series);
+    let home = cache::directory().join("kernels").join(series);
     let kernel = Kernel {
         image: home.join("vmlinuz"),
         modules: home.join("modules"),
@@ -62,8 +63,8 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
     }
     if shell::which("apt-get").is_none() || shell::which("dpkg-deb").is_none() {
         bail!(
-            "kernels are taken from Debian by apt-get and dpkg-deb, which are not here; put a kernel \
-             {series} at {} and its modules into {}",
+            "apt-get and dpkg-deb, which fetch kernels from Debian, are missing; put a kernel {series} at {} \
+             and its modules into {}",
             kernel.image.display(),
             kernel.modules.display()
         );
@@ -73,17 +74,17 @@ pub(crate) fn fetch(series: &str) -> Result<Kernel> {
         match fetch_from(suite, series, &home) {
             Ok(()) => return Ok(kernel),
             Err(error) => {
-                eprintln!("xtask: {suite} gives no kernel {series}: {error:#}");
+                eprintln!("xtask: no kernel {series} from {suite}: {error:#}");
                 failure = Some(error);
             }
         }
     }
-    Err(failure.context("no suite is known to have it")?)
+    Err(failure.context("no suite is listed for this kernel")?)
 }
 
-/// Fetches a kernel into its place in the cache, whole or not at all.
+/// Fetches a kernel into the cache, all of it or nothing.
 fn fetch_from(suite: &str, series: &str, home: &Path) -> Result<()> {
-    let work = super::directory().join("fetch").join(series);
+    let work = cache::directory().join("fetch").join(series);
     let _ = fs::remove_dir_all(&work);
     let archive = Archive::open(&work, suite)?;
     let mut names = archive.names(&format!("linux-binary-{series}."))?;
@@ -114,12 +115,12 @@ fn fetch_from(suite: &str, series: &str, home: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(home);
     fs::create_dir_all(home.parent().unwrap_or(home))?;
     fs::rename(&done, home).with_context(|| format!("filling {}", home.display()))?;
-    fs::remove_dir_all(&work).with_context(|| format!("clearing {}", work.display()))?;
+    fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
     eprintln!("xtask: kernel {series} is {newest}");
     Ok(())
 }
 
-/// The packages that a kernel consists of: newer ones are in two.
+/// The packages of a kernel; newer kernels have two.
 fn packages_of(name: &str) -> Vec<String> {
     let modules = name.strip_prefix("linux-binary-").map(|version| {
         let version = version.strip_suffix("-unsigned").unwrap_or(version);
@@ -128,29 +129,40 @@ fn packages_of(name: &str) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(modules).collect()
 }
 
-/// The newest kernel among packages; of two with one version, the one that is not `-unsigned`.
+/// The newest kernel among packages; of two with the same version, the signed one.
 fn newest(names: &[String]) -> Option<String> {
-    let wanted = |name: &&String| {
+    let is_small = |name: &&String| {
         let plain = name.strip_suffix("-unsigned").unwrap_or(name);
         plain.ends_with(FLAVOUR)
     };
     let rank = |name: &&String| (numbers(name), !name.ends_with("-unsigned"));
-    names.iter().filter(wanted).max_by_key(rank).cloned()
+    names.iter().filter(is_small).max_by_key(rank).cloned()
 }
 
-/// The numbers in a name: names of one series sort by them as versions do.
+/// The package of a kernel in the cache.
+pub(crate) fn package(series: &str) -> Result<String> {
+    let (series, _) = known(series)?;
+    let file = cache::directory()
+        .join("kernels")
+        .join(series)
+        .join("package");
+    let name = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(name.trim().to_owned())
+}
+
+/// The numbers in a name, by which the names of one series sort as versions do.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()
 }
 
-/// The first path in a tree that is as wanted, without following links.
-fn find(tree: &Path, wanted: &dyn Fn(&Path, &str) -> bool) -> Option<PathBuf> {
+/// The first path in a tree that satisfies a condition; links are not followed.
+fn find(tree: &Path, condition: &dyn Fn(&Path, &str) -> bool) -> Option<PathBuf> {
     let entries: Vec<_> = fs::read_dir(tree).ok()?.flatten().collect();
     let here = entries
         .iter()
-        .find(|entry| wanted(&entry.path(), &entry.file_name().to_string_lossy()));
+        .find(|entry| condition(&entry.path(), &entry.file_name().to_string_lossy()));
     if let Some(entry) = here {
         return Some(entry.path());
     }
@@ -159,7 +171,7 @@ fn find(tree: &Path, wanted: &dyn Fn(&Path, &str) -> bool) -> Option<PathBuf> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     directories
         .into_iter()
-        .find_map(|entry| find(&entry.path(), wanted))
+        .find_map(|entry| find(&entry.path(), condition))
 }
 
 #[cfg(test)]
@@ -171,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_kernel_is_that_of_the_highest_numbers() {
+    fn newest_kernel_has_the_highest_version() {
         let names = [
             "linux-image-5.10.0-9-cloud-amd64",
             "linux-image-5.10.0-32-cloud-amd64-unsigned",
@@ -191,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_kernel_goes_before_the_unsigned_one_of_its_version() {
+    fn newest_kernel_is_the_signed_one_of_a_version() {
         let names = [
             "linux-image-6.1.0-56-cloud-amd64-unsigned",
             "linux-image-6.1.0-56-cloud-amd64",
@@ -200,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_kernels_have_their_modules_in_another_package() {
+    fn packages_of_newer_kernels_include_the_modules() {
         let packages = packages_of("linux-binary-7.2.13+deb14-cloud-amd64");
         assert_eq!(
             packages.last().map(String::as_str),
@@ -210,9 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn only_known_series_are_selected() {
+    fn selected_rejects_unknown_series() {
         assert_eq!(selected(&[]).ok().map(|all| all.len()), Some(5));
         assert_eq!(selected(&["6.1".to_owned()]).ok(), Some(vec!["6.1"]));
-        assert!(selected(&["6.2".to_owned()]).is_err());
+        let error = selected(&["6.2".to_owned()]).expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "unknown kernel 6.2; expected one of 5.10, 6.1, 6.12, 6.18, 7.2"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel modules of a guest, with those they depend on, in the order of loading.
+//! The kernel modules of a guest and their dependencies, in the order of loading.
 
 use crate::shell;
 use anyhow::{Context, Result, ensure};
@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// Modules for the protocols that the tests bind; a kernel may lack some, or have them built in.
-pub(super) const WANTED: &[&str] = &[
+/// Modules of the protocols that the tests bind; a kernel may lack some or have them built in.
+pub(super) const PROTOCOLS: &[&str] = &[
     "sctp",
     "dccp",
     "dccp_ipv4",
@@ -45,7 +45,7 @@ pub(super) fn copy(from: &Path, into: &Path, wanted: &[&str]) -> Result<Vec<Stri
     Ok(load.order)
 }
 
-/// Where each module lies, by its name.
+/// Collects the path of each module by its name.
 fn index(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
     for entry in
         fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?
@@ -64,7 +64,7 @@ fn index(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> 
     Ok(())
 }
 
-/// The copying so far.
+/// The modules copied so far.
 struct Load<'a> {
     files: BTreeMap<String, PathBuf>,
     into: &'a Path,
@@ -73,7 +73,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Copies a module after those it depends on.
+    /// Copies a module after its dependencies.
     fn module(&mut self, name: &str) -> Result<()> {
         let name = name.replace('-', "_");
         if self.visited.contains(&name) {
@@ -94,7 +94,7 @@ impl Load<'_> {
     }
 }
 
-/// A module's bytes.
+/// The content of a module.
 fn uncompressed(file: &Path) -> Result<Vec<u8>> {
     if file.extension().is_some_and(|extension| extension == "ko") {
         return Ok(fs::read(file)?);
@@ -103,14 +103,14 @@ fn uncompressed(file: &Path) -> Result<Vec<u8>> {
     let output = xz.arg("-dc").arg(file).stderr(Stdio::inherit()).output()?;
     ensure!(
         output.status.success(),
-        "{} ended with {}",
+        "`{}` failed: {}",
         shell::line(&xz),
         output.status
     );
     Ok(output.stdout)
 }
 
-/// What a module depends on: the entry `depends=a,b` among its strings.
+/// The dependencies of a module: the entry `depends=a,b` among its strings.
 fn dependencies(module: &[u8]) -> Vec<String> {
     let key = b"\0depends=";
     let Some(at) = module.windows(key.len()).position(|window| window == key) else {
@@ -134,7 +134,7 @@ mod tests {
     use super::dependencies;
 
     #[test]
-    fn dependencies_stand_in_the_modules_strings() {
+    fn dependencies_are_read_from_the_strings_of_a_module() {
         let module = b"\x7fELF\0license=GPL\0depends=libcrc32c,udp_tunnel\0retpoline=Y\0";
         assert_eq!(dependencies(module), ["libcrc32c", "udp_tunnel"]);
         assert!(dependencies(b"ELF\0depends=\0name=x\0").is_empty());

@@ -1,90 +1,110 @@
-//! QEMU, by software emulation: no machine has to allow more.
+//! Runs one guest in QEMU until it ends or its time limit is over.
 
-use super::{Boot, Ended, emulator};
+use super::guest::{GuestResult, GuestSpec};
+use super::qemu_program;
 use crate::shell;
 use anyhow::{Context, Result};
+use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long a guest may take, unless it is to run for longer.
-pub(super) const LIMIT: Duration = Duration::from_secs(900);
+/// The CPUs of a guest.
+const CPUS: &str = "2";
 
-/// What /init says at the end, before the exit code.
-const MARKER: &str = "portguard-guest-exit: ";
+/// The memory of a guest, in MiB.
+pub(super) const MEMORY: u64 = 1024;
+
+/// What /init prints at the end, before the exit code.
+pub(super) const MARKER: &str = "portguard-guest-exit: ";
+
+/// What executes the instructions of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accelerator {
+    /// The CPU of this machine.
+    Kvm,
+    /// QEMU's translator, which every machine can run.
+    Tcg,
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
 
 /// Boots a kernel and waits for the end of its guest.
-pub(super) fn boot(image: &Path, files: &Path, boot: &Boot) -> Result<Ended> {
-    let mut qemu = command(image, files, boot)?;
-    shell::say(&qemu);
+pub(super) fn boot(
+    image: &Path,
+    files: &Path,
+    guest: &GuestSpec,
+    accelerator: Accelerator,
+) -> Result<GuestResult> {
+    let mut qemu = command(image, files, guest, accelerator)?;
+    shell::print(&qemu);
     let started = Instant::now();
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = qemu.spawn().context("running qemu-system-x86_64")?;
+    let mut child = qemu.spawn().context("starting qemu-system-x86_64")?;
     let stdout = child.stdout.take().context("QEMU has no console")?;
-    let (output, in_time) = collect(&reader(stdout), started + boot.limit, boot.live);
+    let (output, in_time) = collect(&reader(stdout), started + guest.limit, guest.live);
     if !in_time {
         child.kill().context("stopping QEMU")?;
     }
     let status = child.wait().context("waiting for QEMU")?;
     let output = String::from_utf8_lossy(&output).replace('\r', "");
     let failure = if !in_time {
-        Some(format!("not done after {} s", boot.limit.as_secs()))
+        Some(format!("not done after {} s", guest.limit.as_secs()))
     } else if !status.success() {
-        Some(format!("QEMU ended with {status}"))
+        Some(format!("QEMU failed: {status}"))
     } else {
-        judge(&output)
+        failure(&output)
     };
-    Ok(Ended {
+    Ok(GuestResult {
         output,
         failure,
         seconds: started.elapsed().as_secs_f64(),
     })
 }
 
-fn command(image: &Path, files: &Path, boot: &Boot) -> Result<Command> {
-    let mut qemu = emulator::find()?.command();
-    qemu.args([
-        "-accel",
-        "tcg",
-        "-cpu",
-        "max",
-        "-m",
-        "1024",
-        "-nodefaults",
-        "-nic",
-        "none",
-    ]);
-    qemu.args([
-        "-display",
-        "none",
-        "-serial",
-        "stdio",
-        "-monitor",
-        "none",
-        "-no-reboot",
-    ]);
-    if boot.counting {
+fn command(
+    image: &Path,
+    files: &Path,
+    guest: &GuestSpec,
+    accelerator: Accelerator,
+) -> Result<Command> {
+    let mut qemu = qemu_program::find()?.command();
+    match accelerator {
+        Accelerator::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
+        Accelerator::Tcg => qemu.args(["-accel", "tcg", "-cpu", "max"]),
+    };
+    qemu.args(["-m", &MEMORY.to_string(), "-nodefaults", "-nic", "none"]);
+    qemu.args(["-display", "none", "-serial", "stdio", "-monitor", "none"]);
+    qemu.arg("-no-reboot");
+    if guest.counting {
         qemu.args(["-icount", "shift=0,sleep=off", "-smp", "1"]);
     } else {
-        qemu.args(["-smp", "2"]);
+        qemu.args(["-smp", CPUS]);
     }
     qemu.arg("-kernel").arg(image).arg("-initrd").arg(files);
-    let lsm = if boot.bpf_lsm {
+    let lsm = if guest.bpf_lsm {
         "landlock,lockdown,yama,bpf"
     } else {
         "landlock,lockdown,yama"
     };
     qemu.args([
         "-append",
-        // Without its check of the timer: where the host is busy, ticks come late, and the kernel panics.
+        // Without the check of the timer: on a busy host ticks come late, and the kernel would panic.
         &format!("console=ttyS0 quiet panic=-1 no_timer_check lsm={lsm}"),
     ]);
     Ok(qemu)
 }
 
-/// Reads in a thread of its own, so that waiting for it can end.
+/// Reads in a thread, so that the caller can stop waiting.
 fn reader(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -99,7 +119,7 @@ fn reader(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// What comes until the end; the flag says whether that was before the deadline.
+/// The output until its end; the flag is whether that came before the deadline.
 fn collect(parts: &Receiver<Vec<u8>>, deadline: Instant, live: bool) -> (Vec<u8>, bool) {
     let mut all = Vec::new();
     loop {
@@ -108,7 +128,7 @@ fn collect(parts: &Receiver<Vec<u8>>, deadline: Instant, live: bool) -> (Vec<u8>
             Ok(part) => {
                 if live {
                     let mut stdout = std::io::stdout().lock();
-                    // A console nobody reads any more does not stop the guest.
+                    // A closed terminal does not stop the guest.
                     let _ = stdout.write_all(&part).and_then(|()| stdout.flush());
                 }
                 all.extend(part);
@@ -119,48 +139,56 @@ fn collect(parts: &Receiver<Vec<u8>>, deadline: Instant, live: bool) -> (Vec<u8>
     }
 }
 
-/// Why a guest with this console output failed, if it did.
-fn judge(output: &str) -> Option<String> {
+/// Why a guest with this console output failed.
+fn failure(output: &str) -> Option<String> {
     if let Some(line) = output.lines().find(|line| line.contains("Kernel panic")) {
         return Some(line.trim().to_owned());
     }
     let Some((_, code)) = output.rsplit_once(MARKER) else {
-        return Some("it ended without a word of its command's end".to_owned());
+        return Some("the guest ended without an exit code of its command".to_owned());
     };
     let code: String = code.chars().take_while(char::is_ascii_digit).collect();
-    (code != "0").then(|| format!("its command ended with {code}"))
+    (code != "0").then(|| format!("the command of the guest failed with exit code {code}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
-    fn only_a_command_that_succeeded_is_a_success() {
-        assert_eq!(judge("hello\nportguard-guest-exit: 0\n"), None);
+    fn failure_is_none_for_exit_code_zero_only() {
+        assert_eq!(failure("hello\nportguard-guest-exit: 0\n"), None);
         assert_eq!(
-            judge("hello\nportguard-guest-exit: 0\n[ 3.1] reboot: Power down\n"),
+            failure("hello\nportguard-guest-exit: 0\n[ 3.1] reboot: Power down\n"),
             None
         );
-        let failed = judge("portguard-guest-exit: 101\n");
-        assert_eq!(failed.as_deref(), Some("its command ended with 101"));
-        assert!(judge("hello\n").is_some());
-        assert!(judge("").is_some());
-        assert!(judge("portguard-guest-exit: ").is_some());
+        let failed = failure("portguard-guest-exit: 101\n");
+        assert_eq!(
+            failed.as_deref(),
+            Some("the command of the guest failed with exit code 101")
+        );
+        let unfinished = failure("hello\n");
+        assert_eq!(
+            unfinished.as_deref(),
+            Some("the guest ended without an exit code of its command")
+        );
+        assert!(failure("").is_some());
+        assert!(failure("portguard-guest-exit: ").is_some());
     }
 
     #[test]
-    fn a_panic_is_a_failure_whatever_else_was_said() {
+    fn failure_is_a_panic_even_after_exit_code_zero() {
         let output = "portguard-guest-exit: 0\n[ 1.0] Kernel panic - not syncing: x\n";
-        assert!(judge(output).is_some_and(|failure| failure.contains("not syncing")));
+        assert!(failure(output).is_some_and(|failure| failure.contains("not syncing")));
     }
 
     #[test]
-    fn waiting_ends_at_the_deadline() {
+    fn collect_stops_at_the_deadline() {
         let (sender, receiver) = mpsc::channel();
         assert!(sender.send(b"a".to_vec()).is_ok());
         assert!(!collect(&receiver, Instant::now(), false).1);
         drop(sender);
-        assert!(collect(&receiver, Instant::now() + LIMIT, false).1);
+        assert!(collect(&receiver, Instant::now() + Duration::from_secs(60), false).1);
     }
 }

@@ -129,7 +129,7 @@ fn record(decided: &DecisionEvent) -> Value {
     let time: Option<Timestamp> = decided.time.parse().ok();
     let time = time.map_or(0, |time| time.as_nanosecond());
     // WARN and INFO of its severities.
-    let (number, severity) = match decided.verdict {
+    let (number, severity) = match &*decided.verdict {
         "deny" => (13, "WARN"),
         _ => (9, "INFO"),
     };

@@ -1,4 +1,4 @@
-# Runs the guest's command, says how that ended, switches off.
+# Runs the command of the guest, prints the exit code, switches off.
 export PATH=/usr/bin:/usr/sbin HOME=/root TERM=dumb
 exec >/dev/console 2>&1
 sh /command

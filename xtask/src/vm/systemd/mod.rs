@@ -1,19 +1,19 @@
-//! The file system of a guest with systemd: Debian's packages, the shipped unit, and a service for the command.
+//! The file system of a guest with systemd: Debian's packages, the shipped unit and a service for the command.
 
-use super::archive::Archive;
+use super::debian_archive::Archive;
 use super::initrd::{self, Libraries};
 use super::kernel::Kernel;
-use super::modules;
-use crate::shell;
+use super::{cache, modules};
+use crate::{repo, shell};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Debian's suites, oldest first, with what `VERSION_CODENAME` calls them.
+/// Debian's suites by their code names, oldest first.
 const SUITES: [&str; 4] = ["bookworm", "trixie", "forky", "sid"];
 
-/// The suite whose systemd goes with each kernel: the oldest that is supported, that of today, the newest.
+/// The suites whose systemd each kernel is booted with, in the order to try them.
 const OF_KERNEL: [(&str, &[&str]); 5] = [
     ("5.10", &["bookworm"]),
     ("6.1", &["bookworm"]),
@@ -22,13 +22,13 @@ const OF_KERNEL: [(&str, &[&str]); 5] = [
     ("7.2", &["sid", "forky"]),
 ];
 
-/// systemd, and what it looks for only when it needs it.
+/// systemd, and what it loads on demand.
 const PACKAGES: [&str; 3] = ["systemd", "mount", "libseccomp2"];
 
-/// What a machine loads by itself when portguard asks who holds ports already.
+/// The modules that a machine loads by itself when portguard lists sockets.
 const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "udp_diag"];
 
-/// What no guest needs; the wants are chores of a machine that goes on to live.
+/// What no guest needs.
 const UNWANTED: [&str; 8] = [
     "usr/share/doc",
     "usr/share/man",
@@ -40,7 +40,7 @@ const UNWANTED: [&str; 8] = [
     "usr/lib/systemd/system/sysinit.target.wants",
 ];
 
-/// Files of the guest, and where they go.
+/// Files of the guest and their paths.
 const FILES: [(&str, &str); 7] = [
     (
         "etc/systemd/system/modules.service",
@@ -60,18 +60,18 @@ const FILES: [(&str, &str); 7] = [
         include_str!("policy.yaml"),
     ),
     ("guest.sh", include_str!("guest.sh")),
-    // With an identity this is no first boot, at which systemd would enable and ask things.
+    // Without it this would be a first boot, at which systemd enables units and asks questions.
     ("etc/machine-id", "706f7274677561726467756573740001\n"),
 ];
 
-/// Packs what all guests with systemd and a kernel have.
+/// Packs the files that all guests with systemd and a kernel have in common.
 pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     let packages = fetch(series)?;
-    let tree = super::directory()
+    let tree = cache::directory()
         .join("tree")
         .join(format!("{series}-systemd"));
     let _ = fs::remove_dir_all(&tree);
-    fs::create_dir_all(super::directory().join("tree"))?;
+    fs::create_dir_all(cache::directory().join("tree"))?;
     shell::run(shell::command("cp").arg("-a").arg(&packages).arg(&tree))?;
     for (path, text) in FILES {
         let path = tree.join(path);
@@ -82,11 +82,11 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     initrd::programs(&tree, Libraries::OfTheTree)?;
     let units = tree.join("etc/systemd/system");
     fs::copy(
-        shell::path("dist/systemd/portguard.service"),
+        repo::path("dist/systemd/portguard.service"),
         units.join("portguard.service"),
     )
     .context("copying the unit")?;
-    // As `systemctl enable` does it.
+    // What `systemctl enable` does.
     let wants = units.join("sysinit.target.wants");
     fs::create_dir_all(&wants)?;
     symlink("../portguard.service", wants.join("portguard.service"))?;
@@ -97,15 +97,15 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     symlink("usr/lib/systemd/systemd", tree.join("init"))?;
     initrd::pack(
         &tree,
-        &super::directory().join(format!("{series}.systemd.gz")),
+        &cache::directory().join(format!("{series}.systemd.cpio")),
     )
 }
 
-/// The packages for a kernel, unpacked, from the cache where they are there.
-fn fetch(series: &str) -> Result<PathBuf> {
+/// The unpacked packages for a kernel, fetched unless they are in the cache.
+pub(super) fn fetch(series: &str) -> Result<PathBuf> {
     let wanted = OF_KERNEL.iter().find(|(known, _)| *known == series);
     let Some((_, suites)) = wanted else {
-        bail!("no suite's systemd goes with kernel {series}");
+        bail!("no suite is listed for the systemd of guests with kernel {series}");
     };
     let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let mut failure = None;
@@ -113,15 +113,15 @@ fn fetch(series: &str) -> Result<PathBuf> {
         match fetch_from(&suite) {
             Ok(tree) => return Ok(tree),
             Err(error) => {
-                eprintln!("xtask: {suite} gives no systemd: {error:#}");
+                eprintln!("xtask: no systemd from {suite}: {error:#}");
                 failure = Some(error);
             }
         }
     }
-    Err(failure.context("no suite is known to have systemd")?)
+    Err(failure.context("no suite is listed for systemd")?)
 }
 
-/// The programs are linked to this machine's libc: a suite that is older than the machine has an older one.
+/// The suite, or that of this machine if it is newer: the programs are linked to the libc of this machine.
 fn not_before_host(suite: &str, os_release: &str) -> String {
     let host = os_release
         .lines()
@@ -134,13 +134,13 @@ fn not_before_host(suite: &str, os_release: &str) -> String {
     }
 }
 
-/// Fetches the packages of a suite into their place in the cache, whole or not at all.
+/// Fetches the packages of a suite into the cache, all of them or none.
 fn fetch_from(suite: &str) -> Result<PathBuf> {
-    let home = super::directory().join("systemd").join(suite);
+    let home = cache::directory().join("systemd").join(suite);
     if home.is_dir() {
         return Ok(home);
     }
-    let work = super::directory()
+    let work = cache::directory()
         .join("fetch")
         .join(format!("systemd-{suite}"));
     let _ = fs::remove_dir_all(&work);
@@ -153,12 +153,12 @@ fn fetch_from(suite: &str) -> Result<PathBuf> {
     }
     fs::create_dir_all(home.parent().unwrap_or(&home))?;
     fs::rename(&tree, &home).with_context(|| format!("filling {}", home.display()))?;
-    fs::remove_dir_all(&work).with_context(|| format!("clearing {}", work.display()))?;
-    eprintln!("xtask: systemd of {suite} with what it needs: {count} packages");
+    fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+    eprintln!("xtask: systemd of {suite} and its dependencies: {count} packages");
     Ok(home)
 }
 
-/// The directories of a file system whose `/bin`, `/sbin` and `/lib` lie below `/usr`.
+/// Creates the directories of a file system whose `/bin`, `/sbin` and `/lib` are links into `/usr`.
 fn merged(tree: &Path) -> Result<()> {
     for name in ["bin", "sbin", "lib", "lib64"] {
         fs::create_dir_all(tree.join("usr").join(name))?;
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_suite_is_older_than_the_machine() {
+    fn suite_is_not_older_than_the_machine() {
         let os = |name: &str| format!("ID=debian\nVERSION_CODENAME={name}\n");
         assert_eq!(not_before_host("bookworm", &os("bookworm")), "bookworm");
         assert_eq!(not_before_host("bookworm", &os("trixie")), "trixie");

@@ -1,23 +1,23 @@
-//! bpf-linker, linked against the LLVM of the compiler whose bitcode it is to read.
+//! bpf-linker, built with the LLVM of the compiler whose bitcode it reads.
 
-use super::{apt, tool};
-use crate::shell;
+use super::{apt, cargo_tools};
+use crate::{repo, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 
 const VERSION: &str = "0.13.0";
 
-/// The LLVM versions that this version of it knows.
+/// The LLVM versions that it supports.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Where it is installed.
 pub(crate) fn linker_path() -> PathBuf {
-    shell::path("target/tools/bin/bpf-linker")
+    repo::path("target/tools/bin/bpf-linker")
 }
 
-/// Says for which LLVM the linker there was built.
+/// The file that records for which LLVM the linker was built.
 fn stamp_path() -> PathBuf {
-    shell::path("target/tools/bpf-linker.stamp")
+    repo::path("target/tools/bpf-linker.stamp")
 }
 
 fn stamp(llvm: u32) -> String {
@@ -29,7 +29,7 @@ fn installed(llvm: u32) -> bool {
     stamped && linker_path().is_file()
 }
 
-/// Where Debian's packages put an LLVM.
+/// Where Debian's packages install an LLVM.
 fn prefix(llvm: u32) -> PathBuf {
     PathBuf::from(format!("/usr/lib/llvm-{llvm}"))
 }
@@ -38,27 +38,29 @@ fn has_library(llvm: u32) -> bool {
     prefix(llvm).join("include/llvm-c").is_dir() && prefix(llvm).join("lib/libLLVM.so").exists()
 }
 
-/// Whether a linker for this LLVM is there or can be built.
-pub(crate) fn possible(llvm: u32) -> bool {
+/// Whether a linker for this LLVM is installed or can be built.
+pub(super) fn possible(llvm: u32) -> bool {
     let package = format!("llvm-{llvm}-dev");
     installed(llvm) || (LLVM.contains(&llvm) && (has_library(llvm) || apt::in_archive(&package)))
 }
 
-/// Builds the linker where it is missing or of another LLVM.
-pub(crate) fn ensure(llvm: u32) -> Result<()> {
+/// Builds the linker if it is missing or was built for another LLVM.
+pub(super) fn ensure(llvm: u32) -> Result<()> {
     if installed(llvm) {
         return Ok(());
     }
     ensure!(
         LLVM.contains(&llvm),
-        "bpf-linker {VERSION} knows LLVM {LLVM:?}, not {llvm}"
+        "bpf-linker {VERSION} supports LLVM {} to {}, not {llvm}",
+        LLVM.start(),
+        LLVM.end()
     );
     eprintln!("xtask: building bpf-linker {VERSION} for LLVM {llvm}, about a minute");
     if !has_library(llvm) {
         apt::install(&[&format!("llvm-{llvm}-dev")])?;
     }
     let feature = format!("llvm-{llvm}");
-    let mut cargo = tool::install(&["bpf-linker", "--version", VERSION, "--force"]);
+    let mut cargo = cargo_tools::install(&["bpf-linker", "--version", VERSION, "--force"]);
     cargo.args(["--no-default-features", "--features", &feature]);
     cargo.env("LLVM_PREFIX", prefix(llvm));
     shell::run(&mut cargo)?;

@@ -1,22 +1,21 @@
-//! Packages of another Debian suite, fetched without touching the machine's own apt.
+//! Packages of another Debian suite, fetched without changing the apt settings of this machine.
 
-use super::sources;
+use super::apt_sources;
 use crate::{report, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The package lists of one suite, in a directory of their own.
+/// The package lists of one suite, in their own directory.
 pub(super) struct Archive {
     directory: PathBuf,
 }
 
 impl Archive {
-    /// Reads a suite's package lists.
+    /// Fetches the package lists of a suite.
     pub(super) fn open(directory: &Path, suite: &str) -> Result<Self> {
-        let source = sources::debian().context(
-            "no source of the Debian archive (an address that ends in /debian) in /etc/apt",
-        )?;
+        let source = apt_sources::debian()
+            .context("no source in /etc/apt is the Debian archive (a URI that ends in /debian)")?;
         for part in ["lists/partial", "archives/partial", "parts", "packages"] {
             std::fs::create_dir_all(directory.join(part))?;
         }
@@ -33,7 +32,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// The names of the packages that begin so.
+    /// The names of the packages with this prefix.
     pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let names = shell::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
         Ok(names.lines().map(str::to_owned).collect())
@@ -57,13 +56,13 @@ impl Archive {
         }
         ensure!(
             unpacked == packages.len(),
-            "{unpacked} packages came of {}",
+            "unpacked {unpacked} packages for {}",
             packages.join(" ")
         );
         Ok(())
     }
 
-    /// Fetches packages with all that they depend on, and unpacks them into a directory; says how many.
+    /// Fetches packages with their dependencies and unpacks them into a directory; returns how many.
     pub(super) fn unpack_with_dependencies(&self, packages: &[&str], into: &Path) -> Result<usize> {
         let bar = report::progress(format!("fetching {}", packages.join(" ")));
         let mut install = self.apt("apt-get");
@@ -75,7 +74,7 @@ impl Archive {
         for file in std::fs::read_dir(self.directory.join("archives"))? {
             let file = file?.path();
             if file.extension().is_some_and(|extension| extension == "deb") {
-                // dpkg-deb -x would put directories in the place of links such as /lib.
+                // dpkg-deb -x would replace links such as /lib by directories.
                 let line =
                     "dpkg-deb --fsys-tarfile \"$1\" | tar -x --keep-directory-symlink -C \"$2\"";
                 let mut bash = shell::command("bash");
@@ -86,13 +85,13 @@ impl Archive {
         }
         ensure!(
             unpacked >= packages.len(),
-            "{unpacked} packages came of {}",
+            "unpacked {unpacked} packages for {}",
             packages.join(" ")
         );
         Ok(unpacked)
     }
 
-    /// apt with nothing of the machine's own but its keys and how it reaches the network.
+    /// apt with only the keys and the network settings of this machine.
     fn apt(&self, program: &str) -> Command {
         let mut apt = shell::command(program);
         apt.env("APT_CONFIG", self.directory.join("apt.conf"));
@@ -100,7 +99,7 @@ impl Archive {
     }
 }
 
-/// The settings by which apt keeps everything in one directory.
+/// The settings that make apt keep everything in one directory.
 fn settings(directory: &Path) -> String {
     let own = |name: &str| directory.join(name).display().to_string();
     let settings = [

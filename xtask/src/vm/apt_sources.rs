@@ -1,8 +1,8 @@
-//! Where the machine's own apt gets Debian from, and by which keys.
+//! The Debian archive that apt on this machine uses, and its keys.
 
 use std::path::Path;
 
-/// One archive: its address and what its Release file is signed by.
+/// An archive: its address, and the keys that sign it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) uri: String,
@@ -10,7 +10,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// A source file for another suite of this archive.
+    /// The text of a source file for another suite of this archive.
     pub(super) fn deb822(&self, suite: &str) -> String {
         let mut text = format!(
             "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n",
@@ -23,7 +23,7 @@ impl Source {
     }
 }
 
-/// The first source of the machine that is the Debian archive.
+/// The first source of this machine that is the Debian archive.
 pub(super) fn debian() -> Option<Source> {
     let mut files = vec!["/etc/apt/sources.list".into()];
     let parts = std::fs::read_dir("/etc/apt/sources.list.d")
@@ -44,12 +44,12 @@ pub(super) fn debian() -> Option<Source> {
     })
 }
 
-/// Whether this is the Debian archive, not that of its security updates or of others.
+/// Whether this is the Debian archive itself, not that of its security updates.
 fn is_debian(source: &Source) -> bool {
     source.uri.trim_end_matches('/').ends_with("/debian")
 }
 
-/// A list of mirrors in a file stands for the first one in it.
+/// Replaces a file of mirrors by its first mirror.
 fn through_mirror_list(source: Source) -> Source {
     let first = source.uri.strip_prefix("mirror+file:").and_then(|list| {
         let text = std::fs::read_to_string(Path::new(list)).ok()?;
@@ -62,7 +62,7 @@ fn through_mirror_list(source: Source) -> Source {
     }
 }
 
-/// The sources of a file of lines `deb [signed-by=FILE] URI SUITE COMPONENT`.
+/// The sources in lines `deb [signed-by=FILE] URI SUITE COMPONENT`.
 fn one_line(text: &str) -> Vec<Source> {
     text.lines().filter_map(one_line_source).collect()
 }
@@ -82,7 +82,7 @@ fn one_line_source(line: &str) -> Option<Source> {
     })
 }
 
-/// The sources of a file of paragraphs.
+/// The sources in paragraphs of fields.
 fn stanzas(text: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut fields: Vec<(String, String)> = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_with_and_without_options() {
+    fn one_line_reads_sources_with_and_without_options() {
         let text = "# deb http://old.example/debian sid main\n\
                     deb http://security.example/debian-security bookworm-security main\n\
                     deb [arch=amd64 signed-by=/k.gpg] http://a.example/debian/ bookworm main\n";
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn paragraphs_are_read_with_keys_in_them() {
+    fn stanzas_reads_sources_with_embedded_keys() {
         let text = "Types: deb\n# a comment\nURIs: http://x.example/other\nSuites: s\n\n\
                     Types: deb deb-src\nURIs: http://a.example/debian\nSuites: bookworm\n\
                     Signed-By:\n -----BEGIN\n .\n -----END\n";
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn another_suite_is_asked_with_the_same_keys() {
+    fn deb822_keeps_the_keys() {
         let uri = "http://a.example/debian".to_owned();
         let source = Source {
             uri,

@@ -1,27 +1,27 @@
-//! The core library for BPF: that of a nightly toolchain's sources, or Debian's compiled one.
+//! The core library for BPF: from the sources of a nightly toolchain, or precompiled by Debian.
 
-use super::{apt, linker};
+use super::{apt, bpf_linker};
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::Path;
 
-/// Debian's compiler, which alone knows where Debian's core library is.
+/// Debian's compiler, the only one that finds Debian's core library.
 pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "rust-web-llvm", "libstd-rust-web-dev-bpf"];
 
 /// Where the core library comes from, and the major version of its compiler's LLVM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Core {
+pub(crate) enum BpfCore {
     /// Built from the sources of the rustup toolchain `nightly`.
     Nightly { llvm: u32 },
-    /// As Debian has compiled it.
+    /// Precompiled by Debian.
     Debian { llvm: u32 },
 }
 
-impl Core {
-    /// The LLVM that the linker has to read the bitcode of.
+impl BpfCore {
+    /// The LLVM whose bitcode the linker must read.
     pub(crate) fn llvm(self) -> u32 {
         match self {
             Self::Nightly { llvm } | Self::Debian { llvm } => llvm,
@@ -29,7 +29,7 @@ impl Core {
     }
 }
 
-impl fmt::Display for Core {
+impl fmt::Display for BpfCore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nightly { llvm } => {
@@ -42,50 +42,52 @@ impl fmt::Display for Core {
     }
 }
 
-/// The core library that this machine has, or else Debian's, installed.
-pub(crate) fn find_or_install() -> Result<Core> {
+/// The core library on this machine; where there is none, installs Debian's.
+pub(crate) fn find_or_install() -> Result<BpfCore> {
     if let Some(core) = nightly().or_else(debian) {
         return Ok(core);
     }
-    eprintln!("xtask: no BPF core library here: neither a nightly with rust-src nor Debian's");
+    eprintln!("xtask: no BPF core library found: neither a nightly with rust-src nor Debian's");
     apt::install(DEBIAN_PACKAGES).context(
-        "the BPF core library could not be installed; `rustup toolchain install nightly \
-         --component rust-src` is the other way",
+        "installing the BPF core library; alternatively run `rustup toolchain install nightly \
+         --component rust-src`",
     )?;
     match debian() {
         Some(core) => Ok(core),
-        None => bail!("{DEBIAN_RUSTC} has no {DEBIAN_CORE} of an LLVM that bpf-linker takes"),
+        None => {
+            bail!("{DEBIAN_RUSTC} has no {DEBIAN_CORE} built with an LLVM that bpf-linker supports")
+        }
     }
 }
 
-/// The nightly toolchain, where its sources are there and a linker for its LLVM can be had.
-fn nightly() -> Option<Core> {
+/// The nightly toolchain, if it has its sources and a linker for its LLVM can be built.
+fn nightly() -> Option<BpfCore> {
     shell::which("rustup")?;
-    let toolchains = ask("rustup", &["toolchain", "list"])?;
+    let toolchains = query("rustup", &["toolchain", "list"])?;
     if !toolchains.lines().any(|line| line.starts_with("nightly-")) {
         return None;
     }
-    let sysroot = ask("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])?;
+    let sysroot = query("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])?;
     let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
     if !sources.is_dir() {
         return None;
     }
-    let llvm = llvm_major(&ask("rustup", &["run", "nightly", "rustc", "-vV"])?)?;
-    linker::possible(llvm).then_some(Core::Nightly { llvm })
+    let llvm = llvm_major(&query("rustup", &["run", "nightly", "rustc", "-vV"])?)?;
+    bpf_linker::possible(llvm).then_some(BpfCore::Nightly { llvm })
 }
 
-/// Debian's core library, where it is installed.
-fn debian() -> Option<Core> {
+/// Debian's core library, if it is installed.
+fn debian() -> Option<BpfCore> {
     let mut files = std::fs::read_dir(DEBIAN_CORE).ok()?.flatten();
     files.find(|file| file.file_name().to_string_lossy().starts_with("libcore"))?;
-    let llvm = llvm_major(&ask(DEBIAN_RUSTC, &["-vV"])?)?;
-    linker::possible(llvm).then_some(Core::Debian { llvm })
+    let llvm = llvm_major(&query(DEBIAN_RUSTC, &["-vV"])?)?;
+    bpf_linker::possible(llvm).then_some(BpfCore::Debian { llvm })
 }
 
-/// What a program answers, if it does.
-fn ask(program: &str, args: &[&str]) -> Option<String> {
+/// The stdout of a program, if it succeeds.
+fn query(program: &str, args: &[&str]) -> Option<String> {
     let mut command = shell::command(program);
-    shell::answer(command.args(args)).ok()
+    shell::query(command.args(args)).ok()
 }
 
 /// The major version in `LLVM version: 22.1.8` of `rustc -vV`.
@@ -101,7 +103,7 @@ mod tests {
     use super::llvm_major;
 
     #[test]
-    fn the_llvm_of_a_compiler() {
+    fn llvm_major_is_read_from_the_version() {
         let version = "rustc 1.96.0 (ac68faa20)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
         assert_eq!(llvm_major(version), Some(22));
         assert_eq!(llvm_major("rustc 1.96.0"), None);

@@ -1,0 +1,41 @@
+//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`, and cargo-fuzz, with
+//! the C++ compiler that builds libFuzzer.
+
+use super::apt;
+use crate::{repo, shell};
+use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// cargo-deny.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    find_or_build("cargo-deny", "some minutes")
+}
+
+/// cargo-fuzz.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    apt::install_programs(&[("g++", "g++")])?;
+    find_or_build("cargo-fuzz", "about a minute")
+}
+
+/// The path of a tool: in target/tools, or installed, or else built into target/tools.
+fn find_or_build(name: &str, duration: &str) -> Result<PathBuf> {
+    let own = repo::path("target/tools/bin").join(name);
+    if own.is_file() {
+        return Ok(own);
+    }
+    if let Some(found) = shell::which(name) {
+        return Ok(found);
+    }
+    eprintln!("xtask: building {name}, {duration}");
+    shell::run(&mut install(&[name, "--locked"]))?;
+    Ok(own)
+}
+
+/// `cargo install` into target/tools, unoptimised: the tools run for seconds, and optimising them takes minutes.
+pub(super) fn install(args: &[&str]) -> Command {
+    let mut cargo = shell::cargo(&["install", "--debug", "--root"]);
+    cargo.arg(repo::path("target/tools")).args(args);
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    cargo
+}
