@@ -5,15 +5,15 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-mod cgroup;
+mod cgroup_trie;
 mod decide;
 mod event;
 mod image;
-mod prefix;
+mod lpm_keys;
 mod request;
 mod verdict;
 
-pub use cgroup::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
+pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
 pub use decide::{Decision, PORT_TABLE_START, decide, decide_in_full, is_protected};
 pub use event::{
     CgroupRecord, Counter, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_FOLDS,
@@ -24,6 +24,6 @@ pub use image::{
     NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,
     VECTORS_PER_PAGE, VectorWords, WORDS_PER_MASK, class_number, hits_pages, hits_slot,
 };
-pub use prefix::{AddressKey, GroupKey};
+pub use lpm_keys::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};
 pub use verdict::{EACCES, Verdict};
