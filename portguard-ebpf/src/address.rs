@@ -6,7 +6,7 @@ use portguard_common::AddressKey;
 
 /// The address of a bind, as its bytes lie in memory.
 #[derive(Clone, Copy)]
-pub struct Claimed {
+pub struct BindAddress {
     /// 1 for an IPv6 address.
     pub inet6: u64,
     /// 1 where an IPv6 wildcard takes IPv4 too: the socket is not `IPV6_V6ONLY`.
@@ -17,7 +17,7 @@ pub struct Claimed {
     pub low: u64,
 }
 
-impl Claimed {
+impl BindAddress {
     /// Where no rule names addresses.
     pub const NOT_LOOKED_AT: Self = Self {
         inet6: 0,
@@ -32,7 +32,7 @@ impl Claimed {
         self.inet6 | self.dual_stack << 1
     }
 
-    /// From [`Claimed::kind`] and the address.
+    /// From [`BindAddress::kind`] and the address.
     #[inline(always)]
     pub fn unpack(kind: u64, high: u64, low: u64) -> Self {
         Self {

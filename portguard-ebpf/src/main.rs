@@ -12,19 +12,19 @@
 )]
 
 mod address;
-mod cgroup;
-mod decision;
-mod emit;
-mod groups;
-mod judge;
-mod kernel;
+mod counters;
+mod evaluate;
+mod events;
+mod hooks;
+mod identity;
+mod kernel_read;
 mod maps;
-mod request;
+mod socket;
 
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use aya_log_ebpf::error;
-use decision::Fault;
+use evaluate::Fault;
 use portguard_common::Family;
 
 /// The program's answer, or for a fault a line in its own log and `kernel`: what lets the bind pass.
@@ -53,7 +53,7 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    or_report!(ctx, judge::socket_bind(&ctx), 0)
+    or_report!(ctx, hooks::socket_bind(&ctx), 0)
 }
 
 /// SCTP's second door: `setsockopt(SCTP_SOCKOPT_BINDX_ADD)` binds without `socket_bind`.
@@ -63,19 +63,19 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    or_report!(ctx, judge::sctp_bind_connect(&ctx), 0)
+    or_report!(ctx, hooks::sctp_bind_connect(&ctx), 0)
 }
 
 /// Grants, and denials of what no LSM program sees, on AF_INET sockets.
 #[cgroup_sock_addr(bind4)]
 pub fn bind4(ctx: SockAddrContext) -> i32 {
-    or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet), 1)
+    or_report!(ctx, hooks::cgroup_bind(&ctx, Family::Inet), 1)
 }
 
 /// Grants, and denials of what no LSM program sees, on AF_INET6 sockets.
 #[cgroup_sock_addr(bind6)]
 pub fn bind6(ctx: SockAddrContext) -> i32 {
-    or_report!(ctx, judge::cgroup_bind(&ctx, Family::Inet6), 1)
+    or_report!(ctx, hooks::cgroup_bind(&ctx, Family::Inet6), 1)
 }
 
 /// Loads only where a cgroup program may grant (Linux 5.12); never attached.

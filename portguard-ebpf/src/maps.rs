@@ -1,14 +1,12 @@
 //! Every map: its key, its value and who writes it.
 
-use crate::cgroup::Path;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use portguard_common::{
-    AddressKey, Counter, FoldKey, FoldWords, GroupKey, Image, MAX_FOLDS, NameKey, PAGE_WORDS, Page,
-    TrieKey, TrieNode, VectorWords, hits_slot,
+    AddressKey, Counter, FoldKey, FoldWords, GroupKey, Image, MAX_CGROUP_DEPTH, MAX_FOLDS,
+    NAME_BYTES, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
 };
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
@@ -51,6 +49,46 @@ pub static GROUPS_OF: HashMap<u64, VectorWords, 16384, { BPF_F_NO_PREALLOC as us
 #[btf_map]
 pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
 
+/// A path while it is walked: too large for the stack.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Path {
+    /// `kernfs_node`s, the one below the root last; unused slots zero.
+    pub nodes: [u64; MAX_CGROUP_DEPTH],
+    /// Nodes in use. Counted in memory: a count in a register is a number that the verifier knows, and it
+    /// would walk all that follows once for each.
+    pub count: u64,
+    /// Levels below the root.
+    pub depth: u64,
+    /// Class of the trie node that was reached.
+    pub class: u64,
+    /// Flags of that node; none where the walk ended there.
+    pub flags: u64,
+    /// The edge to follow next.
+    pub key: TrieKey,
+}
+
+impl Path {
+    /// What a fresh one is made from.
+    pub const EMPTY: Self = Self {
+        nodes: [0; MAX_CGROUP_DEPTH],
+        count: 0,
+        depth: 0,
+        class: 0,
+        flags: 0,
+        key: TrieKey {
+            parent: 0,
+            name: [0; NAME_BYTES],
+        },
+    };
+
+    /// The node at a level, counted from the cgroup itself (where it is not too deep) towards the root.
+    #[inline(always)]
+    pub fn node(&self, level: usize) -> u64 {
+        self.nodes[level & (MAX_CGROUP_DEPTH - 1)]
+    }
+}
+
 /// Thread id -> the path that the thread is walking. Written by the programs only.
 #[btf_map]
 pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
@@ -74,22 +112,6 @@ pub static COUNTERS: Array<u64, { Counter::COUNT as usize }> = Array::new();
 
 /// An image in its map.
 pub struct MapImage<'a>(pub &'a Pages);
-
-impl MapImage<'_> {
-    /// Counts a decision by `rule`.
-    #[inline(always)]
-    pub fn count_hit(&self, hits_page: u64, rule: u16) {
-        let slot = hits_slot(rule);
-        let page = hits_page as u32 + slot / PAGE_WORDS as u32;
-        if let Some(words) = self.0.get_ptr_mut(page) {
-            let at = Self::opaque(slot) as usize & (PAGE_WORDS - 1);
-            // SAFETY: within the page.
-            let word = unsafe { words.cast::<u64>().add(at) };
-            // SAFETY: a word of a map value, aligned; everyone in the kernel touches it by atomic adds.
-            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, 1) };
-        }
-    }
-}
 
 impl Image for MapImage<'_> {
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! The programs of others: `portguard-ebpf/src/others.rs`.
+//! The programs of others: `portguard-ebpf/src/test_programs.rs`.
 
 use anyhow::Context as _;
 use aya::Ebpf;

@@ -3,8 +3,8 @@
 //! LSM programs read through BTF-typed pointers, which the JIT turns into plain loads; the cgroup
 //! programs have most of it in their context.
 
-use crate::address::Claimed;
-use crate::kernel::{
+use crate::address::BindAddress;
+use crate::kernel_read::{
     Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
 };
 use aya_ebpf::Global;
@@ -91,16 +91,16 @@ impl SockAddr {
 
     /// The address, for rules that name some. `sock` is the typed socket.
     #[inline(always)]
-    pub fn claimed(self, sock: *const u8) -> Claimed {
+    pub fn bind_address(self, sock: *const u8) -> BindAddress {
         let address = Address(self.typed as u64);
         match Family::of_address(self.family()) {
-            Family::Inet => Claimed {
+            Family::Inet => BindAddress {
                 inet6: 0,
                 dual_stack: 0,
                 high: u64::from(address.read_at::<u32>(IN_ADDR)),
                 low: 0,
             },
-            Family::Inet6 => Claimed {
+            Family::Inet6 => BindAddress {
                 inet6: 1,
                 dual_stack: dual_stack(Address(sock as u64)),
                 high: address.read_at(IN6_ADDR),
@@ -245,16 +245,16 @@ impl CgroupBind {
 
     /// The address, for rules that name some.
     #[inline(always)]
-    pub fn claimed(self, family: Family) -> Claimed {
+    pub fn bind_address(self, family: Family) -> BindAddress {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         match family {
-            Family::Inet => Claimed {
+            Family::Inet => BindAddress {
                 inet6: 0,
                 dual_stack: 0,
                 high: u64::from(self.user_ip4()),
                 low: 0,
             },
-            Family::Inet6 => Claimed {
+            Family::Inet6 => BindAddress {
                 inet6: 1,
                 dual_stack: dual_stack(self.sock()),
                 high: pair(self.user_ip6(0), self.user_ip6(1)),

@@ -4,7 +4,7 @@
 //! The functions without a mangled name are global to the verifier, which looks at each of them once
 //! and not once for each call: that is what makes loops of this length possible.
 
-use crate::kernel::{
+use crate::kernel_read::{
     Address, OFF_CRED_EGID, OFF_CRED_GID, OFF_CRED_GROUP_INFO, OFF_GROUPS_COUNT, OFF_GROUPS_GID,
     Task,
 };

@@ -2,27 +2,33 @@
 //!
 //! A verdict is reached before anything is reserved: a full ring changes no verdict, it is counted.
 
-use crate::cgroup::{self, Path};
-use crate::judge::Judged;
-use crate::kernel::Task;
-use crate::maps::{COUNTERS, EVENTS, FOLDS, Folds};
+use crate::counters::{count, increment};
+use crate::kernel_read::{Task, current_cgroup_id, kernfs_name};
+use crate::maps::{EVENTS, FOLDS, Folds, Path};
+use crate::socket::Socket;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::MaybeUninit;
 use portguard_common::{
-    CgroupRecord, Counter, Event, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_CGROUP_DEPTH,
-    NAME_BYTES, RecordKind,
+    CgroupRecord, Counter, Decision, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords,
+    MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Verdict,
 };
 
-/// Adds one to a counter.
-#[inline(always)]
-pub fn count(counter: Counter) {
-    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
-        // `AtomicU64::fetch_add` is not there for targets without compare-and-swap, to which rustc counts BPF.
-        // SAFETY: a map value, eight bytes and aligned; everyone in the kernel touches it by atomic adds.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, 1) };
+/// A decision with all that an event tells of it.
+pub struct Evaluated {
+    pub port: u16,
+    pub socket: Socket,
+    pub decision: Decision,
+    pub generation: u32,
+    /// [`EventFlags`].
+    pub flags: u8,
+}
+
+impl Evaluated {
+    #[inline(always)]
+    pub fn enforced(&self, verdict: Verdict) -> bool {
+        self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
     }
 }
 
@@ -32,11 +38,11 @@ pub fn count(counter: Counter) {
 /// loader reads at the window's end. Where the ring is full the first is added to it too, so that nothing is
 /// lost while there is an entry.
 #[inline(always)]
-pub fn decision(judged: &Judged, describe: impl Fn(&mut Event)) {
+pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     let Some(folds) = FOLDS.get(0) else {
-        return alone(judged, describe);
+        return alone(evaluated, describe);
     };
-    let key = key(judged);
+    let key = key(evaluated);
     if add(folds, &key) {
         return;
     }
@@ -47,7 +53,7 @@ pub fn decision(judged: &Judged, describe: impl Fn(&mut Event)) {
     if folds.insert(&key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
         if !add(folds, &key) {
-            alone(judged, describe);
+            alone(evaluated, describe);
         }
         return;
     }
@@ -58,7 +64,7 @@ pub fn decision(judged: &Judged, describe: impl Fn(&mut Event)) {
     let event = entry.cast::<Event>();
     // SAFETY: the entry begins with the words of an `Event`. Others find the entry by now, but only add to the
     // word behind it; the loader reads it when no program can be here any more.
-    fill(unsafe { &mut *event }, judged, describe);
+    fill(unsafe { &mut *event }, evaluated, describe);
     // SAFETY: filled above.
     let event = unsafe { &*event };
     if EVENTS.output_untyped::<Event>(event, 0).is_err() {
@@ -78,16 +84,16 @@ static ONE_SHARE: FoldWords = {
 
 /// What a decision has in common with its equals.
 #[inline(always)]
-fn key(judged: &Judged) -> FoldKey {
+fn key(evaluated: &Evaluated) -> FoldKey {
     FoldKey {
-        cgroup_id: cgroup::current_id(),
+        cgroup_id: current_cgroup_id(),
         uid: bpf_get_current_uid_gid() as u32,
-        generation: judged.generation,
-        port: judged.port,
-        rule: judged.decision.rule,
-        protocol: judged.socket.protocol as u8,
-        verdict: judged.decision.verdict as u8,
-        flags: judged.flags,
+        generation: evaluated.generation,
+        port: evaluated.port,
+        rule: evaluated.decision.rule,
+        protocol: evaluated.socket.protocol as u8,
+        verdict: evaluated.decision.verdict as u8,
+        flags: evaluated.flags,
         kind: FoldKey::DECISION,
     }
 }
@@ -108,8 +114,8 @@ fn add(folds: &Folds, key: &FoldKey) -> bool {
 fn add_one(entry: *mut FoldWords) {
     // SAFETY: a word of the entry.
     let more = unsafe { entry.cast::<u64>().add(FOLD_MORE) };
-    // SAFETY: as above, aligned; everyone in the kernel touches it by atomic adds.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(more, 1) };
+    // SAFETY: as above, aligned, which programs only touch by atomic adds.
+    unsafe { increment(more) };
 }
 
 /// Takes one of the entries that `uid` may have in this window; `false` where it has them all.
@@ -135,7 +141,7 @@ fn takes_share(folds: &Folds, uid: u32) -> bool {
 
 /// Reports a decision by an event of its own.
 #[inline(always)]
-fn alone(judged: &Judged, describe: impl Fn(&mut Event)) {
+fn alone(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::RingFull);
         return;
@@ -144,32 +150,32 @@ fn alone(judged: &Judged, describe: impl Fn(&mut Event)) {
     let event = entry.as_mut_ptr();
     // SAFETY: the reservation is ours alone until it is submitted; all its bytes were just zeroed, and
     // zeros are an `Event`.
-    fill(unsafe { &mut *event }, judged, describe);
+    fill(unsafe { &mut *event }, evaluated, describe);
     entry.submit(0);
 }
 
 /// Fills in an event whose bytes are zero.
 #[inline(always)]
-fn fill(event: &mut Event, judged: &Judged, describe: impl Fn(&mut Event)) {
+fn fill(event: &mut Event, evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     event.kind = RecordKind::Decision as u32;
-    event.generation = judged.generation;
+    event.generation = evaluated.generation;
     // SAFETY: no arguments.
     event.time = unsafe { bpf_ktime_get_ns() };
-    event.cgroup_id = cgroup::current_id();
+    event.cgroup_id = current_cgroup_id();
     event.uid = bpf_get_current_uid_gid() as u32;
     event.euid = Task::current().euid();
     event.gid = (bpf_get_current_uid_gid() >> 32) as u32;
     event.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    event.netns = judged.socket.netns;
-    event.port = judged.port;
-    event.rule = judged.decision.rule;
+    event.netns = evaluated.socket.netns;
+    event.port = evaluated.port;
+    event.rule = evaluated.decision.rule;
     describe(event);
     // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
     // SAFETY: 16 bytes of the record, as the helper is told.
     unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
-    event.protocol = judged.socket.protocol as u8;
-    event.verdict = judged.decision.verdict as u8;
-    event.flags = judged.flags;
+    event.protocol = evaluated.socket.protocol as u8;
+    event.verdict = evaluated.decision.verdict as u8;
+    event.flags = evaluated.flags;
 }
 
 /// Reports the path of a cgroup that was walked.
@@ -193,7 +199,7 @@ pub fn cgroup(id: u64, path: &Path) {
         }
         // SAFETY: `end` is below ROOM, and NAME_BYTES more are within `text`.
         let at = unsafe { record.text.as_mut_ptr().add(end) };
-        let len = cgroup::name(node, at.cast());
+        let len = kernfs_name(node, at.cast());
         if len <= 0 || len > NAME_BYTES as i64 {
             break;
         }

@@ -4,12 +4,11 @@
 //! policy's trie; the class is cached by id. Nothing depends on the daemon: a cgroup made a microsecond
 //! ago matches, and one removed and made again has another id. v2 directories cannot be renamed.
 
-use crate::emit;
-use crate::kernel::{
-    Address, OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_NAME, Task,
-};
-use crate::maps::{CGROUPS, NAMES, SCRATCH, TRIE};
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated};
+use crate::counters::count;
+use crate::events;
+use crate::kernel_read::{OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, Task, kernfs_name};
+use crate::maps::{CGROUPS, NAMES, Path, SCRATCH, TRIE};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use portguard_common::{Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode};
 
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
@@ -35,13 +34,6 @@ impl Cached {
     }
 }
 
-/// The id of the caller's cgroup.
-#[inline(always)]
-pub fn current_id() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_get_current_cgroup_id() }
-}
-
 /// In place of a class: the path could not be read.
 ///
 /// A number and not an `Option`, whose missing payload the compiler may read before it looks at the tag;
@@ -63,7 +55,7 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
     let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
     if class == UNREAD {
         // Not remembered: the next bind may find memory.
-        emit::count(Counter::Unread);
+        count(Counter::Unread);
         return UNREAD;
     }
     // A failed insert costs the next bind another walk, nothing else.
@@ -71,36 +63,8 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
     class
 }
 
-/// A path while it is walked: too large for the stack.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Path {
-    /// `kernfs_node`s, the one below the root last; unused slots zero.
-    nodes: [u64; MAX_CGROUP_DEPTH],
-    /// Nodes in use. Counted in memory: a count in a register is a number that the verifier knows, and it
-    /// would walk all that follows once for each.
-    count: u64,
-    /// Levels below the root.
-    pub depth: u64,
-    /// Class of the trie node that was reached.
-    class: u64,
-    /// Flags of that node; none where the walk ended there.
-    flags: u64,
-    key: TrieKey,
-}
-
 /// What a fresh [`Path`] is made from.
-static EMPTY: Path = Path {
-    nodes: [0; MAX_CGROUP_DEPTH],
-    count: 0,
-    depth: 0,
-    class: 0,
-    flags: 0,
-    key: TrieKey {
-        parent: 0,
-        name: [0; NAME_BYTES],
-    },
-};
+static EMPTY: Path = Path::EMPTY;
 
 /// The class of the running task's cgroup, by its path.
 ///
@@ -113,60 +77,68 @@ extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
     let mut class = u64::from(UNREAD);
-    if let Some(path) = own_path() {
-        path.key.parent = root;
-        path.flags = flags;
-        if path.walk_up(Task::current()) {
-            emit::cgroup(id, path);
+    if let Some(mut walk) = own_walk() {
+        walk.0.key.parent = root;
+        walk.0.flags = flags;
+        if walk.up(Task::current()) {
+            events::cgroup(id, walk.0);
             for _ in 0..MAX_CGROUP_DEPTH {
                 if portguard_descend() == 0 {
                     break;
                 }
             }
-            class = path.outcome();
+            class = walk.outcome();
         }
     }
     let _ = SCRATCH.remove(&thread);
     class
 }
 
-/// The path that this thread is walking.
+/// A walk along the path of the running thread's cgroup: up the tree, then down the policy's trie.
+struct Walk(&'static mut Path);
+
+/// The walk of this thread.
 #[inline(always)]
-fn own_path() -> Option<&'static mut Path> {
+fn own_walk() -> Option<Walk> {
     let path = SCRATCH.get_ptr_mut(&bpf_get_current_pid_tgid())?;
     // SAFETY: a map value under this thread's key: nobody else reads or writes it, and each function that
     // asks for it uses it before it calls another.
-    Some(unsafe { &mut *path })
+    Some(Walk(unsafe { &mut *path }))
 }
 
 /// One step down the trie, to the child of the name that is next; 0 where the walk ends.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_descend() -> u64 {
-    let Some(path) = own_path() else { return 0 };
-    if path.count == 0 {
+    let Some(mut walk) = own_walk() else { return 0 };
+    if walk.0.count == 0 {
         return 0;
     }
-    path.count -= 1;
-    path.zero_name();
-    name(path.node(path.count as usize), &raw mut path.key.name);
-    if path.follow_edge() {
+    walk.0.count -= 1;
+    walk.zero_name();
+    let node = walk.0.node(walk.0.count as usize);
+    kernfs_name(node, &raw mut walk.0.key.name);
+    if walk.follow_edge() {
         return 1;
     }
-    if path.flags & u64::from(TrieNode::BY_CLASS) == 0 {
-        path.flags = 0;
+    if walk.0.flags & u64::from(TrieNode::BY_CLASS) == 0 {
+        walk.0.flags = 0;
         return 0;
     }
-    let class = portguard_name_class(path.key.parent >> 32) as u32;
-    path.zero_name();
+    let class = portguard_name_class(walk.0.key.parent >> 32) as u32;
+    walk.zero_name();
     // SAFETY: within the name.
-    let at = unsafe { (&raw mut path.key.name).cast::<u8>().add(TrieKey::CLASS_AT) };
+    let at = unsafe {
+        (&raw mut walk.0.key.name)
+            .cast::<u8>()
+            .add(TrieKey::CLASS_AT)
+    };
     // SAFETY: four bytes of the name, at a multiple of four.
     unsafe { core::ptr::write_volatile(at.cast::<u32>(), class) };
-    if path.follow_edge() {
+    if walk.follow_edge() {
         return 1;
     }
-    path.flags = 0;
+    walk.0.flags = 0;
     0
 }
 
@@ -174,10 +146,10 @@ extern "C" fn portguard_descend() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_name_class(generation: u64) -> u64 {
-    let Some(path) = own_path() else { return 0 };
+    let Some(walk) = own_walk() else { return 0 };
     let mut state = 0;
     for i in 0..NAME_BYTES {
-        let byte = path.key.name[i];
+        let byte = walk.0.key.name[i];
         if byte == 0 {
             break;
         }
@@ -208,19 +180,13 @@ extern "C" fn portguard_name_step(generation: u64, state: u64, byte: u64) -> u64
     unsafe { NAMES.get(&any) }.map_or(NO_STATE, |next| u64::from(*next))
 }
 
-impl Path {
-    /// The node at a level, counted from the cgroup itself (where it is not too deep) towards the root.
-    #[inline(always)]
-    pub fn node(&self, level: usize) -> u64 {
-        self.nodes[level & (MAX_CGROUP_DEPTH - 1)]
-    }
-
+impl Walk {
     /// Collects the nodes from the cgroup to the root; `false` where it is too deep.
     #[inline(always)]
-    fn walk_up(&mut self, task: Task) -> bool {
+    fn up(&mut self, task: Task) -> bool {
         let mut cgroup = task.cgroup();
         let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
-        self.depth = u64::from(level);
+        self.0.depth = u64::from(level);
         // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below; where a `**` could
         // lead deeper, `outcome` says so.
         for _ in 0..MAX_SKIPPED {
@@ -235,8 +201,8 @@ impl Path {
             if parent.0 == 0 {
                 return true; // the root, which is no node of a path
             }
-            self.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
-            self.count += 1;
+            self.0.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
+            self.0.count += 1;
             cgroup = parent;
         }
         cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
@@ -247,44 +213,33 @@ impl Path {
     fn follow_edge(&mut self) -> bool {
         // SAFETY: the map is written by the loader only, which never changes an entry and never uses a
         // node's number again: the value is whole.
-        let Some(child) = (unsafe { TRIE.get(&self.key) }) else {
+        let Some(child) = (unsafe { TRIE.get(&self.0.key) }) else {
             return false;
         };
-        self.class = u64::from(child.class);
-        self.flags = u64::from(child.flags);
-        self.key.parent = child.node;
+        self.0.class = u64::from(child.class);
+        self.0.flags = u64::from(child.flags);
+        self.0.key.parent = child.node;
         true
     }
 
     /// The class of the node that was reached, or [`UNREAD`] where levels that were not walked could lead on.
     #[inline(always)]
     fn outcome(&self) -> u64 {
-        if self.flags & u64::from(TrieNode::OPEN) != 0 && self.depth > MAX_CGROUP_DEPTH as u64 {
+        if self.0.flags & u64::from(TrieNode::OPEN) != 0 && self.0.depth > MAX_CGROUP_DEPTH as u64 {
             return u64::from(UNREAD);
         }
-        self.class
+        self.0.class
     }
 
     /// Zeroes the name by whole words; the compiler must not make a byte loop of it.
     #[inline(always)]
     fn zero_name(&mut self) {
-        let words = (&raw mut self.key.name).cast::<u64>();
+        let words = (&raw mut self.0.key.name).cast::<u64>();
         for i in 0..NAME_BYTES / 8 {
             // SAFETY: within the array, which is eight-byte aligned behind the word `parent`.
             let word = unsafe { words.add(i) };
             // SAFETY: as above.
             unsafe { core::ptr::write_volatile(word, 0) };
         }
-    }
-}
-
-/// Reads the name of a `kernfs_node`, at most 255 bytes (`NAME_MAX`, so whole); returns its bytes with
-/// the closing NUL.
-#[inline(always)]
-pub fn name(node: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
-    let text: u64 = Address(node).read(&OFF_KN_NAME);
-    // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source.
-    unsafe {
-        generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _)
     }
 }

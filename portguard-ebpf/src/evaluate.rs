@@ -1,15 +1,14 @@
 //! The decision on one bind by the running task, as a function that the verifier looks at once.
 //!
-//! Only numbers cross the border of such a function, so question and answer are packed into words. It
+//! Only numbers cross the border of such a function, so question and reply are packed into words. It
 //! looks the policy up itself: all of a decision comes from one policy, whatever the caller saw before.
 
-use crate::address::Claimed;
-use crate::cgroup;
-use crate::emit;
-use crate::groups;
-use crate::kernel::{HOST_NETNS, Task};
+use crate::address::BindAddress;
+use crate::counters::{count, count_hit};
+use crate::identity::{cgroup, groups};
+use crate::kernel_read::{HOST_NETNS, Task, current_cgroup_id};
 use crate::maps::{GROUPS_OF, MapImage, POLICY};
-use crate::request::Socket;
+use crate::socket::Socket;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use portguard_common::{
     Counter, Decision, Header, HeaderFlags, Image, NO_RULE, Protocol, Request, Verdict, decide,
@@ -23,47 +22,47 @@ use portguard_common::{
 pub struct Fault;
 
 /// A bind as it is asked about.
-pub struct Asked {
+pub struct Query {
     pub port: u16,
     pub socket: Socket,
     /// The address; `None` where no rule of the policy that the caller saw names any.
-    pub claimed: Option<Claimed>,
+    pub address: Option<BindAddress>,
     /// Whether this program counts whatever it decides; else it counts only what it refuses.
     pub counts: bool,
 }
 
-/// In the packed question: [`Asked::counts`], and that there is an address.
+/// In the packed question: [`Query::counts`], and that there is an address.
 const COUNTS: u64 = 1 << 20;
 const LOOKED_AT: u64 = 1 << 21;
 
-/// The packed answer: from bit 0 verdict, report, audit, enforced; 16 the rule; 32 the generation; 48 the state.
+/// The packed reply: from bit 0 verdict, report, audit, enforced; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
-pub struct Answer(u64);
+pub struct Reply(u64);
 
 const REPORT: u64 = 4;
 const AUDIT: u64 = 8;
 const ENFORCED: u64 = 16;
 const DECIDED: u64 = 1 << 48;
 const FAULT: u64 = 2 << 48;
-const AGAIN: u64 = 4 << 48;
+const NEEDS_ADDRESS: u64 = 4 << 48;
 
-impl Asked {
+impl Query {
     /// Decides.
     #[inline(always)]
-    pub fn answer(&self) -> Answer {
-        let looked_at = if self.claimed.is_some() { LOOKED_AT } else { 0 };
-        let claimed = self.claimed.unwrap_or(Claimed::NOT_LOOKED_AT);
+    pub fn reply(&self) -> Reply {
+        let looked_at = if self.address.is_some() { LOOKED_AT } else { 0 };
+        let address = self.address.unwrap_or(BindAddress::NOT_LOOKED_AT);
         let bind = u64::from(self.port)
             | (self.socket.protocol as u64) << 16
-            | claimed.kind() << 18
+            | address.kind() << 18
             | looked_at
             | if self.counts { COUNTS } else { 0 }
             | u64::from(self.socket.netns) << 32;
-        Answer(portguard_decide(bind, claimed.high, claimed.low))
+        Reply(portguard_decide(bind, address.high, address.low))
     }
 }
 
-impl Answer {
+impl Reply {
     #[inline(always)]
     pub fn is_decided(self) -> bool {
         self.0 & DECIDED != 0
@@ -76,8 +75,8 @@ impl Answer {
 
     /// Whether the policy changed meanwhile to one that names addresses: ask again with one.
     #[inline(always)]
-    pub fn is_again(self) -> bool {
-        self.0 & AGAIN != 0
+    pub fn needs_address(self) -> bool {
+        self.0 & NEEDS_ADDRESS != 0
     }
 
     /// Whether the verdict is to be carried out.
@@ -119,7 +118,7 @@ impl Answer {
     }
 }
 
-/// Decides for the running task: [`Asked`] in, [`Answer`] out, which is 0 where nothing is decided.
+/// Decides for the running task: [`Query`] in, [`Reply`] out, which is 0 where nothing is decided.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
@@ -139,12 +138,12 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
         return 0;
     };
     if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) && bind & LOOKED_AT == 0 {
-        return AGAIN;
+        return NEEDS_ADDRESS;
     }
     let mut class = 0;
     let mut unread = false;
     if header.has(HeaderFlags::CGROUP_PATHS) {
-        class = cgroup::current_class(&header, cgroup::current_id());
+        class = cgroup::current_class(&header, current_cgroup_id());
         if class == cgroup::UNREAD {
             unread = header.has(HeaderFlags::CGROUP_RULES);
             class = header.unread_class() as u32;
@@ -160,8 +159,8 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
         other_address_class: 0,
     };
     let decided = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
-        let claimed = Claimed::unpack(bind >> 18, high, low);
-        (request.address_class, request.other_address_class) = claimed.classes(header.generation());
+        let address = BindAddress::unpack(bind >> 18, high, low);
+        (request.address_class, request.other_address_class) = address.classes(header.generation());
         with_groups(&image, &header, &request)
     } else {
         decide(&image, &header, &request)
@@ -175,18 +174,18 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     } else {
         decision
     };
-    let answer = Answer::new(&header, decision);
-    let refuses = answer.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
+    let reply = Reply::new(&header, decision);
+    let refuses = reply.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
     if bind & COUNTS != 0 || refuses {
         // Here and not where it is reported: the rule's count belongs to the policy that decided.
-        image.count_hit(header.hits_page(), decision.rule);
-        emit::count(match decision.verdict {
+        count_hit(&image, header.hits_page(), decision.rule);
+        count(match decision.verdict {
             Verdict::Kernel => Counter::Kernel,
             Verdict::Allow => Counter::Allow,
             Verdict::Deny => Counter::Deny,
         });
     }
-    answer.0
+    reply.0
 }
 
 /// Decides under a policy that names groups or addresses.
@@ -200,7 +199,7 @@ fn with_groups(image: &MapImage<'_>, header: &Header<'_>, request: &Request) -> 
     }
     let Some(rules) = GROUPS_OF.get_ptr(&thread) else {
         // No memory, which a local user may bring about: nothing is had by that.
-        emit::count(Counter::Unread);
+        count(Counter::Unread);
         return Some(Decision {
             verdict: Verdict::Deny,
             rule: NO_RULE,
