@@ -70,7 +70,7 @@ pub struct Event {
 /// What makes decisions equal: those of one window of folding with the same key are reported as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct FoldKey {
+pub struct AggregateKey {
     /// Id of the caller's cgroup.
     pub cgroup_id: u64,
     /// Real uid.
@@ -87,20 +87,20 @@ pub struct FoldKey {
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
-    /// [`FoldKey::DECISION`] or [`FoldKey::SHARE`].
+    /// [`AggregateKey::DECISION`] or [`AggregateKey::QUOTA`].
     pub kind: u8,
 }
 
-impl FoldKey {
+impl AggregateKey {
     /// A decision.
     pub const DECISION: u8 = 0;
     /// The entry that counts how many others its uid has; all other fields are zero.
-    pub const SHARE: u8 = 1;
+    pub const QUOTA: u8 = 1;
 
     /// The key of the entry that counts those of `uid`.
     #[inline(always)]
     #[must_use]
-    pub const fn share(uid: u32) -> Self {
+    pub const fn quota(uid: u32) -> Self {
         Self {
             cgroup_id: 0,
             uid,
@@ -110,7 +110,7 @@ impl FoldKey {
             protocol: 0,
             verdict: 0,
             flags: 0,
-            kind: Self::SHARE,
+            kind: Self::QUOTA,
         }
     }
 }
@@ -118,21 +118,21 @@ impl FoldKey {
 /// Words of an [`Event`].
 const EVENT_WORDS: usize = size_of::<Event>() / 8;
 
-/// Value of a map of folds, as words: the first [`Event`] of its key, then how many more decisions it stands
-/// for; of a [`FoldKey::SHARE`] only the latter counts.
+/// Value of a map of aggregates, as words: the first [`Event`] of its key, then how many more decisions it stands
+/// for; of a [`AggregateKey::QUOTA`] only the latter counts.
 ///
 /// Words and not a structure: an inner map must equal its template, and on Linux 6.1 one whose value is a
 /// structure by BTF does not equal one without BTF (`timer_off` in `bpf_map_meta_equal`).
-pub type FoldWords = [u64; EVENT_WORDS + 1];
+pub type AggregateWords = [u64; EVENT_WORDS + 1];
 
-/// Where in [`FoldWords`] the number of further decisions stands.
-pub const FOLD_MORE: usize = EVENT_WORDS;
+/// Where in [`AggregateWords`] the number of further decisions stands.
+pub const AGGREGATE_MORE: usize = EVENT_WORDS;
 
-/// Entries of a map of folds.
-pub const MAX_FOLDS: u32 = 8_192;
+/// Entries of a map of aggregates.
+pub const MAX_AGGREGATES: u32 = 8_192;
 
 /// Entries that one uid may have in a window: the others' are theirs, whatever it does.
-pub const FOLD_SHARE: u64 = 1_024;
+pub const UID_QUOTA: u64 = 1_024;
 
 /// The path of a cgroup at its first decision, so that its name is known even when it is gone.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -175,9 +175,9 @@ pub enum Counter {
     CanaryLsm = 6,
     /// Cgroups whose path could not be read (too deep, or no memory): where rules name cgroups, the default
     /// decided.
-    Unread = 7,
+    Unresolved = 7,
     /// Decisions whose event was lost because their uid had used up its share of a window.
-    UidShare = 8,
+    UidQuota = 8,
     /// Binds of port 0 that a cgroup program has seen: the canary's proof that it runs.
     CanaryCgroup = 9,
 }

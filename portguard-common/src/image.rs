@@ -299,7 +299,7 @@ header_words! {
     /// [`crate::TrieNode`] flags of that root.
     trie_root_flags / set_trie_root_flags = 13;
     /// The cgroup class of a path that cannot be read: the rules that hold everywhere, and all `deny` rules.
-    unread_class / set_unread_class = 14;
+    unresolved_class / set_unresolved_class = 14;
     /// First page of the vectors of address classes; class 0 is that of every address that no rule names.
     address_vectors / set_address_vectors = 15;
     /// The page whose first vector has the rules that name no group.

@@ -16,8 +16,8 @@ mod verdict;
 pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
 pub use decide::{Decision, PORT_TABLE_START, decide, decide_in_full, is_protected};
 pub use event::{
-    CgroupRecord, Counter, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_FOLDS,
-    RecordKind,
+    AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Event, EventFlags,
+    MAX_AGGREGATES, RecordKind, UID_QUOTA,
 };
 pub use image::{
     ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_PAGES, MAX_RULES,

@@ -141,12 +141,12 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
         return NEEDS_ADDRESS;
     }
     let mut class = 0;
-    let mut unread = false;
+    let mut unresolved = false;
     if header.has(HeaderFlags::CGROUP_PATHS) {
         class = cgroup::current_class(&header, current_cgroup_id());
-        if class == cgroup::UNREAD {
-            unread = header.has(HeaderFlags::CGROUP_RULES);
-            class = header.unread_class() as u32;
+        if class == cgroup::UNRESOLVED {
+            unresolved = header.has(HeaderFlags::CGROUP_RULES);
+            class = header.unresolved_class() as u32;
         }
     }
     let mut request = Request {
@@ -169,11 +169,12 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
         return FAULT;
     };
     // What was not read could have met a `deny` rule, so those held; and it could have met none that allows.
-    let decision = if unread && (decision.verdict as u8 != Verdict::Deny as u8 || decision.audit) {
-        Decision::by_default(&header)
-    } else {
-        decision
-    };
+    let decision =
+        if unresolved && (decision.verdict as u8 != Verdict::Deny as u8 || decision.audit) {
+            Decision::by_default(&header)
+        } else {
+            decision
+        };
     let reply = Reply::new(&header, decision);
     let refuses = reply.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
     if bind & COUNTS != 0 || refuses {
@@ -199,7 +200,7 @@ fn with_groups(image: &MapImage<'_>, header: &Header<'_>, request: &Request) -> 
     }
     let Some(rules) = GROUPS_OF.get_ptr(&thread) else {
         // No memory, which a local user may bring about: nothing is had by that.
-        count(Counter::Unread);
+        count(Counter::Unresolved);
         return Some(Decision {
             verdict: Verdict::Deny,
             rule: NO_RULE,

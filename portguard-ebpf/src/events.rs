@@ -4,15 +4,15 @@
 
 use crate::counters::{count, increment};
 use crate::kernel_read::{Task, current_cgroup_id, kernfs_name};
-use crate::maps::{EVENTS, FOLDS, Folds, Path};
+use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::Socket;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use core::mem::MaybeUninit;
 use portguard_common::{
-    CgroupRecord, Counter, Decision, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords,
-    MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Verdict,
+    AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Decision, Event,
+    EventFlags, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, UID_QUOTA, Verdict,
 };
 
 /// A decision with all that an event tells of it.
@@ -39,25 +39,25 @@ impl Evaluated {
 /// lost while there is an entry.
 #[inline(always)]
 pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
-    let Some(folds) = FOLDS.get(0) else {
+    let Some(aggregates) = AGGREGATES.get(0) else {
         return alone(evaluated, describe);
     };
     let key = key(evaluated);
-    if add(folds, &key) {
+    if add(aggregates, &key) {
         return;
     }
-    if !takes_share(folds, key.uid) {
-        count(Counter::UidShare);
+    if !takes_quota(aggregates, key.uid) {
+        count(Counter::UidQuota);
         return;
     }
-    if folds.insert(&key, &EMPTY, BPF_NOEXIST.into()).is_err() {
+    if aggregates.insert(&key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
-        if !add(folds, &key) {
+        if !add(aggregates, &key) {
             alone(evaluated, describe);
         }
         return;
     }
-    let Some(entry) = folds.get_ptr_mut(&key) else {
+    let Some(entry) = aggregates.get_ptr_mut(&key) else {
         // Nobody removes entries from a map in use.
         return;
     };
@@ -73,19 +73,19 @@ pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
 }
 
 /// The entry of a decision before its event is filled in.
-static EMPTY: FoldWords = [0; FOLD_MORE + 1];
+static EMPTY: AggregateWords = [0; AGGREGATE_MORE + 1];
 
 /// The entry that stands for a uid's first.
-static ONE_SHARE: FoldWords = {
+static FIRST_OF_UID: AggregateWords = {
     let mut words = EMPTY;
-    words[FOLD_MORE] = 1;
+    words[AGGREGATE_MORE] = 1;
     words
 };
 
 /// What a decision has in common with its equals.
 #[inline(always)]
-fn key(evaluated: &Evaluated) -> FoldKey {
-    FoldKey {
+fn key(evaluated: &Evaluated) -> AggregateKey {
+    AggregateKey {
         cgroup_id: current_cgroup_id(),
         uid: bpf_get_current_uid_gid() as u32,
         generation: evaluated.generation,
@@ -94,14 +94,14 @@ fn key(evaluated: &Evaluated) -> FoldKey {
         protocol: evaluated.socket.protocol as u8,
         verdict: evaluated.decision.verdict as u8,
         flags: evaluated.flags,
-        kind: FoldKey::DECISION,
+        kind: AggregateKey::DECISION,
     }
 }
 
 /// Adds one to the entry of `key`; `false` where there is none.
 #[inline(always)]
-fn add(folds: &Folds, key: &FoldKey) -> bool {
-    match folds.get_ptr_mut(key) {
+fn add(aggregates: &Aggregates, key: &AggregateKey) -> bool {
+    match aggregates.get_ptr_mut(key) {
         Some(entry) => {
             add_one(entry);
             true
@@ -111,9 +111,9 @@ fn add(folds: &Folds, key: &FoldKey) -> bool {
 }
 
 #[inline(always)]
-fn add_one(entry: *mut FoldWords) {
+fn add_one(entry: *mut AggregateWords) {
     // SAFETY: a word of the entry.
-    let more = unsafe { entry.cast::<u64>().add(FOLD_MORE) };
+    let more = unsafe { entry.cast::<u64>().add(AGGREGATE_MORE) };
     // SAFETY: as above, aligned, which programs only touch by atomic adds.
     unsafe { increment(more) };
 }
@@ -122,17 +122,17 @@ fn add_one(entry: *mut FoldWords) {
 ///
 /// CPUs that ask at once may take one too many each.
 #[inline(always)]
-fn takes_share(folds: &Folds, uid: u32) -> bool {
-    let key = FoldKey::share(uid);
-    let Some(entry) = folds.get_ptr_mut(&key) else {
+fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
+    let key = AggregateKey::quota(uid);
+    let Some(entry) = aggregates.get_ptr_mut(&key) else {
         // A full map has no room for the note either; then the ring's own room is the limit.
-        let _ = folds.insert(&key, &ONE_SHARE, BPF_NOEXIST.into());
+        let _ = aggregates.insert(&key, &FIRST_OF_UID, BPF_NOEXIST.into());
         return true;
     };
     // SAFETY: a word of the entry.
-    let taken = unsafe { entry.cast::<u64>().add(FOLD_MORE) };
+    let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_MORE) };
     // SAFETY: as above: eight bytes and aligned, one load.
-    if unsafe { core::ptr::read_volatile(taken) } >= FOLD_SHARE {
+    if unsafe { core::ptr::read_volatile(taken) } >= UID_QUOTA {
         return false;
     }
     add_one(entry);

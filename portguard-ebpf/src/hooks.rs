@@ -10,8 +10,7 @@ use crate::socket::{CgroupBind, SockAddr, Socket};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Verdict,
-    is_protected,
+    Counter, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Verdict, is_protected,
 };
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
@@ -107,7 +106,9 @@ fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
         return Ok(0);
     };
     let header = image.page(0).map(Header).ok_or(Fault)?;
-    let Some(evaluated) = evaluate(&header, socket, port, 0, true, || address.bind_address(sock))?
+    let Some(evaluated) = evaluate(&header, socket, port, 0, true, || {
+        address.bind_address(sock)
+    })?
     else {
         return Ok(0);
     };

@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingB
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
 use portguard_common::{
-    AddressKey, Counter, FoldKey, FoldWords, GroupKey, Image, MAX_CGROUP_DEPTH, MAX_FOLDS,
-    NAME_BYTES, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
+    AddressKey, AggregateKey, AggregateWords, Counter, GroupKey, Image, MAX_AGGREGATES,
+    MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
 };
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
@@ -97,14 +97,14 @@ pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 #[btf_map]
 pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
 
-/// Decisions of the running window of folding. See [`FOLDS`].
-pub type Folds = HashMap<FoldKey, FoldWords, { MAX_FOLDS as usize }>;
+/// Decisions of the running window of folding. See [`AGGREGATES`].
+pub type Aggregates = HashMap<AggregateKey, AggregateWords, { MAX_AGGREGATES as usize }>;
 
 /// Slot 0 holds the running window; empty where every decision is to be an event of its own. The loader puts
 /// a fresh map in its place, and once no program uses the old one any more (which that write waits for) reads
 /// what it holds: exact, without a lock.
 #[btf_map]
-pub static FOLDS: ArrayOfMaps<Folds, 1> = ArrayOfMaps::new();
+pub static AGGREGATES: ArrayOfMaps<Aggregates, 1> = ArrayOfMaps::new();
 
 /// One slot for each [`Counter`]. Shared memory with atomic adds, so that preemption loses none.
 #[btf_map]

@@ -38,9 +38,9 @@ impl Cached {
 ///
 /// A number and not an `Option`, whose missing payload the compiler may read before it looks at the tag;
 /// the verifier takes that for the use of a register that was never set.
-pub const UNREAD: u32 = u32::MAX;
+pub const UNRESOLVED: u32 = u32::MAX;
 
-/// The class of the caller's cgroup in the policy of `header`, or [`UNREAD`], counted, where it is deeper
+/// The class of the caller's cgroup in the policy of `header`, or [`UNRESOLVED`], counted, where it is deeper
 /// than is walked or there is no memory for the walk.
 #[inline(always)]
 pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
@@ -53,10 +53,10 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
         }
     }
     let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
-    if class == UNREAD {
+    if class == UNRESOLVED {
         // Not remembered: the next bind may find memory.
-        count(Counter::Unread);
-        return UNREAD;
+        count(Counter::Unresolved);
+        return UNRESOLVED;
     }
     // A failed insert costs the next bind another walk, nothing else.
     let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);
@@ -76,7 +76,7 @@ static EMPTY: Path = Path::EMPTY;
 extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
-    let mut class = u64::from(UNREAD);
+    let mut class = u64::from(UNRESOLVED);
     if let Some(mut walk) = own_walk() {
         walk.0.key.parent = root;
         walk.0.flags = flags;
@@ -222,11 +222,11 @@ impl Walk {
         true
     }
 
-    /// The class of the node that was reached, or [`UNREAD`] where levels that were not walked could lead on.
+    /// The class of the node that was reached, or [`UNRESOLVED`] where levels that were not walked could lead on.
     #[inline(always)]
     fn outcome(&self) -> u64 {
         if self.0.flags & u64::from(TrieNode::OPEN) != 0 && self.0.depth > MAX_CGROUP_DEPTH as u64 {
-            return u64::from(UNREAD);
+            return u64::from(UNRESOLVED);
         }
         self.0.class
     }

@@ -26,7 +26,7 @@ impl Tables {
             protocol: bind.protocol,
             uid: bind.uid,
             euid: bind.euid,
-            cgroup_class: path.unwrap_or(header.unread_class() as u32),
+            cgroup_class: path.unwrap_or(header.unresolved_class() as u32),
             address_class,
             other_address_class,
         };
@@ -48,7 +48,7 @@ impl Tables {
         let class = self.cgroup_class(&header, path);
         self.vector(
             header.cgroup_vectors(),
-            class.unwrap_or(header.unread_class() as u32),
+            class.unwrap_or(header.unresolved_class() as u32),
         )
     }
 

@@ -36,7 +36,7 @@ pub(super) fn build(
     ));
     header.set_trie_root(cgroups.root);
     header.set_trie_root_flags(u64::from(cgroups.root_flags));
-    header.set_unread_class(cgroups.unread as u64);
+    header.set_unresolved_class(cgroups.unresolved as u64);
 
     let ports = image.port_tables(policy, &mut header)?;
     let mut user_classes = Classes::new();

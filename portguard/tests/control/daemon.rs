@@ -162,7 +162,7 @@ pub(crate) fn status() -> Status {
             deny: 3,
             kernel: 0,
         },
-        drops: [("ring_full".to_owned(), 0), ("uid_share".to_owned(), 0)].into(),
+        drops: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
         reloads: Some(Reloads {
             done: 2,
             failed: 0,
