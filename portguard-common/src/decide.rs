@@ -1,18 +1,25 @@
 //! The one function that decides, over the image of a compiled policy.
 //!
-//! Every loop has a constant bound and every table access may fail: a page that is missing (which no
-//! image from the compiler lacks) ends the decision without a verdict, and the caller falls back to
-//! the kernel's own rule. That never grants anything.
+//! Every loop has a constant bound and every table access may fail: a missing page (no image from the
+//! compiler lacks one) ends the decision without a verdict, and the caller falls back to the kernel's
+//! own rule. That never grants anything.
 
 use crate::image::{
-    Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS, VectorWords,
+    Header, HeaderFlags, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS,
+    VectorWords,
 };
-use crate::{CLASSES_PER_PAGE, Request, UserWord, Verdict, WORDS_PER_MASK};
+use crate::{CLASSES_PER_PAGE, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
 pub const PORT_TABLE_START: u32 = 1;
 
-/// A verdict and the rule it came from.
+/// In place of a cgroup's class: the path could not be read.
+///
+/// A number and not an `Option`: the compiler may read the payload of a `None` before the tag, which the
+/// verifier takes for the use of a register that was never set.
+pub const UNRESOLVED_CLASS: u32 = u32::MAX;
+
+/// A verdict and where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What to do.
@@ -21,13 +28,29 @@ pub struct Decision {
     pub rule: u16,
     /// Whether the policy wants this decision reported.
     pub report: bool,
-    /// Whether the rule is in audit mode: reported, not carried out.
+    /// Whether the rule is in audit mode: reported, not enforced.
     pub audit: bool,
+    /// Why the default decided although a rule might have matched.
+    pub reason: Reason,
 }
 
-/// Whether `port` lies in the policy's `protect`; where it does not, nothing is decided.
+/// The parts of a bind that take a look outside the image, each asked for only where the policy needs it.
+pub trait Lookup {
+    /// The class of the caller's cgroup (see [`crate::TrieNode`]), or [`UNRESOLVED_CLASS`].
+    fn cgroup_class(&self) -> u32;
+
+    /// The class of the address (see [`crate::AddressKey`]), and that of the other address which the bind
+    /// takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else the same class again.
+    fn address_classes(&self) -> (u32, u32);
+
+    /// `groupless`, the rules that name no group, and those that name one of the caller's; `None` without
+    /// the memory to collect them.
+    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords>;
+}
+
+/// Whether `port` is in the policy's `protect`; where it is not, nothing is decided.
 ///
-/// Every protocol's table marks the same ports as protected, so TCP's answers for all.
+/// Every protocol's table marks the same ports as protected, so TCP's is enough.
 #[inline(always)]
 #[must_use]
 pub fn is_protected<I: Image + ?Sized>(image: &I, port: u16) -> bool {
@@ -39,37 +62,62 @@ pub fn is_protected<I: Image + ?Sized>(image: &I, port: u16) -> bool {
 
 /// Decides a bind of a protected port: the first rule that matches, else the default.
 ///
-/// For policies without rules that name groups or addresses, which this does not look at.
+/// Where a part of the caller cannot be found out, its place is taken by the rules that hold whatever
+/// it is, and all enforced `deny` rules: a `deny` rule that could match denies, and otherwise the default
+/// decides, with the [`Reason`]. So nobody escapes a denial or gains a grant by it.
+///
 /// `None` means that the image lacks a page, which is a fault of its writer.
 #[inline(always)]
 #[must_use]
-pub fn decide<I: Image + ?Sized>(
+pub fn decide_bind<I: Image + ?Sized>(
     image: &I,
     header: &Header<'_>,
     request: &Request,
+    lookup: &impl Lookup,
 ) -> Option<Decision> {
-    first_match(image, header, request, &AllRules)
-}
-
-/// The same for policies with rules that name groups or addresses; `groups` has the rules that the
-/// caller's groups leave: those that name none, and those that name one of the caller's.
-///
-/// A function of its own, so that other policies do not pay for these fields.
-#[inline(always)]
-#[must_use]
-pub fn decide_in_full<I: Image + ?Sized>(
-    image: &I,
-    header: &Header<'_>,
-    request: &Request,
-    groups: &VectorWords,
-) -> Option<Decision> {
-    let first = header.address_vectors();
-    let narrower = GroupsAndAddresses {
-        groups,
-        address: vector(image, first, request.address_class)?,
-        other: vector(image, first, request.other_address_class)?,
-    };
-    first_match(image, header, request, &narrower)
+    let mut reason = Reason::None;
+    let mut class = 0;
+    if header.has(HeaderFlags::CGROUP_PATHS) {
+        class = lookup.cgroup_class();
+        if class == UNRESOLVED_CLASS {
+            class = header.unresolved_class() as u32;
+            if header.has(HeaderFlags::CGROUP_RULES) {
+                reason = Reason::UnresolvedCgroup;
+            }
+        }
+    }
+    let cgroups = vector(image, header.cgroup_vectors(), class)?;
+    let first = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+        let (address, other) = lookup.address_classes();
+        let page = header.groupless_page() as u32;
+        let mut groups = image.page(page)?.first_vector();
+        if header.has(HeaderFlags::GROUP_RULES) {
+            groups = match lookup.group_rules(groups) {
+                Some(rules) => rules,
+                None => {
+                    reason = Reason::NoMemory;
+                    image.page(page + 1)?.first_vector()
+                }
+            };
+        }
+        let narrower = GroupsAndAddresses {
+            groups,
+            address: vector(image, header.address_vectors(), address)?,
+            other: vector(image, header.address_vectors(), other)?,
+        };
+        first_match(image, header, request, cgroups, &narrower)
+    } else {
+        // Policies that name neither do not pay for them.
+        first_match(image, header, request, cgroups, &AllRules)
+    }?;
+    let denies = first.verdict as u8 == Verdict::Deny as u8 && !first.audit;
+    if reason as u8 == Reason::None as u8 || (denies && first.rule != NO_RULE) {
+        return Some(first);
+    }
+    Some(Decision {
+        reason,
+        ..Decision::by_default(header)
+    })
 }
 
 /// The rules that fields beside port, protocol, user and cgroup leave.
@@ -124,6 +172,7 @@ fn first_match<I: Image + ?Sized>(
     image: &I,
     header: &Header<'_>,
     request: &Request,
+    cgroups: Vector<'_>,
     narrower: &impl Narrower,
 ) -> Option<Decision> {
     let ports = port_vector(image, header, request)?;
@@ -133,7 +182,6 @@ fn first_match<I: Image + ?Sized>(
     } else {
         user_vector(image, header, request.euid)?
     };
-    let cgroups = vector(image, header.cgroup_vectors(), request.cgroup_class)?;
     let denies = vector(image, header.user_vectors(), header.deny_vector() as u32)?;
 
     // Only words in which every dimension has a rule left are looked at.
@@ -181,6 +229,7 @@ impl Decision {
             rule,
             report: word.report(),
             audit: word.audit(),
+            reason: Reason::None,
         }
     }
 }
@@ -266,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_search_finds_the_interval() {
+    fn search_finds_interval_of_uid() {
         for len in [1, 2, 3, 5, 8, 511, 512] {
             let mut page = Page::ZERO;
             for i in 0..PAGE_WORDS {
@@ -290,26 +339,5 @@ mod tests {
                 len as u32 - 1
             );
         }
-    }
-
-    #[test]
-    fn an_image_without_pages_decides_nothing() {
-        let image: [Page; 1] = [Page::ZERO];
-        let request = Request {
-            port: 80,
-            protocol: crate::Protocol::Tcp,
-            uid: 0,
-            euid: 0,
-            cgroup_class: 0,
-            address_class: 0,
-            other_address_class: 0,
-        };
-        assert!(!is_protected(&image[..], 80));
-        let far = {
-            let mut page = Page::ZERO;
-            page.set_port_table(crate::Protocol::Tcp, 7);
-            page
-        };
-        assert_eq!(decide(&image[..], &Header(&far), &request), None);
     }
 }

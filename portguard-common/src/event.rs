@@ -1,6 +1,6 @@
 //! The records of the ring buffer and the counters, as the kernel writes them.
 
-use crate::NAME_BYTES;
+use crate::{NAME_BYTES, Reason};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The first word of every record of the ring buffer.
@@ -13,7 +13,7 @@ pub enum RecordKind {
     Cgroup = 2,
 }
 
-/// Bits of [`Event::flags`].
+/// Bits of [`Event::flags`], the [`Reason`] among them: equal flags mean decisions of the same kind.
 pub struct EventFlags;
 
 impl EventFlags {
@@ -23,6 +23,22 @@ impl EventFlags {
     pub const GRANTED: u8 = 2;
     /// DecisionEvent by a cgroup program (else by an LSM program).
     pub const CGROUP_HOOK: u8 = 4;
+    /// Where the two bits of the [`Reason`] begin.
+    const REASON_SHIFT: u32 = 4;
+
+    /// The bits of a reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_reason(reason: Reason) -> u8 {
+        (reason as u8) << Self::REASON_SHIFT
+    }
+
+    /// The reason that these flags have.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(flags: u8) -> Reason {
+        Reason::from_bits(flags >> Self::REASON_SHIFT)
+    }
 }
 
 /// A decision. Numbers are in host byte order but for the address, which is as on the wire.

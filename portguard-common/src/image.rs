@@ -12,7 +12,7 @@
 //! | user index | one page: the first uid of each user page |
 //! | user pages | sorted [`UserWord`]s, 512 a page |
 //! | runs of vectors | port, user, cgroup and address classes: which rules hold for a class |
-//! | groupless rules | a vector of its own |
+//! | groupless rules | a page each for two vectors: see [`Header::groupless_page`] |
 //! | rule words | one byte a rule |
 //! | hits | decisions by the default, then by each rule: the only words that programs write |
 //! | earlier hits | as many, of the policies before; written by the loader only |
@@ -27,7 +27,7 @@ use crate::{Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.
@@ -298,11 +298,13 @@ header_words! {
     trie_root / set_trie_root = 11;
     /// [`crate::TrieNode`] flags of that root.
     trie_root_flags / set_trie_root_flags = 13;
-    /// The cgroup class of a path that cannot be read: the rules that hold everywhere, and all `deny` rules.
+    /// The cgroup class of a path that cannot be read: the rules that hold everywhere, and all enforced
+    /// `deny` rules.
     unresolved_class / set_unresolved_class = 14;
     /// First page of the vectors of address classes; class 0 is that of every address that no rule names.
     address_vectors / set_address_vectors = 15;
-    /// The page whose first vector has the rules that name no group.
+    /// The page whose first vector has the rules that name no group. The first vector of the page behind it
+    /// has those, and all enforced `deny` rules: for callers whose groups cannot be collected.
     groupless_page / set_groupless_page = 20;
     /// First page of the hits; as many pages behind them are those of the earlier hits.
     hits_page / set_hits_page = 21;

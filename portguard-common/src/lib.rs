@@ -14,7 +14,7 @@ mod request;
 mod verdict;
 
 pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
-pub use decide::{Decision, PORT_TABLE_START, decide, decide_in_full, is_protected};
+pub use decide::{Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, is_protected};
 pub use event::{
     AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Event, EventFlags,
     MAX_AGGREGATES, RecordKind, UID_QUOTA,
@@ -26,4 +26,4 @@ pub use image::{
 };
 pub use lpm_keys::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};
-pub use verdict::{EACCES, Verdict};
+pub use verdict::{EACCES, Reason, Verdict};

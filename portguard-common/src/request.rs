@@ -139,7 +139,7 @@ impl Family {
     }
 }
 
-/// One bind, reduced to what rules can match.
+/// The parts of a bind that every policy looks at; the others come from a [`crate::Lookup`].
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     /// Port in host byte order.
@@ -150,13 +150,6 @@ pub struct Request {
     pub uid: u32,
     /// Effective uid of the caller, an id of the initial user namespace.
     pub euid: u32,
-    /// Class of the caller's cgroup in this policy: see [`crate::TrieNode`]. 0 where no rule names its path.
-    pub cgroup_class: u32,
-    /// Class of the address in this policy: see [`crate::AddressKey`]. 0 where no rule names addresses.
-    pub address_class: u32,
-    /// Class of the other address that the bind takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else
-    /// that of the same address.
-    pub other_address_class: u32,
 }
 
 #[cfg(test)]

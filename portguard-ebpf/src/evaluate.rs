@@ -7,12 +7,12 @@ use crate::address::BindAddress;
 use crate::counters::{count, count_hit};
 use crate::identity::{cgroup, groups};
 use crate::kernel_read::{HOST_NETNS, Task, current_cgroup_id};
-use crate::maps::{GROUPS_OF, MapImage, POLICY};
+use crate::maps::{MapImage, POLICY};
 use crate::socket::Socket;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use portguard_common::{
-    Counter, Decision, Header, HeaderFlags, Image, NO_RULE, Protocol, Request, Verdict, decide,
-    decide_in_full, is_protected,
+    Counter, Decision, Header, HeaderFlags, Image, Lookup, Protocol, Reason, Request, VectorWords,
+    Verdict, decide_bind, is_protected,
 };
 
 /// A table of the policy is missing, which no image from the compiler lacks.
@@ -35,13 +35,15 @@ pub struct Query {
 const COUNTS: u64 = 1 << 20;
 const LOOKED_AT: u64 = 1 << 21;
 
-/// The packed reply: from bit 0 verdict, report, audit, enforced; 16 the rule; 32 the generation; 48 the state.
+/// The packed reply: from bit 0 verdict, report, audit, enforced, reason; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
 pub struct Reply(u64);
 
 const REPORT: u64 = 4;
 const AUDIT: u64 = 8;
 const ENFORCED: u64 = 16;
+/// Where the reason begins.
+const REASON: u32 = 5;
 const DECIDED: u64 = 1 << 48;
 const FAULT: u64 = 2 << 48;
 const NEEDS_ADDRESS: u64 = 4 << 48;
@@ -97,6 +99,7 @@ impl Reply {
             rule: (self.0 >> 16) as u16,
             report: self.0 & REPORT != 0,
             audit: self.0 & AUDIT != 0,
+            reason: Reason::from_bits((self.0 >> REASON) as u8),
         }
     }
 
@@ -104,6 +107,7 @@ impl Reply {
     fn new(header: &Header<'_>, decision: Decision) -> Self {
         let mut word = DECIDED
             | decision.verdict as u64
+            | (decision.reason as u64) << REASON
             | u64::from(decision.rule) << 16
             | (header.generation() & 0xffff) << 32;
         if decision.report {
@@ -140,41 +144,23 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) && bind & LOOKED_AT == 0 {
         return NEEDS_ADDRESS;
     }
-    let mut class = 0;
-    let mut unresolved = false;
-    if header.has(HeaderFlags::CGROUP_PATHS) {
-        class = cgroup::current_class(&header, current_cgroup_id());
-        if class == cgroup::UNRESOLVED {
-            unresolved = header.has(HeaderFlags::CGROUP_RULES);
-            class = header.unresolved_class() as u32;
-        }
-    }
-    let mut request = Request {
+    let request = Request {
         port,
         protocol,
         uid: bpf_get_current_uid_gid() as u32,
         euid: Task::current().euid(),
-        cgroup_class: class,
-        address_class: 0,
-        other_address_class: 0,
     };
-    let decided = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
-        let address = BindAddress::unpack(bind >> 18, high, low);
-        (request.address_class, request.other_address_class) = address.classes(header.generation());
-        with_groups(&image, &header, &request)
-    } else {
-        decide(&image, &header, &request)
+    let caller = Caller {
+        header,
+        address: BindAddress::unpack(bind >> 18, high, low),
     };
+    let decided = decide_bind(&image, &header, &request, &caller);
+    if header.has(HeaderFlags::GROUP_RULES) {
+        groups::release();
+    }
     let Some(decision) = decided else {
         return FAULT;
     };
-    // What was not read could have met a `deny` rule, so those held; and it could have met none that allows.
-    let decision =
-        if unresolved && (decision.verdict as u8 != Verdict::Deny as u8 || decision.audit) {
-            Decision::by_default(&header)
-        } else {
-            decision
-        };
     let reply = Reply::new(&header, decision);
     let refuses = reply.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
     if bind & COUNTS != 0 || refuses {
@@ -189,27 +175,25 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     reply.0
 }
 
-/// Decides under a policy that names groups or addresses.
-#[inline(always)]
-fn with_groups(image: &MapImage<'_>, header: &Header<'_>, request: &Request) -> Option<Decision> {
-    let thread = bpf_get_current_pid_tgid();
-    let groupless = image.page(header.groupless_page() as u32)?.first_vector();
-    let _ = GROUPS_OF.insert(&thread, groupless, 0);
-    if header.has(HeaderFlags::GROUP_RULES) {
-        groups::add_all(header.generation());
+/// The running task and the address that it binds.
+struct Caller<'a> {
+    header: Header<'a>,
+    address: BindAddress,
+}
+
+impl Lookup for Caller<'_> {
+    #[inline(always)]
+    fn cgroup_class(&self) -> u32 {
+        cgroup::current_class(&self.header, current_cgroup_id())
     }
-    let Some(rules) = GROUPS_OF.get_ptr(&thread) else {
-        // No memory, which a local user may bring about: nothing is had by that.
-        count(Counter::Unresolved);
-        return Some(Decision {
-            verdict: Verdict::Deny,
-            rule: NO_RULE,
-            report: true,
-            audit: false,
-        });
-    };
-    // SAFETY: a map value under this thread's key: nobody else writes it, and it is removed after its last use.
-    let decision = decide_in_full(image, header, request, unsafe { &*rules });
-    let _ = GROUPS_OF.remove(&thread);
-    decision
+
+    #[inline(always)]
+    fn address_classes(&self) -> (u32, u32) {
+        self.address.classes(self.header.generation())
+    }
+
+    #[inline(always)]
+    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords> {
+        groups::collect(self.header.generation(), groupless)
+    }
 }

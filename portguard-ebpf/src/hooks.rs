@@ -57,7 +57,7 @@ fn evaluate(
         return Ok(None);
     }
     let decision = reply.decision();
-    let mut flags = hook;
+    let mut flags = hook | EventFlags::of_reason(decision.reason);
     if reply.enforced() {
         flags |= EventFlags::ENFORCED;
         if decision.verdict as u8 == Verdict::Allow as u8

@@ -9,7 +9,9 @@ use crate::events;
 use crate::kernel_read::{OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, Task, kernfs_name};
 use crate::maps::{CGROUPS, NAMES, Path, SCRATCH, TRIE};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use portguard_common::{Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode};
+use portguard_common::{
+    Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode, UNRESOLVED_CLASS,
+};
 
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
 const MAX_SKIPPED: u32 = 96;
@@ -34,13 +36,7 @@ impl Cached {
     }
 }
 
-/// In place of a class: the path could not be read.
-///
-/// A number and not an `Option`, whose missing payload the compiler may read before it looks at the tag;
-/// the verifier takes that for the use of a register that was never set.
-pub const UNRESOLVED: u32 = u32::MAX;
-
-/// The class of the caller's cgroup in the policy of `header`, or [`UNRESOLVED`], counted, where it is deeper
+/// The class of the caller's cgroup in the policy of `header`, or [`UNRESOLVED_CLASS`], counted, where it is deeper
 /// than is walked or there is no memory for the walk.
 #[inline(always)]
 pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
@@ -53,10 +49,10 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
         }
     }
     let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
-    if class == UNRESOLVED {
+    if class == UNRESOLVED_CLASS {
         // Not remembered: the next bind may find memory.
         count(Counter::Unresolved);
-        return UNRESOLVED;
+        return UNRESOLVED_CLASS;
     }
     // A failed insert costs the next bind another walk, nothing else.
     let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);
@@ -74,14 +70,53 @@ static EMPTY: Path = Path::EMPTY;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
+    class_of(root, flags, |path| {
+        let complete = walk_up(path, Task::current());
+        if complete {
+            events::cgroup(id, path);
+        }
+        complete
+    })
+}
+
+/// Collects the nodes from the cgroup to the root; `false` where it is too deep.
+#[inline(always)]
+fn walk_up(path: &mut Path, task: Task) -> bool {
+    let mut cgroup = task.cgroup();
+    let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
+    path.depth = u64::from(level);
+    // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below; where a `**` could
+    // lead deeper, [`Walk::outcome`] says so.
+    for _ in 0..MAX_SKIPPED {
+        if level <= MAX_CGROUP_DEPTH as u32 {
+            break;
+        }
+        cgroup = cgroup.follow(&OFF_CGROUP_PARENT);
+        level -= 1;
+    }
+    for i in 0..MAX_CGROUP_DEPTH {
+        let parent = cgroup.follow(&OFF_CGROUP_PARENT);
+        if parent.0 == 0 {
+            return true; // the root, which is no node of a path
+        }
+        path.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
+        path.count += 1;
+        cgroup = parent;
+    }
+    cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
+}
+
+/// The class of the path that `fill` fills in, by the trie below `root`; [`UNRESOLVED_CLASS`] where that is
+/// `false`, or there is no memory.
+#[inline(always)]
+pub fn class_of(root: u64, flags: u64, fill: impl FnOnce(&mut Path) -> bool) -> u64 {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
-    let mut class = u64::from(UNRESOLVED);
-    if let Some(mut walk) = own_walk() {
+    let mut class = u64::from(UNRESOLVED_CLASS);
+    if let Some(walk) = own_walk() {
         walk.0.key.parent = root;
         walk.0.flags = flags;
-        if walk.up(Task::current()) {
-            events::cgroup(id, walk.0);
+        if fill(walk.0) {
             for _ in 0..MAX_CGROUP_DEPTH {
                 if portguard_descend() == 0 {
                     break;
@@ -181,33 +216,6 @@ extern "C" fn portguard_name_step(generation: u64, state: u64, byte: u64) -> u64
 }
 
 impl Walk {
-    /// Collects the nodes from the cgroup to the root; `false` where it is too deep.
-    #[inline(always)]
-    fn up(&mut self, task: Task) -> bool {
-        let mut cgroup = task.cgroup();
-        let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
-        self.0.depth = u64::from(level);
-        // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below; where a `**` could
-        // lead deeper, `outcome` says so.
-        for _ in 0..MAX_SKIPPED {
-            if level <= MAX_CGROUP_DEPTH as u32 {
-                break;
-            }
-            cgroup = cgroup.follow(&OFF_CGROUP_PARENT);
-            level -= 1;
-        }
-        for i in 0..MAX_CGROUP_DEPTH {
-            let parent = cgroup.follow(&OFF_CGROUP_PARENT);
-            if parent.0 == 0 {
-                return true; // the root, which is no node of a path
-            }
-            self.0.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
-            self.0.count += 1;
-            cgroup = parent;
-        }
-        cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
-    }
-
     /// Takes the edge of the key, where there is one.
     #[inline(always)]
     fn follow_edge(&mut self) -> bool {
@@ -222,11 +230,11 @@ impl Walk {
         true
     }
 
-    /// The class of the node that was reached, or [`UNRESOLVED`] where levels that were not walked could lead on.
+    /// The class of the node that was reached, or [`UNRESOLVED_CLASS`] where levels that were not walked could lead on.
     #[inline(always)]
     fn outcome(&self) -> u64 {
         if self.0.flags & u64::from(TrieNode::OPEN) != 0 && self.0.depth > MAX_CGROUP_DEPTH as u64 {
-            return u64::from(UNRESOLVED);
+            return u64::from(UNRESOLVED_CLASS);
         }
         self.0.class
     }

@@ -8,7 +8,7 @@ use super::classes::{Classes, RuleSet};
 use super::glob_dfa::Globs;
 use super::{CompileError, NameEntry, TrieEntry};
 use crate::policy::{CgroupPattern, Component, Rule, UnitPattern};
-use portguard_common::{NameKey, TrieKey, TrieNode, Verdict};
+use portguard_common::{NameKey, TrieKey, TrieNode};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Nodes and edges that a trie may have: two generations fit the map.
@@ -313,14 +313,10 @@ impl<'a> Builder<'a> {
         self.classes.number(&set)
     }
 
-    /// What holds where the path is not known: a denial that it could meet, and nothing that it could lack.
+    /// The rules for a path that cannot be read: those that hold everywhere, and the denials that could match.
     fn unresolved(&self) -> RuleSet {
         let mut set = self.everywhere.clone();
-        for (i, rule) in self.rules.iter().enumerate() {
-            if rule.action == Verdict::Deny && !rule.audit {
-                set.insert(i);
-            }
-        }
+        set.insert_denials(self.rules);
         set
     }
 }

@@ -47,8 +47,10 @@ pub(super) fn build(
     header.set_port_vectors(image.vectors(ports.sets()));
     header.set_cgroup_vectors(image.vectors(cgroups.classes.sets()));
     header.set_address_vectors(image.vectors(addresses.classes.sets()));
-    let groupless = lpm::groupless(&policy.rules);
-    header.set_groupless_page(image.vectors(&[groupless]));
+    let mut groupless = lpm::groupless(&policy.rules);
+    header.set_groupless_page(image.vectors(std::slice::from_ref(&groupless)));
+    groupless.insert_denials(&policy.rules);
+    image.vectors(&[groupless]);
     header.set_rule_page(image.rule_page(policy));
     header.set_rule_count(policy.rules.len() as u64);
     header.set_hits_page(image.next());

@@ -257,7 +257,7 @@ fn sum_up(ended: &Ended) {
     );
     if counts.unresolved > 0 {
         log_line!(
-            "portguard: {} cgroup paths could not be read; rules that name cgroups did not allow those binds",
+            "portguard: {} times a caller's cgroup or groups could not be read: `deny` rules that could match applied, otherwise the default",
             counts.unresolved
         );
     }

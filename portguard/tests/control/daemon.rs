@@ -212,5 +212,6 @@ pub(crate) fn decided(pid: u32) -> DecisionEvent {
         hook: "lsm".into(),
         errno: Some("EACCES".into()),
         count: 1,
+        reason: None,
     }
 }
