@@ -55,10 +55,12 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     identities(&tree)?;
     programs(&tree, Libraries::OfThisMachine)?;
     copy_tree(&shell::path("policies"), &tree.join("policies"))?;
-    let others = shell::path("target/ebpf/others.o");
-    if others.is_file() {
-        fs::create_dir_all(tree.join("lib/portguard"))?;
-        fs::copy(others, tree.join("lib/portguard/others.o"))?;
+    fs::create_dir_all(tree.join("lib/portguard"))?;
+    for name in ["others.o", "decide_test.o"] {
+        let object = shell::path("target/ebpf").join(name);
+        if object.is_file() {
+            fs::copy(object, tree.join("lib/portguard").join(name))?;
+        }
     }
     let order = modules::copy(&kernel.modules, &tree.join("modules"), modules::WANTED)?;
     eprintln!(
