@@ -1,10 +1,10 @@
-//! The trie of cgroup path components, by which the kernel finds the class of a cgroup.
+//! Keys and values of the trie of cgroup path components, by which the kernel finds the class of a cgroup.
 //!
-//! A policy's cgroup patterns are one automaton over the components of a path, kept as a trie. A node's
-//! class says which rules hold at that cgroup and all below it; where a node has no edge for a name, its
-//! class stands. A name with an edge of its own takes that; any other is told by its *name class*: which
-//! of the policy's names with `*` it matches, found byte by byte in a second automaton. Node numbers are
-//! never used again by a later policy, so one map serves old and new at once.
+//! A policy's cgroup patterns are one automaton over the components of a path, kept as a trie. A node's class
+//! is the set of rules that match that cgroup and all below it; it holds for every name without an edge.
+//! A name takes the edge of its own, where the node has one, else that of its *name class*: the set of the
+//! policy's names with `*` that it matches, found byte by byte in a second automaton. The upper half of
+//! a node's number is the policy's generation, so one map serves the old and the new policy at once.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -40,10 +40,27 @@ pub struct TrieNode {
 }
 
 impl TrieNode {
-    /// The node has edges: what lies below may have another class.
+    /// The node has edges: cgroups below it may have another class.
     pub const OPEN: u32 = 1;
     /// The node has edges by name class.
     pub const BY_CLASS: u32 = 2;
+
+    /// The same node in the policy of this generation.
+    #[must_use]
+    pub const fn with_generation(self, generation: u16) -> Self {
+        Self {
+            node: in_generation(self.node, generation),
+            ..self
+        }
+    }
+}
+
+/// Where the generation begins in the number of a node and in a [`NameKey`].
+const GENERATION_SHIFT: u32 = 32;
+
+/// `number` with its upper half replaced by a generation.
+const fn in_generation(number: u64, generation: u16) -> u64 {
+    (generation as u64) << GENERATION_SHIFT | number & (1 << GENERATION_SHIFT) - 1
 }
 
 impl TrieKey {
@@ -77,28 +94,110 @@ impl TrieKey {
         (self.name[0] == 0).then_some(class)
     }
 
-    /// Where in the name of such a key the class stands, host byte order.
+    /// The same key in the policy of this generation.
+    #[must_use]
+    pub const fn with_generation(self, generation: u16) -> Self {
+        Self {
+            parent: in_generation(self.parent, generation),
+            ..self
+        }
+    }
+
+    /// The generation of the key's policy.
+    #[must_use]
+    pub const fn generation(&self) -> u16 {
+        (self.parent >> GENERATION_SHIFT) as u16
+    }
+
+    /// Offset of the class in the name of such a key; host byte order.
     pub const CLASS_AT: usize = 4;
 }
 
 /// Key of the map of the name automaton: what follows `state` at `byte`.
 ///
-/// `b'/'`, which no name has, asks for the name class of a name that ends here; [`NameKey::ANY`] for any byte
-/// that has no edge of its own.
+/// The edge of `b'/'`, which no name contains, leads to the name class of a name that ends here; that of
+/// [`NameKey::ANY`] is for any byte without an edge of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct NameKey(pub u64);
 
 impl NameKey {
-    /// The byte that stands for all others.
+    /// In place of all bytes without an edge of their own.
     pub const ANY: u8 = 0;
-    /// The byte that stands for the end of the name.
+    /// In place of the end of the name.
     pub const END: u8 = b'/';
 
-    /// `state` is below 2^24; state 0 is where a name begins.
+    /// The key of an edge. `state` is below 2^24; a name begins in state 0.
     #[inline(always)]
     #[must_use]
     pub const fn new(generation: u64, state: u32, byte: u8) -> Self {
-        Self(generation << 32 | (state as u64) << 8 | byte as u64)
+        Self(generation << GENERATION_SHIFT | (state as u64) << 8 | byte as u64)
+    }
+
+    /// The same key in the policy of this generation.
+    #[must_use]
+    pub const fn with_generation(self, generation: u16) -> Self {
+        Self(in_generation(self.0, generation))
+    }
+
+    /// The generation of the key's policy.
+    #[must_use]
+    pub const fn generation(self) -> u16 {
+        (self.0 >> GENERATION_SHIFT) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trie_key_changes_its_generation_alone() {
+        let key = TrieKey::new(7 << 32 | 0xffff_fffe, b"a.slice").expect("a name");
+        for generation in [0, 1, u16::MAX] {
+            let other = key.with_generation(generation);
+            assert_eq!(other.generation(), generation);
+            assert_eq!(other.parent, u64::from(generation) << 32 | 0xffff_fffe);
+            assert_eq!(other.name, key.name);
+        }
+        assert_eq!(key.generation(), 7);
+    }
+
+    #[test]
+    fn trie_node_changes_its_generation_alone() {
+        let node = TrieNode {
+            node: 3,
+            class: 5,
+            flags: TrieNode::OPEN,
+        };
+        let other = node.with_generation(9);
+        assert_eq!(
+            other,
+            TrieNode {
+                node: 9 << 32 | 3,
+                ..node
+            }
+        );
+        assert_eq!(other.with_generation(0), node);
+    }
+
+    #[test]
+    fn name_key_changes_its_generation_alone() {
+        let key = NameKey::new(1, 0xff_ffff, b'x');
+        assert_eq!(
+            key.with_generation(65_535),
+            NameKey::new(65_535, 0xff_ffff, b'x')
+        );
+        assert_eq!(key.with_generation(65_535).generation(), 65_535);
+        assert_eq!(key.generation(), 1);
+    }
+
+    #[test]
+    fn trie_key_holds_a_class_where_a_name_cannot_begin() {
+        assert_eq!(TrieKey::of_class(1, 77).class(), Some(77));
+        assert_eq!(TrieKey::new(1, b"name").and_then(|key| key.class()), None);
+        assert!(TrieKey::new(1, b"").is_none());
+        assert!(TrieKey::new(1, &[b'n'; NAME_BYTES]).is_none());
+        assert!(TrieKey::new(1, &[b'n'; MAX_CGROUP_NAME]).is_some());
     }
 }
