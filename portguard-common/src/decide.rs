@@ -26,7 +26,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Number of the deciding rule in file order, or [`NO_RULE`] for the default.
     pub rule: u16,
-    /// Whether the policy wants this decision reported.
+    /// Whether this decision makes an event.
     pub report: bool,
     /// Whether the rule is in audit mode: reported, not enforced.
     pub audit: bool,
@@ -34,7 +34,7 @@ pub struct Decision {
     pub reason: Reason,
 }
 
-/// The parts of a bind that take a look outside the image, each asked for only where the policy needs it.
+/// The parts of a bind that are looked up outside the image, each only where the policy needs it.
 pub trait Lookup {
     /// The class of the caller's cgroup (see [`crate::TrieNode`]), or [`UNRESOLVED_CLASS`].
     fn cgroup_class(&self) -> u32;
@@ -62,9 +62,9 @@ pub fn is_protected<I: Image + ?Sized>(image: &I, port: u16) -> bool {
 
 /// Decides a bind of a protected port: the first rule that matches, else the default.
 ///
-/// Where a part of the caller cannot be found out, its place is taken by the rules that hold whatever
-/// it is, and all enforced `deny` rules: a `deny` rule that could match denies, and otherwise the default
-/// decides, with the [`Reason`]. So nobody escapes a denial or gains a grant by it.
+/// Where a part of the caller cannot be read, only rules that match whatever it is and enforced `deny` rules
+/// that could match are tried: if a `deny` rule is the first of them it decides, else the default does,
+/// with the [`Reason`]. So no caller escapes a denial or gains a grant by it.
 ///
 /// `None` means that the image lacks a page, which is a fault of its writer.
 #[inline(always)]
@@ -120,7 +120,7 @@ pub fn decide_bind<I: Image + ?Sized>(
     })
 }
 
-/// The rules that fields beside port, protocol, user and cgroup leave.
+/// The rules that the fields other than port, protocol, user and cgroup do not rule out.
 trait Narrower {
     fn summary(&self) -> u64;
     /// Word `at`; `denies` has that word of the `deny` rules.
@@ -184,7 +184,7 @@ fn first_match<I: Image + ?Sized>(
     };
     let denies = vector(image, header.user_vectors(), header.deny_vector() as u32)?;
 
-    // Only words in which every dimension has a rule left are looked at.
+    // Words in which some field has no rule left are skipped.
     let mut summary = ports.summary()
         & (real.summary() | effective.summary())
         & cgroups.summary()
@@ -215,10 +215,9 @@ fn lowest_bit<I: Image + ?Sized>(bits: u64) -> u32 {
 }
 
 impl Decision {
-    /// What the policy says where no rule matches.
+    /// The decision where no rule matches.
     #[inline(always)]
-    #[must_use]
-    pub const fn by_default(header: &Header<'_>) -> Self {
+    const fn by_default(header: &Header<'_>) -> Self {
         Self::new(RuleWord(header.default_word() as u8), NO_RULE)
     }
 
@@ -293,8 +292,8 @@ fn user_vector<'a, I: Image + ?Sized>(
 /// Index of the last [`UserWord`] of a page that does not start above `uid`. Word 0 is never above, and
 /// the unused words at the end of a page always are.
 ///
-/// Nine steps, always, each of which moves the sign of a comparison to the bit that it decides: no
-/// branch, so the verifier walks one path and not 2^9.
+/// Always nine steps, each of which moves the sign of a comparison to the bit that it decides: without a
+/// branch, so that the verifier walks one path and not 2^9.
 #[inline(always)]
 fn last_not_above<I: Image + ?Sized>(page: &Page, uid: u32) -> u32 {
     let last = UserWord::last_of(uid).0;

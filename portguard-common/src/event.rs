@@ -17,7 +17,7 @@ pub enum RecordKind {
 pub struct EventFlags;
 
 impl EventFlags {
-    /// The verdict was carried out (the policy is not in audit mode).
+    /// The verdict was enforced: neither the policy nor the rule is in audit mode.
     pub const ENFORCED: u8 = 1;
     /// The capability check was skipped.
     pub const GRANTED: u8 = 2;
@@ -69,7 +69,7 @@ pub struct Event {
     pub rule: u16,
     /// Address: 16 bytes for inet6, the first 4 for inet.
     pub address: [u8; 16],
-    /// Name of the thread, chosen by itself: never to be trusted, nor printed unescaped.
+    /// Name of the thread, which the thread chooses: never trust it, and never print it unescaped.
     pub comm: [u8; 16],
     /// [`crate::Family`].
     pub family: u8,
@@ -83,7 +83,7 @@ pub struct Event {
     pub reserved: u32,
 }
 
-/// What makes decisions equal: those of one window of folding with the same key are reported as one.
+/// What makes decisions equal: those of one window with the same key are reported as one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct AggregateKey {
@@ -110,10 +110,10 @@ pub struct AggregateKey {
 impl AggregateKey {
     /// A decision.
     pub const DECISION: u8 = 0;
-    /// The entry that counts how many others its uid has; all other fields are zero.
+    /// The entry that counts the entries of its uid in this window; all other fields are zero.
     pub const QUOTA: u8 = 1;
 
-    /// The key of the entry that counts those of `uid`.
+    /// The key of the entry that counts the entries of `uid`.
     #[inline(always)]
     #[must_use]
     pub const fn quota(uid: u32) -> Self {
@@ -134,23 +134,23 @@ impl AggregateKey {
 /// Words of an [`Event`].
 const EVENT_WORDS: usize = size_of::<Event>() / 8;
 
-/// Value of a map of aggregates, as words: the first [`Event`] of its key, then how many more decisions it stands
-/// for; of a [`AggregateKey::QUOTA`] only the latter counts.
+/// Value of a map of aggregates, as words: the first [`Event`] of its key, then the number of further decisions.
+/// An entry of [`AggregateKey::QUOTA`] has only the number.
 ///
 /// Words and not a structure: an inner map must equal its template, and on Linux 6.1 one whose value is a
 /// structure by BTF does not equal one without BTF (`timer_off` in `bpf_map_meta_equal`).
 pub type AggregateWords = [u64; EVENT_WORDS + 1];
 
-/// Where in [`AggregateWords`] the number of further decisions stands.
+/// Index in [`AggregateWords`] of the number of further decisions.
 pub const AGGREGATE_MORE: usize = EVENT_WORDS;
 
 /// Entries of a map of aggregates.
 pub const MAX_AGGREGATES: u32 = 8_192;
 
-/// Entries that one uid may have in a window: the others' are theirs, whatever it does.
+/// Entries that one uid may have in a window, so that it cannot take those of others.
 pub const UID_QUOTA: u64 = 1_024;
 
-/// The path of a cgroup at its first decision, so that its name is known even when it is gone.
+/// The path of a cgroup at its first decision, so that its name is known after it is removed.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CgroupRecord {
@@ -160,14 +160,14 @@ pub struct CgroupRecord {
     pub depth: u32,
     /// Id of the cgroup.
     pub cgroup_id: u64,
-    /// Bytes of `text` that are written.
+    /// Bytes of `text` in use.
     pub len: u64,
     /// NUL-terminated names, from the cgroup itself towards the root.
     pub text: [u8; CgroupRecord::ROOM + NAME_BYTES],
 }
 
 impl CgroupRecord {
-    /// Where the last name may begin.
+    /// Offset at which the last name may begin.
     pub const ROOM: usize = 3840;
 }
 
@@ -181,20 +181,20 @@ pub enum Counter {
     Allow = 1,
     /// Decisions `deny`.
     Deny = 2,
-    /// Decisions whose event was lost because the ring buffer was full.
+    /// Decisions whose event was dropped because the ring buffer was full.
     RingFull = 3,
     /// Binds by kernel threads, let pass.
     KernelThread = 4,
-    /// Decisions that a missing table made impossible: the kernel's own rule held.
+    /// Binds left to the kernel's own rule because a table of the policy was missing.
     Fault = 5,
-    /// Binds of port 0 that an LSM program has seen: the canary's proof that it runs.
+    /// Binds of port 0 seen by an LSM program: the canary's proof that it runs.
     CanaryLsm = 6,
-    /// Cgroups whose path could not be read (too deep, or no memory): where rules name cgroups, the default
-    /// decided.
+    /// Callers whose cgroup's path or groups could not be read (too deep, or no memory): see
+    /// [`crate::decide_bind`].
     Unresolved = 7,
-    /// Decisions whose event was lost because their uid had used up its share of a window.
+    /// Decisions whose event was dropped because their uid had used up its quota of a window.
     UidQuota = 8,
-    /// Binds of port 0 that a cgroup program has seen: the canary's proof that it runs.
+    /// Binds of port 0 seen by a cgroup program: the canary's proof that it runs.
     CanaryCgroup = 9,
 }
 

@@ -1,7 +1,7 @@
 //! The decision of portguard and everything that crosses the kernel boundary.
 //!
 //! This crate is compiled twice, into the eBPF programs and into the userspace binary, so that both
-//! decide by the very same code. It knows nobody: no maps, no helpers, no I/O, no allocation.
+//! decide by the same code. It depends on neither: no maps, no helpers, no I/O, no allocation.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

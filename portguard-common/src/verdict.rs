@@ -1,15 +1,15 @@
-//! What a decision says.
+//! The outcome of a decision.
 
 /// `EACCES` of the kernel's `include/uapi/asm-generic/errno-base.h`: the errno of a refused bind.
 ///
-/// The kernel's own capability check answers with it, and programs' fallbacks key on it.
+/// The kernel's own capability check returns it too, and programs' fallbacks depend on it.
 pub const EACCES: i32 = 13;
 
-/// The answer to "may this task bind this port?".
+/// Whether a task may bind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Verdict {
-    /// portguard has no opinion: the kernel's capability rule decides.
+    /// No decision: the kernel's capability check applies.
     Kernel = 0,
     /// May bind, with or without `CAP_NET_BIND_SERVICE`.
     Allow = 1,
@@ -18,9 +18,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict behind the two low bits of `bits`.
+    /// The verdict in the two low bits of `bits`.
     ///
-    /// The value 3 is never written; read back it means `Deny`, the safe side.
+    /// The value 3 is never written; it is read as `Deny`, the safe side.
     #[inline(always)]
     #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
@@ -66,7 +66,7 @@ impl Reason {
         }
     }
 
-    /// The word used in events; none where no rule was in doubt.
+    /// The word used in events, where there is a reason.
     #[must_use]
     pub const fn as_str(self) -> Option<&'static str> {
         match self {

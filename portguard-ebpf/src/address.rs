@@ -4,7 +4,7 @@ use crate::maps::ADDRESSES;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use portguard_common::AddressKey;
 
-/// The address of a bind, as its bytes lie in memory.
+/// The address of a bind, its bytes as in memory.
 #[derive(Clone, Copy)]
 pub struct BindAddress {
     /// 1 for an IPv6 address.
@@ -18,8 +18,8 @@ pub struct BindAddress {
 }
 
 impl BindAddress {
-    /// Where no rule names addresses.
-    pub const NOT_LOOKED_AT: Self = Self {
+    /// In place of an address that no rule needs.
+    pub const UNUSED: Self = Self {
         inet6: 0,
         dual_stack: 0,
         high: 0,
@@ -43,8 +43,8 @@ impl BindAddress {
         }
     }
 
-    /// The classes of the address, and of the other that the bind takes: `0.0.0.0` where `::` takes IPv4
-    /// too, else the same.
+    /// The class of the address, and that of the other address which the bind takes: `0.0.0.0` where `::` takes
+    /// IPv4 too, else the same class again.
     #[inline(always)]
     pub fn classes(self, generation: u64) -> (u32, u32) {
         let classes = portguard_address_classes(generation, self.kind(), self.high, self.low);
@@ -52,7 +52,7 @@ impl BindAddress {
     }
 }
 
-/// Global to the verifier, which looks at it once whoever calls.
+/// Global to the verifier, which checks it once and not at each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_address_classes(generation: u64, kind: u64, high: u64, low: u64) -> u64 {

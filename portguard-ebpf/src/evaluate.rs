@@ -1,7 +1,7 @@
-//! The decision on one bind by the running task, as a function that the verifier looks at once.
+//! The decision on one bind by the running task, as a function that the verifier checks once.
 //!
-//! Only numbers cross the border of such a function, so question and reply are packed into words. It
-//! looks the policy up itself: all of a decision comes from one policy, whatever the caller saw before.
+//! Such a function takes and returns numbers only, so query and reply are packed into words. It looks up
+//! the policy itself: a decision comes from one policy as a whole, even where its caller saw another.
 
 use crate::address::BindAddress;
 use crate::counters::{count, count_hit};
@@ -15,27 +15,27 @@ use portguard_common::{
     Verdict, decide_bind, is_protected,
 };
 
-/// A table of the policy is missing, which no image from the compiler lacks.
+/// A table of the policy is missing; no image from the compiler lacks one.
 ///
 /// Fail open to the kernel's own rule (never to a grant), counted: denying every bind for a broken image
 /// could lock an operator out of the machine.
 pub struct Fault;
 
-/// A bind as it is asked about.
+/// A bind to decide.
 pub struct Query {
     pub port: u16,
     pub socket: Socket,
-    /// The address; `None` where no rule of the policy that the caller saw names any.
+    /// The address; `None` where the policy that the caller saw has no rule that needs it.
     pub address: Option<BindAddress>,
-    /// Whether this program counts whatever it decides; else it counts only what it refuses.
+    /// Whether this program counts all its decisions; else it counts only what it refuses.
     pub counts: bool,
 }
 
-/// In the packed question: [`Query::counts`], and that there is an address.
+/// In the packed query: [`Query::counts`], and that it has an address.
 const COUNTS: u64 = 1 << 20;
-const LOOKED_AT: u64 = 1 << 21;
+const HAS_ADDRESS: u64 = 1 << 21;
 
-/// The packed reply: from bit 0 verdict, report, audit, enforced, reason; 16 the rule; 32 the generation; 48 the state.
+/// The packed reply, from bit 0 verdict, report, audit, enforced, reason; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
 pub struct Reply(u64);
 
@@ -52,12 +52,16 @@ impl Query {
     /// Decides.
     #[inline(always)]
     pub fn reply(&self) -> Reply {
-        let looked_at = if self.address.is_some() { LOOKED_AT } else { 0 };
-        let address = self.address.unwrap_or(BindAddress::NOT_LOOKED_AT);
+        let has_address = if self.address.is_some() {
+            HAS_ADDRESS
+        } else {
+            0
+        };
+        let address = self.address.unwrap_or(BindAddress::UNUSED);
         let bind = u64::from(self.port)
             | (self.socket.protocol as u64) << 16
             | address.kind() << 18
-            | looked_at
+            | has_address
             | if self.counts { COUNTS } else { 0 }
             | u64::from(self.socket.netns) << 32;
         Reply(portguard_decide(bind, address.high, address.low))
@@ -75,13 +79,13 @@ impl Reply {
         self.0 & FAULT != 0
     }
 
-    /// Whether the policy changed meanwhile to one that names addresses: ask again with one.
+    /// Whether the policy changed meanwhile to one that needs the address: repeat the query with it.
     #[inline(always)]
     pub fn needs_address(self) -> bool {
         self.0 & NEEDS_ADDRESS != 0
     }
 
-    /// Whether the verdict is to be carried out.
+    /// Whether the verdict is enforced.
     #[inline(always)]
     pub fn enforced(self) -> bool {
         self.0 & ENFORCED != 0
@@ -141,7 +145,7 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     let Some(protocol) = Protocol::from_index((bind >> 16 & 3) as u8) else {
         return 0;
     };
-    if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) && bind & LOOKED_AT == 0 {
+    if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) && bind & HAS_ADDRESS == 0 {
         return NEEDS_ADDRESS;
     }
     let request = Request {
@@ -164,7 +168,7 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     let reply = Reply::new(&header, decision);
     let refuses = reply.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
     if bind & COUNTS != 0 || refuses {
-        // Here and not where it is reported: the rule's count belongs to the policy that decided.
+        // Here and not where it is reported: the hits are in the pages of the policy that decided.
         count_hit(&image, header.hits_page(), decision.rule);
         count(match decision.verdict {
             Verdict::Kernel => Counter::Kernel,

@@ -1,6 +1,6 @@
-//! What leaves the kernel: records in the ring buffer, filled in place, and counters.
+//! Events: records in the ring buffer and aggregates of equal decisions, filled in place.
 //!
-//! A verdict is reached before anything is reserved: a full ring changes no verdict, it is counted.
+//! The verdict is reached before anything is reserved, so a full ring changes no verdict. It is counted.
 
 use crate::counters::{count, increment};
 use crate::kernel_read::{Task, current_cgroup_id, kernfs_name};
@@ -15,7 +15,7 @@ use portguard_common::{
     EventFlags, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, UID_QUOTA, Verdict,
 };
 
-/// A decision with all that an event tells of it.
+/// An evaluated bind: the decision, and what an event says of it.
 pub struct Evaluated {
     pub port: u16,
     pub socket: Socket,
@@ -34,9 +34,9 @@ impl Evaluated {
 
 /// Reports a decision; `describe` writes the family and the address.
 ///
-/// The first of a window goes to the ring at once; those that equal it are added to its entry, whose number the
-/// loader reads at the window's end. Where the ring is full the first is added to it too, so that nothing is
-/// lost while there is an entry.
+/// The first of equal decisions in a window goes to the ring at once; the others are added to its entry, which
+/// the loader reads at the window's end. Where the ring is full the first is added there too, so that nothing
+/// is lost while there is an entry.
 #[inline(always)]
 pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     let Some(aggregates) = AGGREGATES.get(0) else {
@@ -58,12 +58,12 @@ pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
         return;
     }
     let Some(entry) = aggregates.get_ptr_mut(&key) else {
-        // Nobody removes entries from a map in use.
+        // Entries of a map in use are never removed.
         return;
     };
     let event = entry.cast::<Event>();
-    // SAFETY: the entry begins with the words of an `Event`. Others find the entry by now, but only add to the
-    // word behind it; the loader reads it when no program can be here any more.
+    // SAFETY: the entry begins with the words of an `Event`. Other CPUs find the entry by now, but only add to
+    // the word after it; the loader reads it once no program uses the map any more.
     fill(unsafe { &mut *event }, evaluated, describe);
     // SAFETY: filled above.
     let event = unsafe { &*event };
@@ -72,17 +72,17 @@ pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     }
 }
 
-/// The entry of a decision before its event is filled in.
+/// A decision's entry before its event is filled in.
 static EMPTY: AggregateWords = [0; AGGREGATE_MORE + 1];
 
-/// The entry that stands for a uid's first.
+/// The entry that counts the first of a uid.
 static FIRST_OF_UID: AggregateWords = {
     let mut words = EMPTY;
     words[AGGREGATE_MORE] = 1;
     words
 };
 
-/// What a decision has in common with its equals.
+/// The key that equal decisions share.
 #[inline(always)]
 fn key(evaluated: &Evaluated) -> AggregateKey {
     AggregateKey {
@@ -118,14 +118,14 @@ fn add_one(entry: *mut AggregateWords) {
     unsafe { increment(more) };
 }
 
-/// Takes one of the entries that `uid` may have in this window; `false` where it has them all.
+/// Takes one of the entries that `uid` may have in this window; `false` where its quota is used up.
 ///
-/// CPUs that ask at once may take one too many each.
+/// CPUs at the same moment may take one too many each.
 #[inline(always)]
 fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
     let key = AggregateKey::quota(uid);
     let Some(entry) = aggregates.get_ptr_mut(&key) else {
-        // A full map has no room for the note either; then the ring's own room is the limit.
+        // A full map has no room for this entry either; then the room in the ring is the limit.
         let _ = aggregates.insert(&key, &FIRST_OF_UID, BPF_NOEXIST.into());
         return true;
     };
@@ -148,8 +148,8 @@ fn alone(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     };
     zero_words(&mut entry);
     let event = entry.as_mut_ptr();
-    // SAFETY: the reservation is ours alone until it is submitted; all its bytes were just zeroed, and
-    // zeros are an `Event`.
+    // SAFETY: exclusive memory of the reservation until it is submitted; all its bytes were just zeroed,
+    // and zeros are an `Event`.
     fill(unsafe { &mut *event }, evaluated, describe);
     entry.submit(0);
 }
@@ -171,18 +171,18 @@ fn fill(event: &mut Event, evaluated: &Evaluated, describe: impl Fn(&mut Event))
     event.rule = evaluated.decision.rule;
     describe(event);
     // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
-    // SAFETY: 16 bytes of the record, as the helper is told.
+    // SAFETY: the destination has the 16 bytes that the helper gets as its size.
     unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
     event.protocol = evaluated.socket.protocol as u8;
     event.verdict = evaluated.decision.verdict as u8;
     event.flags = evaluated.flags;
 }
 
-/// Reports the path of a cgroup that was walked.
+/// Reports the path of a cgroup.
 #[inline(always)]
 pub fn cgroup(id: u64, path: &Path) {
     let Some(mut entry) = EVENTS.reserve_untyped::<CgroupRecord>(0) else {
-        // No decision is lost by this: the daemon still finds the path by the id while the cgroup lives.
+        // No decision is lost by this: the daemon finds the path by the id while the cgroup exists.
         return;
     };
     let record = entry.as_mut_ptr();

@@ -1,4 +1,4 @@
-//! One bind, evaluated: the order of the checks, cheapest first, and each hook's return values.
+//! The hooks: the order of their checks, cheapest first, and their return values.
 
 use crate::address::BindAddress;
 use crate::counters::count;
@@ -17,14 +17,13 @@ use portguard_common::{
 /// ASCONF, some of them in softirq with a foreign `current`.
 const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
 
-/// The policy in force, or `None` while there is none: the programs are attached first, then the policy is
-/// installed.
+/// The policy in force; `None` between the programs' attachment and the installation of the policy.
 #[inline(always)]
 fn policy() -> Option<MapImage<'static>> {
     POLICY.get(0).map(MapImage)
 }
 
-/// Asks for the decision on a bind; `None` where the policy's scope leaves it alone.
+/// Evaluates a bind; `None` where it is outside the policy's scope.
 #[inline(always)]
 fn evaluate(
     header: &Header<'_>,
@@ -45,7 +44,7 @@ fn evaluate(
     }
     let mut reply = query.reply();
     if reply.needs_address() {
-        // A reload between our look at the policy and the decision: all of it must be the new one's.
+        // A reload came in between: the whole decision must be the new policy's.
         query.address = Some(address());
         reply = query.reply();
     }
@@ -84,15 +83,15 @@ fn report(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
     }
 }
 
-/// The tail of both LSM hooks. Return values are literals: from Linux 6.12 on the verifier wants to see
-/// that they lie in [-4095, 0].
+/// What both LSM hooks do. Return values are literals: from Linux 6.12 on the verifier has to see that they
+/// are in [-4095, 0].
 #[inline(always)]
 fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
     let Some(port) = address.port() else {
         return Ok(0);
     };
     if port == 0 {
-        // No policy protects it, so the daemon can show by it that this program runs.
+        // No policy protects it, so the daemon's canary can prove by it that this program runs.
         count(Counter::CanaryLsm);
         return Ok(0);
     }
@@ -142,8 +141,8 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
     if option != SCTP_SOCKOPT_BINDX_ADD {
         return Ok(0);
     }
-    // The option's buffer may hold several addresses: the first decides the port, and another port
-    // behind it is refused (`sctp_do_bind`).
+    // The option's buffer may hold several addresses: the first has the port, and another port after it is
+    // refused (`sctp_do_bind`).
     let address = SockAddr {
         typed: ctx.arg(2),
         len: ctx.arg(3),
@@ -151,7 +150,7 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
     lsm(ctx.arg(0), address)
 }
 
-/// What a cgroup program returns: 0 refuses, 1 lets pass, 3 lets pass and skips the capability check.
+/// Both cgroup hooks. They return 0 to refuse, 1 to let pass, 3 to let pass and skip the capability check.
 #[inline(always)]
 pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> {
     let bind = CgroupBind(ctx.sock_addr);
@@ -184,21 +183,21 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     else {
         return Ok(1);
     };
-    // Where an LSM program runs it has decided, counted and reported every bind(2). A denial is left for
-    // what it cannot see: a port that another cgroup program put in place of the one query for, and the
-    // kernel's own binds for a process (RxRPC, tunnels).
+    // Where an LSM program runs it has decided, counted and reported every bind(2). What it cannot see is denied
+    // here: a port that another cgroup program put in place of the original one, and binds that the kernel
+    // makes for a process (RxRPC, tunnels).
     let refused = evaluated.enforced(Verdict::Deny);
     if refused || decides {
         report(&evaluated, |event| bind.describe(family, event));
     }
     if refused {
         if SET_RETVAL.load() != 0 {
-            // SAFETY: a plain number; the helper exists where the loader says so.
+            // SAFETY: a plain number; the loader sets SET_RETVAL only where the helper exists.
             unsafe { bpf_set_retval(-EACCES) };
         }
         return Ok(0);
     }
-    // The first test is a constant to the verifier: where the kernel knows no grants it must not see a 3.
+    // The first test is a constant to the verifier, which must see no 3 where the kernel has no grants.
     if GRANTS.load() != 0 && evaluated.enforced(Verdict::Allow) {
         return Ok(3);
     }

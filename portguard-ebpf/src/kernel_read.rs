@@ -1,4 +1,4 @@
-//! The kernel's own memory: where its fields lie, and the reads of them.
+//! Reads of the kernel's own memory, and the offsets of its fields.
 //!
 //! Rust has no CO-RE, so the loader takes every offset from the running kernel's BTF and sets it in a
 //! read-only global, which the verifier knows as a constant.

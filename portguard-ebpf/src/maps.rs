@@ -11,12 +11,12 @@ use portguard_common::{
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
 ///
-/// The value is an array and not a `Page`: an inner map must equal its template, and on Linux 6.1 one
-/// whose value is a structure by BTF does not equal one without BTF, which is what the loader makes
-/// (`timer_off` in `bpf_map_meta_equal`).
+/// The value is an array and not a `Page`: an inner map must equal its template, and on Linux 6.1 a map whose
+/// value is a structure by BTF does not equal one without BTF, such as the loader creates (`timer_off` in
+/// `bpf_map_meta_equal`).
 pub type Pages = Array<[u64; PAGE_WORDS], 1, { BPF_F_INNER_MAP as usize }>;
 
-/// Slot 0 holds the policy in force; empty until the loader has proved that the programs run.
+/// Slot 0 has the policy in force; it is empty until the loader has proved that the programs run.
 /// Written by the loader only.
 #[btf_map]
 pub static POLICY: ArrayOfMaps<Pages, 1> = ArrayOfMaps::new();
@@ -49,27 +49,27 @@ pub static GROUPS_OF: HashMap<u64, VectorWords, 16384, { BPF_F_NO_PREALLOC as us
 #[btf_map]
 pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
 
-/// A path while it is walked: too large for the stack.
+/// The path of a cgroup while it is walked: too large for the stack.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Path {
     /// `kernfs_node`s, the one below the root last; unused slots zero.
     pub nodes: [u64; MAX_CGROUP_DEPTH],
-    /// Nodes in use. Counted in memory: a count in a register is a number that the verifier knows, and it
-    /// would walk all that follows once for each.
+    /// Nodes in use. Counted in memory: of a count in a register the verifier knows the value, and walks all
+    /// that follows once for each.
     pub count: u64,
     /// Levels below the root.
     pub depth: u64,
     /// Class of the trie node that was reached.
     pub class: u64,
-    /// Flags of that node; none where the walk ended there.
+    /// Flags of that node; zero where the walk ended.
     pub flags: u64,
     /// The edge to follow next.
     pub key: TrieKey,
 }
 
 impl Path {
-    /// What a fresh one is made from.
+    /// A path before it is filled in.
     pub const EMPTY: Self = Self {
         nodes: [0; MAX_CGROUP_DEPTH],
         count: 0,
@@ -97,12 +97,12 @@ pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 #[btf_map]
 pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
 
-/// Decisions of the running window of folding. See [`AGGREGATES`].
+/// Aggregates of one window. See [`AGGREGATES`].
 pub type Aggregates = HashMap<AggregateKey, AggregateWords, { MAX_AGGREGATES as usize }>;
 
-/// Slot 0 holds the running window; empty where every decision is to be an event of its own. The loader puts
-/// a fresh map in its place, and once no program uses the old one any more (which that write waits for) reads
-/// what it holds: exact, without a lock.
+/// Slot 0 has the running window; it is empty where every decision is an event of its own. The loader replaces
+/// its map by a fresh one, a write that waits until no program uses the old one, and then reads the old one:
+/// exact, without a lock.
 #[btf_map]
 pub static AGGREGATES: ArrayOfMaps<Aggregates, 1> = ArrayOfMaps::new();
 
@@ -121,7 +121,7 @@ impl Image for MapImage<'_> {
 
     #[inline(always)]
     fn opaque(mut value: u32) -> u32 {
-        // SAFETY: moves a register to itself, which the compiler cannot see through.
+        // SAFETY: moves a register to itself.
         unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
         value
     }

@@ -1,8 +1,9 @@
 //! The class of the caller's cgroup, from its path, without a race.
 //!
-//! At the first bind from a cgroup id under a policy the path is walked up to the root, then down the
-//! policy's trie; the class is cached by id. Nothing depends on the daemon: a cgroup made a microsecond
-//! ago matches, and one removed and made again has another id. v2 directories cannot be renamed.
+//! At the first bind from a cgroup under a policy the path is walked up to the root, then down the policy's
+//! trie, and the class is cached by the cgroup's id. Nothing depends on the daemon: a cgroup created a
+//! microsecond ago matches, and one that is removed and created again has another id. Directories of cgroup v2
+//! cannot be renamed.
 
 use crate::counters::count;
 use crate::events;
@@ -16,8 +17,8 @@ use portguard_common::{
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
 const MAX_SKIPPED: u32 = 96;
 
-/// A cached class: the low half of the id, the policy's generation and the class in one word, since a
-/// slot of an LRU map can be taken over by another id while it is read.
+/// A cached class: the low half of the id, the policy's generation and the class in one word, since another id
+/// can take over a slot of an LRU map while it is read.
 struct Cached(u64);
 
 impl Cached {
@@ -50,7 +51,7 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
     }
     let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
     if class == UNRESOLVED_CLASS {
-        // Not remembered: the next bind may find memory.
+        // Not cached: the next bind may find memory.
         count(Counter::Unresolved);
         return UNRESOLVED_CLASS;
     }
@@ -64,9 +65,9 @@ static EMPTY: Path = Path::EMPTY;
 
 /// The class of the running task's cgroup, by its path.
 ///
-/// The path lies in a map entry under the thread's own id, which no other thread touches, whoever
-/// preempts whom. This and the other functions without a mangled name are global to the verifier, which
-/// looks at each of them once and not once for each state in which it is called.
+/// The path is in a map entry under the thread's own id, which no other thread touches, even where threads
+/// preempt each other. This and the other functions without a mangled name are global to the verifier, which
+/// checks each of them once and not once for each state in which it is called.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
@@ -85,8 +86,8 @@ fn walk_up(path: &mut Path, task: Task) -> bool {
     let mut cgroup = task.cgroup();
     let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
     path.depth = u64::from(level);
-    // Rules name at most MAX_CGROUP_DEPTH levels from the top, and hold for all below; where a `**` could
-    // lead deeper, [`Walk::outcome`] says so.
+    // Rules name at most MAX_CGROUP_DEPTH levels from the top, and match all below; [`Walk::outcome`] sees
+    // to a `**` that could match deeper.
     for _ in 0..MAX_SKIPPED {
         if level <= MAX_CGROUP_DEPTH as u32 {
             break;
@@ -106,8 +107,8 @@ fn walk_up(path: &mut Path, task: Task) -> bool {
     cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
 }
 
-/// The class of the path that `fill` fills in, by the trie below `root`; [`UNRESOLVED_CLASS`] where that is
-/// `false`, or there is no memory.
+/// The class of the path that `fill` fills in, by the trie below `root`; [`UNRESOLVED_CLASS`] where `fill` returns
+/// `false` or there is no memory.
 #[inline(always)]
 pub fn class_of(root: u64, flags: u64, fill: impl FnOnce(&mut Path) -> bool) -> u64 {
     let thread = bpf_get_current_pid_tgid();
@@ -136,12 +137,12 @@ struct Walk(&'static mut Path);
 #[inline(always)]
 fn own_walk() -> Option<Walk> {
     let path = SCRATCH.get_ptr_mut(&bpf_get_current_pid_tgid())?;
-    // SAFETY: a map value under this thread's key: nobody else reads or writes it, and each function that
-    // asks for it uses it before it calls another.
+    // SAFETY: a map value under this thread's key: no other thread reads or writes it, and each function
+    // that calls this is done with it before it calls another that does.
     Some(Walk(unsafe { &mut *path }))
 }
 
-/// One step down the trie, to the child of the name that is next; 0 where the walk ends.
+/// One step down the trie, to the child of the next name; 0 where the walk ends.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_descend() -> u64 {
@@ -177,7 +178,7 @@ extern "C" fn portguard_descend() -> u64 {
     0
 }
 
-/// The name class of the name in this thread's path: which of the policy's names with `*` it matches.
+/// The name class of the name in this thread's path: the set of the policy's names with `*` that it matches.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_name_class(generation: u64) -> u64 {
@@ -198,7 +199,7 @@ extern "C" fn portguard_name_class(generation: u64) -> u64 {
     unsafe { NAMES.get(&end) }.map_or(0, |class| u64::from(*class))
 }
 
-/// In place of a state: no name with `*` can match any more.
+/// In place of a state: no name with `*` matches any longer.
 const NO_STATE: u64 = u64::MAX;
 
 /// The state that follows `state` at `byte`.
@@ -230,7 +231,8 @@ impl Walk {
         true
     }
 
-    /// The class of the node that was reached, or [`UNRESOLVED_CLASS`] where levels that were not walked could lead on.
+    /// The class of the node that was reached, or [`UNRESOLVED_CLASS`] where levels below could change it that were
+    /// not walked.
     #[inline(always)]
     fn outcome(&self) -> u64 {
         if self.0.flags & u64::from(TrieNode::OPEN) != 0 && self.0.depth > MAX_CGROUP_DEPTH as u64 {

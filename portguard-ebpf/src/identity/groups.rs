@@ -1,8 +1,8 @@
 //! The rules that the caller's groups leave.
 //!
 //! Real, effective and every supplementary gid count, of which a task may have 65,536 (`NGROUPS_MAX`).
-//! The functions without a mangled name are global to the verifier, which looks at each of them once
-//! and not once for each call: that is what makes loops of this length possible.
+//! The functions without a mangled name are global to the verifier, which checks each of them once and not
+//! once for each call. Loops of this length would be impossible otherwise.
 
 use crate::counters::count;
 use crate::kernel_read::{
@@ -14,7 +14,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use portguard_common::{Counter, GroupKey, VECTOR_WORDS, VectorWords};
 
-/// Gids that are read in one go.
+/// Gids that are read by one call.
 const CHUNK: u32 = 256;
 /// Chunks of `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
 const CHUNKS: u32 = 65_536 / CHUNK;
