@@ -1,33 +1,56 @@
 //! The one function that decides, over the image of a compiled policy.
 //!
-//! Every loop has a constant bound and every table access may fail: a page that is missing (which no
-//! image from the compiler lacks) ends the decision without a verdict, and the caller falls back to
-//! the kernel's own rule. That never grants anything.
+//! Every loop has a constant bound and every table access may fail: a missing page (no image from the
+//! compiler lacks one) ends the decision without a verdict, and the caller falls back to the kernel's
+//! own rule. That never grants anything.
 
 use crate::image::{
-    Header, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS, VectorWords,
+    Header, HeaderFlags, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS,
+    VectorWords,
 };
-use crate::{CLASSES_PER_PAGE, Request, UserWord, Verdict, WORDS_PER_MASK};
+use crate::{CLASSES_PER_PAGE, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
 pub const PORT_TABLE_START: u32 = 1;
 
-/// A verdict and the rule it came from.
+/// In place of a cgroup's class: the path could not be read.
+///
+/// A number and not an `Option`: the compiler may read the payload of a `None` before the tag, which the
+/// verifier takes for the use of a register that was never set.
+pub const UNRESOLVED_CLASS: u32 = u32::MAX;
+
+/// A verdict and where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What to do.
     pub verdict: Verdict,
     /// Number of the deciding rule in file order, or [`NO_RULE`] for the default.
     pub rule: u16,
-    /// Whether the policy wants this decision reported.
+    /// Whether this decision makes an event.
     pub report: bool,
-    /// Whether the rule is in audit mode: reported, not carried out.
+    /// Whether the rule is in audit mode: reported, not enforced.
     pub audit: bool,
+    /// Why the default decided although a rule might have matched.
+    pub reason: Reason,
 }
 
-/// Whether `port` lies in the policy's `protect`; where it does not, nothing is decided.
+/// The parts of a bind that are looked up outside the image, each only where the policy needs it.
+pub trait Lookup {
+    /// The class of the caller's cgroup (see [`crate::TrieNode`]), or [`UNRESOLVED_CLASS`].
+    fn cgroup_class(&self) -> u32;
+
+    /// The class of the address (see [`crate::AddressKey`]), and that of the other address which the bind
+    /// takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else the same class again.
+    fn address_classes(&self) -> (u32, u32);
+
+    /// `groupless`, the rules that name no group, and those that name one of the caller's; `None` without
+    /// the memory to collect them.
+    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords>;
+}
+
+/// Whether `port` is in the policy's `protect`; where it is not, nothing is decided.
 ///
-/// Every protocol's table marks the same ports as protected, so TCP's answers for all.
+/// Every protocol's table marks the same ports as protected, so TCP's is enough.
 #[inline(always)]
 #[must_use]
 pub fn is_protected<I: Image + ?Sized>(image: &I, port: u16) -> bool {
@@ -39,40 +62,65 @@ pub fn is_protected<I: Image + ?Sized>(image: &I, port: u16) -> bool {
 
 /// Decides a bind of a protected port: the first rule that matches, else the default.
 ///
-/// For policies without rules that name groups or addresses, which this does not look at.
+/// Where a part of the caller cannot be read, only rules that match whatever it is and enforced `deny` rules
+/// that could match are tried: if a `deny` rule is the first of them it decides, else the default does,
+/// with the [`Reason`]. So no caller escapes a denial or gains a grant by it.
+///
 /// `None` means that the image lacks a page, which is a fault of its writer.
 #[inline(always)]
 #[must_use]
-pub fn decide<I: Image + ?Sized>(
+pub fn decide_bind<I: Image + ?Sized>(
     image: &I,
     header: &Header<'_>,
     request: &Request,
+    lookup: &impl Lookup,
 ) -> Option<Decision> {
-    first_match(image, header, request, &AllRules)
+    let mut reason = Reason::None;
+    let mut class = 0;
+    if header.has(HeaderFlags::CGROUP_PATHS) {
+        class = lookup.cgroup_class();
+        if class == UNRESOLVED_CLASS {
+            class = header.unresolved_class() as u32;
+            if header.has(HeaderFlags::CGROUP_RULES) {
+                reason = Reason::UnresolvedCgroup;
+            }
+        }
+    }
+    let cgroups = vector(image, header.cgroup_vectors(), class)?;
+    let first = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+        let (address, other) = lookup.address_classes();
+        let page = header.groupless_page() as u32;
+        let mut groups = image.page(page)?.first_vector();
+        if header.has(HeaderFlags::GROUP_RULES) {
+            groups = match lookup.group_rules(groups) {
+                Some(rules) => rules,
+                None => {
+                    reason = Reason::NoMemory;
+                    image.page(page + 1)?.first_vector()
+                }
+            };
+        }
+        let narrower = GroupsAndAddresses {
+            groups,
+            address: vector(image, header.address_vectors(), address)?,
+            other: vector(image, header.address_vectors(), other)?,
+        };
+        first_match(image, header, request, cgroups, &narrower)
+    } else {
+        // Policies that name neither do not pay for them.
+        first_match(image, header, request, cgroups, &AllRules)
+    }?;
+    let denies = first.verdict as u8 == Verdict::Deny as u8 && !first.audit;
+    if reason as u8 == Reason::None as u8 || (denies && first.rule != NO_RULE) {
+        return Some(first);
+    }
+    Some(Decision {
+        reason,
+        ..Decision::by_default(header)
+    })
 }
 
-/// The same for policies with rules that name groups or addresses; `groups` has the rules that the
-/// caller's groups leave: those that name none, and those that name one of the caller's.
-///
-/// A function of its own, so that other policies do not pay for these fields.
-#[inline(always)]
-#[must_use]
-pub fn decide_in_full<I: Image + ?Sized>(
-    image: &I,
-    header: &Header<'_>,
-    request: &Request,
-    groups: &VectorWords,
-) -> Option<Decision> {
-    let first = header.address_vectors();
-    let narrower = GroupsAndAddresses {
-        groups,
-        address: vector(image, first, request.address_class)?,
-        other: vector(image, first, request.other_address_class)?,
-    };
-    first_match(image, header, request, &narrower)
-}
-
-/// The rules that fields beside port, protocol, user and cgroup leave.
+/// The rules that the fields other than port, protocol, user and cgroup do not rule out.
 trait Narrower {
     fn summary(&self) -> u64;
     /// Word `at`; `denies` has that word of the `deny` rules.
@@ -124,6 +172,7 @@ fn first_match<I: Image + ?Sized>(
     image: &I,
     header: &Header<'_>,
     request: &Request,
+    cgroups: Vector<'_>,
     narrower: &impl Narrower,
 ) -> Option<Decision> {
     let ports = port_vector(image, header, request)?;
@@ -133,10 +182,9 @@ fn first_match<I: Image + ?Sized>(
     } else {
         user_vector(image, header, request.euid)?
     };
-    let cgroups = vector(image, header.cgroup_vectors(), request.cgroup_class)?;
     let denies = vector(image, header.user_vectors(), header.deny_vector() as u32)?;
 
-    // Only words in which every dimension has a rule left are looked at.
+    // Words in which some field has no rule left are skipped.
     let mut summary = ports.summary()
         & (real.summary() | effective.summary())
         & cgroups.summary()
@@ -167,10 +215,9 @@ fn lowest_bit<I: Image + ?Sized>(bits: u64) -> u32 {
 }
 
 impl Decision {
-    /// What the policy says where no rule matches.
+    /// The decision where no rule matches.
     #[inline(always)]
-    #[must_use]
-    pub const fn by_default(header: &Header<'_>) -> Self {
+    const fn by_default(header: &Header<'_>) -> Self {
         Self::new(RuleWord(header.default_word() as u8), NO_RULE)
     }
 
@@ -181,6 +228,7 @@ impl Decision {
             rule,
             report: word.report(),
             audit: word.audit(),
+            reason: Reason::None,
         }
     }
 }
@@ -244,8 +292,8 @@ fn user_vector<'a, I: Image + ?Sized>(
 /// Index of the last [`UserWord`] of a page that does not start above `uid`. Word 0 is never above, and
 /// the unused words at the end of a page always are.
 ///
-/// Nine steps, always, each of which moves the sign of a comparison to the bit that it decides: no
-/// branch, so the verifier walks one path and not 2^9.
+/// Always nine steps, each of which moves the sign of a comparison to the bit that it decides: without a
+/// branch, so that the verifier walks one path and not 2^9.
 #[inline(always)]
 fn last_not_above<I: Image + ?Sized>(page: &Page, uid: u32) -> u32 {
     let last = UserWord::last_of(uid).0;
@@ -266,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_search_finds_the_interval() {
+    fn search_finds_interval_of_uid() {
         for len in [1, 2, 3, 5, 8, 511, 512] {
             let mut page = Page::ZERO;
             for i in 0..PAGE_WORDS {
@@ -290,26 +338,5 @@ mod tests {
                 len as u32 - 1
             );
         }
-    }
-
-    #[test]
-    fn an_image_without_pages_decides_nothing() {
-        let image: [Page; 1] = [Page::ZERO];
-        let request = Request {
-            port: 80,
-            protocol: crate::Protocol::Tcp,
-            uid: 0,
-            euid: 0,
-            cgroup_class: 0,
-            address_class: 0,
-            other_address_class: 0,
-        };
-        assert!(!is_protected(&image[..], 80));
-        let far = {
-            let mut page = Page::ZERO;
-            page.set_port_table(crate::Protocol::Tcp, 7);
-            page
-        };
-        assert_eq!(decide(&image[..], &Header(&far), &request), None);
     }
 }

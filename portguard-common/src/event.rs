@@ -1,6 +1,6 @@
 //! The records of the ring buffer and the counters, as the kernel writes them.
 
-use crate::NAME_BYTES;
+use crate::{NAME_BYTES, Reason};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The first word of every record of the ring buffer.
@@ -13,16 +13,32 @@ pub enum RecordKind {
     Cgroup = 2,
 }
 
-/// Bits of [`Event::flags`].
+/// Bits of [`Event::flags`], the [`Reason`] among them: equal flags mean decisions of the same kind.
 pub struct EventFlags;
 
 impl EventFlags {
-    /// The verdict was carried out (the policy is not in audit mode).
+    /// The verdict was enforced: neither the policy nor the rule is in audit mode.
     pub const ENFORCED: u8 = 1;
     /// The capability check was skipped.
     pub const GRANTED: u8 = 2;
     /// DecisionEvent by a cgroup program (else by an LSM program).
     pub const CGROUP_HOOK: u8 = 4;
+    /// Where the two bits of the [`Reason`] begin.
+    const REASON_SHIFT: u32 = 4;
+
+    /// The bits of a reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_reason(reason: Reason) -> u8 {
+        (reason as u8) << Self::REASON_SHIFT
+    }
+
+    /// The reason that these flags have.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(flags: u8) -> Reason {
+        Reason::from_bits(flags >> Self::REASON_SHIFT)
+    }
 }
 
 /// A decision. Numbers are in host byte order but for the address, which is as on the wire.
@@ -53,7 +69,7 @@ pub struct Event {
     pub rule: u16,
     /// Address: 16 bytes for inet6, the first 4 for inet.
     pub address: [u8; 16],
-    /// Name of the thread, chosen by itself: never to be trusted, nor printed unescaped.
+    /// Name of the thread, which the thread chooses: never trust it, and never print it unescaped.
     pub comm: [u8; 16],
     /// [`crate::Family`].
     pub family: u8,
@@ -67,10 +83,10 @@ pub struct Event {
     pub reserved: u32,
 }
 
-/// What makes decisions equal: those of one window of folding with the same key are reported as one.
+/// What makes decisions equal: those of one window with the same key are reported as one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct FoldKey {
+pub struct AggregateKey {
     /// Id of the caller's cgroup.
     pub cgroup_id: u64,
     /// Real uid.
@@ -87,20 +103,20 @@ pub struct FoldKey {
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
-    /// [`FoldKey::DECISION`] or [`FoldKey::SHARE`].
+    /// [`AggregateKey::DECISION`] or [`AggregateKey::QUOTA`].
     pub kind: u8,
 }
 
-impl FoldKey {
+impl AggregateKey {
     /// A decision.
     pub const DECISION: u8 = 0;
-    /// The entry that counts how many others its uid has; all other fields are zero.
-    pub const SHARE: u8 = 1;
+    /// The entry that counts the entries of its uid in this window; all other fields are zero.
+    pub const QUOTA: u8 = 1;
 
-    /// The key of the entry that counts those of `uid`.
+    /// The key of the entry that counts the entries of `uid`.
     #[inline(always)]
     #[must_use]
-    pub const fn share(uid: u32) -> Self {
+    pub const fn quota(uid: u32) -> Self {
         Self {
             cgroup_id: 0,
             uid,
@@ -110,7 +126,7 @@ impl FoldKey {
             protocol: 0,
             verdict: 0,
             flags: 0,
-            kind: Self::SHARE,
+            kind: Self::QUOTA,
         }
     }
 }
@@ -118,23 +134,23 @@ impl FoldKey {
 /// Words of an [`Event`].
 const EVENT_WORDS: usize = size_of::<Event>() / 8;
 
-/// Value of a map of folds, as words: the first [`Event`] of its key, then how many more decisions it stands
-/// for; of a [`FoldKey::SHARE`] only the latter counts.
+/// Value of a map of aggregates, as words: the first [`Event`] of its key, then the number of further decisions.
+/// An entry of [`AggregateKey::QUOTA`] has only the number.
 ///
 /// Words and not a structure: an inner map must equal its template, and on Linux 6.1 one whose value is a
 /// structure by BTF does not equal one without BTF (`timer_off` in `bpf_map_meta_equal`).
-pub type FoldWords = [u64; EVENT_WORDS + 1];
+pub type AggregateWords = [u64; EVENT_WORDS + 1];
 
-/// Where in [`FoldWords`] the number of further decisions stands.
-pub const FOLD_MORE: usize = EVENT_WORDS;
+/// Index in [`AggregateWords`] of the number of further decisions.
+pub const AGGREGATE_MORE: usize = EVENT_WORDS;
 
-/// Entries of a map of folds.
-pub const MAX_FOLDS: u32 = 8_192;
+/// Entries of a map of aggregates.
+pub const MAX_AGGREGATES: u32 = 8_192;
 
-/// Entries that one uid may have in a window: the others' are theirs, whatever it does.
-pub const FOLD_SHARE: u64 = 1_024;
+/// Entries that one uid may have in a window, so that it cannot take those of others.
+pub const UID_QUOTA: u64 = 1_024;
 
-/// The path of a cgroup at its first decision, so that its name is known even when it is gone.
+/// The path of a cgroup at its first decision, so that its name is known after it is removed.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CgroupRecord {
@@ -144,14 +160,14 @@ pub struct CgroupRecord {
     pub depth: u32,
     /// Id of the cgroup.
     pub cgroup_id: u64,
-    /// Bytes of `text` that are written.
+    /// Bytes of `text` in use.
     pub len: u64,
     /// NUL-terminated names, from the cgroup itself towards the root.
     pub text: [u8; CgroupRecord::ROOM + NAME_BYTES],
 }
 
 impl CgroupRecord {
-    /// Where the last name may begin.
+    /// Offset at which the last name may begin.
     pub const ROOM: usize = 3840;
 }
 
@@ -165,20 +181,20 @@ pub enum Counter {
     Allow = 1,
     /// Decisions `deny`.
     Deny = 2,
-    /// Decisions whose event was lost because the ring buffer was full.
+    /// Decisions whose event was dropped because the ring buffer was full.
     RingFull = 3,
     /// Binds by kernel threads, let pass.
     KernelThread = 4,
-    /// Decisions that a missing table made impossible: the kernel's own rule held.
+    /// Binds left to the kernel's own rule because a table of the policy was missing.
     Fault = 5,
-    /// Binds of port 0 that an LSM program has seen: the canary's proof that it runs.
+    /// Binds of port 0 seen by an LSM program: the canary's proof that it runs.
     CanaryLsm = 6,
-    /// Cgroups whose path could not be read (too deep, or no memory): where rules name cgroups, the default
-    /// decided.
-    Unread = 7,
-    /// Decisions whose event was lost because their uid had used up its share of a window.
-    UidShare = 8,
-    /// Binds of port 0 that a cgroup program has seen: the canary's proof that it runs.
+    /// Callers whose cgroup's path or groups could not be read (too deep, or no memory): see
+    /// [`crate::decide_bind`].
+    Unresolved = 7,
+    /// Decisions whose event was dropped because their uid had used up its quota of a window.
+    UidQuota = 8,
+    /// Binds of port 0 seen by a cgroup program: the canary's proof that it runs.
     CanaryCgroup = 9,
 }
 

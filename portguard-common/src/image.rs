@@ -1,8 +1,8 @@
-//! The image of a compiled policy: pages of words, read by `decide` alike in the kernel and in userspace.
+//! The image of a compiled policy: pages of words, which `decide_bind` reads in the kernel and in userspace.
 //!
 //! All tables of one policy are pages of one array map, and that map hangs off a single slot of an
 //! array of maps: writing the slot switches every table at once, and a bind that began under the old
-//! policy goes on reading the old pages.
+//! policy continues with the old pages.
 //!
 //! | pages | what |
 //! |---|---|
@@ -12,22 +12,22 @@
 //! | user index | one page: the first uid of each user page |
 //! | user pages | sorted [`UserWord`]s, 512 a page |
 //! | runs of vectors | port, user, cgroup and address classes: which rules hold for a class |
-//! | groupless rules | a vector of its own |
+//! | groupless rules | a page each for two vectors: see [`Header::groupless_page`] |
 //! | rule words | one byte a rule |
-//! | hits | decisions by the default, then by each rule: the only words that programs write |
-//! | earlier hits | as many, of the policies before; written by the loader only |
-//! | description | JSON by which a policy in force can be read without its files |
+//! | hits | decisions by the default, then by each rule: the only words that the programs write |
+//! | earlier hits | as many pages, with the hits of earlier policies; written by the loader only |
+//! | description | JSON that describes the policy, so that it can be shown without its files |
 //!
 //! A vector has one bit for each rule, and a summary word with one bit for each of its 64 words that
-//! is not zero. The first rule that holds is the lowest bit of the AND of the vectors, whatever the
-//! number of rules: equivalence classes make the tables small (rules with the same ports share a
+//! is not zero. The first rule that matches is the lowest bit of the AND of the vectors, whatever the
+//! number of rules. Equivalence classes keep the tables small (ports that the same rules match share a
 //! class), and bit vectors, unlike a table of all combinations, cannot explode.
 
 use crate::{Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.
@@ -46,8 +46,8 @@ pub const VECTOR_WORDS: usize = 1 + WORDS_PER_MASK;
 pub type VectorWords = [u64; VECTOR_WORDS];
 /// Vectors that fit in a page.
 pub const VECTORS_PER_PAGE: usize = PAGE_WORDS / VECTOR_WORDS;
-/// Class numbers to a page: one more than fit, so that page and slot are shifts and masks, whose bounds
-/// the verifier follows. The last number of each page is not used.
+/// Class numbers per page: one more than fit, so that page and slot are shifts and masks, whose bounds
+/// the verifier tracks. The last number of each page is unused.
 pub const CLASSES_PER_PAGE: u32 = VECTORS_PER_PAGE as u32 + 1;
 /// Classes that a table may have: their numbers fit 16 bits.
 pub const MAX_CLASSES: usize = 65_536 / CLASSES_PER_PAGE as usize * VECTORS_PER_PAGE;
@@ -58,7 +58,7 @@ pub const fn class_number(n: usize) -> usize {
     n / VECTORS_PER_PAGE * CLASSES_PER_PAGE as usize + n % VECTORS_PER_PAGE
 }
 
-/// Where the decisions by a rule are counted, in words from the first page of hits.
+/// Index of the word that counts the decisions by a rule, from the first page of hits.
 #[inline(always)]
 #[must_use]
 pub const fn hits_slot(rule: u16) -> u32 {
@@ -66,7 +66,7 @@ pub const fn hits_slot(rule: u16) -> u32 {
     rule.wrapping_add(1) as u32
 }
 
-/// Pages that the hits of so many rules take.
+/// Pages of the hits of a policy with this many rules.
 #[must_use]
 pub const fn hits_pages(rules: usize) -> usize {
     (rules + 1).div_ceil(PAGE_WORDS)
@@ -79,15 +79,15 @@ pub struct Page {
     words: [u64; PAGE_WORDS],
 }
 
-/// An image, wherever its pages lie.
+/// An image, in a map or in memory.
 pub trait Image {
     /// The page with this number, or `None` past the end.
     fn page(&self, number: u32) -> Option<&Page>;
 
-    /// `value`, of which the compiler must know nothing.
+    /// `value`, hidden from the optimiser.
     ///
-    /// It leaves out masks that change nothing by what it knows; the verifier knows less, and must see
-    /// them.
+    /// The optimiser leaves out masks that it can prove to change nothing; the verifier knows less, and has
+    /// to see them.
     #[inline(always)]
     #[must_use]
     fn opaque(value: u32) -> u32 {
@@ -101,7 +101,7 @@ impl Image for [Page] {
     }
 }
 
-/// A number that leads outside a page or an image.
+/// An index outside a page or an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageTooFar;
 
@@ -111,7 +111,7 @@ impl Page {
         words: [0; PAGE_WORDS],
     };
 
-    /// The page that these words are.
+    /// These words as a page.
     #[inline(always)]
     #[must_use]
     pub fn from_words(words: &[u64; PAGE_WORDS]) -> &Self {
@@ -163,7 +163,7 @@ impl Page {
     }
 }
 
-/// What a rule, or the default, says once it decides: the verdict and whether to report it.
+/// The outcome of a rule or of the default: the verdict, and whether it is reported and enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleWord(pub u8);
 
@@ -171,7 +171,7 @@ impl RuleWord {
     const REPORT: u8 = 4;
     const AUDIT: u8 = 8;
 
-    /// Packs a verdict, whether it is reported, and whether that is all that comes of it.
+    /// Packs a verdict, whether it is reported, and whether it is only reported.
     #[must_use]
     pub const fn new(verdict: Verdict, report: bool, audit: bool) -> Self {
         let report = if report { Self::REPORT } else { 0 };
@@ -179,7 +179,7 @@ impl RuleWord {
         Self(verdict as u8 | report | audit)
     }
 
-    /// Whether a decision by this rule is not carried out.
+    /// Whether a decision by this rule is not enforced.
     #[inline(always)]
     #[must_use]
     pub const fn audit(self) -> bool {
@@ -241,9 +241,9 @@ pub struct HeaderFlags(pub u64);
 impl HeaderFlags {
     /// `mode: enforce` (else audit: nothing is denied and nothing granted).
     pub const ENFORCE: u64 = 1;
-    /// `scope: all` (else only the network namespace of the host is judged).
+    /// `scope: all` (else binds outside the host's network namespace are not decided).
     pub const ALL_NETNS: u64 = 2;
-    /// The paths of callers' cgroups are wanted: rules name some, or events do.
+    /// The paths of callers' cgroups are needed: by rules, or for events.
     pub const CGROUP_PATHS: u64 = 4;
     /// At least one rule names a cgroup or a unit.
     pub const CGROUP_RULES: u64 = 16;
@@ -251,13 +251,13 @@ impl HeaderFlags {
     pub const GROUP_RULES: u64 = 32;
     /// At least one rule names a group or an address.
     pub const GROUP_OR_ADDRESS_RULES: u64 = 64;
-    /// Some decision is carried out: a rule that is not in audit mode, or the default, allows or denies.
+    /// Some decision is enforced: a rule that is not in audit mode, or the default, allows or denies.
     pub const ACTS: u64 = 8;
 }
 
-/// Page 0 of an image: where its tables lie and what holds for all of it.
+/// Page 0 of an image: where its tables are, and the settings of the policy.
 ///
-/// The accessors take a word each, so that the kernel loads only what it uses.
+/// Each accessor reads one word, so that the programs load only what they use.
 #[derive(Clone, Copy)]
 pub struct Header<'a>(pub &'a Page);
 
@@ -276,7 +276,7 @@ macro_rules! header_words {
 header_words! {
     /// [`ABI_VERSION`] of the writer.
     abi / set_abi = 0;
-    /// Number of this policy since the maps were made, from 1; it wraps after 65,535.
+    /// Number of this policy among those of its maps, from 1; it wraps after 65,535.
     generation / set_generation = 1;
     /// [`HeaderFlags`].
     flags / set_flags = 2;
@@ -298,13 +298,15 @@ header_words! {
     trie_root / set_trie_root = 11;
     /// [`crate::TrieNode`] flags of that root.
     trie_root_flags / set_trie_root_flags = 13;
-    /// The cgroup class of a path that cannot be read: the rules that hold everywhere, and all `deny` rules.
-    unread_class / set_unread_class = 14;
-    /// First page of the vectors of address classes; class 0 is that of every address that no rule names.
+    /// The cgroup class of a path that cannot be read: the rules that hold everywhere, and all enforced
+    /// `deny` rules.
+    unresolved_class / set_unresolved_class = 14;
+    /// First page of the vectors of address classes; addresses that no rule names have class 0.
     address_vectors / set_address_vectors = 15;
-    /// The page whose first vector has the rules that name no group.
+    /// The page whose first vector has the rules that name no group. The first vector of the next page has
+    /// those and all enforced `deny` rules: for callers whose groups cannot be collected.
     groupless_page / set_groupless_page = 20;
-    /// First page of the hits; as many pages behind them are those of the earlier hits.
+    /// First page of the hits; as many pages of earlier hits follow.
     hits_page / set_hits_page = 21;
     /// First page of the description.
     description_page / set_description_page = 22;
@@ -312,7 +314,7 @@ header_words! {
     description_len / set_description_len = 23;
     /// Number of rules.
     rule_count / set_rule_count = 24;
-    /// Number of the user-vector run's extra vector, which marks the `deny` rules.
+    /// Number of the extra vector among those of the user classes: the `deny` rules.
     deny_vector / set_deny_vector = 12;
 }
 
@@ -336,8 +338,32 @@ impl Header<'_> {
 }
 
 impl Page {
+    /// This header as that of the policy of a generation: its number, and the root of its trie.
+    #[must_use]
+    pub const fn with_generation(mut self, generation: u16) -> Self {
+        self.set_generation(generation as u64);
+        // The root is the trie's first node.
+        self.set_trie_root((generation as u64) << 32);
+        self
+    }
+
     /// Sets the first page of the port table of `protocol`, in a header.
     pub const fn set_port_table(&mut self, protocol: Protocol, page: u64) {
         self.words[PORT_TABLES + protocol as usize] = page;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_of_a_generation_has_its_number_and_root() {
+        let mut compiled = Page::ZERO;
+        compiled.set_abi(u64::from(ABI_VERSION));
+        let installed = compiled.with_generation(7);
+        let header = Header(&installed);
+        assert_eq!((header.generation(), header.trie_root()), (7, 7 << 32));
+        assert_eq!(header.abi(), u64::from(ABI_VERSION));
     }
 }

@@ -1,29 +1,29 @@
 //! The decision of portguard and everything that crosses the kernel boundary.
 //!
 //! This crate is compiled twice, into the eBPF programs and into the userspace binary, so that both
-//! decide by the very same code. It knows nobody: no maps, no helpers, no I/O, no allocation.
+//! decide by the same code. It depends on neither: no maps, no helpers, no I/O, no allocation.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-mod cgroup;
+mod cgroup_trie;
 mod decide;
 mod event;
 mod image;
-mod prefix;
+mod lpm_keys;
 mod request;
 mod verdict;
 
-pub use cgroup::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
-pub use decide::{Decision, PORT_TABLE_START, decide, decide_in_full, is_protected};
+pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
+pub use decide::{Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, is_protected};
 pub use event::{
-    CgroupRecord, Counter, Event, EventFlags, FOLD_MORE, FOLD_SHARE, FoldKey, FoldWords, MAX_FOLDS,
-    RecordKind,
+    AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Event, EventFlags,
+    MAX_AGGREGATES, RecordKind, UID_QUOTA,
 };
 pub use image::{
     ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_PAGES, MAX_RULES,
     NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,
     VECTORS_PER_PAGE, VectorWords, WORDS_PER_MASK, class_number, hits_pages, hits_slot,
 };
-pub use prefix::{AddressKey, GroupKey};
+pub use lpm_keys::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};
-pub use verdict::{EACCES, Verdict};
+pub use verdict::{EACCES, Reason, Verdict};

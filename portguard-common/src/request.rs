@@ -1,4 +1,4 @@
-//! A bind as a decision sees it: what is asked for, and by whom.
+//! A bind as rules match it: its protocol, port and users.
 
 /// The protocol a rule can name.
 ///
@@ -10,7 +10,7 @@ pub enum Protocol {
     Tcp = 0,
     /// UDP and UDP-Lite.
     Udp = 1,
-    /// SCTP. A grant cannot reach it: `sctp_do_bind` asks for the capability with no cgroup hook before it.
+    /// SCTP. It cannot be granted: `sctp_do_bind` checks the capability, and no cgroup hook comes before.
     Sctp = 2,
     /// DCCP (gone from Linux 6.16 on).
     Dccp = 3,
@@ -38,11 +38,11 @@ impl Protocol {
 
     /// The protocol of an inet socket, or `None` where it has no port space of TCP's kind (raw, ping, L2TP).
     ///
-    /// A protocol number that is not known is judged by its socket type, so that a protocol new to
-    /// the kernel fails closed.
+    /// An unknown protocol number counts as tcp or udp by its socket type, so that a protocol new to the kernel
+    /// fails closed.
     ///
-    /// By a table and not by comparisons: after those the verifier would know the protocol, and walk
-    /// everything that follows once for each.
+    /// A table and not comparisons, after which the verifier would know the protocol and walk all that
+    /// follows once for each.
     #[inline(always)]
     #[must_use]
     pub fn of_socket(sock_type: u16, number: u16) -> Option<Self> {
@@ -80,7 +80,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol with this number of ours.
+    /// The protocol with this discriminant.
     #[inline(always)]
     #[must_use]
     pub const fn from_index(index: u8) -> Option<Self> {
@@ -99,7 +99,7 @@ const BY_TYPE: u8 = 4;
 /// In [`TABLE`]: no ports.
 const NO_PORTS: u8 = 5;
 
-/// What each `IPPROTO_*` is to us: a [`Protocol`], [`BY_TYPE`] or [`NO_PORTS`].
+/// For each `IPPROTO_*` a [`Protocol`], [`BY_TYPE`] or [`NO_PORTS`].
 static TABLE: [u8; 512] = {
     let mut table = [BY_TYPE; 512];
     table[number::TCP as usize] = Protocol::Tcp as u8;
@@ -115,7 +115,7 @@ static TABLE: [u8; 512] = {
     table
 };
 
-/// The address family of the socket (not what the address claims).
+/// The address family of the socket, which is not always that of the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Family {
@@ -126,8 +126,8 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family that an address of `sa_family` is bound as: `AF_INET6` (10) or, for `AF_INET` and the
-    /// `AF_UNSPEC` that the kernel takes for it, IPv4.
+    /// The family that an address of `sa_family` is bound as: IPv6 for `AF_INET6` (10), IPv4 for `AF_INET` and
+    /// for `AF_UNSPEC`, which the kernel treats as `AF_INET`.
     #[inline(always)]
     #[must_use]
     pub const fn of_address(sa_family: u16) -> Self {
@@ -139,7 +139,7 @@ impl Family {
     }
 }
 
-/// One bind, reduced to what rules can match.
+/// The parts of a bind that every policy looks at; the others come from a [`crate::Lookup`].
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     /// Port in host byte order.
@@ -150,13 +150,6 @@ pub struct Request {
     pub uid: u32,
     /// Effective uid of the caller, an id of the initial user namespace.
     pub euid: u32,
-    /// Class of the caller's cgroup in this policy: see [`crate::TrieNode`]. 0 where no rule names its path.
-    pub cgroup_class: u32,
-    /// Class of the address in this policy: see [`crate::AddressKey`]. 0 where no rule names addresses.
-    pub address_class: u32,
-    /// Class of the other address that the bind takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else
-    /// that of the same address.
-    pub other_address_class: u32,
 }
 
 #[cfg(test)]
@@ -164,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_without_ports_are_not_judged() {
+    fn socket_without_ports_has_no_protocol() {
         assert_eq!(Protocol::of_socket(3, 6), None, "raw TCP");
         assert_eq!(Protocol::of_socket(2, 1), None, "ping");
         assert_eq!(Protocol::of_socket(2, 58), None, "ping6");
@@ -172,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn relatives_share_a_protocol() {
+    fn mptcp_smc_and_udplite_share_a_protocol() {
         assert_eq!(Protocol::of_socket(1, 262), Some(Protocol::Tcp));
         assert_eq!(Protocol::of_socket(1, 256), Some(Protocol::Tcp));
         assert_eq!(Protocol::of_socket(2, 136), Some(Protocol::Udp));
@@ -181,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_protocol_fails_closed() {
+    fn unknown_protocol_fails_closed() {
         assert_eq!(Protocol::of_socket(1, 200), Some(Protocol::Tcp));
         assert_eq!(Protocol::of_socket(2, 200), Some(Protocol::Udp));
     }

@@ -4,9 +4,9 @@ use crate::maps::ADDRESSES;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use portguard_common::AddressKey;
 
-/// The address of a bind, as its bytes lie in memory.
+/// The address of a bind, its bytes as in memory.
 #[derive(Clone, Copy)]
-pub struct Claimed {
+pub struct BindAddress {
     /// 1 for an IPv6 address.
     pub inet6: u64,
     /// 1 where an IPv6 wildcard takes IPv4 too: the socket is not `IPV6_V6ONLY`.
@@ -17,9 +17,9 @@ pub struct Claimed {
     pub low: u64,
 }
 
-impl Claimed {
-    /// Where no rule names addresses.
-    pub const NOT_LOOKED_AT: Self = Self {
+impl BindAddress {
+    /// In place of an address that no rule needs.
+    pub const UNUSED: Self = Self {
         inet6: 0,
         dual_stack: 0,
         high: 0,
@@ -32,7 +32,7 @@ impl Claimed {
         self.inet6 | self.dual_stack << 1
     }
 
-    /// From [`Claimed::kind`] and the address.
+    /// From [`BindAddress::kind`] and the address.
     #[inline(always)]
     pub fn unpack(kind: u64, high: u64, low: u64) -> Self {
         Self {
@@ -43,8 +43,8 @@ impl Claimed {
         }
     }
 
-    /// The classes of the address, and of the other that the bind takes: `0.0.0.0` where `::` takes IPv4
-    /// too, else the same.
+    /// The class of the address, and that of the other address which the bind takes: `0.0.0.0` where `::` takes
+    /// IPv4 too, else the same class again.
     #[inline(always)]
     pub fn classes(self, generation: u64) -> (u32, u32) {
         let classes = portguard_address_classes(generation, self.kind(), self.high, self.low);
@@ -52,7 +52,7 @@ impl Claimed {
     }
 }
 
-/// Global to the verifier, which looks at it once whoever calls.
+/// Global to the verifier, which checks it once and not at each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_address_classes(generation: u64, kind: u64, high: u64, low: u64) -> u64 {

@@ -1,24 +1,22 @@
 //! Every map: its key, its value and who writes it.
 
-use crate::cgroup::Path;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use portguard_common::{
-    AddressKey, Counter, FoldKey, FoldWords, GroupKey, Image, MAX_FOLDS, NameKey, PAGE_WORDS, Page,
-    TrieKey, TrieNode, VectorWords, hits_slot,
+    AddressKey, AggregateKey, AggregateWords, Counter, GroupKey, Image, MAX_AGGREGATES,
+    MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
 };
 
 /// One policy's image. Inner maps differ in length, which `BPF_F_INNER_MAP` allows (Linux 5.10).
 ///
-/// The value is an array and not a `Page`: an inner map must equal its template, and on Linux 6.1 one
-/// whose value is a structure by BTF does not equal one without BTF, which is what the loader makes
-/// (`timer_off` in `bpf_map_meta_equal`).
+/// The value is an array and not a `Page`: an inner map must equal its template, and on Linux 6.1 a map whose
+/// value is a structure by BTF does not equal one without BTF, such as the loader creates (`timer_off` in
+/// `bpf_map_meta_equal`).
 pub type Pages = Array<[u64; PAGE_WORDS], 1, { BPF_F_INNER_MAP as usize }>;
 
-/// Slot 0 holds the policy in force; empty until the loader has proved that the programs run.
+/// Slot 0 has the policy in force; it is empty until the loader has proved that the programs run.
 /// Written by the loader only.
 #[btf_map]
 pub static POLICY: ArrayOfMaps<Pages, 1> = ArrayOfMaps::new();
@@ -51,6 +49,46 @@ pub static GROUPS_OF: HashMap<u64, VectorWords, 16384, { BPF_F_NO_PREALLOC as us
 #[btf_map]
 pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
 
+/// The path of a cgroup while it is walked: too large for the stack.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Path {
+    /// `kernfs_node`s, the one below the root last; unused slots zero.
+    pub nodes: [u64; MAX_CGROUP_DEPTH],
+    /// Nodes in use. Counted in memory: of a count in a register the verifier knows the value, and walks all
+    /// that follows once for each.
+    pub count: u64,
+    /// Levels below the root.
+    pub depth: u64,
+    /// Class of the trie node that was reached.
+    pub class: u64,
+    /// Flags of that node; zero where the walk ended.
+    pub flags: u64,
+    /// The edge to follow next.
+    pub key: TrieKey,
+}
+
+impl Path {
+    /// A path before it is filled in.
+    pub const EMPTY: Self = Self {
+        nodes: [0; MAX_CGROUP_DEPTH],
+        count: 0,
+        depth: 0,
+        class: 0,
+        flags: 0,
+        key: TrieKey {
+            parent: 0,
+            name: [0; NAME_BYTES],
+        },
+    };
+
+    /// The node at a level, counted from the cgroup itself (where it is not too deep) towards the root.
+    #[inline(always)]
+    pub fn node(&self, level: usize) -> u64 {
+        self.nodes[level & (MAX_CGROUP_DEPTH - 1)]
+    }
+}
+
 /// Thread id -> the path that the thread is walking. Written by the programs only.
 #[btf_map]
 pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
@@ -59,14 +97,14 @@ pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 #[btf_map]
 pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
 
-/// Decisions of the running window of folding. See [`FOLDS`].
-pub type Folds = HashMap<FoldKey, FoldWords, { MAX_FOLDS as usize }>;
+/// Aggregates of one window. See [`AGGREGATES`].
+pub type Aggregates = HashMap<AggregateKey, AggregateWords, { MAX_AGGREGATES as usize }>;
 
-/// Slot 0 holds the running window; empty where every decision is to be an event of its own. The loader puts
-/// a fresh map in its place, and once no program uses the old one any more (which that write waits for) reads
-/// what it holds: exact, without a lock.
+/// Slot 0 has the running window; it is empty where every decision is an event of its own. The loader replaces
+/// its map by a fresh one, a write that waits until no program uses the old one, and then reads the old one:
+/// exact, without a lock.
 #[btf_map]
-pub static FOLDS: ArrayOfMaps<Folds, 1> = ArrayOfMaps::new();
+pub static AGGREGATES: ArrayOfMaps<Aggregates, 1> = ArrayOfMaps::new();
 
 /// One slot for each [`Counter`]. Shared memory with atomic adds, so that preemption loses none.
 #[btf_map]
@@ -74,22 +112,6 @@ pub static COUNTERS: Array<u64, { Counter::COUNT as usize }> = Array::new();
 
 /// An image in its map.
 pub struct MapImage<'a>(pub &'a Pages);
-
-impl MapImage<'_> {
-    /// Counts a decision by `rule`.
-    #[inline(always)]
-    pub fn count_hit(&self, hits_page: u64, rule: u16) {
-        let slot = hits_slot(rule);
-        let page = hits_page as u32 + slot / PAGE_WORDS as u32;
-        if let Some(words) = self.0.get_ptr_mut(page) {
-            let at = Self::opaque(slot) as usize & (PAGE_WORDS - 1);
-            // SAFETY: within the page.
-            let word = unsafe { words.cast::<u64>().add(at) };
-            // SAFETY: a word of a map value, aligned; everyone in the kernel touches it by atomic adds.
-            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, 1) };
-        }
-    }
-}
 
 impl Image for MapImage<'_> {
     #[inline(always)]
@@ -99,7 +121,7 @@ impl Image for MapImage<'_> {
 
     #[inline(always)]
     fn opaque(mut value: u32) -> u32 {
-        // SAFETY: moves a register to itself, which the compiler cannot see through.
+        // SAFETY: moves a register to itself.
         unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
         value
     }

@@ -24,7 +24,7 @@ pub struct Status {
     pub rules: Vec<RuleHits>,
     /// Decisions since the maps were made, exact.
     pub decisions: Decisions,
-    /// Decisions whose event was lost, by reason (`ring_full`, `uid_share`, and one for each sink that was too slow).
+    /// Decisions whose event was lost, by reason (`ring_full`, `uid_quota`, and one for each sink that was too slow).
     pub drops: BTreeMap<String, u64>,
     /// Reloads of this daemon; null where none runs.
     pub reloads: Option<Reloads>,

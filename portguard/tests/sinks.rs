@@ -54,6 +54,7 @@ fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
         hook: "lsm".into(),
         errno: Some("EACCES".into()),
         count,
+        reason: None,
     })
 }
 

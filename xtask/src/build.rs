@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// The eBPF programs as cargo names them; each becomes target/ebpf/NAME.o.
-const OBJECTS: &[&str] = &["portguard", "others"];
+const OBJECTS: &[&str] = &["portguard", "others", "decide_test"];
 
 /// Where cargo puts them.
 const BUILT: &str = "target/ebpf-build/bpfel-unknown-none/release";

@@ -1,21 +1,31 @@
-//! The programs of others: `portguard-ebpf/src/others.rs`.
+//! Objects beside portguard's own: `test_programs.rs` and `decide_test.rs` of `portguard-ebpf/src`.
 
 use anyhow::Context as _;
 use aya::Ebpf;
 use std::path::PathBuf;
 
-/// Where their object may lie.
-const OBJECTS: [&str; 2] = ["/lib/portguard/others.o", "target/ebpf/others.o"];
+/// Where objects are in a guest, and where the build puts them.
+const DIRECTORIES: [&str; 2] = ["/lib/portguard", "target/ebpf"];
 
-/// Loads their object: `PORTGUARD_OTHERS_OBJECT`, else that of a guest or of the build.
+/// Loads the programs that stand for those of others: `PORTGUARD_OTHERS_OBJECT`, else that of a guest or of the
+/// build.
 ///
 /// # Errors
 /// Where there is none, or the kernel refuses it.
 pub(crate) fn load() -> anyhow::Result<Ebpf> {
-    let named = std::env::var_os("PORTGUARD_OTHERS_OBJECT").map(PathBuf::from);
-    let usual = || OBJECTS.iter().map(PathBuf::from).find(|path| path.exists());
-    let path = named
-        .or_else(usual)
-        .context("no object of the others' programs: set PORTGUARD_OTHERS_OBJECT")?;
+    let path = match std::env::var_os("PORTGUARD_OTHERS_OBJECT") {
+        Some(named) => PathBuf::from(named),
+        None => object("others.o").context("set PORTGUARD_OTHERS_OBJECT")?,
+    };
     Ebpf::load_file(&path).with_context(|| path.display().to_string())
+}
+
+/// The path of an object.
+pub(crate) fn object(name: &str) -> anyhow::Result<PathBuf> {
+    let mut paths = DIRECTORIES
+        .iter()
+        .map(|directory| PathBuf::from(directory).join(name));
+    paths
+        .find(|path| path.exists())
+        .with_context(|| format!("no {name} in {}", DIRECTORIES.join(" or ")))
 }

@@ -8,7 +8,9 @@ mod model;
 mod yaml;
 
 pub use fields::Net;
-pub use model::{Action, Answer, Logged, Model, ModelRule, OracleBind, Path, Proto, Span};
+pub use model::{
+    Action, Answer, Logged, Model, ModelRule, OracleBind, Path, Proto, Span, Unreadable,
+};
 pub use yaml::{rules_yaml, slashed};
 
 use fields::{glob, path_matches};
@@ -107,7 +109,49 @@ impl ModelRule {
     }
 }
 
+impl ModelRule {
+    /// Whether every named field matches but those that cannot be read of the caller.
+    fn could_match(&self, bind: &OracleBind, unreadable: Unreadable) -> bool {
+        let mut readable = self.clone();
+        if unreadable.cgroup {
+            (readable.cgroups, readable.units) = (None, None);
+        }
+        if unreadable.groups {
+            readable.groups = None;
+        }
+        readable.matches(bind)
+    }
+
+    /// Whether it takes what cannot be read to know that the rule matches.
+    const fn depends_on(&self, unreadable: Unreadable) -> bool {
+        unreadable.cgroup && (self.cgroups.is_some() || self.units.is_some())
+            || unreadable.groups && self.groups.is_some()
+    }
+}
+
 impl Model {
+    /// "whatever cannot be read: deny rules that could hold do, else the default". The second answer is whether
+    /// the default decided for want of that.
+    #[must_use]
+    pub fn decide_unreadable(
+        &self,
+        bind: &OracleBind,
+        unreadable: Unreadable,
+    ) -> Option<(Answer<'_>, bool)> {
+        if !self.rules.iter().any(|rule| rule.depends_on(unreadable)) {
+            return self.decide(bind).map(|answer| (answer, false));
+        }
+        if !within(&self.protect, bind.port) {
+            return None;
+        }
+        let denies = |rule: &ModelRule| rule.action == Action::Deny && !rule.audit;
+        let first = self.rules.iter().find(|rule| {
+            rule.could_match(bind, unreadable) && (denies(rule) || !rule.depends_on(unreadable))
+        });
+        let denial = first.filter(|rule| denies(rule));
+        Some((self.answer(denial), denial.is_none()))
+    }
+
     /// Whether a rule is in audit mode; the default is not.
     #[must_use]
     pub fn only_reports(&self, rule: Option<&str>) -> bool {
@@ -121,9 +165,13 @@ impl Model {
         if !within(&self.protect, bind.port) {
             return None;
         }
-        let rule = self.rules.iter().find(|rule| rule.matches(bind));
+        Some(self.answer(self.rules.iter().find(|rule| rule.matches(bind))))
+    }
+
+    /// The answer by this rule, or by the default.
+    fn answer<'a>(&self, rule: Option<&'a ModelRule>) -> Answer<'a> {
         let verdict = rule.map_or(self.default, |rule| rule.action);
-        Some(Answer {
+        Answer {
             verdict,
             rule: rule.map(|rule| rule.name.as_str()),
             report: match rule.and_then(|rule| rule.log).unwrap_or(self.log) {
@@ -132,7 +180,7 @@ impl Model {
                 Logged::None => false,
             },
             enforced: self.enforce && !rule.is_some_and(|rule| rule.audit),
-        })
+        }
     }
 }
 
@@ -222,6 +270,37 @@ mod tests {
         };
         assert!(hit(&["nginx.service"]) && hit(&["a.slice", "b.slice", "nginx.service", "w"]));
         assert!(!hit(&["a.slice", "user@1000.service", "nginx.service"]) && !hit(&["a.slice"]));
+    }
+
+    #[test]
+    fn unreadable_caller_meets_denials_that_could_match_and_else_the_default() {
+        let of_group = |name: &str, action| {
+            let mut rule = rule(name, action);
+            rule.groups = Some(vec![(7, 7)]);
+            rule
+        };
+        let groups = Unreadable {
+            cgroup: false,
+            groups: true,
+        };
+        let said = |rules| {
+            let model = model(rules);
+            let (answer, unsure) = model
+                .decide_unreadable(&bind(80, 0, 0, &[]), groups)
+                .unwrap();
+            (answer.verdict, answer.rule.map(str::to_owned), unsure)
+        };
+        let denied = (Action::Deny, Some("deny".to_owned()), false);
+        let grant = of_group("allow", Action::Allow);
+        assert_eq!(
+            said(vec![grant.clone(), of_group("deny", Action::Deny)]),
+            denied
+        );
+        let by_default = (Action::Kernel, None, true);
+        assert_eq!(said(vec![grant.clone()]), by_default);
+        assert_eq!(said(vec![rule("all", Action::Allow), grant]), by_default);
+        let sure = (Action::Allow, Some("all".to_owned()), false);
+        assert_eq!(said(vec![rule("all", Action::Allow)]), sure);
     }
 
     #[test]

@@ -168,6 +168,15 @@ pub struct OracleBind {
     pub v6only: bool,
 }
 
+/// What cannot be read of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The path of its cgroup.
+    pub cgroup: bool,
+    /// Its groups.
+    pub groups: bool,
+}
+
 /// What the oracle says of a bind of a protected port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {

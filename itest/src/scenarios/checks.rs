@@ -12,6 +12,8 @@ pub(super) struct Verdict {
     pub(super) word: &'static str,
     pub(super) rule: Option<&'static str>,
     pub(super) audit: bool,
+    /// `reason` of the event.
+    pub(super) reason: Option<&'static str>,
 }
 
 pub(super) const fn allow(rule: &'static str) -> Verdict {
@@ -19,6 +21,7 @@ pub(super) const fn allow(rule: &'static str) -> Verdict {
         word: "allow",
         rule: Some(rule),
         audit: false,
+        reason: None,
     }
 }
 
@@ -27,6 +30,7 @@ pub(super) const fn deny(rule: &'static str) -> Verdict {
         word: "deny",
         rule: Some(rule),
         audit: false,
+        reason: None,
     }
 }
 
@@ -36,6 +40,7 @@ pub(super) const fn kernel(rule: &'static str) -> Verdict {
         word: "kernel",
         rule: Some(rule),
         audit: false,
+        reason: None,
     }
 }
 
@@ -45,6 +50,7 @@ pub(super) const fn default(word: &'static str) -> Verdict {
         word,
         rule: None,
         audit: false,
+        reason: None,
     }
 }
 
@@ -52,6 +58,14 @@ impl Verdict {
     pub(super) const fn in_audit(self) -> Self {
         Self {
             audit: true,
+            ..self
+        }
+    }
+
+    /// By the default, for this reason.
+    pub(super) const fn because(self, reason: &'static str) -> Self {
+        Self {
+            reason: Some(reason),
             ..self
         }
     }
@@ -137,6 +151,7 @@ pub(super) fn judged(
         ("hook", json!(instance.hook)),
         ("errno", json!(errno)),
         ("count", json!(1)),
+        ("reason", json!(verdict.reason)),
     ] {
         ensure!(event[field] == value, "{field} is not {value}: {}", what());
     }

@@ -90,7 +90,7 @@ fn no_drops(scraped: &Scraped) -> anyhow::Result<()> {
     let mut reasons = scraped.labels(dropped, "reason");
     reasons.sort();
     ensure!(
-        reasons == ["ring_full", "stdout", "uid_share"],
+        reasons == ["ring_full", "stdout", "uid_quota"],
         "{reasons:?}"
     );
     for reason in &reasons {

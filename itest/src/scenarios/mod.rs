@@ -4,6 +4,7 @@ mod addresses;
 mod aggregation;
 mod cgroups;
 mod checks;
+mod decide_in_kernel;
 mod decisions;
 mod enforce_existing;
 mod environment;
@@ -44,6 +45,7 @@ pub(crate) type Table = &'static [(&'static str, Needs, TestFn)];
 pub fn all() -> Vec<Test> {
     let tables = [
         (false, decisions::TESTS),
+        (false, decide_in_kernel::TESTS),
         (false, addresses::TESTS),
         (false, cgroups::TESTS),
         (false, protocols::TESTS),

@@ -8,7 +8,7 @@ use super::classes::{Classes, RuleSet};
 use super::glob_dfa::Globs;
 use super::{CompileError, NameEntry, TrieEntry};
 use crate::policy::{CgroupPattern, Component, Rule, UnitPattern};
-use portguard_common::{NameKey, TrieKey, TrieNode, Verdict};
+use portguard_common::{NameKey, TrieKey, TrieNode};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Nodes and edges that a trie may have: two generations fit the map.
@@ -23,7 +23,7 @@ pub(super) struct Cgroups {
     /// Class 0 is that of the root: of every cgroup that no rule names.
     pub(super) classes: Classes,
     /// The class of a path that cannot be read.
-    pub(super) unread: usize,
+    pub(super) unresolved: usize,
     /// The names with `*`.
     pub(super) globs: Globs,
 }
@@ -82,7 +82,7 @@ pub(super) fn build(
     let root = u64::from(generation) << 32;
     let start = builder.start();
     builder.class(&start);
-    let unread = builder.classes.number(&builder.unread());
+    let unresolved = builder.classes.number(&builder.unresolved());
     let mut numbers = HashMap::from([(start.clone(), 0u64)]);
     let mut queue = vec![start];
     let (mut entries, mut root_flags, mut at) = (Vec::new(), 0, 0);
@@ -124,7 +124,7 @@ pub(super) fn build(
         root,
         root_flags,
         classes: builder.classes,
-        unread,
+        unresolved,
         globs: builder.globs,
     })
 }
@@ -313,14 +313,10 @@ impl<'a> Builder<'a> {
         self.classes.number(&set)
     }
 
-    /// What holds where the path is not known: a denial that it could meet, and nothing that it could lack.
-    fn unread(&self) -> RuleSet {
+    /// The rules for a path that cannot be read: those that hold everywhere, and the denials that could match.
+    fn unresolved(&self) -> RuleSet {
         let mut set = self.everywhere.clone();
-        for (i, rule) in self.rules.iter().enumerate() {
-            if rule.action == Verdict::Deny && !rule.audit {
-                set.insert(i);
-            }
-        }
+        set.insert_denials(self.rules);
         set
     }
 }

@@ -2,7 +2,9 @@
 
 use super::CompileError;
 use crate::policy::Rule;
-use portguard_common::{MAX_CLASSES, Protocol, VECTOR_WORDS, WORDS_PER_MASK, class_number};
+use portguard_common::{
+    MAX_CLASSES, Protocol, VECTOR_WORDS, Verdict, WORDS_PER_MASK, class_number,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
@@ -18,6 +20,15 @@ impl RuleSet {
 
     pub(super) fn insert(&mut self, rule: usize) {
         self.0[rule / 64] |= 1 << (rule % 64);
+    }
+
+    /// Adds all enforced `deny` rules: those that hold wherever they could match.
+    pub(super) fn insert_denials(&mut self, rules: &[Rule]) {
+        for (i, rule) in rules.iter().enumerate() {
+            if rule.action == Verdict::Deny && !rule.audit {
+                self.insert(i);
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,13 +1,36 @@
-//! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide`.
+//! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide_bind`.
 
 use super::witness::edges_of;
 use super::{Bind, Tables, lpm};
 use portguard_common::{
-    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, HeaderFlags, Image, MAX_CGROUP_DEPTH,
-    NameKey, Request, TrieKey, TrieNode, VECTOR_WORDS, VectorWords, Verdict, decide,
-    decide_in_full, is_protected,
+    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, Image, Lookup, MAX_CGROUP_DEPTH,
+    NameKey, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS, VectorWords, decide_bind,
+    is_protected,
 };
 use std::net::{IpAddr, Ipv4Addr};
+
+/// The caller and the address of a bind, looked up in the tables.
+struct Caller<'a> {
+    tables: &'a Tables,
+    header: &'a Header<'a>,
+    bind: &'a Bind<'a>,
+    groups: VectorWords,
+}
+
+impl Lookup for Caller<'_> {
+    fn cgroup_class(&self) -> u32 {
+        self.tables.cgroup_class(self.header, self.bind.cgroup)
+    }
+
+    fn address_classes(&self) -> (u32, u32) {
+        self.tables
+            .address_classes(self.bind.address, self.bind.dual_stack)
+    }
+
+    fn group_rules<'a>(&'a self, _: &'a VectorWords) -> Option<&'a VectorWords> {
+        Some(&self.groups)
+    }
+}
 
 impl Tables {
     /// Decides a bind by the code that the kernel runs. `None` where the port is not protected.
@@ -18,38 +41,29 @@ impl Tables {
             return None;
         }
         let header = Header(image.page(0)?);
-        let path = self.cgroup_class(&header, bind.cgroup);
-        let (address_class, other_address_class) =
-            self.address_classes(bind.address, bind.dual_stack);
         let request = Request {
             port: bind.port,
             protocol: bind.protocol,
             uid: bind.uid,
             euid: bind.euid,
-            cgroup_class: path.unwrap_or(header.unread_class() as u32),
-            address_class,
-            other_address_class,
         };
-        let decision = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
-            let groups = self.group_rules(&header, bind.gids)?;
-            decide_in_full(image, &header, &request, &groups)?
-        } else {
-            decide(image, &header, &request)?
+        let caller = Caller {
+            tables: self,
+            header: &header,
+            bind,
+            groups: self.group_rules(&header, bind.gids)?,
         };
-        if path.is_none() && (decision.verdict != Verdict::Deny || decision.audit) {
-            return Some(Decision::by_default(&header));
-        }
-        Some(decision)
+        decide_bind(image, &header, &request, &caller)
     }
 
     /// The rules that hold for a cgroup, or could where its path is too deep to be read.
     pub(crate) fn rules_of_cgroup(&self, path: &[&str]) -> Option<VectorWords> {
         let header = Header(self.pages.as_slice().page(0)?);
-        let class = self.cgroup_class(&header, path);
-        self.vector(
-            header.cgroup_vectors(),
-            class.unwrap_or(header.unread_class() as u32),
-        )
+        let class = match self.cgroup_class(&header, path) {
+            UNRESOLVED_CLASS => header.unresolved_class() as u32,
+            class => class,
+        };
+        self.vector(header.cgroup_vectors(), class)
     }
 
     /// The rules that hold for the two addresses of a bind, which are mostly one.
@@ -75,8 +89,8 @@ impl Tables {
         Some(words)
     }
 
-    /// The class of a cgroup; `None` where the kernel would not walk deep enough to know.
-    fn cgroup_class(&self, header: &Header<'_>, path: &[&str]) -> Option<u32> {
+    /// The class of a cgroup; [`UNRESOLVED_CLASS`] where the kernel does not walk deep enough to know.
+    fn cgroup_class(&self, header: &Header<'_>, path: &[&str]) -> u32 {
         let mut at = TrieNode {
             node: header.trie_root(),
             class: 0,
@@ -84,14 +98,14 @@ impl Tables {
         };
         for name in path.iter().take(MAX_CGROUP_DEPTH) {
             let Some(next) = self.child(at, name) else {
-                return Some(at.class);
+                return at.class;
             };
             at = next;
         }
         if path.len() > MAX_CGROUP_DEPTH && at.flags & TrieNode::OPEN != 0 {
-            return None;
+            return UNRESOLVED_CLASS;
         }
-        Some(at.class)
+        at.class
     }
 
     fn child(&self, at: TrieNode, name: &str) -> Option<TrieNode> {

@@ -36,7 +36,7 @@ pub(super) fn build(
     ));
     header.set_trie_root(cgroups.root);
     header.set_trie_root_flags(u64::from(cgroups.root_flags));
-    header.set_unread_class(cgroups.unread as u64);
+    header.set_unresolved_class(cgroups.unresolved as u64);
 
     let ports = image.port_tables(policy, &mut header)?;
     let mut user_classes = Classes::new();
@@ -47,8 +47,10 @@ pub(super) fn build(
     header.set_port_vectors(image.vectors(ports.sets()));
     header.set_cgroup_vectors(image.vectors(cgroups.classes.sets()));
     header.set_address_vectors(image.vectors(addresses.classes.sets()));
-    let groupless = lpm::groupless(&policy.rules);
-    header.set_groupless_page(image.vectors(&[groupless]));
+    let mut groupless = lpm::groupless(&policy.rules);
+    header.set_groupless_page(image.vectors(std::slice::from_ref(&groupless)));
+    groupless.insert_denials(&policy.rules);
+    image.vectors(&[groupless]);
     header.set_rule_page(image.rule_page(policy));
     header.set_rule_count(policy.rules.len() as u64);
     header.set_hits_page(image.next());

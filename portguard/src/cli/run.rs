@@ -255,10 +255,10 @@ fn sum_up(ended: &Ended) {
         counts.decisions.kernel,
         counts.lost() + ended.unwritten,
     );
-    if counts.unread > 0 {
+    if counts.unresolved > 0 {
         log_line!(
-            "portguard: {} cgroup paths could not be read; rules that name cgroups did not allow those binds",
-            counts.unread
+            "portguard: {} times a caller's cgroup or groups could not be read: `deny` rules that could match applied, otherwise the default",
+            counts.unresolved
         );
     }
     if counts.faults > 0 {

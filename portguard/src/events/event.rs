@@ -24,7 +24,7 @@ pub struct DecisionEvent {
     pub enforced: bool,
     /// Whether the capability check was skipped.
     pub granted: bool,
-    /// The deciding rule; null for the default.
+    /// The deciding rule; null for the default, and where there is a `reason`.
     pub rule: Option<String>,
     /// First 12 hex digits of the policy's SHA-256.
     pub policy: String,
@@ -62,6 +62,11 @@ pub struct DecisionEvent {
     pub errno: Option<Cow<'static, str>>,
     /// Equal decisions that this one stands for.
     pub count: u64,
+    /// Null, or why the default decided although a rule might have matched: `no_memory` to read the caller's
+    /// groups, or `unresolved_cgroup`, whose path is too deep or had no memory either. `deny` rules that might
+    /// have matched would have decided.
+    #[serde(default)]
+    pub reason: Option<Cow<'static, str>>,
 }
 
 /// Turns the kernel's records into [`DecisionEvent`].
@@ -159,6 +164,7 @@ impl Enricher {
                 (true, true) => Some("EPERM".into()),
             },
             count: 1,
+            reason: EventFlags::reason(event.flags).as_str().map(Cow::from),
         }
     }
 }

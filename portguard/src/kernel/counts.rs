@@ -14,13 +14,13 @@ pub struct Counts {
     /// Decisions whose event found the ring full.
     pub ring_full: u64,
     /// Decisions whose event was one too many of their uid.
-    pub uid_share: u64,
+    pub uid_quota: u64,
     /// Binds by kernel threads.
     pub kernel_threads: u64,
     /// Decisions made impossible by a missing table.
     pub faults: u64,
     /// Cgroups whose path could not be read.
-    pub unread: u64,
+    pub unresolved: u64,
 }
 
 impl Counts {
@@ -33,10 +33,10 @@ impl Counts {
                 kernel: count(maps, Counter::Kernel)?,
             },
             ring_full: count(maps, Counter::RingFull)?,
-            uid_share: count(maps, Counter::UidShare)?,
+            uid_quota: count(maps, Counter::UidQuota)?,
             kernel_threads: count(maps, Counter::KernelThread)?,
             faults: count(maps, Counter::Fault)?,
-            unread: count(maps, Counter::Unread)?,
+            unresolved: count(maps, Counter::Unresolved)?,
         })
     }
 
@@ -45,14 +45,14 @@ impl Counts {
     pub fn drops(&self) -> [(String, u64); 2] {
         [
             ("ring_full".to_owned(), self.ring_full),
-            ("uid_share".to_owned(), self.uid_share),
+            ("uid_quota".to_owned(), self.uid_quota),
         ]
     }
 
     /// All of them.
     #[must_use]
     pub const fn lost(&self) -> u64 {
-        self.ring_full + self.uid_share
+        self.ring_full + self.uid_quota
     }
 }
 

@@ -5,12 +5,12 @@ use super::error::{KernelError, map_error};
 use super::maps::Maps;
 use super::wire::Wire;
 use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
-use portguard_common::{Event, FOLD_MORE, FoldKey, FoldWords, MAX_FOLDS};
+use portguard_common::{AGGREGATE_MORE, AggregateKey, AggregateWords, Event, MAX_AGGREGATES};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-const FOLDS: &str = "FOLDS";
+const AGGREGATES: &str = "AGGREGATES";
 
-type Window = HashMap<MapData, Wire<FoldKey>, Wire<FoldWords>>;
+type Window = HashMap<MapData, Wire<AggregateKey>, Wire<AggregateWords>>;
 
 /// The two maps that take turns: the programs write one, and the other is empty.
 pub(super) struct Folds {
@@ -19,21 +19,21 @@ pub(super) struct Folds {
 }
 
 fn window() -> Result<Window, KernelError> {
-    Window::create(MAX_FOLDS, 0).map_err(map_error(FOLDS))
+    Window::create(MAX_AGGREGATES, 0).map_err(map_error(AGGREGATES))
 }
 
 impl Folds {
     /// Begins to fold. What a daemon before this one left in its window is this one's now.
     pub(super) fn begin(maps: &mut Maps) -> Result<Self, KernelError> {
-        let mut slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
+        let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         let running = match slot.get(&0, 0) {
             Ok(left) => left,
             Err(MapError::KeyNotFound) => {
                 let fresh = window()?;
-                slot.set(0, &fresh, 0).map_err(map_error(FOLDS))?;
+                slot.set(0, &fresh, 0).map_err(map_error(AGGREGATES))?;
                 fresh
             }
-            Err(error) => return Err(map_error(FOLDS)(error)),
+            Err(error) => return Err(map_error(AGGREGATES)(error)),
         };
         Ok(Self {
             running,
@@ -44,24 +44,24 @@ impl Folds {
     /// Ends the window and begins another: the events of the one that ended that stand for more decisions than
     /// were reported, and for how many.
     pub(super) fn turn(&mut self, maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
-        let mut slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
+        let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         // Returns when no program uses the other map any more (`maybe_wait_bpf_programs`, 5.10 to 7.2).
-        slot.set(0, &self.spare, 0).map_err(map_error(FOLDS))?;
+        slot.set(0, &self.spare, 0).map_err(map_error(AGGREGATES))?;
         std::mem::swap(&mut self.running, &mut self.spare);
         empty(&mut self.spare)
     }
 
     /// Has every decision reported by itself from now on: what an earlier window held.
     pub(super) fn end(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
-        let slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
+        let slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         let mut left = match slot.get(&0, 0) {
             Ok(left) => left,
             Err(MapError::KeyNotFound) => return Ok(Vec::new()),
-            Err(error) => return Err(map_error(FOLDS)(error)),
+            Err(error) => return Err(map_error(AGGREGATES)(error)),
         };
         // As a write, this returns when no program uses the map any more.
-        bpf::delete_slot(maps.fd(FOLDS)?, 0).map_err(|source| KernelError::Slot {
-            name: FOLDS,
+        bpf::delete_slot(maps.fd(AGGREGATES)?, 0).map_err(|source| KernelError::Slot {
+            name: AGGREGATES,
             source,
         })?;
         empty(&mut left)
@@ -72,11 +72,11 @@ impl Folds {
 fn empty(window: &mut Window) -> Result<Vec<(Event, u64)>, KernelError> {
     let keys: Result<Vec<_>, _> = window.keys().collect();
     let mut events = Vec::new();
-    for key in keys.map_err(map_error(FOLDS))? {
-        let Wire(words) = window.get(&key, 0).map_err(map_error(FOLDS))?;
-        window.remove(&key).map_err(map_error(FOLDS))?;
-        let more = words[FOLD_MORE];
-        if key.0.kind == FoldKey::DECISION
+    for key in keys.map_err(map_error(AGGREGATES))? {
+        let Wire(words) = window.get(&key, 0).map_err(map_error(AGGREGATES))?;
+        window.remove(&key).map_err(map_error(AGGREGATES))?;
+        let more = words[AGGREGATE_MORE];
+        if key.0.kind == AggregateKey::DECISION
             && more > 0
             && let Ok((event, _)) = Event::read_from_prefix(words.as_bytes())
         {

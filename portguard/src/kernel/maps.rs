@@ -11,7 +11,7 @@ use std::path::Path;
 /// Every map that the loader reads or writes.
 pub(super) const NAMES: [&str; 11] = [
     "POLICY",
-    "FOLDS",
+    "AGGREGATES",
     "COUNTERS",
     "EVENTS",
     "TRIE",

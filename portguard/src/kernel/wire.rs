@@ -1,7 +1,8 @@
 //! Values as maps take them.
 
 use portguard_common::{
-    AddressKey, FoldKey, FoldWords, GroupKey, NameKey, Page, TrieKey, TrieNode, VectorWords,
+    AddressKey, AggregateKey, AggregateWords, GroupKey, NameKey, Page, TrieKey, TrieNode,
+    VectorWords,
 };
 
 /// A value whose bytes go to or come from the kernel as they are.
@@ -24,6 +25,6 @@ unsafe impl aya::Pod for Wire<GroupKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<VectorWords> {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Wire<FoldKey> {}
+unsafe impl aya::Pod for Wire<AggregateKey> {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Wire<FoldWords> {}
+unsafe impl aya::Pod for Wire<AggregateWords> {}

@@ -75,7 +75,7 @@ fn what_is_wrong_is_told_and_ends_with_1() {
         &saying(Status {
             enforcing: Enforcing::Degraded,
             problems: vec!["the hook bind6 is gone".into()],
-            drops: [("ring_full".to_owned(), 10), ("uid_share".to_owned(), 2)].into(),
+            drops: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
             reattached: 2,
             violations: Some(1),
             pins: None,
@@ -100,7 +100,7 @@ daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         none; enforcement ends with the daemon
 kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
-lost events  12: 10 ring_full, 2 uid_share
+lost events  12: 10 ring_full, 2 uid_quota
 hooks        found gone and put back 2 times
 violations   1 socket bound before hold protected ports against the policy
 reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z

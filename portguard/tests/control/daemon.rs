@@ -162,7 +162,7 @@ pub(crate) fn status() -> Status {
             deny: 3,
             kernel: 0,
         },
-        drops: [("ring_full".to_owned(), 0), ("uid_share".to_owned(), 0)].into(),
+        drops: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
         reloads: Some(Reloads {
             done: 2,
             failed: 0,
@@ -212,5 +212,6 @@ pub(crate) fn decided(pid: u32) -> DecisionEvent {
         hook: "lsm".into(),
         errno: Some("EACCES".into()),
         count: 1,
+        reason: None,
     }
 }

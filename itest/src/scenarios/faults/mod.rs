@@ -46,7 +46,7 @@ pub const ROWS: &[(&str, &str)] = &[
     ),
     (
         "One uid with more than 1,024 different decisions in a second",
-        "fault_uid_share",
+        "fault_uid_quota",
     ),
     ("Clock set forward or back", "fault_clock_jumps"),
     (

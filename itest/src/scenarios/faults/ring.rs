@@ -19,7 +19,7 @@ pub(super) const TESTS: Table = &[
         Needs::Guest,
         fault_ring_full_folding,
     ),
-    ("fault_uid_share", Needs::Guest, fault_uid_share),
+    ("fault_uid_quota", Needs::Guest, fault_uid_quota),
 ];
 
 /// More than the ring holds.
@@ -103,10 +103,10 @@ const MANY: &str = "{ version: 1, protect: [999, \"2000-3199\"], \
                     rules: [{ name: closed, action: deny, ports: [\"2000-3199\"] }] }";
 const FIRST: u16 = 2000;
 const PORTS: u16 = 1200;
-/// `FOLD_SHARE` of the kernel's side.
-const SHARE: u64 = portguard_common::FOLD_SHARE;
+/// `UID_QUOTA` of the kernel's side.
+const QUOTA: u64 = portguard_common::UID_QUOTA;
 
-fn fault_uid_share(env: &TestEnv) -> anyhow::Result<()> {
+fn fault_uid_quota(env: &TestEnv) -> anyhow::Result<()> {
     let instance = Instance::start_by(env, MANY, env.auto_hook(), &[])?;
     let refused = Answer::Bound(env.denial(instance.hook));
     {
@@ -127,15 +127,15 @@ fn fault_uid_share(env: &TestEnv) -> anyhow::Result<()> {
         ensure!(answers == [refused], "{answers:?}");
     }
     let status = instance.status()?;
-    let over = u64::from(PORTS) - SHARE;
+    let over = u64::from(PORTS) - QUOTA;
     ensure!(
-        status["drops"]["uid_share"] == over && status["drops"]["ring_full"] == 0,
+        status["drops"]["uid_quota"] == over && status["drops"]["ring_full"] == 0,
         "not {over} dropped: {status}"
     );
     let ended = instance.stop()?;
     let deny = reported(&ended.rest, "deny")?;
     ensure!(
-        deny == SHARE + 1 && lost(&ended)? == over,
+        deny == QUOTA + 1 && lost(&ended)? == over,
         "{deny} reported"
     );
     let other = ended.rest.iter().any(|line| line.contains("\"uid\":1001,"));

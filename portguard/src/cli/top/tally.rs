@@ -302,6 +302,7 @@ pub(in crate::cli::top) mod tests {
             hook: "lsm".into(),
             errno: (verdict == "deny").then(|| "EACCES".into()),
             count: 1,
+            reason: None,
         }
     }
 

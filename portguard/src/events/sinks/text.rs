@@ -58,9 +58,12 @@ fn who(decided: &DecisionEvent) -> String {
 }
 
 fn why(decided: &DecisionEvent) -> String {
-    let mut why = match &decided.rule {
-        Some(rule) => format!("rule {rule}"),
-        None => "default".into(),
+    let mut why = match (&decided.rule, decided.reason.as_deref()) {
+        (Some(rule), _) => format!("rule {rule}"),
+        (None, Some("no_memory")) => "no memory to read the groups".into(),
+        (None, Some("unresolved_cgroup")) => "unresolved cgroup".into(),
+        (None, Some(reason)) => reason.into(),
+        (None, None) => "default".into(),
     };
     if !decided.enforced {
         why.push_str(", audit only");
@@ -129,6 +132,7 @@ pub(super) mod tests {
             hook: "lsm".into(),
             errno: Some("EACCES".into()),
             count: 1,
+            reason: None,
         }
     }
 
@@ -164,5 +168,23 @@ pub(super) mod tests {
         };
         assert!(line(&audit, false).ends_with("default, audit only\n"));
         assert!(line(&audit, true).starts_with("\u{1b}[31m"));
+    }
+
+    #[test]
+    fn reason_stands_in_place_of_default() {
+        let why = |reason: &'static str| {
+            why(&DecisionEvent {
+                rule: None,
+                errno: None,
+                reason: Some(reason.into()),
+                ..decided()
+            })
+        };
+        assert_eq!(why("unresolved_cgroup"), "unresolved cgroup");
+        assert_eq!(why("no_memory"), "no memory to read the groups");
+        assert_eq!(
+            why("reason of a later version"),
+            "reason of a later version"
+        );
     }
 }

@@ -3,8 +3,8 @@
 //! LSM programs read through BTF-typed pointers, which the JIT turns into plain loads; the cgroup
 //! programs have most of it in their context.
 
-use crate::address::Claimed;
-use crate::kernel::{
+use crate::address::BindAddress;
+use crate::kernel_read::{
     Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
 };
 use aya_ebpf::Global;
@@ -20,9 +20,9 @@ const IPPROTO_SCTP: u16 = 132;
 /// Offsets in `struct sockaddr_in` and `sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`).
 const IN_ADDR: u64 = 4;
 const IN6_ADDR: u64 = 8;
-/// `sizeof(struct sockaddr_in)`: what every IP protocol asks for at least.
+/// `sizeof(struct sockaddr_in)`: the least length that every IP protocol accepts.
 const SOCKADDR_IN: i32 = 16;
-/// `SIN6_LEN_RFC2133` (`include/net/ipv6.h`): what `inet6_bind` asks for.
+/// `SIN6_LEN_RFC2133` (`include/net/ipv6.h`): the least length that `inet6_bind` accepts.
 const SOCKADDR_IN6: i32 = 24;
 
 /// A socket that has ports.
@@ -33,8 +33,8 @@ pub struct Socket {
     pub netns: u32,
 }
 
-/// The address of a bind through an LSM hook: kernel memory of `len` bytes. What lies past them is
-/// stale and must not be read.
+/// The address of a bind through an LSM hook: `len` bytes of kernel memory. Bytes past them are stale and must
+/// not be read.
 #[derive(Clone, Copy)]
 pub struct SockAddr {
     pub typed: *const u8,
@@ -42,10 +42,10 @@ pub struct SockAddr {
 }
 
 impl SockAddr {
-    /// What the address says it is.
+    /// The family that the address claims.
     ///
-    /// Read anew each time: what the verifier learned of one copy would make it walk all that follows
-    /// once for each family.
+    /// Read again at each use: the verifier would walk all that follows once for each family it knows of a
+    /// copy.
     #[inline(always)]
     fn family(self) -> u16 {
         // SAFETY: a BTF-typed pointer to `struct sockaddr`, whose first field this is.
@@ -70,9 +70,9 @@ impl SockAddr {
         unsafe { *self.typed.add(IN_ADDR as usize).cast::<u32>() == 0 }
     }
 
-    /// Whether a socket of `family` will take this address.
+    /// Whether a socket of `family` accepts this address.
     ///
-    /// What the kernel refuses anyway is not decided: it says so itself, by its own errno.
+    /// A bind that the kernel refuses anyway is not decided, so that the caller gets the kernel's own errno.
     #[inline(always)]
     fn is_taken_by(self, family: u16, protocol: u16) -> bool {
         let claimed = self.family();
@@ -91,16 +91,16 @@ impl SockAddr {
 
     /// The address, for rules that name some. `sock` is the typed socket.
     #[inline(always)]
-    pub fn claimed(self, sock: *const u8) -> Claimed {
+    pub fn bind_address(self, sock: *const u8) -> BindAddress {
         let address = Address(self.typed as u64);
         match Family::of_address(self.family()) {
-            Family::Inet => Claimed {
+            Family::Inet => BindAddress {
                 inet6: 0,
                 dual_stack: 0,
                 high: u64::from(address.read_at::<u32>(IN_ADDR)),
                 low: 0,
             },
-            Family::Inet6 => Claimed {
+            Family::Inet6 => BindAddress {
                 inet6: 1,
                 dual_stack: dual_stack(Address(sock as u64)),
                 high: address.read_at(IN6_ADDR),
@@ -144,7 +144,7 @@ fn typed<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
 }
 
 impl Socket {
-    /// The socket behind a BTF-typed `struct sock`, or `None` where portguard does not judge the bind.
+    /// The socket behind a BTF-typed `struct sock`, or `None` where portguard does not decide the bind.
     #[inline(always)]
     pub fn of_sock(sock: *const u8, address: SockAddr) -> Option<Self> {
         let family: u16 = typed(sock, &OFF_SK_FAMILY);
@@ -194,7 +194,7 @@ impl CgroupBind {
         u16::from_be(self.user_port() as u16)
     }
 
-    /// The socket, or `None` where portguard does not judge the bind. The kernel has checked the
+    /// The socket, or `None` where portguard does not decide the bind. The kernel has checked the
     /// length, and checks the address family after us (`__inet_bind`, `__inet6_bind`).
     #[inline(always)]
     pub fn socket(self, family: Family) -> Option<Socket> {
@@ -245,16 +245,16 @@ impl CgroupBind {
 
     /// The address, for rules that name some.
     #[inline(always)]
-    pub fn claimed(self, family: Family) -> Claimed {
+    pub fn bind_address(self, family: Family) -> BindAddress {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         match family {
-            Family::Inet => Claimed {
+            Family::Inet => BindAddress {
                 inet6: 0,
                 dual_stack: 0,
                 high: u64::from(self.user_ip4()),
                 low: 0,
             },
-            Family::Inet6 => Claimed {
+            Family::Inet6 => BindAddress {
                 inet6: 1,
                 dual_stack: dual_stack(self.sock()),
                 high: pair(self.user_ip6(0), self.user_ip6(1)),

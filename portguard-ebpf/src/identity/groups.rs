@@ -1,27 +1,52 @@
 //! The rules that the caller's groups leave.
 //!
 //! Real, effective and every supplementary gid count, of which a task may have 65,536 (`NGROUPS_MAX`).
-//! The functions without a mangled name are global to the verifier, which looks at each of them once
-//! and not once for each call: that is what makes loops of this length possible.
+//! The functions without a mangled name are global to the verifier, which checks each of them once and not
+//! once for each call. Loops of this length would be impossible otherwise.
 
-use crate::kernel::{
+use crate::counters::count;
+use crate::kernel_read::{
     Address, OFF_CRED_EGID, OFF_CRED_GID, OFF_CRED_GROUP_INFO, OFF_GROUPS_COUNT, OFF_GROUPS_GID,
     Task,
 };
 use crate::maps::{GROUPS, GROUPS_OF};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use portguard_common::{GroupKey, VECTOR_WORDS};
+use portguard_common::{Counter, GroupKey, VECTOR_WORDS, VectorWords};
 
-/// Gids that are read in one go.
+/// Gids that are read by one call.
 const CHUNK: u32 = 256;
 /// Chunks of `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
 const CHUNKS: u32 = 65_536 / CHUNK;
 
-/// Adds the rules that name the caller's groups to the thread's entry in [`GROUPS_OF`].
+/// The rules that name no group, and those that name one of the caller's; `None`, counted, where the kernel
+/// has no memory for the thread's entry in [`GROUPS_OF`]. [`release`] gives that memory back.
 #[inline(always)]
-pub fn add_all(generation: u64) {
-    portguard_groups(generation);
+pub fn collect(generation: u64, groupless: &VectorWords) -> Option<&'static VectorWords> {
+    collect_by(groupless, || {
+        portguard_groups(generation);
+    })
+}
+
+/// The same, of groups that `add` adds.
+#[inline(always)]
+pub fn collect_by(groupless: &VectorWords, add: impl FnOnce()) -> Option<&'static VectorWords> {
+    let thread = bpf_get_current_pid_tgid();
+    let _ = GROUPS_OF.insert(&thread, groupless, 0);
+    add();
+    let Some(rules) = GROUPS_OF.get_ptr(&thread) else {
+        count(Counter::Unresolved);
+        return None;
+    };
+    // SAFETY: a map value under this thread's key: nothing else writes it until it is released, after its last
+    // use.
+    Some(unsafe { &*rules })
+}
+
+/// Removes what [`collect`] made.
+#[inline(always)]
+pub fn release() {
+    let _ = GROUPS_OF.remove(&bpf_get_current_pid_tgid());
 }
 
 #[unsafe(no_mangle)]
@@ -49,7 +74,7 @@ extern "C" fn portguard_groups(generation: u64) -> u64 {
 /// Adds the groups from number `first` on, at most [`CHUNK`], of `count`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn portguard_group_chunk(generation: u64, info: u64, first: u64, count: u64) -> u64 {
+pub extern "C" fn portguard_group_chunk(generation: u64, info: u64, first: u64, count: u64) -> u64 {
     for i in 0..u64::from(CHUNK) {
         if first + i >= count {
             break;

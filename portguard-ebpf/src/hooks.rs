@@ -1,81 +1,63 @@
-//! One bind, judged: the order of the checks, cheapest first, and each hook's return values.
+//! The hooks: the order of their checks, cheapest first, and their return values.
 
-use crate::address::Claimed;
-use crate::decision::{Asked, Fault};
-use crate::emit;
-use crate::kernel::{CGROUP_DECIDES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task};
+use crate::address::BindAddress;
+use crate::counters::count;
+use crate::evaluate::{Fault, Query};
+use crate::events::{self, Evaluated};
+use crate::kernel_read::{CGROUP_DECIDES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task};
 use crate::maps::{MapImage, POLICY};
-use crate::request::{CgroupBind, SockAddr, Socket};
+use crate::socket::{CgroupBind, SockAddr, Socket};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, Decision, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Verdict,
-    is_protected,
+    Counter, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Verdict, is_protected,
 };
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
 /// ASCONF, some of them in softirq with a foreign `current`.
 const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
 
-/// A decision with all that an event tells of it.
-pub struct Judged {
-    pub port: u16,
-    pub socket: Socket,
-    pub decision: Decision,
-    pub generation: u32,
-    /// [`EventFlags`].
-    pub flags: u8,
-}
-
-impl Judged {
-    #[inline(always)]
-    fn enforced(&self, verdict: Verdict) -> bool {
-        self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
-    }
-}
-
-/// The policy in force, or `None` while there is none: the programs are attached first, then the policy is
-/// installed.
+/// The policy in force; `None` between the programs' attachment and the installation of the policy.
 #[inline(always)]
 fn policy() -> Option<MapImage<'static>> {
     POLICY.get(0).map(MapImage)
 }
 
-/// Asks for the decision on a bind; `None` where the policy's scope leaves it alone.
+/// Evaluates a bind; `None` where it is outside the policy's scope.
 #[inline(always)]
-fn judge(
+fn evaluate(
     header: &Header<'_>,
     socket: Socket,
     port: u16,
     hook: u8,
     counts: bool,
-    claimed: impl Fn() -> Claimed,
-) -> Result<Option<Judged>, Fault> {
-    let mut asked = Asked {
+    address: impl Fn() -> BindAddress,
+) -> Result<Option<Evaluated>, Fault> {
+    let mut query = Query {
         port,
         socket,
-        claimed: None,
+        address: None,
         counts,
     };
     if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
-        asked.claimed = Some(claimed());
+        query.address = Some(address());
     }
-    let mut answer = asked.answer();
-    if answer.is_again() {
-        // A reload between our look at the policy and the decision: all of it must be the new one's.
-        asked.claimed = Some(claimed());
-        answer = asked.answer();
+    let mut reply = query.reply();
+    if reply.needs_address() {
+        // A reload came in between: the whole decision must be the new policy's.
+        query.address = Some(address());
+        reply = query.reply();
     }
-    if answer.is_fault() {
-        emit::count(Counter::Fault);
+    if reply.is_fault() {
+        count(Counter::Fault);
         return Err(Fault);
     }
-    if !answer.is_decided() {
+    if !reply.is_decided() {
         return Ok(None);
     }
-    let decision = answer.decision();
-    let mut flags = hook;
-    if answer.enforced() {
+    let decision = reply.decision();
+    let mut flags = hook | EventFlags::of_reason(decision.reason);
+    if reply.enforced() {
         flags |= EventFlags::ENFORCED;
         if decision.verdict as u8 == Verdict::Allow as u8
             && GRANTS.load() != 0
@@ -84,33 +66,33 @@ fn judge(
             flags |= EventFlags::GRANTED;
         }
     }
-    Ok(Some(Judged {
+    Ok(Some(Evaluated {
         port,
         socket,
         decision,
-        generation: answer.generation(),
+        generation: reply.generation(),
         flags,
     }))
 }
 
 /// Reports a decision.
 #[inline(always)]
-fn report(judged: &Judged, describe: impl Fn(&mut Event)) {
-    if judged.decision.report {
-        emit::decision(judged, describe);
+fn report(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
+    if evaluated.decision.report {
+        events::decision(evaluated, describe);
     }
 }
 
-/// The tail of both LSM hooks. Return values are literals: from Linux 6.12 on the verifier wants to see
-/// that they lie in [-4095, 0].
+/// What both LSM hooks do. Return values are literals: from Linux 6.12 on the verifier has to see that they
+/// are in [-4095, 0].
 #[inline(always)]
 fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
     let Some(port) = address.port() else {
         return Ok(0);
     };
     if port == 0 {
-        // No policy protects it, so the daemon can show by it that this program runs.
-        emit::count(Counter::CanaryLsm);
+        // No policy protects it, so the daemon's canary can prove by it that this program runs.
+        count(Counter::CanaryLsm);
         return Ok(0);
     }
     let Some(image) = policy() else {
@@ -123,11 +105,14 @@ fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
         return Ok(0);
     };
     let header = image.page(0).map(Header).ok_or(Fault)?;
-    let Some(judged) = judge(&header, socket, port, 0, true, || address.claimed(sock))? else {
+    let Some(evaluated) = evaluate(&header, socket, port, 0, true, || {
+        address.bind_address(sock)
+    })?
+    else {
         return Ok(0);
     };
-    report(&judged, |event| address.describe(event));
-    if judged.enforced(Verdict::Deny) {
+    report(&evaluated, |event| address.describe(event));
+    if evaluated.enforced(Verdict::Deny) {
         Ok(-EACCES)
     } else {
         Ok(0)
@@ -156,8 +141,8 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
     if option != SCTP_SOCKOPT_BINDX_ADD {
         return Ok(0);
     }
-    // The option's buffer may hold several addresses: the first decides the port, and another port
-    // behind it is refused (`sctp_do_bind`).
+    // The option's buffer may hold several addresses: the first has the port, and another port after it is
+    // refused (`sctp_do_bind`).
     let address = SockAddr {
         typed: ctx.arg(2),
         len: ctx.arg(3),
@@ -165,13 +150,13 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
     lsm(ctx.arg(0), address)
 }
 
-/// What a cgroup program returns: 0 refuses, 1 lets pass, 3 lets pass and skips the capability check.
+/// Both cgroup hooks. They return 0 to refuse, 1 to let pass, 3 to let pass and skip the capability check.
 #[inline(always)]
 pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> {
     let bind = CgroupBind(ctx.sock_addr);
     let port = bind.port();
     if port == 0 {
-        emit::count(Counter::CanaryCgroup);
+        count(Counter::CanaryCgroup);
         return Ok(1);
     }
     let Some(image) = policy() else { return Ok(1) };
@@ -187,33 +172,33 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     }
     if Task::current().is_kernel_thread() {
         // Binds by kernel threads (NFS, lockd) reach this hook, and no other.
-        emit::count(Counter::KernelThread);
+        count(Counter::KernelThread);
         return Ok(1);
     }
     let decides = CGROUP_DECIDES.load() != 0;
     let hook = EventFlags::CGROUP_HOOK;
-    let Some(judged) = judge(&header, socket, port, hook, decides, || {
-        bind.claimed(family)
+    let Some(evaluated) = evaluate(&header, socket, port, hook, decides, || {
+        bind.bind_address(family)
     })?
     else {
         return Ok(1);
     };
-    // Where an LSM program runs it has decided, counted and reported every bind(2). A denial is left for
-    // what it cannot see: a port that another cgroup program put in place of the one asked for, and the
-    // kernel's own binds for a process (RxRPC, tunnels).
-    let refused = judged.enforced(Verdict::Deny);
+    // Where an LSM program runs it has decided, counted and reported every bind(2). What it cannot see is denied
+    // here: a port that another cgroup program put in place of the original one, and binds that the kernel
+    // makes for a process (RxRPC, tunnels).
+    let refused = evaluated.enforced(Verdict::Deny);
     if refused || decides {
-        report(&judged, |event| bind.describe(family, event));
+        report(&evaluated, |event| bind.describe(family, event));
     }
     if refused {
         if SET_RETVAL.load() != 0 {
-            // SAFETY: a plain number; the helper exists where the loader says so.
+            // SAFETY: a plain number; the loader sets SET_RETVAL only where the helper exists.
             unsafe { bpf_set_retval(-EACCES) };
         }
         return Ok(0);
     }
-    // The first test is a constant to the verifier: where the kernel knows no grants it must not see a 3.
-    if GRANTS.load() != 0 && judged.enforced(Verdict::Allow) {
+    // The first test is a constant to the verifier, which must see no 3 where the kernel has no grants.
+    if GRANTS.load() != 0 && evaluated.enforced(Verdict::Allow) {
         return Ok(3);
     }
     Ok(1)

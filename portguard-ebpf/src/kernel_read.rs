@@ -1,11 +1,12 @@
-//! The kernel's own memory: where its fields lie, and the reads of them.
+//! Reads of the kernel's own memory, and the offsets of its fields.
 //!
 //! Rust has no CO-RE, so the loader takes every offset from the running kernel's BTF and sets it in a
 //! read-only global, which the verifier knows as a constant.
 
 use aya_ebpf::Global;
-use aya_ebpf::helpers::{bpf_get_current_task, generated};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_task, generated};
 use core::mem::MaybeUninit;
+use portguard_common::NAME_BYTES;
 
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident;)*) => { $($(#[$doc])* #[unsafe(no_mangle)]
@@ -134,5 +135,23 @@ impl Task {
     #[inline(always)]
     pub fn cgroup(self) -> Address {
         self.0.follow(&OFF_TASK_CGROUPS).follow(&OFF_CSET_DFL_CGRP)
+    }
+}
+
+/// The id of the caller's cgroup.
+#[inline(always)]
+pub fn current_cgroup_id() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_current_cgroup_id() }
+}
+
+/// Reads the name of a `kernfs_node`, at most 255 bytes (`NAME_MAX`, so whole); returns its bytes with
+/// the closing NUL.
+#[inline(always)]
+pub fn kernfs_name(node: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
+    let text: u64 = Address(node).read(&OFF_KN_NAME);
+    // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source.
+    unsafe {
+        generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _)
     }
 }

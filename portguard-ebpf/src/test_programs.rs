@@ -1,14 +1,15 @@
-//! Programs of others, as a machine may have them: what portguard is measured beside, and tested against.
+//! Programs that stand for those of other software on the same hooks: portguard is measured and tested beside
+//! them.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 
-/// The port that [`rewrite`] puts in place of the one asked for.
+/// The port that [`rewrite`] binds in place of the original one.
 const REWRITTEN: u16 = 80;
 
-/// Does nothing: what any program on `socket_bind` costs.
+/// Does nothing: the cost of any program on `socket_bind`.
 #[lsm(hook = "socket_bind")]
 pub fn socket_bind(ctx: LsmContext) -> i32 {
     ctx.arg(3)
@@ -26,7 +27,7 @@ pub fn grant(_: SockAddrContext) -> i32 {
     3
 }
 
-/// Binds another port than the caller asked for.
+/// Replaces the port of the bind.
 #[cgroup_sock_addr(bind4)]
 pub fn rewrite(ctx: SockAddrContext) -> i32 {
     // SAFETY: the program's own context, of which the verifier lets this field be written.

@@ -1,8 +1,8 @@
 //! Keys of the longest-prefix tables: the networks and the groups that a policy names.
 //!
-//! Both are `BPF_MAP_TYPE_LPM_TRIE`: the entry with the longest prefix that fits decides, and the
-//! compiler gives each entry all that the shorter ones around it say. The generation comes first, so
-//! that one map serves old and new policy at once.
+//! Both are `BPF_MAP_TYPE_LPM_TRIE`, where the entry with the longest matching prefix wins: the compiler
+//! gives each entry what the shorter ones that contain it have, too. The generation comes first, so that one
+//! map serves the old and the new policy at once.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -19,7 +19,7 @@ pub struct AddressKey {
 impl AddressKey {
     /// Bits before the address.
     pub const SPACE_BITS: u32 = 32;
-    /// Bits of a key that is asked for.
+    /// Bits of a key to look up.
     pub const BITS: u32 = Self::SPACE_BITS + 128;
 
     /// The key of an address in a policy, given as its words in memory: of IPv4 only the first counts. An
@@ -47,6 +47,21 @@ impl AddressKey {
         (generation as u32) << 1 | inet6 as u32
     }
 
+    /// The same key in the policy of this generation.
+    #[must_use]
+    pub const fn with_generation(self, generation: u16) -> Self {
+        Self {
+            space: Self::space(generation as u64, self.space & 1 != 0),
+            ..self
+        }
+    }
+
+    /// The generation of the key's policy.
+    #[must_use]
+    pub const fn generation(&self) -> u16 {
+        (self.space >> 1) as u16
+    }
+
     /// Whether this is a wildcard address.
     #[inline(always)]
     #[must_use]
@@ -69,7 +84,7 @@ pub struct GroupKey {
 impl GroupKey {
     /// Bits before the gid.
     pub const SPACE_BITS: u32 = 32;
-    /// Bits of a key that is asked for.
+    /// Bits of a key to look up.
     pub const BITS: u32 = Self::SPACE_BITS + 32;
 
     /// The key of a gid in host byte order.
@@ -80,5 +95,57 @@ impl GroupKey {
             space: generation as u32,
             gid: gid.to_be(),
         }
+    }
+
+    /// The same key in the policy of this generation.
+    #[must_use]
+    pub const fn with_generation(self, generation: u16) -> Self {
+        Self {
+            space: generation as u32,
+            ..self
+        }
+    }
+
+    /// The generation of the key's policy.
+    #[must_use]
+    pub const fn generation(&self) -> u16 {
+        self.space as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_key_changes_its_generation_alone() {
+        for inet6 in [false, true] {
+            let key = AddressKey::new(1, inet6, [1, 2, 3, 4]);
+            for generation in [0, 2, u16::MAX] {
+                let other = key.with_generation(generation);
+                assert_eq!(
+                    other,
+                    AddressKey::new(u64::from(generation), inet6, [1, 2, 3, 4])
+                );
+                assert_eq!(other.generation(), generation);
+            }
+        }
+    }
+
+    #[test]
+    fn address_key_of_a_mapped_address_is_that_of_ipv4() {
+        let mapped = AddressKey::new(1, true, [0, 0, 0xffff_u32.to_be(), 7]);
+        assert_eq!(mapped, AddressKey::new(1, false, [7, 0, 0, 0]));
+    }
+
+    #[test]
+    fn group_key_changes_its_generation_alone() {
+        let key = GroupKey::new(1, 1000);
+        assert_eq!(
+            key.with_generation(u16::MAX),
+            GroupKey::new(u64::from(u16::MAX), 1000)
+        );
+        assert_eq!(key.with_generation(u16::MAX).generation(), u16::MAX);
+        assert_eq!(key.generation(), 1);
     }
 }

@@ -1,0 +1,395 @@
+//! The decision as the kernel runs it, on made-up requests: it equals userspace's and the oracle's.
+//!
+//! `decide_test.rs` of `portguard-ebpf` has the same code and, by their pins, the same maps as the programs of
+//! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
+
+use super::Table;
+use crate::bridge::{Said, oracle_says, parsed, tables_say, verdict, with_bind};
+use crate::generate::{World as Generated, case, sparse_case};
+use crate::harness::{Needs, World};
+use crate::oracle::{Model, OracleBind, Unreadable};
+use crate::others;
+use crate::seed::{cases, runner_from, seed};
+use anyhow::{Context as _, bail, ensure};
+use aya::maps::{Array, MapData};
+use aya::programs::{FExit, TestRun as _};
+use aya::{Btf, Ebpf, EbpfLoader};
+use portguard::compile::{Tables, compile};
+use portguard::kernel::{Enforcer, Environment, HookChoice, Pins};
+use portguard::status::Description;
+use portguard_common::{Decision, Reason, Verdict};
+use proptest::strategy::{Strategy, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use wire::{BATCH, MAX_LEVELS, TestName, TestRequest, TestResult};
+
+#[path = "../../../portguard-ebpf/src/decide_test/wire.rs"]
+mod wire;
+
+pub(super) const TESTS: Table = &[(
+    "decide_matches_oracle_in_kernel",
+    Needs::Guest,
+    decide_matches_oracle_in_kernel,
+)];
+
+/// Policies tried.
+const POLICIES: u32 = 50;
+/// Requests under each: 100,000 in all.
+const REQUESTS: usize = 2_000;
+
+// SAFETY: plain numbers without padding.
+unsafe impl aya::Pod for TestRequest {}
+// SAFETY: as above.
+unsafe impl aya::Pod for TestName {}
+
+/// What was seen, so that a run that proves nothing is noticed.
+#[derive(Default)]
+struct Seen {
+    requests: usize,
+    decided: usize,
+    by_rule: usize,
+    unresolved: usize,
+    no_memory: usize,
+    denied_unread: usize,
+}
+
+fn decide_matches_oracle_in_kernel(_: &World) -> anyhow::Result<()> {
+    let environment = Environment::probe();
+    let pins = Pins::open()?;
+    let mut kernel = InKernel(Enforcer::start(&environment, HookChoice::Auto, Some(pins))?);
+    kernel.0.pin()?;
+    let directory = kernel.0.pinned_in().context("nothing is pinned")?;
+    let mut programs = Programs::load(directory.as_ref())?;
+    let seed = seed();
+    let policies = cases(POLICIES);
+    println!("{policies} policies, {REQUESTS} requests each, PORTGUARD_SEED={seed}");
+    let mut runner = runner_from(seed, policies);
+    let mut seen = Seen::default();
+    for number in 0..policies {
+        let (model, binds) = match number % 10 {
+            9 => drawn(&sparse_case(600..=4096, REQUESTS), &mut runner)?,
+            _ => drawn(&case(&Generated::wide(), 0..=24, REQUESTS), &mut runner)?,
+        };
+        let tables = kernel.install(&model)?;
+        let requests = binds
+            .into_iter()
+            .enumerate()
+            .map(|(i, bind)| Asked::new(i, bind));
+        let requests: Vec<Asked> = requests.collect();
+        let results = programs.decide(&requests)?;
+        for (asked, result) in requests.iter().zip(results) {
+            asked
+                .check(&model, &tables, result, &mut seen)
+                .with_context(|| {
+                    format!("{asked:?}\nPORTGUARD_SEED={seed}\n{}", model.to_yaml())
+                })?;
+        }
+    }
+    seen.proves_something()
+}
+
+fn drawn<T>(strategy: &impl Strategy<Value = T>, runner: &mut TestRunner) -> anyhow::Result<T> {
+    let tree = strategy.new_tree(runner);
+    Ok(tree
+        .map_err(|reason| anyhow::anyhow!("no policy: {reason}"))?
+        .current())
+}
+
+/// A started portguard, detached when this is dropped.
+struct InKernel(Enforcer);
+
+impl InKernel {
+    /// Puts a policy in force.
+    fn install(&mut self, model: &Model) -> anyhow::Result<Tables> {
+        let policy = parsed(&model.to_yaml()).policy;
+        let tables = compile(&policy, self.0.next_generation())?;
+        let description = Description::new(&policy, &tables, &[]);
+        self.0.install(&tables, &description)?;
+        Ok(tables)
+    }
+}
+
+impl Drop for InKernel {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.detach() {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// The loaded program and its maps.
+struct Programs {
+    object: Ebpf,
+    requests: Array<MapData, [TestRequest; BATCH]>,
+    names: Array<MapData, TestName>,
+    results: Array<MapData, [TestResult; BATCH]>,
+}
+
+impl Programs {
+    /// Loads the program with the maps that are pinned in `directory`.
+    fn load(directory: &Path) -> anyhow::Result<Self> {
+        let mut pins = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            let name = entry?.file_name().into_string();
+            pins.push(name.map_err(|name| anyhow::anyhow!("{name:?} is pinned"))?);
+        }
+        let mut loader = EbpfLoader::new();
+        for name in &pins {
+            loader.map_pin_path(name, directory.join(name));
+        }
+        let mut object = loader.load_file(others::object("decide_test.o")?)?;
+        let (requests, names, results) = (
+            Array::try_from(taken(&mut object, "TEST_REQUESTS")?)?,
+            Array::try_from(taken(&mut object, "TEST_NAMES")?)?,
+            Array::try_from(taken(&mut object, "TEST_RESULTS")?)?,
+        );
+        let program = object.program_mut("decide_batch").context("decide_batch")?;
+        let program: &mut FExit = program.try_into()?;
+        program.load("bpf_fentry_test1", &Btf::from_sys_fs()?)?;
+        program.attach()?;
+        Ok(Self {
+            object,
+            requests,
+            names,
+            results,
+        })
+    }
+
+    /// Has the kernel decide all requests.
+    fn decide(&mut self, asked: &[Asked]) -> anyhow::Result<Vec<TestResult>> {
+        let mut numbers = HashMap::new();
+        let mut results = Vec::with_capacity(asked.len());
+        for batch in asked.chunks(BATCH) {
+            let mut requests = [TestRequest::default(); BATCH];
+            for (request, asked) in requests.iter_mut().zip(batch) {
+                *request = asked.request(&mut |name| self.number(&mut numbers, name))?;
+            }
+            self.requests.set(0, requests, 0)?;
+            let program = self
+                .object
+                .program("decide_batch")
+                .context("decide_batch")?;
+            <&FExit>::try_from(program)?.test_run(())?;
+            results.extend_from_slice(&self.results.get(&0, 0)?[..batch.len()]);
+        }
+        Ok(results)
+    }
+
+    /// The number of a name, which is written where it is new.
+    fn number<'a>(
+        &mut self,
+        numbers: &mut HashMap<&'a str, u16>,
+        name: &'a str,
+    ) -> anyhow::Result<u16> {
+        if let Some(number) = numbers.get(name) {
+            return Ok(*number);
+        }
+        let number = u16::try_from(numbers.len())?;
+        let mut text = [0; wire::NAME_BYTES];
+        let room = text
+            .get_mut(..name.len())
+            .context("a name that is too long")?;
+        room.copy_from_slice(name.as_bytes());
+        self.names
+            .set(number.into(), TestName { address: 0, text }, 0)?;
+        numbers.insert(name, number);
+        Ok(number)
+    }
+}
+
+fn taken(object: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
+    object
+        .take_map(name)
+        .with_context(|| format!("no map {name}"))
+}
+
+/// A bind to be decided.
+#[derive(Debug)]
+struct Asked {
+    bind: OracleBind,
+    unreadable: Unreadable,
+}
+
+impl Asked {
+    /// Request number `i`: of some the cgroup is deep, of some it, the groups or both cannot be read.
+    fn new(i: usize, mut bind: OracleBind) -> Self {
+        if i % 16 == 5 {
+            bind.cgroup
+                .extend((0..MAX_LEVELS).map(|level| format!("level-{level}")));
+        }
+        Self {
+            bind,
+            unreadable: Unreadable {
+                cgroup: matches!(i % 16, 1 | 2),
+                groups: matches!(i % 16, 2 | 3),
+            },
+        }
+    }
+
+    fn request<'a>(
+        &'a self,
+        number: &mut impl FnMut(&'a str) -> anyhow::Result<u16>,
+    ) -> anyhow::Result<TestRequest> {
+        let bind = &self.bind;
+        let (high, low) = halves(bind.address);
+        let mut request = TestRequest {
+            high,
+            low,
+            uid: bind.uid,
+            euid: bind.euid,
+            gid_count: bind.gids.len().try_into()?,
+            depth: bind.cgroup.len().try_into()?,
+            port: bind.port,
+            protocol: bind.protocol as u8,
+            inet6: bind.address.is_ipv6().into(),
+            dual_stack: (bind.address.is_ipv6() && !bind.v6only).into(),
+            unreadable: (if self.unreadable.cgroup {
+                wire::UNRESOLVED_CGROUP
+            } else {
+                0
+            }) | (if self.unreadable.groups {
+                wire::NO_MEMORY
+            } else {
+                0
+            }),
+            ..TestRequest::default()
+        };
+        let gids = request
+            .gids
+            .get_mut(..bind.gids.len())
+            .context("too many gids")?;
+        gids.copy_from_slice(&bind.gids);
+        // As the kernel walks: from the cgroup, or the deepest level that rules can name, to the top.
+        let levels = bind.cgroup.iter().take(MAX_LEVELS).rev();
+        for (slot, name) in request.names.iter_mut().zip(levels) {
+            *slot = number(name)?;
+        }
+        Ok(request)
+    }
+
+    /// Compares a result.
+    fn check(
+        &self,
+        model: &Model,
+        tables: &Tables,
+        result: TestResult,
+        seen: &mut Seen,
+    ) -> anyhow::Result<()> {
+        let decision = decision(result)?;
+        seen.add(decision);
+        let said = decision.map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit));
+        if self.unreadable.cgroup || self.unreadable.groups {
+            let (wanted, reasons) = self.wanted_unreadable(model);
+            ensure!(said == wanted, "the kernel says {said:?}, not {wanted:?}");
+            let reason = decision.map_or(Reason::None, |decision| decision.reason);
+            ensure!(reasons.contains(&reason), "{reason:?}, not {reasons:?}");
+            let denied = decision.is_some_and(|d| d.verdict == Verdict::Deny);
+            seen.denied_unread += usize::from(denied && reason == Reason::None);
+            return Ok(());
+        }
+        let userspace = with_bind(&self.bind, |bind| tables.decide(bind));
+        ensure!(
+            decision == userspace,
+            "the kernel says {decision:?}, userspace {userspace:?}"
+        );
+        // The oracle does not know how deep the kernel reads.
+        if self.bind.cgroup.len() <= MAX_LEVELS {
+            let wanted = oracle_says(model, &self.bind);
+            ensure!(said == wanted, "the kernel says {said:?}, not {wanted:?}");
+            ensure!(
+                tables_say(tables, &self.bind) == wanted,
+                "userspace differs"
+            );
+        }
+        Ok(())
+    }
+
+    /// What the oracle says where something cannot be read, and the reasons that may be given.
+    fn wanted_unreadable<'a>(&self, model: &'a Model) -> (Option<Said<'a>>, &'static [Reason]) {
+        let Some((answer, unsure)) = model.decide_unreadable(&self.bind, self.unreadable) else {
+            return (None, &[Reason::None]);
+        };
+        let said = (
+            verdict(answer.verdict),
+            answer.rule,
+            answer.report,
+            model.only_reports(answer.rule),
+        );
+        let reasons: &[Reason] = match (unsure, self.unreadable.cgroup, self.unreadable.groups) {
+            (false, ..) => &[Reason::None],
+            (true, true, true) => &[Reason::UnresolvedCgroup, Reason::NoMemory],
+            (true, true, false) => &[Reason::UnresolvedCgroup],
+            (true, false, _) => &[Reason::NoMemory],
+        };
+        (Some(said), reasons)
+    }
+}
+
+/// The decision that a result says; `None` for a port that is not protected.
+fn decision(result: TestResult) -> anyhow::Result<Option<Decision>> {
+    ensure!(
+        result & wire::FAULT == 0,
+        "a table of the policy is missing"
+    );
+    if result & wire::DECIDED == 0 {
+        return Ok(None);
+    }
+    let Ok(rule) = u16::try_from(result >> wire::RULE & 0xffff) else {
+        bail!("{result:#x} has no rule");
+    };
+    Ok(Some(Decision {
+        verdict: Verdict::from_bits((result & 3) as u8),
+        rule,
+        report: result & wire::REPORT != 0,
+        audit: result & wire::AUDIT != 0,
+        reason: Reason::from_bits((result >> wire::REASON & 3) as u8),
+    }))
+}
+
+/// An address as two words, as its bytes are in memory.
+fn halves(address: IpAddr) -> (u64, u64) {
+    match address {
+        IpAddr::V4(address) => (u32::from_ne_bytes(address.octets()).into(), 0),
+        IpAddr::V6(address) => {
+            let bits = u128::from_ne_bytes(address.octets());
+            (bits as u64, (bits >> 64) as u64)
+        }
+    }
+}
+
+impl Seen {
+    fn add(&mut self, decision: Option<Decision>) {
+        self.requests += 1;
+        let Some(decision) = decision else { return };
+        self.decided += 1;
+        self.by_rule += usize::from(decision.rule != portguard_common::NO_RULE);
+        self.unresolved += usize::from(decision.reason == Reason::UnresolvedCgroup);
+        self.no_memory += usize::from(decision.reason == Reason::NoMemory);
+    }
+
+    fn proves_something(&self) -> anyhow::Result<()> {
+        let Self {
+            requests,
+            decided,
+            by_rule,
+            unresolved,
+            no_memory,
+            denied_unread,
+        } = self;
+        println!(
+            "{requests} requests, {decided} of protected ports, {by_rule} decided by a rule, {unresolved} with an \
+             unresolved cgroup, {no_memory} without memory, {denied_unread} denied all the same"
+        );
+        ensure!(
+            decided * 3 > *requests && by_rule * 3 > *decided,
+            "most requests miss the rules"
+        );
+        ensure!(
+            *unresolved.min(no_memory).min(denied_unread) > requests / 1000,
+            "hardly any request has a caller that cannot be read"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! The decision on requests that a test makes up, by the code and the maps of the real programs.
+//!
+//! Each run of the program decides a batch. The addresses, gids and names of a request are looked up as
+//! those of a caller are; only the caller itself is not read.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the only way to an atomic add on this target"
+)]
+#![allow(
+    dead_code,
+    reason = "the files of the real programs, of which this uses a part"
+)]
+
+mod address;
+mod counters;
+mod events;
+mod identity;
+mod kernel_read;
+mod maps;
+mod socket;
+#[path = "decide_test/wire.rs"]
+mod wire;
+
+use address::BindAddress;
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::{btf_map, fexit};
+use aya_ebpf::programs::FExitContext;
+use identity::{cgroup, groups};
+use maps::{MapImage, POLICY, Path};
+use portguard_common::{
+    Header, HeaderFlags, Image as _, Lookup, MAX_CGROUP_DEPTH, Protocol, Request, UNRESOLVED_CLASS,
+    VectorWords, decide_bind, is_protected,
+};
+use wire::{
+    AUDIT, BATCH, DECIDED, FAULT, NO_MEMORY, REASON, REPORT, RULE, TestName, TestRequest,
+    TestResult, UNRESOLVED_CGROUP,
+};
+
+/// Names that the requests under one policy may use.
+const MAX_NAMES: usize = 1024;
+
+/// The requests of this run. Written by the test.
+#[btf_map]
+static TEST_REQUESTS: Array<[TestRequest; BATCH], 1> = Array::new();
+
+/// The names of their cgroups. Written by the test, and their addresses by the program.
+#[btf_map]
+static TEST_NAMES: Array<TestName, MAX_NAMES> = Array::new();
+
+/// The decisions. Written by the program.
+#[btf_map]
+static TEST_RESULTS: Array<[TestResult; BATCH], 1> = Array::new();
+
+/// Decides all requests. Attached to what BPF_PROG_TEST_RUN calls (`bpf_prog_test_run_tracing`).
+#[fexit(function = "bpf_fentry_test1")]
+pub fn decide_batch(_: FExitContext) -> i32 {
+    for i in 0..BATCH as u64 {
+        portguard_test_decide(i);
+    }
+    0
+}
+
+/// Decides request number `i`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_test_decide(i: u64) -> u64 {
+    let (Some(requests), Some(results)) = (TEST_REQUESTS.get_ptr(0), TEST_RESULTS.get_ptr_mut(0))
+    else {
+        return 0;
+    };
+    let i = MapImage::opaque(i as u32) as usize & (BATCH - 1);
+    // SAFETY: within the array; the test writes it between runs only.
+    let request = unsafe { &*requests.cast::<TestRequest>().add(i) };
+    // SAFETY: within the array.
+    let result = unsafe { results.cast::<TestResult>().add(i) };
+    let decided = decide(request);
+    // SAFETY: as above.
+    unsafe { result.write(decided) };
+    1
+}
+
+#[inline(always)]
+fn decide(request: &TestRequest) -> TestResult {
+    let Some(image) = POLICY.get(0).map(MapImage) else {
+        return FAULT;
+    };
+    if !is_protected(&image, request.port) {
+        return 0;
+    }
+    let (Some(header), Some(protocol)) = (
+        image.page(0).map(Header),
+        Protocol::from_index(request.protocol),
+    ) else {
+        return FAULT;
+    };
+    let bind = Request {
+        port: request.port,
+        protocol,
+        uid: request.uid,
+        euid: request.euid,
+    };
+    let caller = Caller { header, request };
+    let decided = decide_bind(&image, &header, &bind, &caller);
+    if header.has(HeaderFlags::GROUP_RULES) {
+        groups::release();
+    }
+    let Some(decision) = decided else {
+        return FAULT;
+    };
+    let mut result = DECIDED
+        | decision.verdict as u64
+        | (decision.reason as u64) << REASON
+        | u64::from(decision.rule) << RULE;
+    if decision.report {
+        result |= REPORT;
+    }
+    if decision.audit {
+        result |= AUDIT;
+    }
+    result
+}
+
+/// The caller of a request.
+struct Caller<'a> {
+    header: Header<'a>,
+    request: &'a TestRequest,
+}
+
+impl Lookup for Caller<'_> {
+    #[inline(always)]
+    fn cgroup_class(&self) -> u32 {
+        if self.request.unreadable & UNRESOLVED_CGROUP != 0 {
+            return UNRESOLVED_CLASS;
+        }
+        let (root, flags) = (self.header.trie_root(), self.header.trie_root_flags());
+        cgroup::class_of(root, flags, |path| fill(path, self.request)) as u32
+    }
+
+    #[inline(always)]
+    fn address_classes(&self) -> (u32, u32) {
+        let address = BindAddress {
+            inet6: u64::from(self.request.inet6),
+            dual_stack: u64::from(self.request.dual_stack),
+            high: self.request.high,
+            low: self.request.low,
+        };
+        address.classes(self.header.generation())
+    }
+
+    #[inline(always)]
+    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords> {
+        if self.request.unreadable & NO_MEMORY != 0 {
+            return None;
+        }
+        groups::collect_by(groupless, || {
+            let gids = &raw const self.request.gids as u64;
+            let count = u64::from(self.request.gid_count);
+            groups::portguard_group_chunk(self.header.generation(), gids, 0, count);
+        })
+    }
+}
+
+/// Makes the path of a request from its names, each of which is a node with its name's address.
+#[inline(always)]
+fn fill(path: &mut Path, request: &TestRequest) -> bool {
+    path.depth = u64::from(request.depth);
+    for i in 0..MAX_CGROUP_DEPTH {
+        if i as u64 >= path.depth {
+            break;
+        }
+        let Some(name) = TEST_NAMES.get_ptr_mut(u32::from(request.names[i])) else {
+            return false;
+        };
+        // SAFETY: an entry of the map, which nothing else writes during a run.
+        unsafe { (*name).address = &raw const (*name).text as u64 };
+        path.nodes[i] = name as u64;
+        path.count += 1;
+    }
+    true
+}
+
+/// Never reached, as in the real programs.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
