@@ -5,6 +5,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use portguard_policy::compile::{Bind, Tables, compile};
 use portguard_policy::analysis::diff::changes;
 use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::policy::document::{self, Node, Value};
 use portguard_policy::policy::{self, CgroupPattern, Component, Names, Policy, Diagnostics, Rule};
 use portguard_policy::analysis::space::BindSpace;
 use portguard_policy::yaml::PolicyFile;
@@ -53,6 +54,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Corpus::Reject;
     };
+    same_yaml(text);
     match policy::parse(Path::new("fuzz.yaml"), text, &FixedNames) {
         Err(problems) => {
             assert!(problems.has_errors(), "refused without an error");
@@ -67,6 +69,52 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     }
     Corpus::Keep
 });
+
+/// Where an independent YAML parser accepts the text too, it reads the same values.
+fn same_yaml(text: &str) {
+    // It ends lines as YAML 1.1 does, and it strips a byte order mark itself.
+    if text.contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']) {
+        return;
+    }
+    let document = document::parse(text);
+    let (Some(root), []) = (&document.root, &document.errors[..]) else {
+        return;
+    };
+    if let Ok(other) = serde_yaml::from_str::<serde_yaml::Value>(text) {
+        assert!(same(root, &other), "{root:?}\nis to serde_yaml\n{other:?}");
+    }
+}
+
+fn same(node: &Node, other: &serde_yaml::Value) -> bool {
+    use serde_yaml::Value as Other;
+    match (&node.value, other) {
+        (Value::Null, Other::Null) => true,
+        (Value::Bool(truth), Other::Bool(other)) => truth == other,
+        (Value::Number(number), Other::Number(other)) => match other.as_u64() {
+            Some(other) => number.int == Some(other),
+            None => number.int.is_none(),
+        },
+        // YAML 1.2 has leading zeros and floats without bound.
+        (Value::Number(number), Other::String(other)) => &*number.text == other,
+        // YAML 1.2 has no binary numbers, and no signs before octal and hexadecimal ones.
+        (Value::String(text), Other::Number(_)) => {
+            let digits = text.trim_start_matches(['+', '-']);
+            ["0b", "0o", "0x"].iter().any(|radix| digits.starts_with(radix))
+        }
+        (Value::String(text), Other::String(other)) => &**text == other,
+        (Value::List(list), Other::Sequence(other)) => {
+            list.len() == other.len() && list.iter().zip(other).all(|(a, b)| same(a, b))
+        }
+        (Value::Mapping(mapping), Other::Mapping(other)) => {
+            let entries = mapping.iter();
+            entries.len() == other.len()
+                && entries.zip(other).all(|(entry, (key, value))| {
+                    key.as_str().is_none_or(|key| *entry.key == *key) && same(&entry.value, value)
+                })
+        }
+        _ => false,
+    }
+}
 
 /// The problems as a terminal gets them.
 fn readable(problems: &Diagnostics) -> String {

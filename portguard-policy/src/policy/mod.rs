@@ -1,11 +1,11 @@
 //! YAML -> policy: reads policy files, reports every problem in them, merges them.
 
 mod diagnostic;
+pub mod document;
 mod file;
 mod files;
 mod forgery;
 mod ids;
-mod lenient_value;
 mod model;
 mod name_service;
 mod networks;
@@ -14,7 +14,7 @@ mod ports;
 mod ranges;
 mod reader;
 mod rule;
-mod spans;
+mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{

@@ -42,6 +42,49 @@ pub enum Log {
     None,
 }
 
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Enforce, Self::Audit];
+
+    /// The mode as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 2] = [Self::Host, Self::All];
+
+    /// The scope as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::All => "all",
+        }
+    }
+}
+
+impl Log {
+    /// Every value of `log:`.
+    pub const ALL: [Self; 3] = [Self::All, Self::Deny, Self::None];
+
+    /// The value as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Deny => "deny",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A policy: all files merged.
 #[derive(Clone, Debug)]
 pub struct Policy {

@@ -1,17 +1,17 @@
 //! Cgroup paths, their patterns, and systemd units.
 
+use super::document::Node;
 use super::model::{CgroupPattern, Component, UnitPattern};
 use super::reader::Reader;
 use portguard_common::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME};
-use serde_yaml::Value;
 
 /// What the names of units that have a cgroup end in.
 const UNIT_TYPES: [&str; 6] = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
 
 impl Reader<'_> {
     /// A pattern of cgroups that a rule names.
-    pub(super) fn cgroup(&mut self, value: &Value, path: &str) -> Option<CgroupPattern> {
-        let names = self.cgroup_names(value, path)?;
+    pub(super) fn cgroup(&mut self, node: &Node) -> Option<CgroupPattern> {
+        let names = self.cgroup_names(node)?;
         if let Some(name) = names
             .iter()
             .find(|name| name.contains("**") && *name != "**")
@@ -20,12 +20,12 @@ impl Reader<'_> {
                 "`**` stands for whole levels of the path, so it cannot be part of the name `{name}`"
             );
             let help = format!("write `{}` for a part of one name", name.replace("**", "*"));
-            self.error(path, message, Some(help));
+            self.error(node.span, message, Some(help));
             return None;
         }
         if names.len() > MAX_CGROUP_DEPTH {
             self.error(
-                path,
+                node.span,
                 format!(
                     "the cgroup path has {} levels, the limit is {MAX_CGROUP_DEPTH}",
                     names.len()
@@ -42,8 +42,8 @@ impl Reader<'_> {
     }
 
     /// A systemd system unit that a rule names.
-    pub(super) fn unit(&mut self, value: &Value, path: &str) -> Option<UnitPattern> {
-        let name = self.text(value, path, "the name of a unit")?;
+    pub(super) fn unit(&mut self, node: &Node) -> Option<UnitPattern> {
+        let name = self.text(node, "the name of a unit")?;
         let typed = UNIT_TYPES.iter().any(|end| name.ends_with(end));
         let (problem, help) = if name.is_empty() {
             ("is empty".to_owned(), None)
@@ -67,17 +67,17 @@ impl Reader<'_> {
         } else {
             return Some(UnitPattern(name.to_owned()));
         };
-        self.error(path, format!("the unit name `{name}` {problem}"), help);
+        self.error(node.span, format!("the unit name `{name}` {problem}"), help);
         None
     }
 
     /// The names of an absolute cgroup path.
-    pub(super) fn cgroup_names(&mut self, value: &Value, path: &str) -> Option<Vec<String>> {
-        let text = self.text(value, path, "a cgroup path")?;
+    pub(super) fn cgroup_names(&mut self, node: &Node) -> Option<Vec<String>> {
+        let text = self.text(node, "a cgroup path")?;
         let Some(below) = text.strip_prefix('/') else {
             let help = format!("write \"/{text}\"");
             self.error(
-                path,
+                node.span,
                 format!("cgroup path `{text}` does not begin with `/`"),
                 Some(help),
             );
@@ -106,7 +106,7 @@ impl Reader<'_> {
                 }
                 _ => continue,
             };
-            self.error(path, format!("the cgroup path {problem}"), None);
+            self.error(node.span, format!("the cgroup path {problem}"), None);
             return None;
         }
         Some(names)

@@ -1,50 +1,51 @@
 //! Ports, alone and in ranges.
 
+use super::document::{Node, Number, Span, Value};
 use super::reader::Reader;
-use serde_yaml::Value;
 use std::ops::RangeInclusive;
 
 impl Reader<'_> {
     /// A port: 80 or "80".
-    pub(super) fn port(&mut self, value: &Value, path: &str) -> Option<u16> {
-        let range = self.ports(value, path)?;
+    pub(super) fn port(&mut self, node: &Node) -> Option<u16> {
+        let range = self.ports(node)?;
         if range.start() != range.end() {
-            self.error(path, "expected one port, found a range", None);
+            self.error(node.span, "expected one port, found a range", None);
             return None;
         }
         Some(*range.start())
     }
 
     /// A port or a range of ports: 80, "80" or "8000-8010".
-    pub(super) fn ports(&mut self, value: &Value, path: &str) -> Option<RangeInclusive<u16>> {
-        let (start, end) = match value {
+    pub(super) fn ports(&mut self, node: &Node) -> Option<RangeInclusive<u16>> {
+        let span = node.span;
+        let (start, end) = match &node.value {
             Value::Number(number) => {
-                let port = self.port_number(path, &number.to_string())?;
+                let port = self.port_number(span, &number.text, natural(number))?;
                 (port, port)
             }
             Value::String(text) => match text.split_once('-') {
                 // A part that is missing is not the problem: the whole is no port.
                 Some((start, end)) if start.trim().is_empty() || end.trim().is_empty() => {
-                    let port = self.port_number(path, text)?;
+                    let port = self.port_number(span, text, digits(text))?;
                     (port, port)
                 }
                 Some((start, end)) => (
-                    self.port_number(path, start.trim())?,
-                    self.port_number(path, end.trim())?,
+                    self.port_number(span, start.trim(), digits(start.trim()))?,
+                    self.port_number(span, end.trim(), digits(end.trim()))?,
                 ),
                 None => {
-                    let port = self.port_number(path, text)?;
+                    let port = self.port_number(span, text, digits(text))?;
                     (port, port)
                 }
             },
             _ => {
-                self.expected(path, "a port or a range like \"8000-8010\"", value);
+                self.expected("a port or a range like \"8000-8010\"", node);
                 return None;
             }
         };
         if start > end {
             self.error(
-                path,
+                node.span,
                 format!("port range {start}-{end} is empty: the start is above the end"),
                 Some(format!("write \"{end}-{start}\"")),
             );
@@ -53,12 +54,12 @@ impl Reader<'_> {
         Some(start..=end)
     }
 
-    fn port_number(&mut self, path: &str, text: &str) -> Option<u16> {
-        match digits(text) {
+    fn port_number(&mut self, span: Span, text: &str, number: Option<u64>) -> Option<u16> {
+        match number {
             Some(port @ 1..=65_535) => u16::try_from(port).ok(),
             Some(_) => {
                 self.error(
-                    path,
+                    span,
                     format!("port {text} is out of range: ports are 1 to 65535"),
                     None,
                 );
@@ -66,7 +67,7 @@ impl Reader<'_> {
             }
             None => {
                 self.error(
-                    path,
+                    span,
                     format!("`{text}` is not a port"),
                     Some("ports are 80 or \"8000-8010\"".into()),
                 );
@@ -83,4 +84,9 @@ pub(super) fn digits(text: &str) -> Option<u64> {
     }
     // Longer than u64 is as wrong as the greatest u64.
     Some(text.parse().unwrap_or(u64::MAX))
+}
+
+/// A number that is not negative and has no fraction.
+pub(super) fn natural(number: &Number) -> Option<u64> {
+    number.int.or_else(|| digits(&number.text))
 }

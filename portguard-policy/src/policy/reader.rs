@@ -1,16 +1,15 @@
-//! Reads YAML values with their places: every helper either gives the value or notes a problem.
+//! Reads values with their places: every helper either gives the value or notes a problem.
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::document::{Mapping, Node, Span, Value};
 use super::model::{GivenNames, Location};
 use super::name_service::Names;
-use super::spans::{Mark, Spans};
-use serde_yaml::{Mapping, Value};
+use super::word::Word;
 use std::path::Path;
 
 /// What the readers of a file share.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
-    pub(super) marks: &'a Spans,
     pub(super) names: &'a dyn Names,
     /// Names of users to suggest, read where one is unknown.
     pub(super) known_users: Option<Vec<String>>,
@@ -22,76 +21,45 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The place of the value at `path`.
-    pub(super) fn place(&self, path: &str) -> Location {
-        self.place_of(self.marks.value(path))
-    }
-
-    fn place_of(&self, mark: Mark) -> Location {
+    /// A place in the file.
+    pub(super) fn location(&self, span: Span) -> Location {
         Location {
             file: self.file.into(),
-            line: mark.line,
-            column: mark.column,
+            line: span.line,
+            column: span.column,
         }
     }
 
-    fn note(&mut self, severity: Severity, mark: Mark, message: String, help: Option<String>) {
-        let place = self.place_of(mark);
-        let problem = Diagnostic::at(severity, place, mark.len, message);
+    fn note(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
+        let location = self.location(span);
+        let problem = Diagnostic::at(severity, location, span.len, message);
         self.problems.push(problem.with_help(help));
     }
 
-    /// Notes an error at the value at `path`.
-    pub(super) fn error(&mut self, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.note(
-            Severity::Error,
-            self.marks.value(path),
-            message.into(),
-            help,
-        );
+    /// Notes an error.
+    pub(super) fn error(&mut self, span: Span, message: impl Into<String>, help: Option<String>) {
+        self.note(Severity::Error, span, message.into(), help);
     }
 
-    /// Notes an error at the key of `path`.
-    pub(super) fn error_at_key(
-        &mut self,
-        path: &str,
-        message: impl Into<String>,
-        help: Option<String>,
-    ) {
-        self.note(Severity::Error, self.marks.key(path), message.into(), help);
+    /// Notes a warning.
+    pub(super) fn warn(&mut self, span: Span, message: impl Into<String>) {
+        self.note(Severity::Warning, span, message.into(), None);
     }
 
-    /// Notes a warning at the value at `path`.
-    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
-        self.note(
-            Severity::Warning,
-            self.marks.value(path),
-            message.into(),
-            None,
-        );
-    }
-
-    /// The mapping at `path` with only `known` keys.
-    pub(super) fn mapping<'v>(
-        &mut self,
-        value: &'v Value,
-        path: &str,
-        known: &[&str],
-    ) -> Option<&'v Mapping> {
-        let Value::Mapping(mapping) = value else {
-            self.expected(path, "keys and values", value);
+    /// A mapping with only `known` keys.
+    pub(super) fn mapping<'v>(&mut self, node: &'v Node, known: &[&str]) -> Option<&'v Mapping> {
+        let Value::Mapping(mapping) = &node.value else {
+            self.expected("keys and values", node);
             return None;
         };
-        for key in mapping.keys() {
-            let word = scalar_text(key).unwrap_or_default();
-            let at = format!("{path}/{word}");
-            if !known.contains(&word.as_str()) {
+        for entry in mapping.iter() {
+            if !known.contains(&&*entry.key) {
                 let full = self.problems.is_full();
-                let near = || nearest(&word, known.iter().copied());
+                let near = || nearest(&entry.key, known.iter().copied());
                 let help = if full { None } else { near() };
-                self.error_at_key(
-                    &at,
-                    format!("unknown key `{word}`"),
+                self.error(
+                    entry.key_span,
+                    format!("unknown key `{}`", entry.key),
                     help.or_else(|| all_of(known)),
                 );
             }
@@ -99,57 +67,47 @@ impl Reader<'_> {
         Some(mapping)
     }
 
-    /// The entries of the list at `path`, which has at least one.
-    pub(super) fn list<'v>(
-        &mut self,
-        value: &'v Value,
-        path: &str,
-        what: &str,
-    ) -> Option<&'v [Value]> {
-        match value {
-            Value::Sequence(entries) if entries.is_empty() => {
+    /// The entries of a list, which has at least one.
+    pub(super) fn list<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v [Node]> {
+        match &node.value {
+            Value::List(entries) if entries.is_empty() => {
                 self.error(
-                    path,
+                    node.span,
                     format!("the list of {what} is empty"),
                     Some("leave the key out to match all".into()),
                 );
                 None
             }
-            Value::Sequence(entries) => Some(entries),
+            Value::List(entries) => Some(entries),
             Value::Number(_) | Value::String(_) => {
-                let text = scalar_text(value).unwrap_or_default();
+                let text = node.scalar_text().unwrap_or_default();
                 self.error(
-                    path,
-                    format!("expected a list of {what}, found {}", kind(value)),
+                    node.span,
+                    format!("expected a list of {what}, found {}", node.value.kind()),
                     Some(format!("write `[{text}]`")),
                 );
                 None
             }
             _ => {
-                self.expected(path, &format!("a list of {what}"), value);
+                self.expected(&format!("a list of {what}"), node);
                 None
             }
         }
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        value: &Value,
-        path: &str,
-        words: &[(&str, T)],
-    ) -> Option<T> {
-        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let Value::String(text) = value else {
-            self.expected(path, &either(&names), value);
+    pub(super) fn word<T: Word>(&mut self, node: &Node, words: &[T]) -> Option<T> {
+        let names: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
+        let Some(text) = node.as_str() else {
+            self.expected(&either(&names), node);
             return None;
         };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| word == text) {
-            return Some(*meaning);
+        if let Some(word) = words.iter().find(|word| word.as_str() == text) {
+            return Some(*word);
         }
         let help = nearest(text, names.iter().copied());
         self.error(
-            path,
+            node.span,
             format!("expected {}, found `{text}`", either(&names)),
             help,
         );
@@ -157,46 +115,18 @@ impl Reader<'_> {
     }
 
     /// A text.
-    pub(super) fn text<'v>(&mut self, value: &'v Value, path: &str, what: &str) -> Option<&'v str> {
-        match value {
-            Value::String(text) => Some(text),
-            _ => {
-                self.expected(path, what, value);
-                None
-            }
+    pub(super) fn text<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v str> {
+        let text = node.as_str();
+        if text.is_none() {
+            self.expected(what, node);
         }
+        text
     }
 
     /// Notes a value of the wrong kind.
-    pub(super) fn expected(&mut self, path: &str, what: &str, found: &Value) {
-        self.error(
-            path,
-            format!("expected {what}, found {}", kind(found)),
-            None,
-        );
-    }
-}
-
-/// The kind of a value, for messages.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Sequence(_) => "a list",
-        Value::Mapping(_) => "keys and values",
-        Value::Tagged(_) => "a tag",
-    }
-}
-
-/// A scalar as it may be written.
-pub(super) fn scalar_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
+    pub(super) fn expected(&mut self, what: &str, found: &Node) {
+        let message = format!("expected {what}, found {}", found.value.kind());
+        self.error(found.span, message, None);
     }
 }
 

@@ -1,0 +1,45 @@
+//! What is refused in a text before it is parsed: control characters, and other versions of YAML.
+
+use super::{Span, YamlError};
+
+/// The first thing refused.
+pub(super) fn refused(text: &str) -> Option<YamlError> {
+    control(text).or_else(|| version(text))
+}
+
+/// The first control character that YAML has no place for.
+fn control(text: &str) -> Option<YamlError> {
+    let refused = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    let (at, character) = text.char_indices().find(|(_, c)| refused(*c))?;
+    let span = Span::behind(text.get(..at)?);
+    let number = u32::from(character);
+    let message =
+        format!("the file has the control character U+{number:04X}, which YAML does not allow");
+    Some(YamlError { span, message })
+}
+
+/// A `%YAML` directive for another version than 1.1 and 1.2: the parser reads every version as 1.2.
+fn version(text: &str) -> Option<YamlError> {
+    let is_comment = |line: &str| line.trim_start().is_empty() || line.starts_with('#');
+    let directives = text
+        .lines()
+        .zip(1..)
+        .filter(|(line, _)| !is_comment(line))
+        .take_while(|(line, _)| line.starts_with('%'));
+    for (line, number) in directives {
+        let mut words = line.split_ascii_whitespace();
+        if words.next() == Some("%YAML")
+            && let Some(version) = words.next()
+            && !matches!(version, "1.1" | "1.2")
+        {
+            let span = Span {
+                line: number,
+                column: 1,
+                len: line.chars().count(),
+            };
+            let message = format!("unsupported YAML version {version}: policies are YAML 1.2");
+            return Some(YamlError { span, message });
+        }
+    }
+    None
+}
