@@ -6,56 +6,29 @@ use portguard_policy::compile::{Bind, Tables, compile};
 use portguard_policy::analysis::diff::changes;
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::policy::document::{self, Node, Value};
-use portguard_policy::policy::{self, CgroupPattern, Component, Names, Policy, Diagnostics, Rule};
+use portguard_policy::policy::{self, CgroupPattern, Component, Diagnostics, Policy, Rule, StaticNames};
 use portguard_policy::analysis::space::BindSpace;
 use portguard_policy::yaml::PolicyFile;
 use portguard_common::{NO_RULE, Protocol};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Rules of which binds are tried.
 const TRIED: usize = 8;
 
 /// A machine that is the same everywhere.
-struct FixedNames;
-
-impl Names for FixedNames {
-    fn uid(&self, name: &str) -> Option<u32> {
-        match name {
-            "root" => Some(0),
-            "www-data" => Some(33),
-            "alice" => Some(1000),
-            _ => None,
-        }
-    }
-
-    fn user_names(&self) -> Vec<String> {
-        ["root", "www-data", "alice"].map(str::to_owned).to_vec()
-    }
-
-    fn gid(&self, name: &str) -> Option<u32> {
-        self.uid(name)
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        self.user_names()
-    }
-
-    fn gids_of(&self, user: &str) -> Vec<u32> {
-        self.uid(user).into_iter().chain([100]).collect()
-    }
-
-    fn hostname(&self) -> String {
-        "host1.example".into()
-    }
-}
+static NAMES: LazyLock<StaticNames> = LazyLock::new(|| {
+    let ids = [("root", 0), ("www-data", 33), ("alice", 1000)];
+    StaticNames::new(&ids, &ids, "host1.example")
+});
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Corpus::Reject;
     };
     same_yaml(text);
-    match policy::parse(Path::new("fuzz.yaml"), text, &FixedNames) {
+    match policy::parse(Path::new("fuzz.yaml"), text, &*NAMES) {
         Err(problems) => {
             assert!(problems.has_errors(), "refused without an error");
             assert!(!readable(&problems).is_empty(), "refused without a word");
@@ -127,7 +100,7 @@ fn readable(problems: &Diagnostics) -> String {
 /// What `check --show` prints is the same policy.
 fn shown(policy: &Policy) {
     let text = PolicyFile::from(policy).to_string();
-    let again = policy::parse(Path::new("shown.yaml"), &text, &FixedNames)
+    let again = policy::parse(Path::new("shown.yaml"), &text, &*NAMES)
         .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)));
     let digest = |policy: &Policy| compile(policy, 1).map(|tables| tables.short_digest());
     assert_eq!(digest(policy), digest(&again.policy), "{text}");

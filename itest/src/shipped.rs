@@ -64,7 +64,7 @@ pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// With the problems.
 pub fn read(path: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(path)?;
-    let loaded = portguard_policy::policy::parse(path, &text, &SystemNames)
+    let loaded = portguard_policy::policy::parse(path, &text, &SystemNames::LOCAL)
         .map_err(|problems| anyhow::anyhow!("{}", problems.render(false)))?;
     let warnings = loaded.warnings.render(false);
     ensure!(warnings.is_empty(), "has warnings:\n{warnings}");

@@ -7,39 +7,13 @@
 
 use portguard_common::Verdict;
 use portguard_policy::analysis::lint::{Host, lint};
-use portguard_policy::policy::{Component, Names, Policy, parse};
+use portguard_policy::policy::{Component, Policy, StaticNames, parse};
 use proptest::prelude::*;
-
-struct Nobody;
-
-impl Names for Nobody {
-    fn uid(&self, _: &str) -> Option<u32> {
-        None
-    }
-    fn user_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-    fn gid(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn hostname(&self) -> String {
-        "test".into()
-    }
-}
 
 /// The policy, and the names of the rules that are said to be dead.
 fn said(rules: &[String]) -> (Policy, Vec<String>) {
     let text = format!("version: 1\nrules:\n{}", rules.concat());
-    let mut loaded = parse("p.yaml".as_ref(), &text, &Nobody).unwrap();
+    let mut loaded = parse("p.yaml".as_ref(), &text, &StaticNames::default()).unwrap();
     lint(&mut loaded, &Host::ANY);
     let names = loaded.warnings.iter().filter_map(|warning| {
         let (name, what) = warning.message.strip_prefix("rule `")?.split_once('`')?;

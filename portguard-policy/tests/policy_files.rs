@@ -7,41 +7,48 @@
 
 use portguard_common::Verdict;
 use portguard_policy::policy::{
-    Diagnostics, Loaded, Log, Mode, Names, Scope, Severity, load, parse,
+    Diagnostics, Loaded, Log, Mode, NameService, Scope, Severity, StaticNames, load, parse,
 };
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The machine `web-1`, with no users; counts how often their names are read.
-#[derive(Default)]
-struct Machine {
-    read: Cell<usize>,
+/// The machine `web-1`, with no users.
+fn names() -> StaticNames {
+    StaticNames::new(&[], &[], "web-1")
 }
 
-impl Names for Machine {
-    fn uid(&self, _: &str) -> Option<u32> {
-        None
-    }
-    fn user_names(&self) -> Vec<String> {
-        self.read.set(self.read.get() + 1);
-        Vec::new()
-    }
-    fn gid(&self, _: &str) -> Option<u32> {
-        None
+/// The same; counts how often the names of its users are read.
+#[derive(Default)]
+struct CountingNames {
+    reads: Cell<usize>,
+}
+
+impl NameService for CountingNames {
+    fn uid(&self, name: &str) -> Option<u32> {
+        names().uid(name)
     }
 
-    fn group_names(&self) -> Vec<String> {
-        Vec::new()
+    fn gid(&self, name: &str) -> Option<u32> {
+        names().gid(name)
     }
 
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
+    fn gids_of(&self, user: &str) -> Vec<u32> {
+        names().gids_of(user)
     }
 
     fn hostname(&self) -> String {
-        "web-1".into()
+        names().hostname()
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        self.reads.set(self.reads.get() + 1);
+        names().user_names()
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        names().group_names()
     }
 }
 
@@ -54,7 +61,7 @@ fn directory(files: &[(&str, &[u8])]) -> TempDir {
 }
 
 fn loaded(path: &Path) -> Result<Loaded, Diagnostics> {
-    load(&[path.to_owned()], &Machine::default())
+    load(&[path.to_owned()], &names())
 }
 
 /// What is said of a directory, its path left out.
@@ -64,7 +71,7 @@ fn said(directory: &TempDir) -> String {
 }
 
 fn parsed(text: &str) -> Result<Loaded, Diagnostics> {
-    parse("p.yaml".as_ref(), text, &Machine::default())
+    parse("p.yaml".as_ref(), text, &names())
 }
 
 fn one_rule(name: &str, port: u16) -> Vec<u8> {
@@ -97,7 +104,7 @@ fn the_files_of_a_directory_stand_in_byte_order() {
 fn paths_stand_in_the_order_given() {
     let directory = directory(&[("a", &one_rule("a", 1)), ("b", &one_rule("b", 2))]);
     let paths: [PathBuf; 2] = ["b", "a"].map(|name| directory.path().join(name));
-    let loaded = load(&paths, &Machine::default()).unwrap();
+    let loaded = load(&paths, &names()).unwrap();
     assert_eq!(rules(&loaded), ["b", "a"]);
 }
 
@@ -232,10 +239,10 @@ fn names_of_users_are_read_once() {
     let users: Vec<String> = (0..20_000).map(|i| format!("u{i}")).collect();
     let users = users.join(", ");
     let text = format!("version: 1\nrules: [{{ name: a, action: deny, users: [{users}] }}]\n");
-    let machine = Machine::default();
+    let machine = CountingNames::default();
     let problems = parse("p.yaml".as_ref(), &text, &machine).unwrap_err();
     assert_eq!(problems.count(Severity::Error), 20_000);
-    assert_eq!(machine.read.get(), 1);
+    assert_eq!(machine.reads.get(), 1);
 }
 
 /// What texts are made of.

@@ -3,39 +3,13 @@
 
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
-use portguard_policy::policy::{Names, parse};
+use portguard_policy::policy::{StaticNames, parse};
 use std::path::Path;
 
 /// A machine with three users.
-struct Machine;
-
-impl Names for Machine {
-    fn uid(&self, name: &str) -> Option<u32> {
-        match name {
-            "root" => Some(0),
-            "www-data" => Some(33),
-            "alice" => Some(1000),
-            _ => None,
-        }
-    }
-    fn user_names(&self) -> Vec<String> {
-        ["root", "www-data", "alice"].map(str::to_owned).into()
-    }
-    fn gid(&self, name: &str) -> Option<u32> {
-        (name == "www-data").then_some(33)
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        vec!["www-data".into()]
-    }
-
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn hostname(&self) -> String {
-        "web-1".into()
-    }
+fn names() -> StaticNames {
+    let users = [("root", 0), ("www-data", 33), ("alice", 1000)];
+    StaticNames::new(&users, &[("www-data", 33)], "web-1")
 }
 
 fn said(text: &str) -> String {
@@ -50,7 +24,7 @@ fn said(text: &str) -> String {
         .replace("<LONG>", &"x".repeat(256))
         .replace("<DEEP>", &"[".repeat(40))
         .replace("<LEVELS>", &"/a".repeat(40));
-    let said = match parse("p.yaml".as_ref(), &text, &Machine) {
+    let said = match parse("p.yaml".as_ref(), &text, &names()) {
         Ok(mut loaded) => {
             let host = Host {
                 local_ports: Some(LocalPorts::usual()),

@@ -3,7 +3,7 @@
 use super::diagnostic::Diagnostics;
 use super::document::{self, Mapping, Node, Value};
 use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
-use super::name_service::Names;
+use super::name_service::NameService;
 use super::reader::Reader;
 use super::word::Word;
 use portguard_common::Verdict;
@@ -41,7 +41,7 @@ pub(super) struct Setting<T> {
 }
 
 /// Reads a file's text.
-pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Diagnostics) {
+pub(super) fn read(path: &Path, text: &str, names: &dyn NameService) -> (File, Diagnostics) {
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let document = document::parse(text);

@@ -21,7 +21,7 @@ pub use model::{
     CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
     SettingLocations, UnitPattern,
 };
-pub use name_service::{ForHost, Names, SystemNames};
+pub use name_service::{NameService, StaticNames, SystemNames};
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use file::FILE_KEYS;
@@ -66,7 +66,7 @@ impl Loaded {
 ///
 /// # Errors
 /// All problems of all files, where there is an error among them.
-pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Diagnostics> {
+pub fn load(paths: &[PathBuf], names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     load_sources(PolicyFiles::read(paths), names)
 }
 
@@ -74,7 +74,7 @@ pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Diagnostics>
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_sources(sources: PolicyFiles, names: &dyn Names) -> Result<Loaded, Diagnostics> {
+pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     let (texts, problems) = sources.split();
     merge(&texts, names, problems)
 }
@@ -83,7 +83,7 @@ pub fn load_sources(sources: PolicyFiles, names: &dyn Names) -> Result<Loaded, D
 ///
 /// # Errors
 /// As for [`load`].
-pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Diagnostics> {
+pub fn parse(path: &Path, text: &str, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     merge(
         &[(path.to_owned(), text.to_owned())],
         names,
@@ -93,7 +93,7 @@ pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Diagn
 
 fn merge(
     texts: &[(PathBuf, String)],
-    names: &dyn Names,
+    names: &dyn NameService,
     mut problems: Diagnostics,
 ) -> Result<Loaded, Diagnostics> {
     let mut policy = Policy::default();

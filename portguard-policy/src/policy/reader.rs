@@ -3,14 +3,14 @@
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::document::{Mapping, Node, Span, Value};
 use super::model::{GivenNames, Location};
-use super::name_service::Names;
+use super::name_service::NameService;
 use super::word::Word;
 use std::path::Path;
 
 /// What the readers of a file share.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
-    pub(super) names: &'a dyn Names,
+    pub(super) names: &'a dyn NameService,
     /// Names of users to suggest, read where one is unknown.
     pub(super) known_users: Option<Vec<String>>,
     /// The same of groups.
