@@ -106,7 +106,7 @@ fn put_to_the_test(path: &Path) -> anyhow::Result<usize> {
     let errnos = attempt(&binds)?;
     for ((i, test, bind), got) in entries.iter().zip(errnos) {
         one(&daemon, powers, policy.mode, (*i, test, bind), got)
-            .with_context(|| format!("{}:{}", path.display(), test.place.line))?;
+            .with_context(|| format!("{}:{}", path.display(), test.location.line))?;
     }
     Ok(policy.tests.len())
 }

@@ -328,7 +328,7 @@ proptest! {
         let control = |character: char| character.is_control() && character != '\n';
         prop_assert!(!said.contains(control), "{:?}", said);
         for problem in problems.iter() {
-            prop_assert!(problem.place.line > 0 && problem.place.column > 0);
+            prop_assert!(problem.location.line > 0 && problem.location.column > 0);
         }
     }
 }

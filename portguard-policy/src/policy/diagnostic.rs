@@ -21,7 +21,7 @@ pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
     /// Where it is.
-    pub place: Location,
+    pub location: Location,
     /// What is wrong: one line, lower case, no full stop.
     pub message: String,
     /// What to do, written behind the caret.
@@ -54,7 +54,7 @@ impl Diagnostic {
     pub(super) fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            place: Location {
+            location: Location {
                 file: file.into(),
                 line: 1,
                 column: 1,
@@ -70,13 +70,13 @@ impl Diagnostic {
     /// A problem at a place; its line comes by [`Diagnostics::quote`].
     pub(crate) fn at(
         severity: Severity,
-        place: Location,
+        location: Location,
         len: usize,
         message: impl Into<String>,
     ) -> Self {
         Self {
             severity,
-            place,
+            location,
             message: message.into(),
             help: None,
             len,
@@ -97,7 +97,7 @@ impl Diagnostic {
             Severity::Error => "",
             Severity::Warning => "warning: ",
         };
-        let head = format!("{}: {warning}{}\n", self.place, printable(&self.message));
+        let head = format!("{}: {warning}{}\n", self.location, printable(&self.message));
         let Some((shown, span)) = self.shown.clone() else {
             return head;
         };
@@ -110,7 +110,7 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
         };
         let snippet = Snippet::source(shown)
-            .line_start(self.place.line)
+            .line_start(self.location.line)
             .annotation(mark);
         let renderer = if color {
             Renderer::styled()
@@ -123,7 +123,7 @@ impl Diagnostic {
 
     /// The part of the line around the problem, printable, and the bytes to underline in it.
     fn excerpt(&self, line: &str) -> (String, Range<usize>) {
-        let at = self.place.column.saturating_sub(1);
+        let at = self.location.column.saturating_sub(1);
         let skip = at.saturating_sub(SHOWN / 2);
         let mut shown = String::new();
         let (mut start, mut end) = (None, 0);
@@ -177,7 +177,7 @@ impl Diagnostics {
 
     pub(super) fn sort(&mut self) {
         self.kept
-            .sort_by_key(|problem| (problem.place.line, problem.place.column));
+            .sort_by_key(|problem| (problem.location.line, problem.location.column));
     }
 
     /// Gives the problems of `file` their lines of its text, all on one way through it.
@@ -185,14 +185,14 @@ impl Diagnostics {
         let mut wanted: Vec<&mut Diagnostic> = self
             .kept
             .iter_mut()
-            .filter(|problem| problem.quoted && problem.place.file == file)
+            .filter(|problem| problem.quoted && problem.location.file == file)
             .collect();
-        wanted.sort_by_key(|problem| problem.place.line);
+        wanted.sort_by_key(|problem| problem.location.line);
         let mut lines = lines(text).zip(1..).peekable();
         for problem in wanted {
-            while lines.next_if(|(_, i)| *i < problem.place.line).is_some() {}
+            while lines.next_if(|(_, i)| *i < problem.location.line).is_some() {}
             if let Some((line, i)) = lines.peek()
-                && *i == problem.place.line
+                && *i == problem.location.line
             {
                 problem.shown = Some(problem.excerpt(line));
             }

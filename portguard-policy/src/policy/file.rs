@@ -37,7 +37,7 @@ pub(super) struct File {
 /// A setting, and where its value stands.
 pub(super) struct Setting<T> {
     pub(super) value: T,
-    pub(super) place: Location,
+    pub(super) location: Location,
 }
 
 /// Reads a file's text.
@@ -96,14 +96,14 @@ impl Reader<'_> {
     fn setting<T: Word>(&mut self, map: &Mapping, key: &str, words: &[T]) -> Option<Setting<T>> {
         let node = map.get(key)?;
         let value = self.word(node, words)?;
-        let place = self.location(node.span);
-        Some(Setting { value, place })
+        let location = self.location(node.span);
+        Some(Setting { value, location })
     }
 
     fn protect(&mut self, map: &Mapping) -> Option<Setting<Vec<RangeInclusive<u16>>>> {
         let value = self.each(map, "protect", "ports", Self::ports)?;
-        let place = self.location(map.get("protect")?.span);
-        Some(Setting { value, place })
+        let location = self.location(map.get("protect")?.span);
+        Some(Setting { value, location })
     }
 
     fn version(&mut self, root: &Node, map: &Mapping) {

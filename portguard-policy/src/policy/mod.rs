@@ -52,7 +52,7 @@ pub struct Loaded {
 impl Loaded {
     /// Adds a warning, with its line.
     pub(crate) fn add(&mut self, warning: Diagnostic) {
-        let file = warning.place.file.clone();
+        let file = warning.location.file.clone();
         self.warnings.push(warning);
         if let Some((path, text)) = self.texts.iter().find(|(path, _)| *path == file) {
             self.warnings
@@ -110,10 +110,10 @@ fn merge(
         });
         let rules = file.rules.iter();
         used.rules
-            .extend(rules.map(|rule| (rule.name.clone(), rule.place.clone())));
+            .extend(rules.map(|rule| (rule.name.clone(), rule.location.clone())));
         let tests = file.tests.iter();
         used.tests
-            .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.place.clone()))));
+            .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.location.clone()))));
         if here {
             add(&mut policy, file);
         }
@@ -141,12 +141,12 @@ struct Used {
 }
 
 fn add(policy: &mut Policy, file: File) {
-    let origins = &mut policy.origins;
-    set(&mut policy.mode, &mut origins.mode, file.mode);
-    set(&mut policy.default, &mut origins.default, file.default);
-    set(&mut policy.protect, &mut origins.protect, file.protect);
-    set(&mut policy.scope, &mut origins.scope, file.scope);
-    set(&mut policy.log, &mut origins.log, file.log);
+    let locations = &mut policy.setting_locations;
+    set(&mut policy.mode, &mut locations.mode, file.mode);
+    set(&mut policy.default, &mut locations.default, file.default);
+    set(&mut policy.protect, &mut locations.protect, file.protect);
+    set(&mut policy.scope, &mut locations.scope, file.scope);
+    set(&mut policy.log, &mut locations.log, file.log);
     policy.given.users.extend(file.given.users);
     policy.given.groups.extend(file.given.groups);
     policy.rules.extend(file.rules);
@@ -154,24 +154,29 @@ fn add(policy: &mut Policy, file: File) {
 }
 
 /// Of a setting that several files name, the last holds.
-fn set<T>(value: &mut T, origin: &mut Option<Location>, given: Option<Setting<T>>) {
+fn set<T>(value: &mut T, location: &mut Option<Location>, given: Option<Setting<T>>) {
     if let Some(given) = given {
         *value = given.value;
-        *origin = Some(given.place);
+        *location = Some(given.location);
     }
 }
 
 fn check_names(used: &Used, problems: &mut Diagnostics) {
     let mut seen: HashMap<&str, &Location> = HashMap::new();
-    for (name, place) in &used.rules {
+    for (name, location) in &used.rules {
         if let Some(first) = seen.get(name.as_str()) {
             let message = format!("rule name `{name}` is used twice: first at {first}");
-            problems.push(Diagnostic::at(Severity::Error, place.clone(), 1, message));
+            problems.push(Diagnostic::at(
+                Severity::Error,
+                location.clone(),
+                1,
+                message,
+            ));
         } else {
-            seen.insert(name, place);
+            seen.insert(name, location);
         }
     }
-    for (name, place) in &used.tests {
+    for (name, location) in &used.tests {
         if !seen.contains_key(name.as_str()) {
             let help = if problems.is_full() {
                 None
@@ -179,7 +184,7 @@ fn check_names(used: &Used, problems: &mut Diagnostics) {
                 reader::nearest(name, seen.keys().copied())
             };
             let message = format!("the test names the rule `{name}`, which does not exist");
-            let problem = Diagnostic::at(Severity::Error, place.clone(), 1, message);
+            let problem = Diagnostic::at(Severity::Error, location.clone(), 1, message);
             problems.push(problem.with_help(help));
         }
     }

@@ -103,7 +103,7 @@ pub struct Policy {
     /// `tests:` of all files.
     pub tests: Vec<PolicyTest>,
     /// Where the settings come from.
-    pub origins: SettingLocations,
+    pub setting_locations: SettingLocations,
     /// Names of users and groups.
     pub given: GivenNames,
 }
@@ -133,7 +133,7 @@ impl Default for Policy {
             log: Log::default(),
             rules: Vec::new(),
             tests: Vec::new(),
-            origins: SettingLocations::default(),
+            setting_locations: SettingLocations::default(),
             given: GivenNames::default(),
         }
     }
@@ -177,7 +177,7 @@ pub struct Rule {
     /// `log:`, in place of the policy's.
     pub log: Option<Log>,
     /// Where the rule begins.
-    pub place: Location,
+    pub location: Location,
 }
 
 impl Policy {
@@ -255,5 +255,5 @@ pub struct PolicyTest {
     /// `rule:`, the name of the rule that must decide, where given.
     pub rule: Option<String>,
     /// Where the entry begins.
-    pub place: Location,
+    pub location: Location,
 }

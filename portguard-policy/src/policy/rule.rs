@@ -49,7 +49,7 @@ impl Reader<'_> {
             addresses: self.each(map, "addresses", "addresses", Self::network),
             audit: self.audit(map),
             log: map.get("log").and_then(|node| self.word(node, &Log::ALL)),
-            place: self.location(node.span),
+            location: self.location(node.span),
         };
         self.warn_of_same_ids(map, "users", rule.users.as_deref());
         self.warn_of_same_ids(map, "groups", rule.groups.as_deref());
@@ -198,7 +198,7 @@ impl Reader<'_> {
             protocol: protocol?,
             expect: expect?,
             rule,
-            place: self.location(node.span),
+            location: self.location(node.span),
         })
     }
 

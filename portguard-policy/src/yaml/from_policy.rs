@@ -74,7 +74,7 @@ impl From<&Rule> for RuleEntry {
             addresses: (rule.addresses.as_ref()).map(|all| all.iter().map(address).collect()),
             mode: rule.audit.then_some(AuditName::Audit),
             log: rule.log.map(Into::into),
-            notes: Notes::from([(ABOVE, rule.place.to_string())]),
+            notes: Notes::from([(ABOVE, rule.location.to_string())]),
         }
     }
 }
@@ -99,7 +99,6 @@ impl From<&PolicyTest> for TestEntry {
 impl From<&Policy> for PolicyFile {
     /// With a comment at every value: where it comes from.
     fn from(policy: &Policy) -> Self {
-        let origins = &policy.origins;
         Self {
             version: 1,
             mode: Some(match policy.mode {
@@ -119,21 +118,21 @@ impl From<&Policy> for PolicyFile {
             hosts: None,
             rules: policy.rules.iter().map(RuleEntry::from).collect(),
             tests: policy.tests.iter().map(TestEntry::from).collect(),
-            notes: origin_notes(origins),
+            notes: location_notes(&policy.setting_locations),
         }
     }
 }
 
-fn origin_notes(origins: &SettingLocations) -> Notes {
-    let note = |origin: &Option<Location>| match origin {
-        Some(place) => place.to_string(),
+fn location_notes(locations: &SettingLocations) -> Notes {
+    let note = |location: &Option<Location>| match location {
+        Some(location) => location.to_string(),
         None => "no file says otherwise".to_owned(),
     };
     Notes::from([
-        ("mode", note(&origins.mode)),
-        ("default", note(&origins.default)),
-        ("protect", note(&origins.protect)),
-        ("scope", note(&origins.scope)),
-        ("log", note(&origins.log)),
+        ("mode", note(&locations.mode)),
+        ("default", note(&locations.default)),
+        ("protect", note(&locations.protect)),
+        ("scope", note(&locations.scope)),
+        ("log", note(&locations.log)),
     ])
 }

@@ -182,7 +182,7 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
         return format!("not decided: port {} is not in `protect`\n", question.port);
     };
     let by = match explained.rule {
-        Some(rule) => format!("rule {} ({})", rule.name, rule.place),
+        Some(rule) => format!("rule {} ({})", rule.name, rule.location),
         None => "the default (no rule matches)".to_owned(),
     };
     let audit = if explained.enforced {
@@ -196,7 +196,7 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
             Some(field) => mismatch(*field, question),
             None => "the cgroup path is too deep to be read".to_owned(),
         };
-        text += &format!("  not {} ({}): {why}\n", rule.name, rule.place);
+        text += &format!("  not {} ({}): {why}\n", rule.name, rule.location);
     }
     text
 }
@@ -238,7 +238,7 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
         "verdict": objects::verdict(explained.map(|explained| explained.verdict)),
         "enforced": explained.map(|explained| explained.enforced),
         "rule": rule.map(|rule| &rule.name),
-        "location": rule.map(|rule: &Rule| objects::location(&rule.place)),
+        "location": rule.map(|rule: &Rule| objects::location(&rule.location)),
         "skipped": skipped.map_or_else(Vec::new, Iterator::collect),
     })
 }
@@ -247,7 +247,7 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
 fn skipped(passed: &Passed<'_>) -> serde_json::Value {
     json!({
         "rule": passed.rule.name,
-        "location": objects::location(&passed.rule.place),
+        "location": objects::location(&passed.rule.location),
         "field": passed.field.map(Field::as_str),
     })
 }
