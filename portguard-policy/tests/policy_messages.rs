@@ -1,5 +1,5 @@
-//! Every message about a policy, read in full: `policy/messages.txt` has policies and what is said of
-//! them. `BLESS=1` writes the answers anew, to be read before they are kept.
+//! Every message about a policy: `policy/messages.txt` has policies and their errors and warnings. `BLESS=1`
+//! rewrites the file; read its diff before committing it.
 
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
@@ -12,8 +12,8 @@ fn names() -> StaticNames {
     StaticNames::new(&users, &[("www-data", 33)], "web-1")
 }
 
-fn said(text: &str) -> String {
-    // Control characters cannot stand in the table themselves.
+fn messages(text: &str) -> String {
+    // The file has no control characters itself.
     let text = text
         .replace("<NUL>", "\0")
         .replace("<ESC>", "\x1b")
@@ -24,7 +24,7 @@ fn said(text: &str) -> String {
         .replace("<LONG>", &"x".repeat(256))
         .replace("<DEEP>", &"[".repeat(40))
         .replace("<LEVELS>", &"/a".repeat(40));
-    let said = match parse("p.yaml".as_ref(), &text, &names()) {
+    let shown = match parse("p.yaml".as_ref(), &text, &names()) {
         Ok(mut loaded) => {
             let host = Host {
                 local_ports: Some(LocalPorts::usual()),
@@ -36,14 +36,14 @@ fn said(text: &str) -> String {
         Err(problems) => problems.render(false),
     };
     let control = |character: &char| character.is_control() && *character != '\n';
-    assert_eq!(said.chars().find(control), None, "{said:?}");
-    // No line ends in blanks that an editor would take away.
-    let lines = said.lines().map(|line| line.trim_end().to_owned() + "\n");
+    assert_eq!(shown.chars().find(control), None, "{shown:?}");
+    // Editors strip blanks at line ends.
+    let lines = shown.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
 }
 
 #[test]
-fn messages() {
+fn messages_are_those_of_the_golden_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policy/messages.txt");
     let table = std::fs::read_to_string(&path).unwrap();
     let mut written = String::new();
@@ -55,11 +55,11 @@ fn messages() {
             "a case begins with its name: {head}"
         );
         let (text, expected) = rest.split_once("\n----\n").unwrap();
-        let said = said(&format!("{text}\n"));
+        let shown = messages(&format!("{text}\n"));
         if std::env::var_os("BLESS").is_none() {
-            assert_eq!(said, expected, "{head}");
+            assert_eq!(shown, expected, "{head}");
         }
-        written.push_str(&format!("{head}\n{text}\n----\n{said}====\n"));
+        written.push_str(&format!("{head}\n{text}\n----\n{shown}====\n"));
     }
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, written).unwrap();

@@ -1,4 +1,4 @@
-//! One policy file: YAML text -> its part of a policy, with every problem in it.
+//! One policy file: YAML text -> its part of a policy, and all problems in it.
 
 use super::diagnostic::Diagnostics;
 use super::document::{self, Mapping, Node, Value};
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-/// Bytes of YAML that all files of a policy may have.
+/// The most bytes that all files of a policy may have together.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// The keys of a file.
@@ -19,7 +19,7 @@ pub const FILE_KEYS: [&str; 9] = [
     "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
 ];
 
-/// What a file says. Settings that it does not name are `None`.
+/// The contents of a file. Settings that it does not give are `None`.
 #[derive(Default)]
 pub(super) struct File {
     pub(super) mode: Option<Setting<Mode>>,
@@ -34,13 +34,13 @@ pub(super) struct File {
     pub(super) given: GivenNames,
 }
 
-/// A setting, and where its value stands.
+/// A setting, and where its value is.
 pub(super) struct Setting<T> {
     pub(super) value: T,
     pub(super) location: Location,
 }
 
-/// Reads a file's text.
+/// Reads the text of a file.
 pub(super) fn read(path: &Path, text: &str, names: &dyn NameService) -> (File, Diagnostics) {
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -66,7 +66,7 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn NameService) -> (File, D
 impl Reader<'_> {
     fn file(&mut self, root: &Node) -> Option<File> {
         if matches!(root.value, Value::Null) {
-            let help = "a policy begins with `version: 1`".into();
+            let help = "begin with `version: 1`".into();
             self.error(root.span, "the file is empty", Some(help));
             return None;
         }
@@ -87,12 +87,12 @@ impl Reader<'_> {
             file.rules = self.many(node, "rules", Self::rule);
         }
         if let Some(node) = map.get("tests") {
-            file.tests = self.many(node, "tests", Self::expectation);
+            file.tests = self.many(node, "tests", Self::test);
         }
         Some(file)
     }
 
-    /// A setting that is one of a few words.
+    /// A setting whose value is one of these words.
     fn setting<T: Word>(&mut self, map: &Mapping, key: &str, words: &[T]) -> Option<Setting<T>> {
         let node = map.get(key)?;
         let value = self.word(node, words)?;
@@ -109,7 +109,7 @@ impl Reader<'_> {
     fn version(&mut self, root: &Node, map: &Mapping) {
         let Some(node) = map.get("version") else {
             let help = "begin with `version: 1`".into();
-            self.error(root.span, "`version` is missing", Some(help));
+            self.error(root.span, "missing key `version`", Some(help));
             return;
         };
         if let Value::Number(number) = &node.value
@@ -117,9 +117,13 @@ impl Reader<'_> {
         {
             return;
         }
-        let found = node.scalar_text().unwrap_or("something else");
-        let message = format!("policy version {found} is unknown: this portguard reads version 1");
-        self.error(node.span, message, None);
+        match node.scalar_text() {
+            Some(found) => {
+                let message = format!("unsupported policy version {found}, expected 1");
+                self.error(node.span, message, None);
+            }
+            None => self.expected("version 1", node),
+        }
     }
 
     /// The list under `key`, each entry read by `read`; `None` where the key is absent.
@@ -140,7 +144,7 @@ impl Reader<'_> {
             if let Some(text) = entry.scalar_text()
                 && !seen.insert(text)
             {
-                self.warn(entry.span, "this entry is in the list already");
+                self.warn(entry.span, "duplicate list entry");
             }
             good.push(value);
         }

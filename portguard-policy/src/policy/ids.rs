@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 /// `(uid_t)-1`, `(gid_t)-1`: to the kernel it means "no id".
 const NO_ID: u64 = u32::MAX as u64;
 
-/// Whose ids.
+/// What an id is of.
 #[derive(Clone, Copy)]
 enum Kind {
     User,
@@ -48,7 +48,7 @@ impl Reader<'_> {
     fn one_id(&mut self, node: &Node, kind: Kind) -> Option<u32> {
         let range = self.ids(node, kind)?;
         if range.start() != range.end() {
-            let message = format!("expected one {}, found a range", kind.word());
+            let message = format!("expected a single {}, found a range", kind.word());
             self.error(node.span, message, None);
             return None;
         }
@@ -90,8 +90,8 @@ impl Reader<'_> {
             let word = kind.word();
             self.error(
                 span,
-                format!("{word} range {start}-{end} is empty: the start is above the end"),
-                Some(format!("write \"{end}-{start}\"")),
+                format!("invalid {word} range {start}-{end}: start > end"),
+                Some(format!("did you mean \"{end}-{start}\"?")),
             );
             return None;
         }
@@ -103,7 +103,7 @@ impl Reader<'_> {
             Some(id) if id < NO_ID => u32::try_from(id).ok(),
             _ => {
                 let word = kind.word();
-                let message = format!("{word} id {text} is out of range: ids are 0 to 4294967294");
+                let message = format!("{word} id {text} is out of range (0-4294967294)");
                 self.error(span, message, None);
                 None
             }
@@ -124,7 +124,7 @@ impl Reader<'_> {
             given.insert(id, name.to_owned());
             return Some(id);
         }
-        // Neither read nor compared for each of thousands of unknown names.
+        // The known names are read once, and not compared for errors that will not be shown.
         let help = if self.problems.is_full() {
             None
         } else {

@@ -35,17 +35,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use wildmatch::WildMatch;
 
-/// Users (single ids and ranges) that a policy may name.
+/// The most users (single ids and ranges) that a policy may name.
 const MAX_USERS: usize = 65_536;
 
-/// A policy, and what its author should look at.
+/// A policy and its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The policy.
     pub policy: Policy,
     /// Warnings.
     pub warnings: Diagnostics,
-    /// The files and their texts, to quote.
+    /// The files and their texts, quoted in warnings.
     texts: Vec<(PathBuf, String)>,
 }
 
@@ -62,15 +62,15 @@ impl Loaded {
 }
 
 /// Reads files and directories (of a directory: its `*.yaml` and `*.yml`, in byte order of their names)
-/// and merges them: rules are concatenated, of a setting the last file's holds.
+/// and merges them: rules are concatenated; of a setting, the last value applies.
 ///
 /// # Errors
-/// All problems of all files, where there is an error among them.
+/// All problems of all files, if one of them is an error.
 pub fn load(paths: &[PathBuf], names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     load_sources(PolicyFiles::read(paths), names)
 }
 
-/// The same with what has been read already.
+/// As [`load`], with files that were read before.
 ///
 /// # Errors
 /// As for [`load`].
@@ -79,7 +79,7 @@ pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loa
     merge(&texts, names, problems)
 }
 
-/// Reads one text as if it were the file `path`.
+/// As [`load`], with one text in place of the file `path`.
 ///
 /// # Errors
 /// As for [`load`].
@@ -97,7 +97,7 @@ fn merge(
     mut problems: Diagnostics,
 ) -> Result<Loaded, Diagnostics> {
     let mut policy = Policy::default();
-    // Those of files for other hosts too: a fleet has one policy, in which a name means one rule.
+    // Files for other hosts count too: a fleet shares one policy, in which a name means one rule.
     let mut used = Used::default();
     let hostname = names.hostname();
     for (path, text) in texts {
@@ -133,7 +133,7 @@ fn merge(
     })
 }
 
-/// Names of rules: where they are given, and where tests use them.
+/// Names of rules: where they are defined, and where tests refer to them.
 #[derive(Default)]
 struct Used {
     rules: Vec<(String, Location)>,
@@ -153,7 +153,7 @@ fn add(policy: &mut Policy, file: File) {
     policy.tests.extend(file.tests);
 }
 
-/// Of a setting that several files name, the last holds.
+/// Of a setting that several files give, the last value applies.
 fn set<T>(value: &mut T, location: &mut Option<Location>, given: Option<Setting<T>>) {
     if let Some(given) = given {
         *value = given.value;
@@ -165,7 +165,7 @@ fn check_names(used: &Used, problems: &mut Diagnostics) {
     let mut seen: HashMap<&str, &Location> = HashMap::new();
     for (name, location) in &used.rules {
         if let Some(first) = seen.get(name.as_str()) {
-            let message = format!("rule name `{name}` is used twice: first at {first}");
+            let message = format!("duplicate rule name `{name}`, first used at {first}");
             problems.push(Diagnostic::at(
                 Severity::Error,
                 location.clone(),
@@ -183,7 +183,7 @@ fn check_names(used: &Used, problems: &mut Diagnostics) {
             } else {
                 reader::nearest(name, seen.keys().copied())
             };
-            let message = format!("the test names the rule `{name}`, which does not exist");
+            let message = format!("unknown rule `{name}`");
             let problem = Diagnostic::at(Severity::Error, location.clone(), 1, message);
             problems.push(problem.with_help(help));
         }
@@ -209,7 +209,7 @@ fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Dia
         .collect();
     if users.len() > MAX_USERS {
         let message = format!(
-            "the policy names {} distinct users, the limit is {MAX_USERS}: use ranges",
+            "the policy names {} distinct users, the limit is {MAX_USERS}; use ranges",
             users.len()
         );
         problems.push(Diagnostic::of_file(last, message));

@@ -17,8 +17,9 @@ impl Reader<'_> {
             Err(_) => match text.parse::<IpNet>() {
                 Ok(network) => network,
                 Err(_) => {
-                    let help = "addresses are \"127.0.0.1\", \"::1\" or \"10.0.0.0/8\"".to_owned();
-                    let message = format!("`{text}` is neither an address nor a network");
+                    let help = "expected an address like \"::1\" or a network like \"10.0.0.0/8\""
+                        .to_owned();
+                    let message = format!("invalid address or network `{text}`");
                     self.error(node.span, message, Some(help));
                     return None;
                 }
@@ -29,9 +30,9 @@ impl Reader<'_> {
             let one = IpNet::from(network.addr());
             self.error(
                 node.span,
-                format!("`{text}` has bits set behind its prefix"),
+                format!("network `{text}` has host bits set"),
                 Some(format!(
-                    "write \"{whole}\" for the network, \"{}\" for the one address",
+                    "use \"{whole}\" for the network or \"{}\" for the single address",
                     one.addr()
                 )),
             );
@@ -45,7 +46,7 @@ impl Reader<'_> {
         let text = self.text(node, "an address")?;
         let address = text.parse().ok();
         if address.is_none() {
-            self.error(node.span, format!("`{text}` is not an address"), None);
+            self.error(node.span, format!("invalid address `{text}`"), None);
         }
         address
     }

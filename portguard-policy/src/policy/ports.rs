@@ -9,7 +9,7 @@ impl Reader<'_> {
     pub(super) fn port(&mut self, node: &Node) -> Option<u16> {
         let range = self.ports(node)?;
         if range.start() != range.end() {
-            self.error(node.span, "expected one port, found a range", None);
+            self.error(node.span, "expected a single port, found a range", None);
             return None;
         }
         Some(*range.start())
@@ -24,7 +24,7 @@ impl Reader<'_> {
                 (port, port)
             }
             Value::String(text) => match text.split_once('-') {
-                // A part that is missing is not the problem: the whole is no port.
+                // With a part missing, the whole text is invalid rather than one of its ports.
                 Some((start, end)) if start.trim().is_empty() || end.trim().is_empty() => {
                     let port = self.port_number(span, text, digits(text))?;
                     (port, port)
@@ -46,8 +46,8 @@ impl Reader<'_> {
         if start > end {
             self.error(
                 node.span,
-                format!("port range {start}-{end} is empty: the start is above the end"),
-                Some(format!("write \"{end}-{start}\"")),
+                format!("invalid port range {start}-{end}: start > end"),
+                Some(format!("did you mean \"{end}-{start}\"?")),
             );
             return None;
         }
@@ -58,18 +58,14 @@ impl Reader<'_> {
         match number {
             Some(port @ 1..=65_535) => u16::try_from(port).ok(),
             Some(_) => {
-                self.error(
-                    span,
-                    format!("port {text} is out of range: ports are 1 to 65535"),
-                    None,
-                );
+                self.error(span, format!("port {text} is out of range (1-65535)"), None);
                 None
             }
             None => {
                 self.error(
                     span,
-                    format!("`{text}` is not a port"),
-                    Some("ports are 80 or \"8000-8010\"".into()),
+                    format!("invalid port `{text}`"),
+                    Some("expected a number or a range like \"8000-8010\"".into()),
                 );
                 None
             }
@@ -77,12 +73,12 @@ impl Reader<'_> {
     }
 }
 
-/// A number written in digits alone.
+/// The number in a text of digits only.
 pub(super) fn digits(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Longer than u64 is as wrong as the greatest u64.
+    // A number too long for u64 is out of every range, as the greatest u64 is.
     Some(text.parse().unwrap_or(u64::MAX))
 }
 

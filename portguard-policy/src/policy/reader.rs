@@ -1,4 +1,4 @@
-//! Reads values with their places: every helper either gives the value or notes a problem.
+//! Reads values of the tree: every helper either returns the value or records a problem.
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::document::{Mapping, Node, Span, Value};
@@ -7,13 +7,13 @@ use super::name_service::NameService;
 use super::word::Word;
 use std::path::Path;
 
-/// What the readers of a file share.
+/// The state of reading one file.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
     pub(super) names: &'a dyn NameService,
-    /// Names of users to suggest, read where one is unknown.
+    /// Names of users to suggest, read when one is unknown.
     pub(super) known_users: Option<Vec<String>>,
-    /// The same of groups.
+    /// The same for groups.
     pub(super) known_groups: Option<Vec<String>>,
     /// Names of the file, resolved.
     pub(super) given: GivenNames,
@@ -21,7 +21,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A place in the file.
+    /// The location of a span.
     pub(super) fn location(&self, span: Span) -> Location {
         Location {
             file: self.file.into(),
@@ -30,26 +30,26 @@ impl Reader<'_> {
         }
     }
 
-    fn note(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
+    fn push(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
         let location = self.location(span);
         let problem = Diagnostic::at(severity, location, span.len, message);
         self.problems.push(problem.with_help(help));
     }
 
-    /// Notes an error.
+    /// Records an error.
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>, help: Option<String>) {
-        self.note(Severity::Error, span, message.into(), help);
+        self.push(Severity::Error, span, message.into(), help);
     }
 
-    /// Notes a warning.
+    /// Records a warning.
     pub(super) fn warn(&mut self, span: Span, message: impl Into<String>) {
-        self.note(Severity::Warning, span, message.into(), None);
+        self.push(Severity::Warning, span, message.into(), None);
     }
 
-    /// A mapping with only `known` keys.
+    /// A mapping; keys other than `known` are errors.
     pub(super) fn mapping<'v>(&mut self, node: &'v Node, known: &[&str]) -> Option<&'v Mapping> {
         let Value::Mapping(mapping) = &node.value else {
-            self.expected("keys and values", node);
+            self.expected("a mapping", node);
             return None;
         };
         for entry in mapping.iter() {
@@ -67,14 +67,14 @@ impl Reader<'_> {
         Some(mapping)
     }
 
-    /// The entries of a list, which has at least one.
+    /// The entries of a list; an empty one is an error.
     pub(super) fn list<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v [Node]> {
         match &node.value {
             Value::List(entries) if entries.is_empty() => {
                 self.error(
                     node.span,
-                    format!("the list of {what} is empty"),
-                    Some("leave the key out to match all".into()),
+                    format!("empty list of {what}"),
+                    Some("list at least one, or omit the key".into()),
                 );
                 None
             }
@@ -95,7 +95,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One of a few words.
+    /// One of these words.
     pub(super) fn word<T: Word>(&mut self, node: &Node, words: &[T]) -> Option<T> {
         let names: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
         let Some(text) = node.as_str() else {
@@ -114,7 +114,7 @@ impl Reader<'_> {
         None
     }
 
-    /// A text.
+    /// A string.
     pub(super) fn text<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v str> {
         let text = node.as_str();
         if text.is_none() {
@@ -123,24 +123,35 @@ impl Reader<'_> {
         text
     }
 
-    /// Notes a value of the wrong kind.
+    /// Records that a value has the wrong type.
     pub(super) fn expected(&mut self, what: &str, found: &Node) {
         let message = format!("expected {what}, found {}", found.value.kind());
         self.error(found.span, message, None);
     }
 }
 
+/// Bytes of a word that suggestions are made for.
+const MAX_WORD: usize = 64;
+
+/// `a`, `b` or `c`.
 fn either(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    quoted.join(" or ")
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => quoted.concat(),
+    }
 }
 
 fn all_of(words: &[&str]) -> Option<String> {
-    Some(format!("known here: {}", words.join(", ")))
+    Some(format!("expected one of: {}", words.join(", ")))
 }
 
-/// The nearest of `words`, as a suggestion, where one is near enough.
+/// Suggests the nearest of `words`, where one is near enough.
 pub(super) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<String> {
+    // Comparing takes time and memory by the length.
+    if word.len() > MAX_WORD {
+        return None;
+    }
     words
         .map(|known| (strsim::damerau_levenshtein(word, known), known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)

@@ -71,15 +71,15 @@ impl Reader<'_> {
         if node.as_str() == Some(Mode::Enforce.as_str()) {
             self.error(
                 node.span,
-                "a rule enforces where the policy does, so its `mode` can only be `audit`",
-                Some("leave `mode` out".into()),
+                "the `mode` of a rule can only be `audit`",
+                Some("omit `mode`: rules enforce where the policy does".into()),
             );
             return false;
         }
         self.word(node, &[Mode::Audit]).is_some()
     }
 
-    /// Different words for one id; equal words have their warning already.
+    /// Warns about different words for one id; equal words have a warning already.
     fn warn_of_same_ids(&mut self, map: &Mapping, key: &str, ids: Option<&[RangeInclusive<u32>]>) {
         let entries = map.get(key).and_then(Node::as_list);
         let (Some(entries), Some(ids)) = (entries, ids) else {
@@ -96,14 +96,14 @@ impl Reader<'_> {
             };
             let first = *seen.entry(id).or_insert(word);
             if first != word {
-                let message = format!("`{word}` is `{first}`, which is in the list already");
+                let message = format!("duplicate list entry: `{word}` is the same id as `{first}`");
                 self.warn(entry.span, message);
             }
         }
     }
 
-    /// Only where sctp is named: a rule without `protocols` says "whatever the protocol", as most do that
-    /// only ever meet tcp, and a warning for each of them would be read by nobody.
+    /// Only where sctp is named: most rules without `protocols` are meant for tcp, and a warning about each of
+    /// them would be noise.
     fn warn_of_sctp(&mut self, map: &Mapping, rule: &Rule) {
         let mut named = rule.protocols.iter().flatten();
         if rule.action == Verdict::Allow
@@ -112,12 +112,12 @@ impl Reader<'_> {
         {
             self.warn(
                 node.span,
-                "an `allow` for sctp cannot skip the kernel's capability check, which comes before any cgroup hook",
+                "`allow` does not replace the capability check for sctp: the kernel makes it before any cgroup hook",
             );
         }
     }
 
-    /// Whoever owns a delegated cgroup makes what cgroups below it he likes.
+    /// Warns about patterns that the owner of a delegated cgroup can satisfy.
     fn warn_of_forgery(&mut self, map: &Mapping, rule: &Rule) {
         let entries = map.get("cgroups").and_then(Node::as_list);
         let (Some(entries), Some(patterns)) = (entries, &rule.cgroups) else {
@@ -128,12 +128,12 @@ impl Reader<'_> {
             return;
         }
         for (entry, pattern) in entries.iter().zip(patterns) {
-            if let Some((uid, example)) = forgery::of(pattern, rule.users.as_deref()) {
+            if let Some((uid, example)) = forgery::find(pattern, rule.users.as_deref()) {
                 self.warn(
                     entry.span,
                     format!(
-                        "user {uid} can make a cgroup that this names: systemd hands him all below {example}; \
-                         name the path from the top, or the unit under `units`, which cannot be forged"
+                        "user {uid} can create a cgroup that matches: systemd delegates {example} to them; \
+                         name the path from the root, or use `units`, which users cannot forge"
                     ),
                 );
             }
@@ -143,19 +143,19 @@ impl Reader<'_> {
     fn required<'v>(&mut self, node: &Node, map: &'v Mapping, key: &str) -> Option<&'v Node> {
         let value = map.get(key);
         if value.is_none() {
-            self.error(node.span, format!("`{key}` is missing"), None);
+            self.error(node.span, format!("missing key `{key}`"), None);
         }
         value
     }
 
     fn rule_name(&mut self, node: &Node) -> Option<String> {
-        let name = self.text(node, "a name")?;
+        let name = self.text(node, "a rule name")?;
         let problem = if name.is_empty() {
-            "the name is empty"
+            "empty rule name"
         } else if name.chars().count() > 64 {
-            "the name is longer than 64 characters"
+            "rule name is longer than 64 characters"
         } else if name.chars().any(char::is_control) {
-            "the name has a control character"
+            "rule name contains a control character"
         } else {
             return Some(name.to_owned());
         };
@@ -163,7 +163,7 @@ impl Reader<'_> {
         None
     }
 
-    pub(super) fn expectation(&mut self, node: &Node) -> Option<PolicyTest> {
+    pub(super) fn test(&mut self, node: &Node) -> Option<PolicyTest> {
         let map = self.mapping(node, &TEST_KEYS)?;
         let user = self.required(node, map, "user");
         let port = self.required(node, map, "port");
@@ -185,7 +185,7 @@ impl Reader<'_> {
         };
         let groups = self.groups_of_test(map, user);
         let rule = match map.get("rule") {
-            Some(node) => Some(self.text(node, "a rule's name")?.to_owned()),
+            Some(node) => Some(self.text(node, "a rule name")?.to_owned()),
             None => None,
         };
         Some(PolicyTest {
@@ -202,7 +202,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The groups of a test's caller: those given, else those of the user by the system's database.
+    /// The groups of a test's caller: those given, else those of the user in the system's database.
     fn groups_of_test(&mut self, map: &Mapping, user: Option<&Node>) -> Vec<u32> {
         let one = map.get("group").and_then(|node| self.one_group(node));
         let many = self.each(map, "groups", "groups", Self::one_group);

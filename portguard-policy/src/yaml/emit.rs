@@ -1,4 +1,4 @@
-//! A policy as YAML with its comments, one line for a field.
+//! Writes a policy as YAML with comments, one line per field.
 
 use super::{ABOVE, Notes, PolicyFile};
 use serde::Serialize;
@@ -69,7 +69,7 @@ fn line(
     }
 }
 
-/// A comment names what a process or a file may have chosen.
+/// A comment quotes text that a process or a file may control.
 fn printable(text: &str) -> String {
     crate::escape::escape(text.as_bytes())
 }
@@ -84,12 +84,12 @@ fn flow(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::Bool(truth) => truth.to_string(),
         Value::String(text) => scalar(text),
-        // Policies have no others.
+        // Policies have no other values.
         other => serde_json::to_string(other).unwrap_or_default(),
     }
 }
 
-/// A text, quoted where YAML would read it otherwise. A JSON string is one of YAML too.
+/// A string, quoted where YAML would read it differently. A JSON string is valid YAML.
 fn scalar(text: &str) -> String {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '@' | '*');

@@ -1,4 +1,4 @@
-//! A policy that was read, as it would be written: with a comment at every value that says where it comes from.
+//! A policy as a policy file, with the location of every value as a comment.
 
 use super::{
     ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, LogName, ModeName, Notes,
@@ -42,7 +42,7 @@ impl From<Log> for LogName {
     }
 }
 
-/// A cgroup pattern as it is written.
+/// A cgroup pattern in the form of policies.
 fn cgroup_text(pattern: &CgroupPattern) -> String {
     let names = pattern.0.iter().map(|component| match component {
         Component::AnyDepth => "**",
@@ -97,7 +97,7 @@ impl From<&PolicyTest> for TestEntry {
 }
 
 impl From<&Policy> for PolicyFile {
-    /// With a comment at every value: where it comes from.
+    /// With the location of every value as a comment.
     fn from(policy: &Policy) -> Self {
         Self {
             version: 1,
@@ -126,7 +126,7 @@ impl From<&Policy> for PolicyFile {
 fn location_notes(locations: &SettingLocations) -> Notes {
     let note = |location: &Option<Location>| match location {
         Some(location) => location.to_string(),
-        None => "no file says otherwise".to_owned(),
+        None => "built-in default".to_owned(),
     };
     Notes::from([
         ("mode", note(&locations.mode)),

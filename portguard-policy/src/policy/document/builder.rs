@@ -1,4 +1,4 @@
-//! Parser events -> tree: puts nodes into the collections that are open, and checks budgets.
+//! Parser events -> tree: adds nodes to the open collections, within budgets.
 
 use super::{Document, Entry, Mapping, Node, Span, Value, YamlError, scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
@@ -7,13 +7,13 @@ use std::rc::Rc;
 
 /// Levels of nesting, aliases expanded; a policy has five.
 const MAX_DEPTH: usize = 32;
-const TOO_DEEP: &str = "values are nested deeper than 32 levels";
+const TOO_DEEP: &str = "values are nested more than 32 levels deep";
 /// Nodes of a file, aliases expanded: 4,096 rules and 65,536 users have a fifth of it.
 const MAX_NODES: usize = 1 << 20;
 /// Bytes of all scalars, aliases expanded: no file has more without aliases.
 const MAX_TEXT: usize = 16 << 20;
 
-/// How much a value adds to a file.
+/// What a value counts in the budgets.
 #[derive(Clone, Copy, Default)]
 struct Size {
     nodes: usize,
@@ -33,7 +33,7 @@ struct Open {
     span: Span,
     anchor: usize,
     content: Content,
-    /// What the file had before it.
+    /// The size of the file before it.
     before: Size,
     /// The most levels of collections below it.
     height: usize,
@@ -99,7 +99,7 @@ fn syntax(error: &ScanError) -> Fatal {
     if error.info().contains("recursion limit") {
         return fatal(span, TOO_DEEP);
     }
-    fatal(span, format!("this is not YAML: {}", error.info()))
+    fatal(span, format!("invalid YAML: {}", error.info()))
 }
 
 fn fatal(span: Span, message: impl Into<String>) -> Fatal {
@@ -158,7 +158,7 @@ impl Builder {
     fn document(&mut self, span: Span) -> Result<(), Fatal> {
         self.documents += 1;
         if self.documents > 1 {
-            let message = "a policy file is one YAML document, this is a second one";
+            let message = "a policy file must be a single YAML document";
             return Err(fatal(span, message));
         }
         Ok(())
@@ -166,7 +166,7 @@ impl Builder {
 
     fn tag(&mut self, tagged: bool, span: Span) {
         if tagged {
-            self.error(span, "YAML tags have no meaning in a policy");
+            self.error(span, "YAML tags are not supported");
         }
     }
 
@@ -175,13 +175,13 @@ impl Builder {
         self.size.text = self.size.text.saturating_add(by.text);
         if self.size.nodes > MAX_NODES {
             let message =
-                format!("the file has more than {MAX_NODES} values with its aliases written out");
+                format!("the file has more than {MAX_NODES} values after expanding aliases");
             return Err(fatal(span, message));
         }
         if self.size.text > MAX_TEXT {
             let limit = MAX_TEXT >> 20;
             let message =
-                format!("the file has more than {limit} MiB of text with its aliases written out");
+                format!("the file has more than {limit} MiB of text after expanding aliases");
             return Err(fatal(span, message));
         }
         Ok(())
@@ -216,7 +216,7 @@ impl Builder {
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Fatal> {
         self.check_is_value(span)?;
         let Some(anchored) = self.anchors.get(&anchor) else {
-            let message = "this alias is part of the value that it stands for";
+            let message = "alias refers to the value that contains it";
             return Err(fatal(span, message));
         };
         let (size, height) = (anchored.size, anchored.height);
@@ -283,7 +283,7 @@ impl Builder {
 
     fn check_is_value(&self, span: Span) -> Result<(), Fatal> {
         if self.expects_key() {
-            return Err(fatal(span, "a key must be a plain word"));
+            return Err(fatal(span, "mapping keys must be strings"));
         }
         Ok(())
     }
@@ -297,7 +297,7 @@ impl Builder {
             return;
         };
         if let Some(first) = lines.get(text) {
-            let message = format!("duplicate key `{text}`: the first is on line {first}");
+            let message = format!("duplicate key `{text}`, first defined on line {first}");
             *key = Some(None);
             self.error(span, message);
         } else {

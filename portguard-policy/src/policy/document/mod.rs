@@ -2,10 +2,10 @@
 //!
 //! The tree is built from the events of `saphyr-parser`, in one pass and by the YAML 1.2 core schema. No
 //! ready-made tree fits: `saphyr::MarkedYaml` copies aliases without a bound and keeps the last of two equal
-//! keys, `serde-saphyr` stops at the first error, and `serde_yaml` has no places.
+//! keys, `serde-saphyr` stops at the first error, and `serde_yaml` has no spans.
 //!
-//! Refused is what a policy has no use for: duplicate keys, tags, several documents, deep nesting, and aliases
-//! that expand without bound. Duplicate keys and tags do not hide the other errors of a file.
+//! Duplicate keys, tags, several documents, deep nesting and unbounded aliases are errors: a policy needs none of
+//! them. Duplicate keys and tags do not hide the other errors of a file.
 
 mod builder;
 mod scalar;
@@ -32,9 +32,9 @@ impl Span {
         len: 0,
     };
 
-    /// The character that comes behind `before`, the beginning of a file.
+    /// The character after `before`, which is the beginning of a file.
     #[must_use]
-    pub fn behind(before: &str) -> Self {
+    pub fn after(before: &str) -> Self {
         let breaks = before.matches('\n').count() + before.matches('\r').count()
             - before.matches("\r\n").count();
         let line = before
@@ -57,7 +57,7 @@ pub struct Node {
     pub value: Value,
 }
 
-/// A value. Texts and collections are shared with the anchors that they were copied from.
+/// A value. Strings are shared with the anchor that they were copied from.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// `null`, `~` or nothing at all.
@@ -98,7 +98,7 @@ pub struct Entry {
     pub value: Node,
 }
 
-/// Something refused, and where.
+/// An error, and where it is.
 #[derive(Clone, Debug)]
 pub struct YamlError {
     /// The place.
@@ -107,19 +107,19 @@ pub struct YamlError {
     pub message: String,
 }
 
-/// What a text says.
+/// A parsed text.
 #[derive(Debug)]
 pub struct Document {
-    /// The value; `None` where an error ended the reading.
+    /// The value; `None` where an error ended the parsing.
     pub root: Option<Node>,
-    /// Everything refused.
+    /// All errors.
     pub errors: Vec<YamlError>,
 }
 
-/// Reads one YAML document. A text without any is a null.
+/// Parses one YAML document. A text without any is null.
 #[must_use]
 pub fn parse(text: &str) -> Document {
-    match text_checks::refused(text) {
+    match text_checks::check(text) {
         Some(error) => Document {
             root: None,
             errors: vec![error],
@@ -173,16 +173,16 @@ impl Node {
 }
 
 impl Value {
-    /// The kind of a value, for messages.
+    /// The type of a value, for messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "true or false",
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
             Self::Number(_) => "a number",
-            Self::String(_) => "a text",
+            Self::String(_) => "a string",
             Self::List(_) => "a list",
-            Self::Mapping(_) => "keys and values",
+            Self::Mapping(_) => "a mapping",
         }
     }
 }

@@ -1,20 +1,19 @@
-//! What is refused in a text before it is parsed: control characters, and other versions of YAML.
+//! Checks before parsing: control characters, and directives for other versions of YAML.
 
 use super::{Span, YamlError};
 
-/// The first thing refused.
-pub(super) fn refused(text: &str) -> Option<YamlError> {
+/// The first error.
+pub(super) fn check(text: &str) -> Option<YamlError> {
     control(text).or_else(|| version(text))
 }
 
-/// The first control character that YAML has no place for.
+/// The first control character that YAML does not allow.
 fn control(text: &str) -> Option<YamlError> {
     let refused = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     let (at, character) = text.char_indices().find(|(_, c)| refused(*c))?;
-    let span = Span::behind(text.get(..at)?);
+    let span = Span::after(text.get(..at)?);
     let number = u32::from(character);
-    let message =
-        format!("the file has the control character U+{number:04X}, which YAML does not allow");
+    let message = format!("control character U+{number:04X} is not allowed in YAML");
     Some(YamlError { span, message })
 }
 
@@ -37,7 +36,7 @@ fn version(text: &str) -> Option<YamlError> {
                 column: 1,
                 len: line.chars().count(),
             };
-            let message = format!("unsupported YAML version {version}: policies are YAML 1.2");
+            let message = format!("unsupported YAML version {version}, expected 1.2");
             return Some(YamlError { span, message });
         }
     }
