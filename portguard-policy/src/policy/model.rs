@@ -5,40 +5,45 @@
 
 use ipnet::IpNet;
 use portguard_common::{Protocol, Verdict};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-/// Whether verdicts are enforced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether verdicts are enforced
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Denials and grants take effect.
+    /// Denials and grants take effect
     #[default]
     Enforce,
-    /// Nothing takes effect; events report what would have happened.
+    /// Nothing takes effect; events report what would have happened
     Audit,
 }
 
-/// Which network namespaces are in scope.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which network namespaces are in scope
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// The initial one only.
+    /// The initial one only
     #[default]
     Host,
-    /// Every one.
+    /// Every one
     All,
 }
 
-/// Which decisions make events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which decisions make events
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Log {
-    /// Every decision.
+    /// Every decision
     #[default]
     All,
-    /// Denials only.
+    /// Denials only
     Deny,
-    /// None.
+    /// None
     None,
 }
 

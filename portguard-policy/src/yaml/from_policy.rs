@@ -1,13 +1,11 @@
 //! A policy as a policy file, with the location of every value as a comment.
 
 use super::{
-    ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, LogName, ModeName, Notes,
-    PolicyFile, Ports, ProtocolName, RuleEntry, ScopeName, TestEntry, UnitText, VerdictName,
-    entries,
+    ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, Notes, PolicyFile, Ports,
+    ProtocolName, RuleEntry, TestEntry, UnitText, VerdictName, entries,
 };
 use crate::policy::{
-    CgroupPattern, Component, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
-    SettingLocations,
+    CgroupPattern, Component, Location, Policy, PolicyTest, Rule, SettingLocations,
 };
 use portguard_common::{Protocol, Verdict};
 
@@ -28,16 +26,6 @@ impl From<Protocol> for ProtocolName {
             Protocol::Udp => Self::Udp,
             Protocol::Sctp => Self::Sctp,
             Protocol::Dccp => Self::Dccp,
-        }
-    }
-}
-
-impl From<Log> for LogName {
-    fn from(log: Log) -> Self {
-        match log {
-            Log::All => Self::All,
-            Log::Deny => Self::Deny,
-            Log::None => Self::None,
         }
     }
 }
@@ -73,7 +61,7 @@ impl From<&Rule> for RuleEntry {
                 .map(|units| units.iter().map(|unit| UnitText(unit.0.clone())).collect()),
             addresses: (rule.addresses.as_ref()).map(|all| all.iter().map(address).collect()),
             mode: rule.audit.then_some(AuditName::Audit),
-            log: rule.log.map(Into::into),
+            log: rule.log,
             notes: Notes::from([(ABOVE, rule.location.to_string())]),
         }
     }
@@ -101,20 +89,14 @@ impl From<&Policy> for PolicyFile {
     fn from(policy: &Policy) -> Self {
         Self {
             version: 1,
-            mode: Some(match policy.mode {
-                Mode::Enforce => ModeName::Enforce,
-                Mode::Audit => ModeName::Audit,
-            }),
+            mode: Some(policy.mode),
             default: Some(match policy.default {
                 Verdict::Deny => DefaultName::Deny,
                 Verdict::Allow | Verdict::Kernel => DefaultName::Kernel,
             }),
             protect: Some(entries(&policy.protect)),
-            scope: Some(match policy.scope {
-                Scope::Host => ScopeName::Host,
-                Scope::All => ScopeName::All,
-            }),
-            log: Some(policy.log.into()),
+            scope: Some(policy.scope),
+            log: Some(policy.log),
             hosts: None,
             rules: policy.rules.iter().map(RuleEntry::from).collect(),
             tests: policy.tests.iter().map(TestEntry::from).collect(),

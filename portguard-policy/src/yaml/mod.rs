@@ -6,6 +6,7 @@ mod schema;
 
 pub use schema::schema;
 
+use crate::policy::{Log, Mode, Scope};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,8 +29,8 @@ pub struct PolicyFile {
     pub version: u8,
     /// Whether verdicts are enforced
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ModeName")]
-    pub mode: Option<ModeName>,
+    #[schemars(with = "Mode")]
+    pub mode: Option<Mode>,
     /// The verdict if no rule matches
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DefaultName")]
@@ -40,12 +41,12 @@ pub struct PolicyFile {
     pub protect: Option<Vec<Ports>>,
     /// Network namespaces: the initial one only, or every one
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ScopeName")]
-    pub scope: Option<ScopeName>,
+    #[schemars(with = "Scope")]
+    pub scope: Option<Scope>,
     /// Decisions that are reported
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "LogName")]
-    pub log: Option<LogName>,
+    #[schemars(with = "Log")]
+    pub log: Option<Log>,
     /// Names of the hosts that the file is for; * and ? are wildcards
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<String>", length(min = 1))]
@@ -105,8 +106,8 @@ pub struct RuleEntry {
     pub mode: Option<AuditName>,
     /// Decisions of this rule that are reported; overrides the policy's log
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "LogName")]
-    pub log: Option<LogName>,
+    #[schemars(with = "Log")]
+    pub log: Option<Log>,
     /// Comments.
     #[serde(skip)]
     pub notes: Notes,
@@ -159,12 +160,6 @@ macro_rules! words {
 }
 
 words! {
-    /// Whether verdicts are enforced
-    ModeName:
-        /// Deny and grant binds
-        Enforce,
-        /// Nothing takes effect; events report what would have happened
-        Audit;
     /// The mode that a rule can have
     AuditName:
         /// Reported, not enforced
@@ -183,20 +178,6 @@ words! {
         Kernel,
         /// May not bind, root included
         Deny;
-    /// Network namespaces
-    ScopeName:
-        /// The initial one
-        Host,
-        /// Every one
-        All;
-    /// Decisions that are reported
-    LogName:
-        /// Every decision
-        All,
-        /// Denials
-        Deny,
-        /// No decision
-        None;
     /// A protocol
     ProtocolName:
         /// TCP, MPTCP, SMC
