@@ -282,6 +282,19 @@ fn line_ends_at_cr_and_lf_only() {
 }
 
 #[test]
+fn flow_entries_are_limited() {
+    let text = format!("[{}]", "a,".repeat(1 << 20));
+    let expected = "1:2097153: the file has more than 1048576 commas and opening brackets";
+    assert_eq!(error(&text), expected);
+}
+
+#[test]
+fn question_mark_without_a_blank_is_part_of_a_string() {
+    assert_eq!(value("[?80, a?]"), r#"["?80", "a?"]"#);
+    assert_eq!(value("? a\n: b\n"), r#"{a: "b"}"#);
+}
+
+#[test]
 fn unclosed_syntax_ends_a_file_with_one_error() {
     for text in [
         "a: [",

@@ -1,6 +1,7 @@
 //! Writes a policy as YAML with comments, one line per field.
 
 use super::{ABOVE, Notes, PolicyFile};
+use crate::policy::document::parse;
 use serde::Serialize;
 use serde_yaml::Value;
 use std::fmt;
@@ -95,8 +96,12 @@ fn scalar(text: &str) -> String {
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '@' | '*');
     let first = text.chars().next();
     let begins = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '/');
-    let same = serde_yaml::from_str::<Value>(text).is_ok_and(|value| value.as_str() == Some(text));
-    if begins && same && text.chars().all(plain) {
+    let same = || {
+        parse(text)
+            .root
+            .is_some_and(|root| root.as_str() == Some(text))
+    };
+    if begins && text.chars().all(plain) && same() {
         return text.to_owned();
     }
     serde_json::to_string(text).unwrap_or_default()

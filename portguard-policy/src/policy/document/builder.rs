@@ -9,7 +9,7 @@ use std::rc::Rc;
 const MAX_DEPTH: usize = 32;
 const TOO_DEEP: &str = "values are nested more than 32 levels deep";
 /// Nodes of a file, aliases expanded: 4,096 rules and 65,536 users have a fifth of it.
-const MAX_NODES: usize = 1 << 20;
+pub(super) const MAX_NODES: usize = 1 << 20;
 /// Bytes of all scalars, aliases expanded: no file has more without aliases.
 const MAX_TEXT: usize = 16 << 20;
 

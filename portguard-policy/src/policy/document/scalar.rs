@@ -55,7 +55,11 @@ fn natural(text: &str) -> Option<u64> {
     match text.get(..2) {
         Some("0o") => u64::from_str_radix(&text[2..], 8).ok(),
         Some("0x") => u64::from_str_radix(&text[2..], 16).ok(),
-        _ => text.parse().ok(),
+        // -0 is 0.
+        _ => text
+            .parse()
+            .ok()
+            .or_else(|| (unsigned(text).parse() == Ok(0_u64)).then_some(0)),
     }
 }
 
@@ -76,6 +80,8 @@ mod tests {
             ("80", 80),
             ("+80", 80),
             ("0080", 80),
+            ("-0", 0),
+            ("-00", 0),
             ("0o17", 15),
             ("0x50", 80),
             ("0xfF", 255),
@@ -88,7 +94,6 @@ mod tests {
     #[test]
     fn number_without_a_natural_value_keeps_its_text() {
         for text in [
-            "-0",
             "-1",
             "18446744073709551616",
             "1.5",

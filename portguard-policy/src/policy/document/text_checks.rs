@@ -1,10 +1,14 @@
-//! Checks before parsing: control characters, and directives for other versions of YAML.
+//! Checks before parsing: control characters, directives for other versions of YAML, and what takes the parser
+//! too much memory.
 
+use super::builder::MAX_NODES;
 use super::{Span, YamlError};
 
 /// The first error.
 pub(super) fn check(text: &str) -> Option<YamlError> {
-    control(text).or_else(|| version(text))
+    control(text)
+        .or_else(|| version(text))
+        .or_else(|| flow_entries(text))
 }
 
 /// The first control character that YAML does not allow.
@@ -14,6 +18,16 @@ fn control(text: &str) -> Option<YamlError> {
     let span = Span::after(text.get(..at)?);
     let number = u32::from(character);
     let message = format!("control character U+{number:04X} is not allowed in YAML");
+    Some(YamlError { span, message })
+}
+
+/// More entries of flow collections than a file may have values. The parser reads a flow collection to its end before
+/// its first event, at hundreds of bytes for each entry.
+fn flow_entries(text: &str) -> Option<YamlError> {
+    let mut marks = text.match_indices([',', '[', '{']);
+    let (at, _) = marks.nth(MAX_NODES)?;
+    let message = format!("the file has more than {MAX_NODES} commas and opening brackets");
+    let span = Span::after(text.get(..at)?);
     Some(YamlError { span, message })
 }
 
