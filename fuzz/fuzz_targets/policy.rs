@@ -2,58 +2,35 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_common::{NO_RULE, Protocol};
 use portguard_policy::analysis::diff::changes;
 use portguard_policy::analysis::lint::{Host, lint};
-use portguard_policy::policy::{self, CgroupPattern, Component, Names, Policy, Diagnostics, Rule};
 use portguard_policy::analysis::space::BindSpace;
+use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::policy::document::{self, Node, Value};
+use portguard_policy::policy::{
+    self, CgroupPattern, Component, Diagnostics, Policy, Rule, StaticNames,
+};
 use portguard_policy::yaml::PolicyFile;
-use portguard_common::{NO_RULE, Protocol};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Rules of which binds are tried.
 const TRIED: usize = 8;
 
 /// A machine that is the same everywhere.
-struct FixedNames;
-
-impl Names for FixedNames {
-    fn uid(&self, name: &str) -> Option<u32> {
-        match name {
-            "root" => Some(0),
-            "www-data" => Some(33),
-            "alice" => Some(1000),
-            _ => None,
-        }
-    }
-
-    fn user_names(&self) -> Vec<String> {
-        ["root", "www-data", "alice"].map(str::to_owned).to_vec()
-    }
-
-    fn gid(&self, name: &str) -> Option<u32> {
-        self.uid(name)
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        self.user_names()
-    }
-
-    fn gids_of(&self, user: &str) -> Vec<u32> {
-        self.uid(user).into_iter().chain([100]).collect()
-    }
-
-    fn hostname(&self) -> String {
-        "host1.example".into()
-    }
-}
+static NAMES: LazyLock<StaticNames> = LazyLock::new(|| {
+    let ids = [("root", 0), ("www-data", 33), ("alice", 1000)];
+    StaticNames::new(&ids, &ids, "host1.example")
+});
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Corpus::Reject;
     };
-    match policy::parse(Path::new("fuzz.yaml"), text, &FixedNames) {
+    same_yaml(text);
+    match policy::parse(Path::new("fuzz.yaml"), text, &*NAMES) {
         Err(problems) => {
             assert!(problems.has_errors(), "refused without an error");
             assert!(!readable(&problems).is_empty(), "refused without a word");
@@ -68,6 +45,74 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
+/// Where an independent YAML parser accepts the text too, it reads the same values.
+fn same_yaml(text: &str) {
+    // The other one follows YAML 1.1 here: its lines end at more characters, anchors at fewer, `?` begins a key
+    // without a blank behind it, and it strips every byte order mark.
+    let not_compared = ["\u{85}", "\u{2028}", "\u{2029}", "\u{feff}"];
+    let is_key = |rest: &str| rest.starts_with([' ', '\n']);
+    if not_compared.iter().any(|part| text.contains(part))
+        || text.split('?').skip(1).any(|rest| !is_key(rest))
+        || has_odd_anchors(text)
+    {
+        return;
+    }
+    // A block scalar at the end of a text has a line end to one of them only.
+    let text = &format!("{text}\n");
+    let document = document::parse(text);
+    let (Some(root), []) = (&document.root, &document.errors[..]) else {
+        return;
+    };
+    if let Ok(other) = serde_yaml::from_str::<serde_yaml::Value>(text) {
+        assert!(same(root, &other), "{root:?}\nis to serde_yaml\n{other:?}");
+    }
+}
+
+/// Whether an anchor or an alias may have other characters than letters, digits, `_` and `-`.
+fn has_odd_anchors(text: &str) -> bool {
+    let ends = |c: char| c.is_whitespace() || ",[]{}".contains(c);
+    let odd = |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-';
+    let mut names = text.split(['&', '*']).skip(1);
+    names.any(|rest| {
+        rest.split(ends)
+            .next()
+            .is_some_and(|name| name.contains(odd))
+    })
+}
+
+fn same(node: &Node, other: &serde_yaml::Value) -> bool {
+    use serde_yaml::Value as Other;
+    match (&node.value, other) {
+        (Value::Null, Other::Null) => true,
+        (Value::Bool(truth), Other::Bool(other)) => truth == other,
+        (Value::Number(number), Other::Number(other)) => match other.as_u64() {
+            Some(other) => number.int == Some(other),
+            None => number.int.is_none(),
+        },
+        // YAML 1.2 has leading zeros and floats without bound.
+        (Value::Number(number), Other::String(other)) => &*number.text == other,
+        // YAML 1.2 has no binary numbers, and no signs before octal and hexadecimal ones.
+        (Value::String(text), Other::Number(_)) => {
+            let digits = text.trim_start_matches(['+', '-']);
+            ["0b", "0o", "0x"]
+                .iter()
+                .any(|radix| digits.starts_with(radix))
+        }
+        (Value::String(text), Other::String(other)) => &**text == other,
+        (Value::List(list), Other::Sequence(other)) => {
+            list.len() == other.len() && list.iter().zip(other).all(|(a, b)| same(a, b))
+        }
+        (Value::Mapping(mapping), Other::Mapping(other)) => {
+            let entries = mapping.iter();
+            entries.len() == other.len()
+                && entries.zip(other).all(|(entry, (key, value))| {
+                    key.as_str().is_none_or(|key| *entry.key == *key) && same(&entry.value, value)
+                })
+        }
+        _ => false,
+    }
+}
+
 /// The problems as a terminal gets them.
 fn readable(problems: &Diagnostics) -> String {
     let text = problems.render(false);
@@ -79,7 +124,7 @@ fn readable(problems: &Diagnostics) -> String {
 /// What `check --show` prints is the same policy.
 fn shown(policy: &Policy) {
     let text = PolicyFile::from(policy).to_string();
-    let again = policy::parse(Path::new("shown.yaml"), &text, &FixedNames)
+    let again = policy::parse(Path::new("shown.yaml"), &text, &*NAMES)
         .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)));
     let digest = |policy: &Policy| compile(policy, 1).map(|tables| tables.short_digest());
     assert_eq!(digest(policy), digest(&again.policy), "{text}");

@@ -3,36 +3,7 @@
 use crate::oracle::{Action, Answer, Model, OracleBind, Proto};
 use portguard_common::{Decision, Protocol, Verdict};
 use portguard_policy::compile::{Bind, Tables, compile};
-use portguard_policy::policy::{Loaded, Names};
-
-/// Nobody: generated policies name users by their ids.
-pub struct Nobody;
-
-impl Names for Nobody {
-    fn uid(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn user_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn gid(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn hostname(&self) -> String {
-        "test".to_owned()
-    }
-}
+use portguard_policy::policy::{Loaded, StaticNames};
 
 /// Reads a policy that has no problem.
 ///
@@ -40,7 +11,7 @@ impl Names for Nobody {
 /// With the problems, where there are any.
 #[must_use]
 pub fn parsed(text: &str) -> Loaded {
-    portguard_policy::policy::parse("policy.yaml".as_ref(), text, &Nobody)
+    portguard_policy::policy::parse("policy.yaml".as_ref(), text, &StaticNames::default())
         .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)))
 }
 

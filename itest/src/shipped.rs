@@ -64,7 +64,7 @@ pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// With the problems.
 pub fn read(path: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(path)?;
-    let loaded = portguard_policy::policy::parse(path, &text, &SystemNames)
+    let loaded = portguard_policy::policy::parse(path, &text, &SystemNames::LOCAL)
         .map_err(|problems| anyhow::anyhow!("{}", problems.render(false)))?;
     let warnings = loaded.warnings.render(false);
     ensure!(warnings.is_empty(), "has warnings:\n{warnings}");
@@ -106,7 +106,7 @@ fn put_to_the_test(path: &Path) -> anyhow::Result<usize> {
     let errnos = attempt(&binds)?;
     for ((i, test, bind), got) in entries.iter().zip(errnos) {
         one(&daemon, powers, policy.mode, (*i, test, bind), got)
-            .with_context(|| format!("{}:{}", path.display(), test.place.line))?;
+            .with_context(|| format!("{}:{}", path.display(), test.location.line))?;
     }
     Ok(policy.tests.len())
 }

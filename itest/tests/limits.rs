@@ -1,11 +1,12 @@
 //! The largest policies that the limits allow: they compile, in what time and to what size, and are right.
 
-use portguard_itest::convert::{Nobody, oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::convert::{oracle_says, parsed, tables_of, tables_say};
 use portguard_itest::oracle::{Action, Logged, Model, ModelRule, OracleBind, Proto};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::analysis::space::{BindSpace, Row};
 use portguard_policy::compile::compile;
+use portguard_policy::policy::StaticNames;
 use std::time::Instant;
 
 /// Rules that no bind of the clusters meets early: the last ones decide.
@@ -174,7 +175,7 @@ fn the_last_of_4096_rules_on_one_port_decides() {
 fn one_rule_over_the_limit_is_refused() {
     let model = many(4097, 4097);
     let text = model.to_yaml();
-    let loaded = portguard_policy::policy::parse("p.yaml".as_ref(), &text, &Nobody);
+    let loaded = portguard_policy::policy::parse("p.yaml".as_ref(), &text, &StaticNames::default());
     let refused = match loaded {
         Err(problems) => problems.render(false),
         Ok(loaded) => compile(&loaded.policy, 1)

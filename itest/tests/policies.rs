@@ -18,7 +18,7 @@ fn every_shipped_policy_holds_what_its_tests_say() {
         sees_both(&policy).unwrap_or_else(|error| panic!("{shown}: {error:#}"));
         let tables = compile(&policy, 1).unwrap_or_else(|error| panic!("{shown}: {error}"));
         for test in &policy.tests {
-            let line = format!("{shown}:{}", test.place.line);
+            let line = format!("{shown}:{}", test.location.line);
             let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
             let decision = tables.decide(&Bind::of_test(test, &cgroup));
             let Some(decision) = decision else {

@@ -4,12 +4,13 @@
 //! runs. `PORTGUARD_SEED` replays a run, `PORTGUARD_CASES` sets how many policies are tried.
 
 use portguard_common::Page;
-use portguard_itest::convert::{Nobody, decided, oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::convert::{decided, oracle_says, parsed, tables_of, tables_say};
 use portguard_itest::generate::{GeneratorConfig, case, model, sparse_case};
 use portguard_itest::oracle::{Action, Model, OracleBind, Proto, rules_yaml};
 use portguard_itest::seed::{cases, runner};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::compile::compile;
+use portguard_policy::policy::StaticNames;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::time::Instant;
@@ -115,8 +116,11 @@ fn a_directory_of_files_is_one_policy() {
             let text = |settings: &Model, rules| settings.settings_yaml() + &rules_yaml(rules);
             std::fs::write(&first, text(&overridden, head)).expect("to write");
             std::fs::write(&last, text(&model, tail)).expect("to write");
-            let loaded = portguard_policy::policy::load(&[directory.path().to_owned()], &Nobody)
-                .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+            let loaded = portguard_policy::policy::load(
+                &[directory.path().to_owned()],
+                &StaticNames::default(),
+            )
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
             let tables = compile(&loaded.policy, 1).expect("within the limits");
             for bind in &binds {
                 prop_assert_eq!(tables_say(&tables, bind), oracle_says(&model, bind));

@@ -1,14 +1,14 @@
-//! Text that a process controls, made safe to print: no control byte ever reaches a terminal.
+//! Escapes text that a process controls, so that no control character reaches a terminal.
 
-/// Escapes control characters (C0, DEL, C1), direction marks and bytes that are no UTF-8.
+/// Escapes control characters (C0, DEL, C1), direction marks, line separators and bytes that are not UTF-8.
 ///
-/// What remains is printable and goes back: `\` itself is escaped where anything else is.
+/// The result is printable, and [`unescape`] reverts it: `\` is escaped too.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() || is_direction_mark(character) || character == '\\' {
+            if is_unsafe(character) || character == '\\' {
                 out.extend(character.escape_default());
             } else {
                 out.push(character);
@@ -21,7 +21,7 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// The text that [`escape`] was given; `None` where it did not make this one, or the text was no UTF-8.
+/// Reverts [`escape`]; `None` where the text is not its output, or was not UTF-8.
 #[must_use]
 pub fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -54,9 +54,11 @@ pub fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Characters that reorder the text around them: Unicode's `Bidi_Control`.
-const fn is_direction_mark(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Control characters, Unicode's `Bidi_Control` (which reorders the text around it), and its line and paragraph
+/// separators, which some viewers break lines at.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -65,17 +67,18 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn escapes_what_a_terminal_would_obey() {
+    fn escape_replaces_what_a_terminal_interprets() {
         assert_eq!(escape(b"\x1b[31mred\n"), "\\u{1b}[31mred\\n");
         assert_eq!(escape(b"a\xffb\\"), "a\\xffb\\\\");
         assert_eq!(escape("c\u{9b}1m".as_bytes()), "c\\u{9b}1m");
         assert_eq!(escape("\u{202e}x".as_bytes()), "\\u{202e}x");
         assert_eq!(escape("\u{61c}x".as_bytes()), "\\u{61c}x");
+        assert_eq!(escape("a\u{2028}b".as_bytes()), "a\\u{2028}b");
         assert_eq!(escape("grün".as_bytes()), "grün");
     }
 
     #[test]
-    fn what_was_never_escaped_is_refused() {
+    fn unescape_refuses_what_escape_does_not_write() {
         for text in [
             "\\",
             "\\x",
@@ -92,12 +95,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn escapes_go_back(text in ".{0,64}") {
+        fn unescape_reverts_escape(text in ".{0,64}") {
             prop_assert_eq!(unescape(&escape(text.as_bytes())), Some(text));
         }
 
         #[test]
-        fn no_control_character_is_left(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn escape_leaves_no_control_character(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             prop_assert!(!escape(&bytes).chars().any(char::is_control));
         }
     }

@@ -1,45 +1,16 @@
-//! Rules that never decide: a warning is never wrong, and the plain cases have theirs.
+//! Unreachable rules: no warning is wrong, and the plain cases have one.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where its own machinery fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
 use portguard_common::Verdict;
 use portguard_policy::analysis::lint::{Host, lint};
-use portguard_policy::policy::{Component, Names, Policy, parse};
+use portguard_policy::policy::{Component, Policy, StaticNames, parse};
 use proptest::prelude::*;
 
-struct Nobody;
-
-impl Names for Nobody {
-    fn uid(&self, _: &str) -> Option<u32> {
-        None
-    }
-    fn user_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-    fn gid(&self, _: &str) -> Option<u32> {
-        None
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn hostname(&self) -> String {
-        "test".into()
-    }
-}
-
-/// The policy, and the names of the rules that are said to be dead.
-fn said(rules: &[String]) -> (Policy, Vec<String>) {
+/// The policy, and the names of the rules reported as unreachable.
+fn unreachable(rules: &[String]) -> (Policy, Vec<String>) {
     let text = format!("version: 1\nrules:\n{}", rules.concat());
-    let mut loaded = parse("p.yaml".as_ref(), &text, &Nobody).unwrap();
+    let mut loaded = parse("p.yaml".as_ref(), &text, &StaticNames::default()).unwrap();
     lint(&mut loaded, &Host::ANY);
     let names = loaded.warnings.iter().filter_map(|warning| {
         let (name, what) = warning.message.strip_prefix("rule `")?.split_once('`')?;
@@ -49,7 +20,7 @@ fn said(rules: &[String]) -> (Policy, Vec<String>) {
     (loaded.policy, names)
 }
 
-/// Names of the rules that decide no case, by trying all cases there are.
+/// Names of the rules that decide no bind, by trying all binds.
 fn dead(policy: &Policy) -> Vec<String> {
     let mut alive = vec![false; policy.rules.len()];
     let paths: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["c"], &["z"]];
@@ -85,37 +56,37 @@ fn rule(name: &str, rest: &str) -> String {
 }
 
 #[test]
-fn two_denials_take_an_allow_for_both_users() {
+fn allow_for_two_users_is_shadowed_by_two_denials() {
     let denials = [
         rule("a", "action: deny, ports: [80], users: [1000]"),
         rule("b", "action: deny, ports: [80], users: [1001]"),
         rule("c", "action: allow, ports: [80], users: [1000, 1001]"),
     ];
-    assert_eq!(said(&denials).1, ["c"]);
+    assert_eq!(unreachable(&denials).1, ["c"]);
 }
 
 #[test]
-fn two_grants_leave_the_caller_that_has_one_uid_of_each() {
+fn allow_for_two_users_still_decides_callers_with_both_uids() {
     let grants = [
         rule("a", "action: allow, ports: [80], users: [1000]"),
         rule("b", "action: allow, ports: [80], users: [1001]"),
         rule("c", "action: allow, ports: [80], users: [1000, 1001]"),
     ];
-    assert!(said(&grants).1.is_empty());
+    assert!(unreachable(&grants).1.is_empty());
 }
 
 #[test]
-fn a_grant_leaves_a_denial_its_callers_with_a_foreign_uid() {
+fn deny_after_allow_still_decides_callers_with_another_uid() {
     let rules = [
         rule("a", "action: allow, ports: [80], users: [1000]"),
         rule("b", "action: deny, ports: [80], users: [1000]"),
         rule("c", "action: deny, ports: [80], users: [1000]"),
     ];
-    assert_eq!(said(&rules).1, ["c"]);
+    assert_eq!(unreachable(&rules).1, ["c"]);
 }
 
 #[test]
-fn cgroups_and_ports_are_taken_in_parts() {
+fn rule_is_shadowed_by_several_rules_together() {
     let rules = [
         rule("a", "action: deny, ports: [80], cgroups: [/a]"),
         rule("b", "action: deny, ports: [80], cgroups: [/b]"),
@@ -124,11 +95,11 @@ fn cgroups_and_ports_are_taken_in_parts() {
         rule("e", "action: allow, ports: [80], cgroups: [/]"),
         rule("f", "action: allow, ports: [8080]"),
     ];
-    assert_eq!(said(&rules).1, ["d", "f"]);
+    assert_eq!(unreachable(&rules).1, ["d", "f"]);
 }
 
 #[test]
-fn the_last_of_4096_rules_is_seen_to_be_dead() {
+fn last_of_4096_rules_is_found_unreachable() {
     let mut rules: Vec<String> = (0..4094)
         .map(|i| {
             let (port, user) = (i % 1023 + 1, 2000 + i);
@@ -138,7 +109,7 @@ fn the_last_of_4096_rules_is_seen_to_be_dead() {
         .collect();
     rules.push(rule("first", "action: allow, ports: [5], users: [7]"));
     rules.push(rule("second", "action: allow, ports: [5], users: [7]"));
-    assert_eq!(said(&rules).1, ["second"]);
+    assert_eq!(unreachable(&rules).1, ["second"]);
 }
 
 fn some(words: &'static [&'static str], field: &'static str) -> impl Strategy<Value = String> {
@@ -172,10 +143,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn no_warning_is_wrong(rules in rules()) {
-        let (policy, said) = said(&rules);
+    fn reported_rules_never_decide(rules in rules()) {
+        let (policy, reported) = unreachable(&rules);
         let dead = dead(&policy);
-        for name in &said {
+        for name in &reported {
             prop_assert!(dead.contains(name), "{} decides: {}", name, rules.concat());
         }
     }

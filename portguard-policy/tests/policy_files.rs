@@ -1,47 +1,51 @@
-//! Files and directories of policies: order, hosts, settings, limits, and what is no policy at all.
+//! Files and directories of policies: order, hosts, settings, limits, and unreadable files.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where its own machinery fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
 use portguard_common::Verdict;
 use portguard_policy::policy::{
-    Diagnostics, Loaded, Log, Mode, Names, Scope, Severity, load, parse,
+    Diagnostics, Loaded, Log, Mode, NameService, Scope, Severity, StaticNames, load, parse,
 };
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The machine `web-1`, with no users; counts how often their names are read.
-#[derive(Default)]
-struct Machine {
-    read: Cell<usize>,
+/// The machine `web-1`, with no users.
+fn names() -> StaticNames {
+    StaticNames::new(&[], &[], "web-1")
 }
 
-impl Names for Machine {
-    fn uid(&self, _: &str) -> Option<u32> {
-        None
-    }
-    fn user_names(&self) -> Vec<String> {
-        self.read.set(self.read.get() + 1);
-        Vec::new()
-    }
-    fn gid(&self, _: &str) -> Option<u32> {
-        None
+/// The same; counts how often the names of its users are read.
+#[derive(Default)]
+struct CountingNames {
+    reads: Cell<usize>,
+}
+
+impl NameService for CountingNames {
+    fn uid(&self, name: &str) -> Option<u32> {
+        names().uid(name)
     }
 
-    fn group_names(&self) -> Vec<String> {
-        Vec::new()
+    fn gid(&self, name: &str) -> Option<u32> {
+        names().gid(name)
     }
 
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
+    fn gids_of(&self, user: &str) -> Vec<u32> {
+        names().gids_of(user)
     }
 
     fn hostname(&self) -> String {
-        "web-1".into()
+        names().hostname()
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        self.reads.set(self.reads.get() + 1);
+        names().user_names()
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        names().group_names()
     }
 }
 
@@ -54,17 +58,17 @@ fn directory(files: &[(&str, &[u8])]) -> TempDir {
 }
 
 fn loaded(path: &Path) -> Result<Loaded, Diagnostics> {
-    load(&[path.to_owned()], &Machine::default())
+    load(&[path.to_owned()], &names())
 }
 
-/// What is said of a directory, its path left out.
-fn said(directory: &TempDir) -> String {
+/// The errors of a directory, its path replaced.
+fn errors(directory: &TempDir) -> String {
     let problems = loaded(directory.path()).unwrap_err().render(false);
     problems.replace(directory.path().to_str().unwrap(), "DIR")
 }
 
 fn parsed(text: &str) -> Result<Loaded, Diagnostics> {
-    parse("p.yaml".as_ref(), text, &Machine::default())
+    parse("p.yaml".as_ref(), text, &names())
 }
 
 fn one_rule(name: &str, port: u16) -> Vec<u8> {
@@ -78,7 +82,7 @@ fn rules(loaded: &Loaded) -> Vec<&str> {
 }
 
 #[test]
-fn the_files_of_a_directory_stand_in_byte_order() {
+fn directory_is_read_in_byte_order_of_names() {
     let directory = directory(&[
         ("a.yml", &one_rule("third", 3)),
         ("9.yaml", &one_rule("second", 2)),
@@ -94,15 +98,15 @@ fn the_files_of_a_directory_stand_in_byte_order() {
 }
 
 #[test]
-fn paths_stand_in_the_order_given() {
+fn paths_are_read_in_the_given_order() {
     let directory = directory(&[("a", &one_rule("a", 1)), ("b", &one_rule("b", 2))]);
     let paths: [PathBuf; 2] = ["b", "a"].map(|name| directory.path().join(name));
-    let loaded = load(&paths, &Machine::default()).unwrap();
+    let loaded = load(&paths, &names()).unwrap();
     assert_eq!(rules(&loaded), ["b", "a"]);
 }
 
 #[test]
-fn of_a_setting_the_last_file_holds() {
+fn setting_given_twice_has_the_last_value() {
     let first = b"version: 1\nmode: audit\ndefault: deny\nscope: all\nlog: none\nprotect: [80]\n";
     let directory = directory(&[("1.yaml", first), ("2.yaml", b"version: 1\nlog: deny\n")]);
     let policy = loaded(directory.path()).unwrap().policy;
@@ -114,7 +118,7 @@ fn of_a_setting_the_last_file_holds() {
 }
 
 #[test]
-fn a_file_for_other_hosts_says_nothing_here() {
+fn file_for_other_hosts_does_not_apply() {
     let other =
         b"version: 1\nhosts: [\"db-*\"]\nmode: audit\nrules: [{ name: db, action: deny }]\n";
     let here = b"version: 1\nhosts: [x, \"web-?\"]\nrules: [{ name: web, action: deny }]
@@ -126,58 +130,90 @@ tests: [{ user: 1, port: 80, expect: deny, rule: db }]\n";
 }
 
 #[test]
-fn a_name_is_one_rule_on_all_hosts() {
+fn rule_name_is_unique_on_all_hosts() {
     let other = b"version: 1\nhosts: [\"db-*\"]\nrules: [{ name: a, action: deny }]\n";
     let directory = directory(&[("1.yaml", other), ("2.yaml", &one_rule("a", 1))]);
-    let expected = "DIR/2.yaml:2:9: rule name `a` is used twice: first at DIR/1.yaml:3:9";
+    let expected = "DIR/2.yaml:2:9: duplicate rule name `a`, first used at DIR/1.yaml:3:9";
     assert!(
-        said(&directory).starts_with(expected),
+        errors(&directory).starts_with(expected),
         "{}",
-        said(&directory)
+        errors(&directory)
     );
 }
 
 #[test]
-fn what_cannot_be_read() {
+fn unreadable_file_is_an_error() {
     let empty = directory(&[]);
-    let expected = "DIR:1:1: the directory has no policy files: *.yaml or *.yml\n";
-    assert_eq!(said(&empty), expected);
+    let expected = "DIR:1:1: no policy files (*.yaml, *.yml) in this directory\n";
+    assert_eq!(errors(&empty), expected);
 
     let missing = loaded(&empty.path().join("none.yaml")).unwrap_err();
-    let end = ":1:1: cannot read the file: No such file or directory (os error 2)\n";
+    let end = ":1:1: cannot read file: No such file or directory (os error 2)\n";
     assert!(missing.render(false).ends_with(end), "{missing}");
 
     let text = directory(&[("a.yaml", b"version: 1\n# \xff\n"), ("b.yaml", b"mode: x")]);
-    let expected = "DIR/a.yaml:1:1: the file is not UTF-8 text: byte 14 is not\n\
-                    DIR/b.yaml:1:1: `version` is missing\n";
-    assert!(said(&text).starts_with(expected), "{}", said(&text));
+    let expected = "DIR/a.yaml:2:3: invalid UTF-8: byte 0xff\n\
+                    DIR/b.yaml:1:1: missing key `version`\n";
+    assert!(errors(&text).starts_with(expected), "{}", errors(&text));
 }
 
 #[test]
-fn a_fifo_is_refused_and_not_waited_for() {
+fn invalid_utf8_is_reported_at_its_byte() {
+    for (bytes, expected) in [
+        (&b"\xff\xfev\0e\0"[..], "1:1: invalid UTF-8: byte 0xff"),
+        (b"a: \xc3\xa4\xe4", "1:5: invalid UTF-8: byte 0xe4"),
+        (b"a: 1\r\nb:\r\xc3", "3:1: invalid UTF-8: byte 0xc3"),
+        (
+            b"\xef\xbb\xbfa: \xed\xa0\x80",
+            "1:4: invalid UTF-8: byte 0xed",
+        ),
+    ] {
+        let directory = directory(&[("p.yaml", bytes)]);
+        assert_eq!(errors(&directory), format!("DIR/p.yaml:{expected}\n"));
+    }
+}
+
+#[test]
+fn megabytes_of_text_make_short_messages() {
+    let long = "x".repeat(1 << 20);
+    for text in [
+        format!("version: 1\n{long}: 1\n"),
+        format!("version: 1\nmode: {long}\nprotect: {long}\n"),
+        format!(
+            "version: 1\nrules: [{{ name: a, action: deny, users: [{long}], cgroups: [{long}] }}]"
+        ),
+        format!(
+            "version: 1\na: &a {long}\nhosts: [{}]\nmode: *a\n",
+            "*a, ".repeat(10)
+        ),
+    ] {
+        let shown = parsed(&text).unwrap_err().render(false);
+        assert!(shown.len() < 10_000, "{} bytes", shown.len());
+    }
+}
+
+#[test]
+fn fifo_is_refused_without_blocking() {
     let directory = directory(&[]);
     let fifo = directory.path().join("p.yaml");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
-    assert_eq!(
-        said(&directory),
-        "DIR/p.yaml:1:1: this is not a regular file\n"
-    );
+    assert_eq!(errors(&directory), "DIR/p.yaml:1:1: not a regular file\n");
 }
 
 #[test]
-fn sixteen_mebibytes_of_all_files_together() {
+fn size_limit_counts_all_files_together() {
     let mut text = b"version: 1\n#".to_vec();
     text.resize(16 << 20, b'x');
     let full = directory(&[("1.yaml", &text)]);
     assert!(loaded(full.path()).is_ok());
     let over = directory(&[("1.yaml", &text), ("2.yaml", b"\n")]);
-    let expected = "DIR/2.yaml:1:1: the policy has more than 16 MiB of YAML\n";
-    assert_eq!(said(&over), expected);
+    let expected = "DIR/2.yaml:1:1: policy files exceed 16 MiB in total\n";
+    assert_eq!(errors(&over), expected);
 }
 
 #[test]
-fn limits_of_rules_and_users() {
+fn rules_and_users_are_limited() {
     let text = |rules: usize| {
         let rule = |i| {
             format!(
@@ -199,46 +235,46 @@ fn limits_of_rules_and_users() {
     };
     assert!(parsed(&text(65_536)).is_ok());
     let expected =
-        "p.yaml:1:1: the policy names 65537 distinct users, the limit is 65536: use ranges\n";
+        "p.yaml:1:1: the policy names 65537 distinct users, the limit is 65536; use ranges\n";
     assert_eq!(parsed(&text(65_537)).unwrap_err().render(false), expected);
 }
 
 #[test]
-fn a_hundred_problems_are_shown_and_the_rest_counted() {
+fn diagnostics_show_a_hundred_errors_and_count_the_rest() {
     let keys: String = (0..20_000).map(|i| format!("k{i}: 1\n")).collect();
     let problems = parsed(&format!("version: 1\n{keys}")).unwrap_err();
     assert_eq!(problems.count(Severity::Error), 20_000);
     assert_eq!(problems.iter().count(), 100);
     let text = problems.render(false);
-    assert!(text.ends_with("\nand 19900 more problems, not shown\n"));
+    assert!(text.ends_with("\nand 19900 more problems not shown\n"));
 }
 
 #[test]
-fn twenty_thousand_levels_are_one_error() {
+fn nesting_of_twenty_thousand_levels_is_one_error() {
     for open in ["[", "{a: ", "- "] {
         let text = format!("version: 1\nrules: \n  {}", open.repeat(20_000));
         let problems = parsed(&text).unwrap_err();
-        let said = problems.render(false);
+        let shown = problems.render(false);
         assert!(
-            said.contains("values are nested deeper than 32 levels"),
-            "{open}: {said}"
+            shown.contains("values are nested more than 32 levels deep"),
+            "{open}: {shown}"
         );
         assert_eq!(problems.count(Severity::Error), 1, "{open}");
     }
 }
 
 #[test]
-fn names_of_users_are_read_once() {
+fn user_names_are_read_once_for_suggestions() {
     let users: Vec<String> = (0..20_000).map(|i| format!("u{i}")).collect();
     let users = users.join(", ");
     let text = format!("version: 1\nrules: [{{ name: a, action: deny, users: [{users}] }}]\n");
-    let machine = Machine::default();
+    let machine = CountingNames::default();
     let problems = parse("p.yaml".as_ref(), &text, &machine).unwrap_err();
     assert_eq!(problems.count(Severity::Error), 20_000);
-    assert_eq!(machine.read.get(), 1);
+    assert_eq!(machine.reads.get(), 1);
 }
 
-/// What texts are made of.
+/// Fragments of texts.
 const WORDS: &[&str] = &[
     "version: 1",
     "rules:",
@@ -295,7 +331,7 @@ const WORDS: &[&str] = &[
     "~",
 ];
 
-/// Text made of what policies are made of, and of what they are not.
+/// Text made of fragments of policies and of other YAML.
 fn yaml() -> impl Strategy<Value = String> {
     let word =
         prop_oneof![8 => proptest::sample::select(WORDS).prop_map(str::to_owned), 1 => ".{0,4}"];
@@ -309,7 +345,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn no_text_is_too_much(text in yaml()) {
+    fn parse_never_panics_and_escapes_its_messages(text in yaml()) {
         let problems = match parsed(&text) {
             Ok(loaded) => loaded.warnings,
             Err(problems) => {
@@ -317,11 +353,11 @@ proptest! {
                 problems
             }
         };
-        let said = problems.render(false);
+        let shown = problems.render(false);
         let control = |character: char| character.is_control() && character != '\n';
-        prop_assert!(!said.contains(control), "{:?}", said);
+        prop_assert!(!shown.contains(control), "{:?}", shown);
         for problem in problems.iter() {
-            prop_assert!(problem.place.line > 0 && problem.place.column > 0);
+            prop_assert!(problem.location.line > 0 && problem.location.column > 0);
         }
     }
 }

@@ -1,45 +1,19 @@
-//! Every message about a policy, read in full: `policy/messages.txt` has policies and what is said of
-//! them. `BLESS=1` writes the answers anew, to be read before they are kept.
+//! Every message about a policy: `policy/messages.txt` has policies and their errors and warnings. `BLESS=1`
+//! rewrites the file; read its diff before committing it.
 
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
-use portguard_policy::policy::{Names, parse};
+use portguard_policy::policy::{StaticNames, parse};
 use std::path::Path;
 
 /// A machine with three users.
-struct Machine;
-
-impl Names for Machine {
-    fn uid(&self, name: &str) -> Option<u32> {
-        match name {
-            "root" => Some(0),
-            "www-data" => Some(33),
-            "alice" => Some(1000),
-            _ => None,
-        }
-    }
-    fn user_names(&self) -> Vec<String> {
-        ["root", "www-data", "alice"].map(str::to_owned).into()
-    }
-    fn gid(&self, name: &str) -> Option<u32> {
-        (name == "www-data").then_some(33)
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        vec!["www-data".into()]
-    }
-
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
-    }
-
-    fn hostname(&self) -> String {
-        "web-1".into()
-    }
+fn names() -> StaticNames {
+    let users = [("root", 0), ("www-data", 33), ("alice", 1000)];
+    StaticNames::new(&users, &[("www-data", 33)], "web-1")
 }
 
-fn said(text: &str) -> String {
-    // Control characters cannot stand in the table themselves.
+fn messages(text: &str) -> String {
+    // The file has no control characters itself.
     let text = text
         .replace("<NUL>", "\0")
         .replace("<ESC>", "\x1b")
@@ -50,7 +24,7 @@ fn said(text: &str) -> String {
         .replace("<LONG>", &"x".repeat(256))
         .replace("<DEEP>", &"[".repeat(40))
         .replace("<LEVELS>", &"/a".repeat(40));
-    let said = match parse("p.yaml".as_ref(), &text, &Machine) {
+    let shown = match parse("p.yaml".as_ref(), &text, &names()) {
         Ok(mut loaded) => {
             let host = Host {
                 local_ports: Some(LocalPorts::usual()),
@@ -62,14 +36,14 @@ fn said(text: &str) -> String {
         Err(problems) => problems.render(false),
     };
     let control = |character: &char| character.is_control() && *character != '\n';
-    assert_eq!(said.chars().find(control), None, "{said:?}");
-    // No line ends in blanks that an editor would take away.
-    let lines = said.lines().map(|line| line.trim_end().to_owned() + "\n");
+    assert_eq!(shown.chars().find(control), None, "{shown:?}");
+    // Editors strip blanks at line ends.
+    let lines = shown.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
 }
 
 #[test]
-fn messages() {
+fn messages_are_those_of_the_golden_file() {
     let path = Path::new("tests/policy/messages.txt");
     let table = std::fs::read_to_string(&path).unwrap();
     let mut written = String::new();
@@ -81,11 +55,11 @@ fn messages() {
             "a case begins with its name: {head}"
         );
         let (text, expected) = rest.split_once("\n----\n").unwrap();
-        let said = said(&format!("{text}\n"));
+        let shown = messages(&format!("{text}\n"));
         if std::env::var_os("BLESS").is_none() {
-            assert_eq!(said, expected, "{head}");
+            assert_eq!(shown, expected, "{head}");
         }
-        written.push_str(&format!("{head}\n{text}\n----\n{said}====\n"));
+        written.push_str(&format!("{head}\n{text}\n----\n{shown}====\n"));
     }
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, written).unwrap();

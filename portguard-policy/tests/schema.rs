@@ -1,9 +1,6 @@
-//! `portguard schema`, by a validator: what ships is valid, and what is broken is not, where a schema can
-//! say so.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where its own machinery fails"
-)]
+//! The JSON Schema, by a validator: shipped policies are valid, and broken ones are not, where a schema can express
+//! that.
+#![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
 use portguard_policy::policy::{FILE_KEYS, RULE_KEYS, TEST_KEYS};
 use portguard_policy::yaml::schema;
@@ -20,7 +17,7 @@ fn read(text: &str) -> Option<Value> {
 }
 
 #[test]
-fn what_ships_is_valid() {
+fn schema_accepts_shipped_policies() {
     let policies = Path::new("../policies");
     let mut seen = 0;
     for entry in std::fs::read_dir(policies).unwrap() {
@@ -37,7 +34,7 @@ fn what_ships_is_valid() {
 }
 
 #[test]
-fn keys_are_those_that_are_read() {
+fn schema_keys_are_those_of_the_parser() {
     let schema = schema();
     let keys = |schema: &Value| -> BTreeSet<String> {
         schema["properties"]
@@ -54,8 +51,8 @@ fn keys_are_those_that_are_read() {
     assert_eq!(keys(&schema["$defs"]["Test"]), read(&TEST_KEYS));
 }
 
-/// Cases of `policy/messages.txt` that are wrong in a way that no schema can say: what is written twice, and
-/// what one part says of another.
+/// Cases of `policy/messages.txt` with errors that no schema can express: duplicates, and references from one part
+/// to another.
 const BEYOND: [&str; 4] = [
     "a duplicate key of a rule",
     "a duplicate key with keys of its own",
@@ -64,17 +61,17 @@ const BEYOND: [&str; 4] = [
 ];
 
 #[test]
-fn broken_examples_are_invalid() {
+fn schema_rejects_broken_policies() {
     let table = include_str!("policy/messages.txt");
     let validator = validator();
     let mut beyond: BTreeSet<&str> = BTreeSet::new();
     for case in table.split("\n====\n").filter(|case| !case.is_empty()) {
         let (head, rest) = case.split_once('\n').unwrap();
-        let (text, said) = rest.split_once("\n----").unwrap();
-        let broken = said
+        let (text, shown) = rest.split_once("\n----").unwrap();
+        let broken = shown
             .lines()
             .any(|line| line.starts_with("p.yaml:") && !line.contains(": warning: "));
-        // What cannot be read as YAML has no value to validate.
+        // Without a value there is nothing to validate.
         let Some(policy) = read(text) else { continue };
         if text.contains('<') && text.contains('>') {
             continue;
@@ -85,7 +82,7 @@ fn broken_examples_are_invalid() {
         }
         assert!(
             broken || valid,
-            "{head} is no error, and not valid: {:?}",
+            "{head} is not an error, and not valid: {:?}",
             validator
                 .iter_errors(&policy)
                 .map(|e| e.to_string())

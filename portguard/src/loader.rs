@@ -37,7 +37,7 @@ impl PolicyLoader {
     pub fn read(&self, generation: u16, color: bool) -> Result<CompiledPolicy, String> {
         let sources = PolicyFiles::read(&self.paths);
         let fingerprint = sources.fingerprint();
-        let loaded = policy::load_sources(sources, &SystemNames);
+        let loaded = policy::load_sources(sources, &SystemNames::LOCAL);
         let mut loaded = loaded.map_err(|problems| problems.render(color))?;
         // What of it this host cannot do is said elsewhere.
         lint(&mut loaded, &Host::ANY);

@@ -174,7 +174,11 @@ impl Description {
         let rules = policy.rules.iter().map(|rule| RuleHits {
             name: Some(rule.name.clone()),
             verdict: rule.action.as_str().to_owned(),
-            place: Some(format!("{}:{}", rule.place.file.display(), rule.place.line)),
+            place: Some(format!(
+                "{}:{}",
+                rule.location.file.display(),
+                rule.location.line
+            )),
             audit: rule.audit,
             hits: 0,
         });

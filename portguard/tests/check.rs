@@ -132,7 +132,7 @@ fn check_show_prints_merged_policy_with_locations() {
 mode: enforce  # fleet/20-web.yaml:3:7
 default: deny  # fleet/10-all.yaml:3:10
 protect: [\"1-1023\", 8443]  # fleet/20-web.yaml:4:10
-scope: host  # no file says otherwise
+scope: host  # built-in default
 log: deny  # fleet/20-web.yaml:5:6
 rules:
   # fleet/10-all.yaml:4:9
@@ -177,7 +177,7 @@ fn check_show_prints_an_equal_policy() {
 fn check_strict_treats_warnings_as_errors() {
     let policy = "version: 1\nrules: [{ name: a, action: deny, ports: [80, 80] }]\n";
     let lax = check(policy);
-    assert!(text(&lax.stderr).contains("p.yaml:2:46: warning: this entry is in the list already"));
+    assert!(text(&lax.stderr).contains("p.yaml:2:46: warning: duplicate list entry"));
     assert_eq!(lax.status.code(), Some(0));
     let strict = check_files(&[("p.yaml", policy)], &["--strict", "p.yaml"]);
     let said = text(&strict.stderr);
@@ -202,7 +202,7 @@ fn check_json_matches_text() {
     assert_eq!(broken["problems"][0]["location"]["column"], 1);
     assert_eq!(broken["problems"][0]["message"], "unknown key `mod`");
     assert_eq!(broken["problems"][0]["help"], "did you mean `mode`?");
-    assert_eq!(broken["problems"][1]["message"], "`name` is missing");
+    assert_eq!(broken["problems"][1]["message"], "missing key `name`");
     let good = object(&format!(
         "{RULES}  - {{ user: 33, port: 80, expect: allow }}\n"
     ));

@@ -72,7 +72,7 @@ proptest! {
         let demands: Vec<Demand> = seen.iter().map(demand).collect();
         let names = |uid: u32| (uid == 0).then(|| "root".to_owned());
         let text = policy(&demands, DefaultName::Deny, &names).to_string();
-        let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames)
+        let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames::LOCAL)
             .map_err(|problems| TestCaseError::fail(format!("{}\n{text}", problems.render(false))))?;
         lint(&mut loaded, &Host::ANY);
         prop_assert_eq!(loaded.warnings.render(false), "", "{}", text);
@@ -297,7 +297,7 @@ fn suggest_reads_host_configuration() {
         fs::write(&path, &text).unwrap();
     }
     assert_eq!(text, fs::read_to_string(&path).unwrap());
-    let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames).unwrap();
+    let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames::LOCAL).unwrap();
     lint(&mut loaded, &Host::ANY);
     assert_eq!(loaded.warnings.render(false), "");
 }

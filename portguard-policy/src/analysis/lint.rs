@@ -45,13 +45,13 @@ pub fn lint(loaded: &mut Loaded, host: &Host) {
     }
     found.extend(of_host(&loaded.policy, host));
     for warning in found {
-        let problem = Diagnostic::at(Severity::Warning, warning.place, 1, warning.message);
+        let problem = Diagnostic::at(Severity::Warning, warning.location, 1, warning.message);
         loaded.add(problem.with_help(warning.help));
     }
 }
 
 struct Warning {
-    place: Location,
+    location: Location,
     message: String,
     help: Option<String>,
 }
@@ -60,9 +60,9 @@ fn of_host(policy: &Policy, host: &Host) -> Vec<Warning> {
     let mut found = Vec::new();
     let exposed = host.local_ports.as_ref();
     let exposed = exposed.and_then(|ports| ports.exposed(&policy.protect));
-    if let (Some(exposed), Some(place)) = (exposed, &policy.origins.protect) {
+    if let (Some(exposed), Some(location)) = (exposed, &policy.setting_locations.protect) {
         found.push(Warning {
-            place: place.clone(),
+            location: location.clone(),
             message: exposed.to_string(),
             help: Some(exposed.mend()),
         });
@@ -73,7 +73,7 @@ fn of_host(policy: &Policy, host: &Host) -> Vec<Warning> {
         .find(|rule| rule.action == Verdict::Allow);
     if let (false, Some(rule)) = (host.grants, allow) {
         found.push(Warning {
-            place: rule.place.clone(),
+            location: rule.location.clone(),
             message: "this kernel cannot spare a program the capability check: an `allow` only keeps later rules from denying".into(),
             help: Some("Linux 5.12 and later can".into()),
         });
@@ -111,7 +111,7 @@ fn rules(space: &BindSpace<'_>, policy: &Policy, found: &mut Vec<Warning>) {
             }
         };
         found.push(Warning {
-            place: rule.place.clone(),
+            location: rule.location.clone(),
             message: format!("rule `{}` never decides: {message}", rule.name),
             help: None,
         });
@@ -218,7 +218,7 @@ fn overlap(
     let more = more.iter().filter(|(_, said)| *said != "any");
     what.extend(more.map(|(field, said)| format!("{field} {said}")));
     Some(Warning {
-        place: rule.place.clone(),
+        location: rule.location.clone(),
         message: format!(
             "rule `{}` is partly taken by the earlier `{}`, which {verb} {}",
             rule.name,

@@ -1,63 +1,72 @@
-//! What is wrong with a policy: each problem with its place, its line and a caret.
+//! Errors and warnings about a policy: each with its location, its line and a caret.
 
+use super::document::Span;
 use super::model::Location;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-/// How bad a problem is.
+/// Whether a policy can be used in spite of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The policy cannot be used.
     Error,
-    /// The policy can be used, but hardly means what its author thinks.
+    /// The policy can be used, but probably does not mean what its author intends.
     Warning,
 }
 
 /// One problem.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Error or warning.
     pub severity: Severity,
     /// Where it is.
-    pub place: Location,
+    pub location: Location,
     /// What is wrong: one line, lower case, no full stop.
     pub message: String,
-    /// What to do, written behind the caret.
+    /// How to fix it, shown beside the caret.
     pub help: Option<String>,
     /// Characters to underline.
     len: usize,
-    /// Whether its line is to be shown.
+    /// Whether its line is shown.
     quoted: bool,
     /// The part of the line around it, printable, and the bytes to underline there.
     shown: Option<(String, Range<usize>)>,
 }
 
-/// All problems of a policy, in the order of their places.
+/// All problems of a policy, in the order of their locations.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     kept: Vec<Diagnostic>,
-    /// Diagnostics of each severity, those that are not kept among them.
+    /// How many there are of each severity, those not kept included.
     errors: usize,
     warnings: usize,
 }
 
-/// Diagnostics of each severity that are kept and shown: nobody reads more at once.
+/// How many of each severity are kept and shown: more would not be read.
 const KEPT: usize = 100;
 
 /// The longest part of a line that is shown.
 const SHOWN: usize = 160;
 
+/// The longest message and the longest help, in bytes.
+const MAX_MESSAGE: usize = 512;
+
 impl Diagnostic {
     /// A problem of a file as a whole.
     pub(super) fn of_file(file: &Path, message: impl Into<String>) -> Self {
+        Self::unquoted(file, Span::START, message)
+    }
+
+    /// An error whose line is not shown.
+    pub(super) fn unquoted(file: &Path, span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            place: Location {
+            location: Location {
                 file: file.into(),
-                line: 1,
-                column: 1,
+                line: span.line,
+                column: span.column,
             },
             message: message.into(),
             help: None,
@@ -67,17 +76,17 @@ impl Diagnostic {
         }
     }
 
-    /// A problem at a place; its line comes by [`Diagnostics::quote`].
+    /// A problem at a location; [`Diagnostics::quote`] adds its line.
     pub(crate) fn at(
         severity: Severity,
-        place: Location,
+        location: Location,
         len: usize,
         message: impl Into<String>,
     ) -> Self {
         Self {
             severity,
-            place,
-            message: message.into(),
+            location,
+            message: cut(message.into()),
             help: None,
             len,
             quoted: true,
@@ -85,10 +94,11 @@ impl Diagnostic {
         }
     }
 
-    /// Adds what to do.
+    /// Adds how to fix it; too long a text is left out.
     #[must_use]
     pub(crate) fn with_help(mut self, help: Option<impl Into<String>>) -> Self {
-        self.help = help.map(Into::into);
+        let help = help.map(Into::into);
+        self.help = help.filter(|help| help.len() <= MAX_MESSAGE);
         self
     }
 
@@ -97,7 +107,7 @@ impl Diagnostic {
             Severity::Error => "",
             Severity::Warning => "warning: ",
         };
-        let head = format!("{}: {warning}{}\n", self.place, printable(&self.message));
+        let head = format!("{}: {warning}{}\n", self.location, printable(&self.message));
         let Some((shown, span)) = self.shown.clone() else {
             return head;
         };
@@ -110,7 +120,7 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
         };
         let snippet = Snippet::source(shown)
-            .line_start(self.place.line)
+            .line_start(self.location.line)
             .annotation(mark);
         let renderer = if color {
             Renderer::styled()
@@ -123,7 +133,7 @@ impl Diagnostic {
 
     /// The part of the line around the problem, printable, and the bytes to underline in it.
     fn excerpt(&self, line: &str) -> (String, Range<usize>) {
-        let at = self.place.column.saturating_sub(1);
+        let at = self.location.column.saturating_sub(1);
         let skip = at.saturating_sub(SHOWN / 2);
         let mut shown = String::new();
         let (mut start, mut end) = (None, 0);
@@ -132,7 +142,7 @@ impl Diagnostic {
                 start = Some(shown.len());
             }
             match character {
-                // A backslash of the file stands for itself here.
+                // Shown as it is in the file: it escapes nothing here.
                 '\\' => shown.push(character),
                 _ => shown.push_str(&printable(character.encode_utf8(&mut [0; 4]))),
             }
@@ -143,6 +153,15 @@ impl Diagnostic {
         let start = start.unwrap_or(shown.len());
         (shown, start..end.max(start))
     }
+}
+
+/// A message quotes what a file says, which may be megabytes.
+fn cut(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push_str("...");
+    }
+    message
 }
 
 /// A message may quote what a file says: no control character of it may reach a terminal.
@@ -162,7 +181,7 @@ impl Diagnostics {
         }
     }
 
-    /// Whether another error would not be shown: then its help need not be found.
+    /// Whether further errors will not be shown, so that finding help for them is wasted.
     pub(super) const fn is_full(&self) -> bool {
         self.errors >= KEPT
     }
@@ -177,22 +196,22 @@ impl Diagnostics {
 
     pub(super) fn sort(&mut self) {
         self.kept
-            .sort_by_key(|problem| (problem.place.line, problem.place.column));
+            .sort_by_key(|problem| (problem.location.line, problem.location.column));
     }
 
-    /// Gives the problems of `file` their lines of its text, all on one way through it.
+    /// Adds to the problems of `file` their lines of its text, in one pass.
     pub(super) fn quote(&mut self, file: &Path, text: &str) {
         let mut wanted: Vec<&mut Diagnostic> = self
             .kept
             .iter_mut()
-            .filter(|problem| problem.quoted && problem.place.file == file)
+            .filter(|problem| problem.quoted && problem.location.file == file)
             .collect();
-        wanted.sort_by_key(|problem| problem.place.line);
+        wanted.sort_by_key(|problem| problem.location.line);
         let mut lines = lines(text).zip(1..).peekable();
         for problem in wanted {
-            while lines.next_if(|(_, i)| *i < problem.place.line).is_some() {}
+            while lines.next_if(|(_, i)| *i < problem.location.line).is_some() {}
             if let Some((line, i)) = lines.peek()
-                && *i == problem.place.line
+                && *i == problem.location.line
             {
                 problem.shown = Some(problem.excerpt(line));
             }
@@ -205,7 +224,7 @@ impl Diagnostics {
         self.count(Severity::Error) > 0
     }
 
-    /// Diagnostics of this severity.
+    /// How many there are of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         match severity {
@@ -225,7 +244,7 @@ impl Diagnostics {
         let mut text: String = self.iter().map(|problem| problem.render(color)).collect();
         let more = self.errors + self.warnings - self.kept.len();
         if more > 0 {
-            text.push_str(&format!("and {more} more problems, not shown\n"));
+            text.push_str(&format!("and {more} more problems not shown\n"));
         }
         text
     }

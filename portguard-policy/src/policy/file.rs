@@ -1,18 +1,17 @@
-//! One policy file: YAML text -> its part of a policy, with every problem in it.
+//! One policy file: YAML text -> its part of a policy, and all problems in it.
 
-use super::diagnostic::{Diagnostic, Diagnostics, Severity};
-use super::lenient_value::Loose;
+use super::diagnostic::Diagnostics;
+use super::document::{self, Mapping, Node, Value};
 use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
-use super::name_service::Names;
-use super::reader::{Reader, scalar_text};
-use super::spans::{self, Spans};
+use super::name_service::NameService;
+use super::reader::Reader;
+use super::word::Word;
 use portguard_common::Verdict;
-use serde_yaml::{Mapping, Value};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-/// Bytes of YAML that all files of a policy may have.
+/// The most bytes that all files of a policy may have together.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// The keys of a file.
@@ -20,14 +19,7 @@ pub const FILE_KEYS: [&str; 9] = [
     "version", "mode", "default", "protect", "scope", "log", "hosts", "rules", "tests",
 ];
 
-const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
-const DEFAULTS: [(&str, Verdict); 2] = [("kernel", Verdict::Kernel), ("deny", Verdict::Deny)];
-const SCOPES: [(&str, Scope); 2] = [("host", Scope::Host), ("all", Scope::All)];
-/// The words of `log`.
-pub(super) const LOGS: [(&str, Log); 3] =
-    [("all", Log::All), ("deny", Log::Deny), ("none", Log::None)];
-
-/// What a file says. Settings that it does not name are `None`.
+/// The contents of a file. Settings that it does not give are `None`.
 #[derive(Default)]
 pub(super) struct File {
     pub(super) mode: Option<Setting<Mode>>,
@@ -42,141 +34,95 @@ pub(super) struct File {
     pub(super) given: GivenNames,
 }
 
-/// A setting, and where its value stands.
+/// A setting, and where its value is.
 pub(super) struct Setting<T> {
     pub(super) value: T,
-    pub(super) place: Location,
+    pub(super) location: Location,
 }
 
-/// Reads a file's text.
-pub(super) fn read(path: &Path, text: &str, names: &dyn Names) -> (File, Diagnostics) {
-    let mut problems = Diagnostics::default();
+/// Reads the text of a file.
+pub(super) fn read(path: &Path, text: &str, names: &dyn NameService) -> (File, Diagnostics) {
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (marks, refusals) = spans::scan(text);
-    let fatal = refusals.iter().any(|refusal| refusal.fatal);
-    for refusal in refusals {
-        let mark = refusal.mark;
-        let place = Location {
-            file: path.into(),
-            line: mark.line,
-            column: mark.column,
-        };
-        problems.push(Diagnostic::at(
-            Severity::Error,
-            place,
-            mark.len,
-            refusal.message,
-        ));
-    }
-    if fatal {
-        return (File::default(), problems);
-    }
-    match serde_yaml::from_str::<Loose>(text) {
-        Ok(Loose(value)) => read_value(path, &marks, names, &value, problems),
-        Err(error) => {
-            let at = error.location();
-            let place = Location {
-                file: path.into(),
-                line: at.as_ref().map_or(1, serde_yaml::Location::line),
-                column: at.as_ref().map_or(1, serde_yaml::Location::column),
-            };
-            problems.push(Diagnostic::at(
-                Severity::Error,
-                place,
-                1,
-                format!("this is not YAML: {error}"),
-            ));
-            (File::default(), problems)
-        }
-    }
-}
-
-fn read_value(
-    path: &Path,
-    marks: &Spans,
-    names: &dyn Names,
-    value: &Value,
-    problems: Diagnostics,
-) -> (File, Diagnostics) {
+    let document = document::parse(text);
     let mut reader = Reader {
         file: path,
-        marks,
         names,
         known_users: None,
         known_groups: None,
         given: GivenNames::default(),
-        problems,
+        problems: Diagnostics::default(),
     };
-    let mut file = reader.file(value).unwrap_or_default();
+    for error in document.errors {
+        reader.error(error.span, error.message, None);
+    }
+    let root = document.root.as_ref();
+    let mut file = root.and_then(|root| reader.file(root)).unwrap_or_default();
     file.given = reader.given;
     reader.problems.sort();
     (file, reader.problems)
 }
 
 impl Reader<'_> {
-    fn file(&mut self, value: &Value) -> Option<File> {
-        if value.is_null() {
-            self.error(
-                "",
-                "the file is empty",
-                Some("a policy begins with `version: 1`".into()),
-            );
+    fn file(&mut self, root: &Node) -> Option<File> {
+        if matches!(root.value, Value::Null) {
+            let help = "begin with `version: 1`".into();
+            self.error(root.span, "the file is empty", Some(help));
             return None;
         }
-        let map = self.mapping(value, "", &FILE_KEYS)?;
-        self.version(map.get("version"));
+        let map = self.mapping(root, &FILE_KEYS)?;
+        self.version(root, map);
         let mut file = File {
-            mode: self.setting(map, "mode", &MODES),
-            default: self.setting(map, "default", &DEFAULTS),
-            scope: self.setting(map, "scope", &SCOPES),
-            log: self.setting(map, "log", &LOGS),
+            mode: self.setting(map, "mode", &Mode::ALL),
+            default: self.setting(map, "default", &[Verdict::Kernel, Verdict::Deny]),
+            protect: self.protect(map),
+            scope: self.setting(map, "scope", &Scope::ALL),
+            log: self.setting(map, "log", &Log::ALL),
             ..File::default()
         };
-        let protect = self.each(map, "", "protect", "ports", Self::ports);
-        file.protect = protect.map(|value| Setting {
-            value,
-            place: self.place("/protect"),
+        file.hosts = self.each(map, "hosts", "host names", |reader, node| {
+            reader.text(node, "a host name").map(str::to_owned)
         });
-        file.hosts = self.each(map, "", "hosts", "host names", |reader, value, path| {
-            reader.text(value, path, "a host name").map(str::to_owned)
-        });
-        if let Some(value) = map.get("rules") {
-            file.rules = self.many(value, "/rules", "rules", Self::rule);
+        if let Some(node) = map.get("rules") {
+            file.rules = self.many(node, "rules", Self::rule);
         }
-        if let Some(value) = map.get("tests") {
-            file.tests = self.many(value, "/tests", "tests", Self::expectation);
+        if let Some(node) = map.get("tests") {
+            file.tests = self.many(node, "tests", Self::test);
         }
         Some(file)
     }
 
-    /// A setting that is one of a few words.
-    fn setting<T: Copy>(
-        &mut self,
-        map: &Mapping,
-        key: &str,
-        words: &[(&str, T)],
-    ) -> Option<Setting<T>> {
-        let path = format!("/{key}");
-        let value = self.word(map.get(key)?, &path, words)?;
-        let place = self.place(&path);
-        Some(Setting { value, place })
+    /// A setting whose value is one of these words.
+    fn setting<T: Word>(&mut self, map: &Mapping, key: &str, words: &[T]) -> Option<Setting<T>> {
+        let node = map.get(key)?;
+        let value = self.word(node, words)?;
+        let location = self.location(node.span);
+        Some(Setting { value, location })
     }
 
-    fn version(&mut self, value: Option<&Value>) {
-        match value {
-            None => self.error(
-                "",
-                "`version` is missing",
-                Some("begin with `version: 1`".into()),
-            ),
-            Some(value) if value.as_u64() == Some(1) => {}
-            Some(value) => {
-                let found = scalar_text(value).unwrap_or_else(|| "something else".into());
-                let message =
-                    format!("policy version {found} is unknown: this portguard reads version 1");
-                self.error("/version", message, None);
+    fn protect(&mut self, map: &Mapping) -> Option<Setting<Vec<RangeInclusive<u16>>>> {
+        let value = self.each(map, "protect", "ports", Self::ports)?;
+        let location = self.location(map.get("protect")?.span);
+        Some(Setting { value, location })
+    }
+
+    fn version(&mut self, root: &Node, map: &Mapping) {
+        let Some(node) = map.get("version") else {
+            let help = "begin with `version: 1`".into();
+            self.error(root.span, "missing key `version`", Some(help));
+            return;
+        };
+        if let Value::Number(number) = &node.value
+            && number.int == Some(1)
+        {
+            return;
+        }
+        match node.scalar_text() {
+            Some(found) => {
+                let message = format!("unsupported policy version {found}, expected 1");
+                self.error(node.span, message, None);
             }
+            None => self.expected("version 1", node),
         }
     }
 
@@ -184,22 +130,23 @@ impl Reader<'_> {
     pub(super) fn each<T>(
         &mut self,
         map: &Mapping,
-        path: &str,
         key: &str,
         what: &str,
-        read: impl Fn(&mut Self, &Value, &str) -> Option<T>,
+        read: impl Fn(&mut Self, &Node) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let value = map.get(key)?;
-        let path = format!("{path}/{key}");
-        let entries = self.list(value, &path, what)?;
+        let entries = self.list(map.get(key)?, what)?;
         let mut good = Vec::with_capacity(entries.len());
         let mut seen = HashSet::with_capacity(entries.len());
-        for (i, entry) in entries.iter().enumerate() {
-            let at = format!("{path}/{i}");
-            if !seen.insert(entry) {
-                self.warn(&at, "this entry is in the list already");
+        for entry in entries {
+            let Some(value) = read(self, entry) else {
+                continue;
+            };
+            if let Some(text) = entry.scalar_text()
+                && !seen.insert(text)
+            {
+                self.warn(entry.span, "duplicate list entry");
             }
-            good.extend(read(self, entry, &at));
+            good.push(value);
         }
         Some(good)
     }
@@ -207,19 +154,17 @@ impl Reader<'_> {
     /// A list that may be empty.
     fn many<T>(
         &mut self,
-        value: &Value,
-        path: &str,
+        node: &Node,
         what: &str,
-        read: impl Fn(&mut Self, &Value, &str) -> Option<T>,
+        read: impl Fn(&mut Self, &Node) -> Option<T>,
     ) -> Vec<T> {
-        let Value::Sequence(entries) = value else {
-            self.expected(path, &format!("a list of {what}"), value);
+        let Some(entries) = node.as_list() else {
+            self.expected(&format!("a list of {what}"), node);
             return Vec::new();
         };
-        let mut good = Vec::with_capacity(entries.len());
-        for (i, entry) in entries.iter().enumerate() {
-            good.extend(read(self, entry, &format!("{path}/{i}")));
-        }
-        good
+        entries
+            .iter()
+            .filter_map(|entry| read(self, entry))
+            .collect()
     }
 }

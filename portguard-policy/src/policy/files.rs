@@ -1,6 +1,7 @@
 //! Paths -> texts: which files a policy is made of, what is in them, and a digest of both.
 
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::document::Span;
 use super::file::MAX_BYTES;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
@@ -8,11 +9,25 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What policy files say at one moment, errors of reading included.
+/// The contents of policy files at one moment, read errors included.
 #[derive(Debug, Default)]
-pub struct PolicyFiles(Vec<(PathBuf, Result<String, String>)>);
+pub struct PolicyFiles(Vec<(PathBuf, Result<String, ReadError>)>);
 
-/// Equal where the same files say the same, or fail the same way.
+/// Why a file has no text, and where in it the reason is.
+#[derive(Debug)]
+struct ReadError {
+    span: Span,
+    message: String,
+}
+
+impl From<String> for ReadError {
+    fn from(message: String) -> Self {
+        let span = Span::START;
+        Self { span, message }
+    }
+}
+
+/// Equal where the same files have the same contents, or fail in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -26,7 +41,7 @@ impl PolicyFiles {
             let files = match files(path) {
                 Ok(files) => files,
                 Err(message) => {
-                    sources.0.push((path.clone(), Err(message)));
+                    sources.0.push((path.clone(), Err(message.into())));
                     continue;
                 }
             };
@@ -39,12 +54,12 @@ impl PolicyFiles {
         sources
     }
 
-    /// What tells these from others: the names in their order, and the text or the error of each.
+    /// A digest of the names, in their order, and of the text or the error of each.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
-            // With its length before it, no part can pass for the end of another.
+            // The length keeps parts apart: no bytes can move from one to the next.
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
@@ -55,22 +70,24 @@ impl PolicyFiles {
                     part(b"text");
                     part(text.as_bytes());
                 }
-                Err(message) => {
+                Err(error) => {
                     part(b"error");
-                    part(message.as_bytes());
+                    part(error.message.as_bytes());
                 }
             }
         }
         Fingerprint(hash.finalize().into())
     }
 
-    /// The texts, and what could not be read.
+    /// The texts, and the files that could not be read.
     pub(super) fn split(self) -> (Vec<(PathBuf, String)>, Diagnostics) {
         let (mut texts, mut problems) = (Vec::new(), Diagnostics::default());
         for (path, text) in self.0 {
             match text {
                 Ok(text) => texts.push((path, text)),
-                Err(message) => problems.push(Diagnostic::of_file(&path, message)),
+                Err(error) => {
+                    problems.push(Diagnostic::unquoted(&path, error.span, error.message));
+                }
             }
         }
         (texts, problems)
@@ -96,42 +113,46 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
                 .map(|entry| entry.map(|entry| entry.file_name()))
                 .collect::<Result<Vec<_>, _>>()
         })
-        .map_err(|error| format!("cannot list the directory: {error}"))?;
+        .map_err(|error| format!("cannot list directory: {error}"))?;
     names.retain(|name| is_policy_name(name));
     names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
     if names.is_empty() {
-        return Err("the directory has no policy files: *.yaml or *.yml".into());
+        return Err("no policy files (*.yaml, *.yml) in this directory".into());
     }
     Ok(names.into_iter().map(|name| path.join(name)).collect())
 }
 
 /// Reads a regular file of at most `room` bytes of UTF-8.
-fn read_text(path: &Path, room: u64) -> Result<String, String> {
-    // Without O_NONBLOCK, opening a fifo would wait for its writer; what was opened is looked at, not
-    // what the path names by then.
-    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
+fn read_text(path: &Path, room: u64) -> Result<String, ReadError> {
+    // Without O_NONBLOCK, opening a FIFO would wait for its writer. The type is checked on the open file: the
+    // path may name another one by then.
+    let cannot = |error: std::io::Error| format!("cannot read file: {error}");
     let file = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
         .map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
-        return Err("this is not a regular file".into());
+        return Err("not a regular file".to_owned().into());
     }
     let mut bytes = Vec::new();
     file.take(room + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
     if bytes.len() as u64 > room {
-        return Err(format!(
-            "the policy has more than {} MiB of YAML",
-            MAX_BYTES >> 20
-        ));
+        let limit = MAX_BYTES >> 20;
+        return Err(format!("policy files exceed {limit} MiB in total").into());
     }
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "the file is not UTF-8 text: byte {} is not",
-            error.utf8_error().valid_up_to() + 1
-        )
-    })
+    String::from_utf8(bytes).map_err(|error| invalid_utf8(error.as_bytes()))
+}
+
+/// The first byte that is not UTF-8, and its place.
+fn invalid_utf8(bytes: &[u8]) -> ReadError {
+    let valid = bytes.utf8_chunks().next();
+    let before = valid.map_or("", |chunk| chunk.valid());
+    let byte = bytes.get(before.len()).copied().unwrap_or_default();
+    ReadError {
+        span: Span::after(before.strip_prefix('\u{feff}').unwrap_or(before)),
+        message: format!("invalid UTF-8: byte 0x{byte:02x}"),
+    }
 }

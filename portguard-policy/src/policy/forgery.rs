@@ -1,16 +1,16 @@
-//! Cgroup patterns that a user can satisfy by making a cgroup of his own.
+//! Finds cgroup patterns that a user can satisfy by creating a cgroup.
 //!
-//! systemd hands user U everything below `/user.slice/user-U.slice/user@U.service` (`Delegate=` of
-//! `user@.service`): a pattern that is not decided by then is decided by names that U chooses.
+//! systemd delegates everything below `/user.slice/user-U.slice/user@U.service` to user U (`Delegate=` of
+//! `user@.service`): a pattern that this path only begins to match depends on names that U chooses.
 
 use super::model::{CgroupPattern, Component};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use wildmatch::WildMatch;
 
-/// A user who can make a cgroup that `pattern` matches, and the delegated cgroup that he can make it in;
-/// `None` where there is none, or where the rule is for that user alone.
-pub(super) fn of(
+/// A user who can create a cgroup that `pattern` matches, and the delegated cgroup to create it in; `None` where
+/// there is none, or where the rule is for that user only.
+pub(super) fn find(
     pattern: &CgroupPattern,
     users: Option<&[RangeInclusive<u32>]>,
 ) -> Option<(u32, String)> {
@@ -28,7 +28,7 @@ fn delegated(uid: u32) -> [String; 3] {
     ]
 }
 
-/// An ordinary user, and every number that the pattern itself names.
+/// An ordinary user, and every number in the pattern itself.
 fn uids_in(pattern: &CgroupPattern) -> BTreeSet<u32> {
     let names = pattern.0.iter().filter_map(|component| match component {
         Component::Name(name) => Some(name),
@@ -56,7 +56,6 @@ fn is_open_below(pattern: &CgroupPattern, path: &[String]) -> bool {
                 Some(Component::AnyDepth) => {
                     next.insert(i);
                 }
-                // A name of ours has none of the other wildcards.
                 Some(Component::Name(glob)) if WildMatch::new(glob).matches(name) => {
                     next.insert(i + 1);
                 }
@@ -68,7 +67,7 @@ fn is_open_below(pattern: &CgroupPattern, path: &[String]) -> bool {
     !at.is_empty() && !at.contains(&pattern.0.len())
 }
 
-/// With the positions behind each `**`, which may stand for nothing.
+/// Adds the positions after each `**`, which may match nothing.
 fn reached(pattern: &CgroupPattern, mut at: BTreeSet<usize>) -> BTreeSet<usize> {
     for i in 0..pattern.0.len() {
         if at.contains(&i) && pattern.0[i] == Component::AnyDepth {
@@ -92,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_can_make_is_found() {
+    fn find_reports_patterns_that_a_delegated_cgroup_satisfies() {
         for forged in [
             "/**/nginx.service",
             "/user.slice/**/x",
             "/user.slice/user-1001.slice/user@1001.service/app.slice",
             "/*/*/*/nginx.service",
         ] {
-            assert!(of(&pattern(forged), None).is_some(), "{forged}");
+            assert!(find(&pattern(forged), None).is_some(), "{forged}");
         }
         for safe in [
             "/system.slice/nginx.service",
@@ -108,16 +107,16 @@ mod tests {
             "/user.slice/**",
             "/*.slice/nginx.service",
         ] {
-            assert_eq!(of(&pattern(safe), None), None, "{safe}");
+            assert_eq!(find(&pattern(safe), None), None, "{safe}");
         }
     }
 
     #[test]
-    fn a_rule_for_that_user_alone_is_his_own() {
+    fn find_ignores_rules_for_that_user_only() {
         let own = pattern("/user.slice/user-1001.slice/user@1001.service/app.slice");
-        assert_eq!(of(&own, Some(&[1001..=1001])), None);
+        assert_eq!(find(&own, Some(&[1001..=1001])), None);
         assert_eq!(
-            of(&own, Some(&[1002..=1002])).map(|found| found.0),
+            find(&own, Some(&[1002..=1002])).map(|found| found.0),
             Some(1001)
         );
     }

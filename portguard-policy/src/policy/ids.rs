@@ -1,14 +1,14 @@
 //! Users and groups: names, ids, and ranges of ids.
 
-use super::ports::digits;
+use super::document::{Node, Span, Value};
+use super::ports::{digits, natural};
 use super::reader::{Reader, nearest};
-use serde_yaml::Value;
 use std::ops::RangeInclusive;
 
 /// `(uid_t)-1`, `(gid_t)-1`: to the kernel it means "no id".
 const NO_ID: u64 = u32::MAX as u64;
 
-/// Whose ids.
+/// What an id is of.
 #[derive(Clone, Copy)]
 enum Kind {
     User,
@@ -26,51 +26,51 @@ impl Kind {
 
 impl Reader<'_> {
     /// A user: a name, an id or a range of ids.
-    pub(super) fn users(&mut self, value: &Value, path: &str) -> Option<RangeInclusive<u32>> {
-        self.ids(value, path, Kind::User)
+    pub(super) fn users(&mut self, node: &Node) -> Option<RangeInclusive<u32>> {
+        self.ids(node, Kind::User)
     }
 
     /// A group: a name, an id or a range of ids.
-    pub(super) fn groups(&mut self, value: &Value, path: &str) -> Option<RangeInclusive<u32>> {
-        self.ids(value, path, Kind::Group)
+    pub(super) fn groups(&mut self, node: &Node) -> Option<RangeInclusive<u32>> {
+        self.ids(node, Kind::Group)
     }
 
     /// One user.
-    pub(super) fn one_user(&mut self, value: &Value, path: &str) -> Option<u32> {
-        self.one_id(value, path, Kind::User)
+    pub(super) fn one_user(&mut self, node: &Node) -> Option<u32> {
+        self.one_id(node, Kind::User)
     }
 
     /// One group.
-    pub(super) fn one_group(&mut self, value: &Value, path: &str) -> Option<u32> {
-        self.one_id(value, path, Kind::Group)
+    pub(super) fn one_group(&mut self, node: &Node) -> Option<u32> {
+        self.one_id(node, Kind::Group)
     }
 
-    fn one_id(&mut self, value: &Value, path: &str, kind: Kind) -> Option<u32> {
-        let range = self.ids(value, path, kind)?;
+    fn one_id(&mut self, node: &Node, kind: Kind) -> Option<u32> {
+        let range = self.ids(node, kind)?;
         if range.start() != range.end() {
-            let message = format!("expected one {}, found a range", kind.word());
-            self.error(path, message, None);
+            let message = format!("expected a single {}, found a range", kind.word());
+            self.error(node.span, message, None);
             return None;
         }
         Some(*range.start())
     }
 
-    fn ids(&mut self, value: &Value, path: &str, kind: Kind) -> Option<RangeInclusive<u32>> {
-        let id = match value {
-            Value::Number(number) => self.id(path, &number.to_string(), kind)?,
+    fn ids(&mut self, node: &Node, kind: Kind) -> Option<RangeInclusive<u32>> {
+        let id = match &node.value {
+            Value::Number(number) => self.id(node.span, &number.text, natural(number), kind)?,
             Value::String(text) => match text.split_once('-') {
                 Some((start, end)) if digits(start).is_some() && digits(end).is_some() => {
-                    return self.range(path, start, end, kind);
+                    return self.range(node.span, start, end, kind);
                 }
-                _ if digits(text).is_some() => self.id(path, text, kind)?,
-                _ => self.named(path, text, kind)?,
+                _ if digits(text).is_some() => self.id(node.span, text, digits(text), kind)?,
+                _ => self.named(node.span, text, kind)?,
             },
             _ => {
                 let what = format!(
                     "a {} name, an id or a range like \"1000-1999\"",
                     kind.word()
                 );
-                self.expected(path, &what, value);
+                self.expected(&what, node);
                 return None;
             }
         };
@@ -79,37 +79,38 @@ impl Reader<'_> {
 
     fn range(
         &mut self,
-        path: &str,
+        span: Span,
         start: &str,
         end: &str,
         kind: Kind,
     ) -> Option<RangeInclusive<u32>> {
-        let (start, end) = (self.id(path, start, kind)?, self.id(path, end, kind)?);
+        let start = self.id(span, start, digits(start), kind)?;
+        let end = self.id(span, end, digits(end), kind)?;
         if start > end {
             let word = kind.word();
             self.error(
-                path,
-                format!("{word} range {start}-{end} is empty: the start is above the end"),
-                Some(format!("write \"{end}-{start}\"")),
+                span,
+                format!("invalid {word} range {start}-{end}: start > end"),
+                Some(format!("did you mean \"{end}-{start}\"?")),
             );
             return None;
         }
         Some(start..=end)
     }
 
-    fn id(&mut self, path: &str, text: &str, kind: Kind) -> Option<u32> {
-        match digits(text) {
+    fn id(&mut self, span: Span, text: &str, number: Option<u64>, kind: Kind) -> Option<u32> {
+        match number {
             Some(id) if id < NO_ID => u32::try_from(id).ok(),
             _ => {
                 let word = kind.word();
-                let message = format!("{word} id {text} is out of range: ids are 0 to 4294967294");
-                self.error(path, message, None);
+                let message = format!("{word} id {text} is out of range (0-4294967294)");
+                self.error(span, message, None);
                 None
             }
         }
     }
 
-    fn named(&mut self, path: &str, name: &str, kind: Kind) -> Option<u32> {
+    fn named(&mut self, span: Span, name: &str, kind: Kind) -> Option<u32> {
         let names = self.names;
         let id = match kind {
             Kind::User => names.uid(name),
@@ -123,7 +124,7 @@ impl Reader<'_> {
             given.insert(id, name.to_owned());
             return Some(id);
         }
-        // Neither read nor compared for each of thousands of unknown names.
+        // The known names are read once, and not compared for errors that will not be shown.
         let help = if self.problems.is_full() {
             None
         } else {
@@ -133,7 +134,7 @@ impl Reader<'_> {
             };
             nearest(name, known.iter().map(String::as_str))
         };
-        self.error(path, format!("unknown {} `{name}`", kind.word()), help);
+        self.error(span, format!("unknown {} `{name}`", kind.word()), help);
         None
     }
 }

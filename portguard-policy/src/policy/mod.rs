@@ -1,11 +1,11 @@
 //! YAML -> policy: reads policy files, reports every problem in them, merges them.
 
 mod diagnostic;
+pub mod document;
 mod file;
 mod files;
 mod forgery;
 mod ids;
-mod lenient_value;
 mod model;
 mod name_service;
 mod networks;
@@ -14,14 +14,14 @@ mod ports;
 mod ranges;
 mod reader;
 mod rule;
-mod spans;
+mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
     CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
     SettingLocations, UnitPattern,
 };
-pub use name_service::{ForHost, Names, SystemNames};
+pub use name_service::{NameService, StaticNames, SystemNames};
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use file::FILE_KEYS;
@@ -35,24 +35,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use wildmatch::WildMatch;
 
-/// Users (single ids and ranges) that a policy may name.
+/// The most users (single ids and ranges) that a policy may name.
 const MAX_USERS: usize = 65_536;
 
-/// A policy, and what its author should look at.
+/// A policy and its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The policy.
     pub policy: Policy,
     /// Warnings.
     pub warnings: Diagnostics,
-    /// The files and their texts, to quote.
+    /// The files and their texts, quoted in warnings.
     texts: Vec<(PathBuf, String)>,
 }
 
 impl Loaded {
     /// Adds a warning, with its line.
     pub(crate) fn add(&mut self, warning: Diagnostic) {
-        let file = warning.place.file.clone();
+        let file = warning.location.file.clone();
         self.warnings.push(warning);
         if let Some((path, text)) = self.texts.iter().find(|(path, _)| *path == file) {
             self.warnings
@@ -62,28 +62,28 @@ impl Loaded {
 }
 
 /// Reads files and directories (of a directory: its `*.yaml` and `*.yml`, in byte order of their names)
-/// and merges them: rules are concatenated, of a setting the last file's holds.
+/// and merges them: rules are concatenated; of a setting, the last value applies.
 ///
 /// # Errors
-/// All problems of all files, where there is an error among them.
-pub fn load(paths: &[PathBuf], names: &dyn Names) -> Result<Loaded, Diagnostics> {
+/// All problems of all files, if one of them is an error.
+pub fn load(paths: &[PathBuf], names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     load_sources(PolicyFiles::read(paths), names)
 }
 
-/// The same with what has been read already.
+/// As [`load`], with files that were read before.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_sources(sources: PolicyFiles, names: &dyn Names) -> Result<Loaded, Diagnostics> {
+pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     let (texts, problems) = sources.split();
     merge(&texts, names, problems)
 }
 
-/// Reads one text as if it were the file `path`.
+/// As [`load`], with one text in place of the file `path`.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Diagnostics> {
+pub fn parse(path: &Path, text: &str, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
     merge(
         &[(path.to_owned(), text.to_owned())],
         names,
@@ -93,11 +93,11 @@ pub fn parse(path: &Path, text: &str, names: &dyn Names) -> Result<Loaded, Diagn
 
 fn merge(
     texts: &[(PathBuf, String)],
-    names: &dyn Names,
+    names: &dyn NameService,
     mut problems: Diagnostics,
 ) -> Result<Loaded, Diagnostics> {
     let mut policy = Policy::default();
-    // Those of files for other hosts too: a fleet has one policy, in which a name means one rule.
+    // Files for other hosts count too: a fleet shares one policy, in which a name means one rule.
     let mut used = Used::default();
     let hostname = names.hostname();
     for (path, text) in texts {
@@ -110,10 +110,10 @@ fn merge(
         });
         let rules = file.rules.iter();
         used.rules
-            .extend(rules.map(|rule| (rule.name.clone(), rule.place.clone())));
+            .extend(rules.map(|rule| (rule.name.clone(), rule.location.clone())));
         let tests = file.tests.iter();
         used.tests
-            .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.place.clone()))));
+            .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.location.clone()))));
         if here {
             add(&mut policy, file);
         }
@@ -133,7 +133,7 @@ fn merge(
     })
 }
 
-/// Names of rules: where they are given, and where tests use them.
+/// Names of rules: where they are defined, and where tests refer to them.
 #[derive(Default)]
 struct Used {
     rules: Vec<(String, Location)>,
@@ -141,45 +141,50 @@ struct Used {
 }
 
 fn add(policy: &mut Policy, file: File) {
-    let origins = &mut policy.origins;
-    set(&mut policy.mode, &mut origins.mode, file.mode);
-    set(&mut policy.default, &mut origins.default, file.default);
-    set(&mut policy.protect, &mut origins.protect, file.protect);
-    set(&mut policy.scope, &mut origins.scope, file.scope);
-    set(&mut policy.log, &mut origins.log, file.log);
+    let locations = &mut policy.setting_locations;
+    set(&mut policy.mode, &mut locations.mode, file.mode);
+    set(&mut policy.default, &mut locations.default, file.default);
+    set(&mut policy.protect, &mut locations.protect, file.protect);
+    set(&mut policy.scope, &mut locations.scope, file.scope);
+    set(&mut policy.log, &mut locations.log, file.log);
     policy.given.users.extend(file.given.users);
     policy.given.groups.extend(file.given.groups);
     policy.rules.extend(file.rules);
     policy.tests.extend(file.tests);
 }
 
-/// Of a setting that several files name, the last holds.
-fn set<T>(value: &mut T, origin: &mut Option<Location>, given: Option<Setting<T>>) {
+/// Of a setting that several files give, the last value applies.
+fn set<T>(value: &mut T, location: &mut Option<Location>, given: Option<Setting<T>>) {
     if let Some(given) = given {
         *value = given.value;
-        *origin = Some(given.place);
+        *location = Some(given.location);
     }
 }
 
 fn check_names(used: &Used, problems: &mut Diagnostics) {
     let mut seen: HashMap<&str, &Location> = HashMap::new();
-    for (name, place) in &used.rules {
+    for (name, location) in &used.rules {
         if let Some(first) = seen.get(name.as_str()) {
-            let message = format!("rule name `{name}` is used twice: first at {first}");
-            problems.push(Diagnostic::at(Severity::Error, place.clone(), 1, message));
+            let message = format!("duplicate rule name `{name}`, first used at {first}");
+            problems.push(Diagnostic::at(
+                Severity::Error,
+                location.clone(),
+                1,
+                message,
+            ));
         } else {
-            seen.insert(name, place);
+            seen.insert(name, location);
         }
     }
-    for (name, place) in &used.tests {
+    for (name, location) in &used.tests {
         if !seen.contains_key(name.as_str()) {
             let help = if problems.is_full() {
                 None
             } else {
                 reader::nearest(name, seen.keys().copied())
             };
-            let message = format!("the test names the rule `{name}`, which does not exist");
-            let problem = Diagnostic::at(Severity::Error, place.clone(), 1, message);
+            let message = format!("unknown rule `{name}`");
+            let problem = Diagnostic::at(Severity::Error, location.clone(), 1, message);
             problems.push(problem.with_help(help));
         }
     }
@@ -204,7 +209,7 @@ fn check_limits(policy: &Policy, texts: &[(PathBuf, String)], problems: &mut Dia
         .collect();
     if users.len() > MAX_USERS {
         let message = format!(
-            "the policy names {} distinct users, the limit is {MAX_USERS}: use ranges",
+            "the policy names {} distinct users, the limit is {MAX_USERS}; use ranges",
             users.len()
         );
         problems.push(Diagnostic::of_file(last, message));

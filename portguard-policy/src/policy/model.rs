@@ -1,45 +1,93 @@
-//! A valid policy: what the YAML says once every word of it has been checked.
+//! A valid policy, as types that hold no invalid value.
 //!
-//! Nothing here can be wrong any more: ranges are not inverted, names are resolved to ids, lists are
-//! not empty (an absent field is `None` and matches everything).
+//! Ranges are not inverted, names are resolved to ids, lists are not empty. An absent field is `None` and matches
+//! everything.
 
 use ipnet::IpNet;
 use portguard_common::{Protocol, Verdict};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-/// Whether verdicts are carried out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether verdicts are enforced
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Denials and grants are real.
+    /// Denials and grants take effect
     #[default]
     Enforce,
-    /// Nothing is changed; events say what would have happened.
+    /// Nothing takes effect; events report what would have happened
     Audit,
 }
 
-/// Which network namespaces are judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which network namespaces are in scope
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// The initial one only.
+    /// The initial one only
     #[default]
     Host,
-    /// Every one.
+    /// Every one
     All,
 }
 
-/// Which decisions make events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which decisions make events
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Log {
-    /// Every decision.
+    /// Every decision
     #[default]
     All,
-    /// Denials only.
+    /// Denials only
     Deny,
-    /// None.
+    /// None
     None,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Enforce, Self::Audit];
+
+    /// The mode as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 2] = [Self::Host, Self::All];
+
+    /// The scope as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::All => "all",
+        }
+    }
+}
+
+impl Log {
+    /// Every value of `log:`.
+    pub const ALL: [Self; 3] = [Self::All, Self::Deny, Self::None];
+
+    /// The value as policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Deny => "deny",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A policy: all files merged.
@@ -59,13 +107,13 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// `tests:` of all files.
     pub tests: Vec<PolicyTest>,
-    /// Where the settings come from.
-    pub origins: SettingLocations,
+    /// Where the settings were given.
+    pub setting_locations: SettingLocations,
     /// Names of users and groups.
     pub given: GivenNames,
 }
 
-/// Where each setting of a policy was given last; `None` where no file names it.
+/// Where each setting of a policy was given last; `None` where no file gives it.
 #[derive(Clone, Debug, Default)]
 pub struct SettingLocations {
     /// Of `mode:`.
@@ -90,13 +138,13 @@ impl Default for Policy {
             log: Log::default(),
             rules: Vec::new(),
             tests: Vec::new(),
-            origins: SettingLocations::default(),
+            setting_locations: SettingLocations::default(),
             given: GivenNames::default(),
         }
     }
 }
 
-/// Where in the policy files something stands.
+/// A location in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The file.
@@ -129,16 +177,16 @@ pub struct Rule {
     /// `addresses:`; IPv4-mapped ones as IPv4. A network of one address that is the wildcard means the
     /// wildcard itself, which no wider network contains.
     pub addresses: Option<Vec<IpNet>>,
-    /// `mode: audit`: what this rule decides is reported and not carried out.
+    /// `mode: audit`: decisions of this rule are reported and not enforced.
     pub audit: bool,
-    /// `log:`, in place of the policy's.
+    /// `log:`, which overrides the policy's.
     pub log: Option<Log>,
     /// Where the rule begins.
-    pub place: Location,
+    pub location: Location,
 }
 
 impl Policy {
-    /// The rule of a decision, by its number; `None` for the default, whose number no rule has.
+    /// The rule with this number; `None` for the number of the default.
     #[must_use]
     pub fn rule(&self, number: u16) -> Option<&Rule> {
         self.rules.get(usize::from(number))
@@ -159,7 +207,7 @@ impl Rule {
     }
 }
 
-/// The names that a policy gives users and groups, by their ids.
+/// The names that a policy uses for users and groups, by their ids.
 #[derive(Clone, Debug, Default)]
 pub struct GivenNames {
     /// Of users.
@@ -169,24 +217,23 @@ pub struct GivenNames {
 }
 
 /// A pattern of absolute paths in the cgroup v2 tree, as its components below the root: at most
-/// [`portguard_common::MAX_CGROUP_DEPTH`] of them. It holds for each cgroup that it matches and all
-/// below. No components mean the root: every cgroup.
+/// [`portguard_common::MAX_CGROUP_DEPTH`] of them. It matches a cgroup and
+/// all below it. No components mean the root: every cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupPattern(pub Vec<Component>);
 
 /// A component of a [`CgroupPattern`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Component {
-    /// `**`: any number of levels, none too.
+    /// `**`: any number of levels, including none.
     AnyDepth,
-    /// One level: a name in which each `*` stands for any bytes, none too. At most
+    /// One level: a name in which each `*` stands for any bytes, including none. At most
     /// [`portguard_common::MAX_CGROUP_NAME`] bytes, not empty, `.` or `..`.
     Name(String),
 }
 
-/// The name of a systemd system unit, in which each `*` stands for any bytes, none too. It holds for the
-/// cgroup of that name below any number of slices (names that end in `.slice`, none too), and for all
-/// below it.
+/// The name of a systemd system unit, in which each `*` stands for any bytes, including none. It matches
+/// the cgroup of that name below any number of slices (names that end in `.slice`), including none, and all below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitPattern(pub String);
 
@@ -197,9 +244,9 @@ pub struct PolicyTest {
     pub user: u32,
     /// `user:` as written.
     pub user_text: String,
-    /// `groups:` as ids; where absent, the groups that the system's database gives a user named by name.
+    /// `groups:` as ids; where absent, the groups of the user in the system's database, if `user:` is a name.
     pub groups: Vec<u32>,
-    /// `address:`; where absent, `0.0.0.0`. `::` takes IPv4 too, as a socket without `IPV6_V6ONLY`.
+    /// `address:`; where absent, `0.0.0.0`. `::` includes IPv4, as for a socket without `IPV6_V6ONLY`.
     pub address: IpAddr,
     /// The caller's cgroup; the root where absent. Any path, also one deeper than rules may name.
     pub cgroup: Vec<String>,
@@ -212,5 +259,5 @@ pub struct PolicyTest {
     /// `rule:`, the name of the rule that must decide, where given.
     pub rule: Option<String>,
     /// Where the entry begins.
-    pub place: Location,
+    pub location: Location,
 }

@@ -1,44 +1,42 @@
-//! Names that only the machine can resolve.
+//! Names that only a machine can resolve: users, groups, and its own.
 
-/// Where user names and the host's name come from.
-pub trait Names {
-    /// The uid of a user, or `None` where there is none of this name.
+use std::collections::BTreeMap;
+
+/// Where user names, group names and the host's name come from.
+pub trait NameService {
+    /// The uid of a user, or `None` for an unknown name.
     fn uid(&self, name: &str) -> Option<u32>;
-    /// Names to suggest where one is unknown.
-    fn user_names(&self) -> Vec<String>;
-    /// The gid of a group, or `None` where there is none of this name.
+    /// The gid of a group, or `None` for an unknown name.
     fn gid(&self, name: &str) -> Option<u32>;
-    /// Names to suggest where one is unknown.
-    fn group_names(&self) -> Vec<String>;
     /// The gids of a user: primary and supplementary.
     fn gids_of(&self, user: &str) -> Vec<u32>;
-    /// The name of this host.
+    /// The name of the host, which `hosts:` is matched against.
     fn hostname(&self) -> String;
+    /// Names of users to suggest in place of an unknown one.
+    fn user_names(&self) -> Vec<String>;
+    /// Names of groups to suggest in place of an unknown one.
+    fn group_names(&self) -> Vec<String>;
 }
 
-/// This machine's.
-pub struct SystemNames;
+/// The users and groups of this machine.
+#[derive(Clone, Debug, Default)]
+pub struct SystemNames {
+    /// The host's name, where it is not this machine's: for the policies of a fleet.
+    pub host: Option<String>,
+}
 
-impl Names for SystemNames {
+impl SystemNames {
+    /// The users, groups and name of this machine.
+    pub const LOCAL: Self = Self { host: None };
+}
+
+impl NameService for SystemNames {
     fn uid(&self, name: &str) -> Option<u32> {
         uzers::get_user_by_name(name).map(|user| user.uid())
     }
 
-    fn user_names(&self) -> Vec<String> {
-        // Only for suggestions: users of a directory service are found, but not suggested.
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let names = passwd.lines().filter_map(|line| line.split(':').next());
-        names.map(str::to_owned).collect()
-    }
-
     fn gid(&self, name: &str) -> Option<u32> {
         uzers::get_group_by_name(name).map(|group| group.gid())
-    }
-
-    fn group_names(&self) -> Vec<String> {
-        let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
-        let names = group.lines().filter_map(|line| line.split(':').next());
-        names.map(str::to_owned).collect()
     }
 
     fn gids_of(&self, user: &str) -> Vec<u32> {
@@ -47,41 +45,74 @@ impl Names for SystemNames {
     }
 
     fn hostname(&self) -> String {
-        let uname = rustix::system::uname();
-        uname.nodename().to_string_lossy().into_owned()
-    }
-}
-
-/// The users and groups of one machine, and another's name: for the policies of a fleet.
-pub struct ForHost<'a> {
-    /// Whose users and groups.
-    pub names: &'a dyn Names,
-    /// The host's name.
-    pub host: &'a str,
-}
-
-impl Names for ForHost<'_> {
-    fn uid(&self, name: &str) -> Option<u32> {
-        self.names.uid(name)
+        self.host.clone().unwrap_or_else(|| {
+            let uname = rustix::system::uname();
+            uname.nodename().to_string_lossy().into_owned()
+        })
     }
 
     fn user_names(&self) -> Vec<String> {
-        self.names.user_names()
-    }
-
-    fn gid(&self, name: &str) -> Option<u32> {
-        self.names.gid(name)
+        // Users of a directory service are resolved, but not suggested.
+        first_fields("/etc/passwd")
     }
 
     fn group_names(&self) -> Vec<String> {
-        self.names.group_names()
+        first_fields("/etc/group")
+    }
+}
+
+fn first_fields(file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let names = text.lines().filter_map(|line| line.split(':').next());
+    names.map(str::to_owned).collect()
+}
+
+/// Fixed names: for tests, and for policies of machines that are not at hand.
+#[derive(Clone, Debug, Default)]
+pub struct StaticNames {
+    users: BTreeMap<String, u32>,
+    groups: BTreeMap<String, u32>,
+    host: String,
+}
+
+impl StaticNames {
+    /// These users and groups, with their ids, on the host of this name. No user is in a group.
+    #[must_use]
+    pub fn new(users: &[(&str, u32)], groups: &[(&str, u32)], host: &str) -> Self {
+        let table = |ids: &[(&str, u32)]| {
+            let ids = ids.iter().map(|(name, id)| ((*name).to_owned(), *id));
+            ids.collect()
+        };
+        Self {
+            users: table(users),
+            groups: table(groups),
+            host: host.to_owned(),
+        }
+    }
+}
+
+impl NameService for StaticNames {
+    fn uid(&self, name: &str) -> Option<u32> {
+        self.users.get(name).copied()
     }
 
-    fn gids_of(&self, user: &str) -> Vec<u32> {
-        self.names.gids_of(user)
+    fn gid(&self, name: &str) -> Option<u32> {
+        self.groups.get(name).copied()
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
     }
 
     fn hostname(&self) -> String {
-        self.host.to_owned()
+        self.host.clone()
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        self.users.keys().cloned().collect()
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        self.groups.keys().cloned().collect()
     }
 }

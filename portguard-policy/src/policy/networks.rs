@@ -1,8 +1,8 @@
 //! Addresses: single ones and networks.
 
+use super::document::Node;
 use super::reader::Reader;
 use ipnet::{IpNet, Ipv4Net};
-use serde_yaml::Value;
 use std::net::IpAddr;
 
 /// Bits before the IPv4 address in an IPv4-mapped one.
@@ -10,16 +10,17 @@ const MAPPED_BITS: u8 = 96;
 
 impl Reader<'_> {
     /// An address or a network.
-    pub(super) fn network(&mut self, value: &Value, path: &str) -> Option<IpNet> {
-        let text = self.text(value, path, "an address or a network like \"10.0.0.0/8\"")?;
+    pub(super) fn network(&mut self, node: &Node) -> Option<IpNet> {
+        let text = self.text(node, "an address or a network like \"10.0.0.0/8\"")?;
         let network = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => match text.parse::<IpNet>() {
                 Ok(network) => network,
                 Err(_) => {
-                    let help = "addresses are \"127.0.0.1\", \"::1\" or \"10.0.0.0/8\"".to_owned();
-                    let message = format!("`{text}` is neither an address nor a network");
-                    self.error(path, message, Some(help));
+                    let help = "expected an address like \"::1\" or a network like \"10.0.0.0/8\""
+                        .to_owned();
+                    let message = format!("invalid address or network `{text}`");
+                    self.error(node.span, message, Some(help));
                     return None;
                 }
             },
@@ -28,10 +29,10 @@ impl Reader<'_> {
             let whole = network.trunc();
             let one = IpNet::from(network.addr());
             self.error(
-                path,
-                format!("`{text}` has bits set behind its prefix"),
+                node.span,
+                format!("network `{text}` has host bits set"),
                 Some(format!(
-                    "write \"{whole}\" for the network, \"{}\" for the one address",
+                    "use \"{whole}\" for the network or \"{}\" for the single address",
                     one.addr()
                 )),
             );
@@ -41,11 +42,11 @@ impl Reader<'_> {
     }
 
     /// One address.
-    pub(super) fn address(&mut self, value: &Value, path: &str) -> Option<IpAddr> {
-        let text = self.text(value, path, "an address")?;
+    pub(super) fn address(&mut self, node: &Node) -> Option<IpAddr> {
+        let text = self.text(node, "an address")?;
         let address = text.parse().ok();
         if address.is_none() {
-            self.error(path, format!("`{text}` is not an address"), None);
+            self.error(node.span, format!("invalid address `{text}`"), None);
         }
         address
     }

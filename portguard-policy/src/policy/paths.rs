@@ -1,36 +1,34 @@
 //! Cgroup paths, their patterns, and systemd units.
 
+use super::document::Node;
 use super::model::{CgroupPattern, Component, UnitPattern};
 use super::reader::Reader;
 use portguard_common::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME};
-use serde_yaml::Value;
 
-/// What the names of units that have a cgroup end in.
+/// The suffixes of units that have a cgroup.
 const UNIT_TYPES: [&str; 6] = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
 
 impl Reader<'_> {
     /// A pattern of cgroups that a rule names.
-    pub(super) fn cgroup(&mut self, value: &Value, path: &str) -> Option<CgroupPattern> {
-        let names = self.cgroup_names(value, path)?;
+    pub(super) fn cgroup(&mut self, node: &Node) -> Option<CgroupPattern> {
+        let names = self.cgroup_names(node)?;
         if let Some(name) = names
             .iter()
             .find(|name| name.contains("**") && *name != "**")
         {
-            let message = format!(
-                "`**` stands for whole levels of the path, so it cannot be part of the name `{name}`"
-            );
-            let help = format!("write `{}` for a part of one name", name.replace("**", "*"));
-            self.error(path, message, Some(help));
+            let message = format!("`**` must be a whole path component, found `{name}`");
+            let help = format!("use `{}` to match part of a name", name.replace("**", "*"));
+            self.error(node.span, message, Some(help));
             return None;
         }
         if names.len() > MAX_CGROUP_DEPTH {
             self.error(
-                path,
+                node.span,
                 format!(
-                    "the cgroup path has {} levels, the limit is {MAX_CGROUP_DEPTH}",
+                    "cgroup path has {} levels, the limit is {MAX_CGROUP_DEPTH}",
                     names.len()
                 ),
-                Some("name a cgroup further up: a rule holds for all below".into()),
+                Some("name an ancestor: a rule matches all cgroups below it".into()),
             );
             return None;
         }
@@ -42,43 +40,40 @@ impl Reader<'_> {
     }
 
     /// A systemd system unit that a rule names.
-    pub(super) fn unit(&mut self, value: &Value, path: &str) -> Option<UnitPattern> {
-        let name = self.text(value, path, "the name of a unit")?;
+    pub(super) fn unit(&mut self, node: &Node) -> Option<UnitPattern> {
+        let name = self.text(node, "a unit name")?;
         let typed = UNIT_TYPES.iter().any(|end| name.ends_with(end));
         let (problem, help) = if name.is_empty() {
             ("is empty".to_owned(), None)
         } else if name.contains('/') {
-            let help = "name the unit alone, or the whole path under `cgroups`".to_owned();
-            ("has a `/`".to_owned(), Some(help))
+            let help = "name only the unit, or give the whole path in `cgroups`".to_owned();
+            ("contains `/`".to_owned(), Some(help))
         } else if name.len() > MAX_CGROUP_NAME {
             let long = format!("has {} bytes, the limit is {MAX_CGROUP_NAME}", name.len());
             (long, None)
         } else if name.contains(['\0', '\n']) {
-            (
-                "has a NUL or a newline, which no cgroup has".to_owned(),
-                None,
-            )
+            ("contains a NUL or a newline".to_owned(), None)
         } else if name.contains("**") {
-            let help = format!("write `{}`", name.replace("**", "*"));
-            ("has a `**`".to_owned(), Some(help))
+            let help = format!("did you mean `{}`?", name.replace("**", "*"));
+            ("contains `**`".to_owned(), Some(help))
         } else if !typed && !name.ends_with('*') {
-            let help = format!("write `{name}.service`");
-            ("does not end in a type of unit".to_owned(), Some(help))
+            let help = format!("did you mean `{name}.service`?");
+            ("has no unit type suffix".to_owned(), Some(help))
         } else {
             return Some(UnitPattern(name.to_owned()));
         };
-        self.error(path, format!("the unit name `{name}` {problem}"), help);
+        self.error(node.span, format!("unit name `{name}` {problem}"), help);
         None
     }
 
     /// The names of an absolute cgroup path.
-    pub(super) fn cgroup_names(&mut self, value: &Value, path: &str) -> Option<Vec<String>> {
-        let text = self.text(value, path, "a cgroup path")?;
+    pub(super) fn cgroup_names(&mut self, node: &Node) -> Option<Vec<String>> {
+        let text = self.text(node, "a cgroup path")?;
         let Some(below) = text.strip_prefix('/') else {
-            let help = format!("write \"/{text}\"");
+            let help = format!("did you mean \"/{text}\"?");
             self.error(
-                path,
-                format!("cgroup path `{text}` does not begin with `/`"),
+                node.span,
+                format!("cgroup path `{text}` is not absolute"),
                 Some(help),
             );
             return None;
@@ -86,7 +81,7 @@ impl Reader<'_> {
         if below.is_empty() {
             return Some(Vec::new());
         }
-        // A path copied with its closing slash is the same cgroup.
+        // A trailing slash does not make it another cgroup.
         let names: Vec<String> = below
             .strip_suffix('/')
             .unwrap_or(below)
@@ -95,18 +90,18 @@ impl Reader<'_> {
             .collect();
         for name in &names {
             let problem = match name.as_str() {
-                "" => "has an empty name".to_owned(),
-                "." | ".." => format!("has the name `{name}`, which no cgroup has"),
+                "" => "has an empty component".to_owned(),
+                "." | ".." => format!("contains the component `{name}`"),
                 _ if name.len() > MAX_CGROUP_NAME => format!(
-                    "has a name of {} bytes, the limit is {MAX_CGROUP_NAME}",
+                    "has a component of {} bytes, the limit is {MAX_CGROUP_NAME}",
                     name.len()
                 ),
                 _ if name.contains('\0') || name.contains('\n') => {
-                    "has a name with a NUL or a newline, which no cgroup has".to_owned()
+                    "contains a NUL or a newline".to_owned()
                 }
                 _ => continue,
             };
-            self.error(path, format!("the cgroup path {problem}"), None);
+            self.error(node.span, format!("cgroup path {problem}"), None);
             return None;
         }
         Some(names)

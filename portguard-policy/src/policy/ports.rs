@@ -1,74 +1,71 @@
 //! Ports, alone and in ranges.
 
+use super::document::{Node, Number, Span, Value};
 use super::reader::Reader;
-use serde_yaml::Value;
 use std::ops::RangeInclusive;
 
 impl Reader<'_> {
     /// A port: 80 or "80".
-    pub(super) fn port(&mut self, value: &Value, path: &str) -> Option<u16> {
-        let range = self.ports(value, path)?;
+    pub(super) fn port(&mut self, node: &Node) -> Option<u16> {
+        let range = self.ports(node)?;
         if range.start() != range.end() {
-            self.error(path, "expected one port, found a range", None);
+            self.error(node.span, "expected a single port, found a range", None);
             return None;
         }
         Some(*range.start())
     }
 
     /// A port or a range of ports: 80, "80" or "8000-8010".
-    pub(super) fn ports(&mut self, value: &Value, path: &str) -> Option<RangeInclusive<u16>> {
-        let (start, end) = match value {
+    pub(super) fn ports(&mut self, node: &Node) -> Option<RangeInclusive<u16>> {
+        let span = node.span;
+        let (start, end) = match &node.value {
             Value::Number(number) => {
-                let port = self.port_number(path, &number.to_string())?;
+                let port = self.port_number(span, &number.text, natural(number))?;
                 (port, port)
             }
             Value::String(text) => match text.split_once('-') {
-                // A part that is missing is not the problem: the whole is no port.
+                // With a part missing, the whole text is invalid rather than one of its ports.
                 Some((start, end)) if start.trim().is_empty() || end.trim().is_empty() => {
-                    let port = self.port_number(path, text)?;
+                    let port = self.port_number(span, text, digits(text))?;
                     (port, port)
                 }
                 Some((start, end)) => (
-                    self.port_number(path, start.trim())?,
-                    self.port_number(path, end.trim())?,
+                    self.port_number(span, start.trim(), digits(start.trim()))?,
+                    self.port_number(span, end.trim(), digits(end.trim()))?,
                 ),
                 None => {
-                    let port = self.port_number(path, text)?;
+                    let port = self.port_number(span, text, digits(text))?;
                     (port, port)
                 }
             },
             _ => {
-                self.expected(path, "a port or a range like \"8000-8010\"", value);
+                self.expected("a port or a range like \"8000-8010\"", node);
                 return None;
             }
         };
         if start > end {
             self.error(
-                path,
-                format!("port range {start}-{end} is empty: the start is above the end"),
-                Some(format!("write \"{end}-{start}\"")),
+                node.span,
+                format!("invalid port range {start}-{end}: start > end"),
+                Some(format!("did you mean \"{end}-{start}\"?")),
             );
             return None;
         }
         Some(start..=end)
     }
 
-    fn port_number(&mut self, path: &str, text: &str) -> Option<u16> {
-        match digits(text) {
+    fn port_number(&mut self, span: Span, text: &str, number: Option<u64>) -> Option<u16> {
+        match number {
             Some(port @ 1..=65_535) => u16::try_from(port).ok(),
             Some(_) => {
-                self.error(
-                    path,
-                    format!("port {text} is out of range: ports are 1 to 65535"),
-                    None,
-                );
+                self.error(span, format!("port {text} is out of range (1-65535)"), None);
                 None
             }
             None => {
                 self.error(
-                    path,
-                    format!("`{text}` is not a port"),
-                    Some("ports are 80 or \"8000-8010\"".into()),
+                    span,
+                    format!("invalid port `{text}`"),
+                    Some("expected a number or a range like \"8000-8010\"".into()),
                 );
                 None
             }
@@ -76,11 +73,16 @@ impl Reader<'_> {
     }
 }
 
-/// A number written in digits alone.
+/// The number in a text of digits only.
 pub(super) fn digits(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Longer than u64 is as wrong as the greatest u64.
+    // A number too long for u64 is out of every range, as the greatest u64 is.
     Some(text.parse().unwrap_or(u64::MAX))
+}
+
+/// A number that is not negative and has no fraction.
+pub(super) fn natural(number: &Number) -> Option<u64> {
+    number.int.or_else(|| digits(&number.text))
 }

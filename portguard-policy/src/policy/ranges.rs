@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// Numbers that ranges are made of.
+/// The numbers of a range.
 pub trait Number: Copy + Ord {
     fn next(self) -> Option<Self>;
     fn previous(self) -> Option<Self>;
@@ -26,7 +26,7 @@ impl Number for u32 {
     }
 }
 
-/// The ranges in order, those that touch made one.
+/// The ranges in order, adjacent and overlapping ones united.
 pub fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>> {
     let mut sorted: Vec<_> = ranges
         .iter()
@@ -45,7 +45,7 @@ pub fn merged<T: Number>(ranges: &[RangeInclusive<T>]) -> Vec<RangeInclusive<T>>
     out
 }
 
-/// The ranges as policies and the kernel's settings write them: `80,8000-8010`.
+/// The ranges as the kernel's settings write them: `80,8000-8010`.
 pub fn text<T: Number + std::fmt::Display>(ranges: &[RangeInclusive<T>]) -> String {
     let each = ranges
         .iter()
@@ -56,7 +56,7 @@ pub fn text<T: Number + std::fmt::Display>(ranges: &[RangeInclusive<T>]) -> Stri
     each.collect::<Vec<_>>().join(",")
 }
 
-/// What of `a` lies outside `b`, both merged.
+/// The part of `a` outside `b`, both merged.
 pub fn outside<T: Number>(
     a: &[RangeInclusive<T>],
     b: &[RangeInclusive<T>],
@@ -64,7 +64,7 @@ pub fn outside<T: Number>(
     let mut out = Vec::new();
     for range in a {
         let mut start = Some(*range.start());
-        // Merged ranges are in order: those that end before this one are passed over at once.
+        // Merged ranges are in order: the search skips those that end before this one.
         let first = b.partition_point(|cut| cut.end() < range.start());
         for cut in b[first..]
             .iter()

@@ -1,20 +1,19 @@
-//! Reads YAML values with their places: every helper either gives the value or notes a problem.
+//! Reads values of the tree: every helper either returns the value or records a problem.
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::document::{Mapping, Node, Span, Value};
 use super::model::{GivenNames, Location};
-use super::name_service::Names;
-use super::spans::{Mark, Spans};
-use serde_yaml::{Mapping, Value};
+use super::name_service::NameService;
+use super::word::Word;
 use std::path::Path;
 
-/// What the readers of a file share.
+/// The state of reading one file.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
-    pub(super) marks: &'a Spans,
-    pub(super) names: &'a dyn Names,
-    /// Names of users to suggest, read where one is unknown.
+    pub(super) names: &'a dyn NameService,
+    /// Names of users to suggest, read when one is unknown.
     pub(super) known_users: Option<Vec<String>>,
-    /// The same of groups.
+    /// The same for groups.
     pub(super) known_groups: Option<Vec<String>>,
     /// Names of the file, resolved.
     pub(super) given: GivenNames,
@@ -22,76 +21,45 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The place of the value at `path`.
-    pub(super) fn place(&self, path: &str) -> Location {
-        self.place_of(self.marks.value(path))
-    }
-
-    fn place_of(&self, mark: Mark) -> Location {
+    /// The location of a span.
+    pub(super) fn location(&self, span: Span) -> Location {
         Location {
             file: self.file.into(),
-            line: mark.line,
-            column: mark.column,
+            line: span.line,
+            column: span.column,
         }
     }
 
-    fn note(&mut self, severity: Severity, mark: Mark, message: String, help: Option<String>) {
-        let place = self.place_of(mark);
-        let problem = Diagnostic::at(severity, place, mark.len, message);
+    fn push(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {
+        let location = self.location(span);
+        let problem = Diagnostic::at(severity, location, span.len, message);
         self.problems.push(problem.with_help(help));
     }
 
-    /// Notes an error at the value at `path`.
-    pub(super) fn error(&mut self, path: &str, message: impl Into<String>, help: Option<String>) {
-        self.note(
-            Severity::Error,
-            self.marks.value(path),
-            message.into(),
-            help,
-        );
+    /// Records an error.
+    pub(super) fn error(&mut self, span: Span, message: impl Into<String>, help: Option<String>) {
+        self.push(Severity::Error, span, message.into(), help);
     }
 
-    /// Notes an error at the key of `path`.
-    pub(super) fn error_at_key(
-        &mut self,
-        path: &str,
-        message: impl Into<String>,
-        help: Option<String>,
-    ) {
-        self.note(Severity::Error, self.marks.key(path), message.into(), help);
+    /// Records a warning.
+    pub(super) fn warn(&mut self, span: Span, message: impl Into<String>) {
+        self.push(Severity::Warning, span, message.into(), None);
     }
 
-    /// Notes a warning at the value at `path`.
-    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
-        self.note(
-            Severity::Warning,
-            self.marks.value(path),
-            message.into(),
-            None,
-        );
-    }
-
-    /// The mapping at `path` with only `known` keys.
-    pub(super) fn mapping<'v>(
-        &mut self,
-        value: &'v Value,
-        path: &str,
-        known: &[&str],
-    ) -> Option<&'v Mapping> {
-        let Value::Mapping(mapping) = value else {
-            self.expected(path, "keys and values", value);
+    /// A mapping; keys other than `known` are errors.
+    pub(super) fn mapping<'v>(&mut self, node: &'v Node, known: &[&str]) -> Option<&'v Mapping> {
+        let Value::Mapping(mapping) = &node.value else {
+            self.expected("a mapping", node);
             return None;
         };
-        for key in mapping.keys() {
-            let word = scalar_text(key).unwrap_or_default();
-            let at = format!("{path}/{word}");
-            if !known.contains(&word.as_str()) {
+        for entry in mapping.iter() {
+            if !known.contains(&&*entry.key) {
                 let full = self.problems.is_full();
-                let near = || nearest(&word, known.iter().copied());
+                let near = || nearest(&entry.key, known.iter().copied());
                 let help = if full { None } else { near() };
-                self.error_at_key(
-                    &at,
-                    format!("unknown key `{word}`"),
+                self.error(
+                    entry.key_span,
+                    format!("unknown key `{}`", entry.key),
                     help.or_else(|| all_of(known)),
                 );
             }
@@ -99,118 +67,91 @@ impl Reader<'_> {
         Some(mapping)
     }
 
-    /// The entries of the list at `path`, which has at least one.
-    pub(super) fn list<'v>(
-        &mut self,
-        value: &'v Value,
-        path: &str,
-        what: &str,
-    ) -> Option<&'v [Value]> {
-        match value {
-            Value::Sequence(entries) if entries.is_empty() => {
+    /// The entries of a list; an empty one is an error.
+    pub(super) fn list<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v [Node]> {
+        match &node.value {
+            Value::List(entries) if entries.is_empty() => {
                 self.error(
-                    path,
-                    format!("the list of {what} is empty"),
-                    Some("leave the key out to match all".into()),
+                    node.span,
+                    format!("empty list of {what}"),
+                    Some("list at least one, or omit the key".into()),
                 );
                 None
             }
-            Value::Sequence(entries) => Some(entries),
+            Value::List(entries) => Some(entries),
             Value::Number(_) | Value::String(_) => {
-                let text = scalar_text(value).unwrap_or_default();
+                let text = node.scalar_text().unwrap_or_default();
                 self.error(
-                    path,
-                    format!("expected a list of {what}, found {}", kind(value)),
+                    node.span,
+                    format!("expected a list of {what}, found {}", node.value.kind()),
                     Some(format!("write `[{text}]`")),
                 );
                 None
             }
             _ => {
-                self.expected(path, &format!("a list of {what}"), value);
+                self.expected(&format!("a list of {what}"), node);
                 None
             }
         }
     }
 
-    /// One of a few words.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        value: &Value,
-        path: &str,
-        words: &[(&str, T)],
-    ) -> Option<T> {
-        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let Value::String(text) = value else {
-            self.expected(path, &either(&names), value);
+    /// One of these words.
+    pub(super) fn word<T: Word>(&mut self, node: &Node, words: &[T]) -> Option<T> {
+        let names: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
+        let Some(text) = node.as_str() else {
+            self.expected(&either(&names), node);
             return None;
         };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| word == text) {
-            return Some(*meaning);
+        if let Some(word) = words.iter().find(|word| word.as_str() == text) {
+            return Some(*word);
         }
         let help = nearest(text, names.iter().copied());
         self.error(
-            path,
+            node.span,
             format!("expected {}, found `{text}`", either(&names)),
             help,
         );
         None
     }
 
-    /// A text.
-    pub(super) fn text<'v>(&mut self, value: &'v Value, path: &str, what: &str) -> Option<&'v str> {
-        match value {
-            Value::String(text) => Some(text),
-            _ => {
-                self.expected(path, what, value);
-                None
-            }
+    /// A string.
+    pub(super) fn text<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v str> {
+        let text = node.as_str();
+        if text.is_none() {
+            self.expected(what, node);
         }
+        text
     }
 
-    /// Notes a value of the wrong kind.
-    pub(super) fn expected(&mut self, path: &str, what: &str, found: &Value) {
-        self.error(
-            path,
-            format!("expected {what}, found {}", kind(found)),
-            None,
-        );
+    /// Records that a value has the wrong type.
+    pub(super) fn expected(&mut self, what: &str, found: &Node) {
+        let message = format!("expected {what}, found {}", found.value.kind());
+        self.error(found.span, message, None);
     }
 }
 
-/// The kind of a value, for messages.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Sequence(_) => "a list",
-        Value::Mapping(_) => "keys and values",
-        Value::Tagged(_) => "a tag",
-    }
-}
+/// Bytes of a word that suggestions are made for.
+const MAX_WORD: usize = 64;
 
-/// A scalar as it may be written.
-pub(super) fn scalar_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        _ => None,
-    }
-}
-
+/// `a`, `b` or `c`.
 fn either(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    quoted.join(" or ")
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => quoted.concat(),
+    }
 }
 
 fn all_of(words: &[&str]) -> Option<String> {
-    Some(format!("known here: {}", words.join(", ")))
+    Some(format!("expected one of: {}", words.join(", ")))
 }
 
-/// The nearest of `words`, as a suggestion, where one is near enough.
+/// Suggests the nearest of `words`, where one is near enough.
 pub(super) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<String> {
+    // Comparing takes time and memory by the length.
+    if word.len() > MAX_WORD {
+        return None;
+    }
     words
         .map(|known| (strsim::damerau_levenshtein(word, known), known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)

@@ -266,7 +266,11 @@ fn comment(draft: &Draft) -> String {
 
 /// Drops rules that the others make needless, by the warnings of `check`.
 fn without_dead_rules(text: &mut PolicyFile) {
-    let Ok(mut loaded) = parse(Path::new("suggested"), &text.to_string(), &SystemNames) else {
+    let Ok(mut loaded) = parse(
+        Path::new("suggested"),
+        &text.to_string(),
+        &SystemNames::LOCAL,
+    ) else {
         return;
     };
     lint(&mut loaded, &Host::ANY);

@@ -1,6 +1,7 @@
-//! A policy as YAML with its comments, one line for a field.
+//! Writes a policy as YAML with comments, one line per field.
 
 use super::{ABOVE, Notes, PolicyFile};
+use crate::policy::document::parse;
 use serde::Serialize;
 use serde_yaml::Value;
 use std::fmt;
@@ -69,7 +70,7 @@ fn line(
     }
 }
 
-/// A comment names what a process or a file may have chosen.
+/// A comment quotes text that a process or a file may control.
 fn printable(text: &str) -> String {
     crate::escape::escape(text.as_bytes())
 }
@@ -84,19 +85,23 @@ fn flow(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::Bool(truth) => truth.to_string(),
         Value::String(text) => scalar(text),
-        // Policies have no others.
+        // Policies have no other values.
         other => serde_json::to_string(other).unwrap_or_default(),
     }
 }
 
-/// A text, quoted where YAML would read it otherwise. A JSON string is one of YAML too.
+/// A string, quoted where YAML would read it differently. A JSON string is valid YAML.
 fn scalar(text: &str) -> String {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '@' | '*');
     let first = text.chars().next();
     let begins = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '/');
-    let same = serde_yaml::from_str::<Value>(text).is_ok_and(|value| value.as_str() == Some(text));
-    if begins && same && text.chars().all(plain) {
+    let same = || {
+        parse(text)
+            .root
+            .is_some_and(|root| root.as_str() == Some(text))
+    };
+    if begins && text.chars().all(plain) && same() {
         return text.to_owned();
     }
     serde_json::to_string(text).unwrap_or_default()

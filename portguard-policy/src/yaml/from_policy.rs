@@ -1,13 +1,11 @@
-//! A policy that was read, as it would be written: with a comment at every value that says where it comes from.
+//! A policy as a policy file, with the location of every value as a comment.
 
 use super::{
-    ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, LogName, ModeName, Notes,
-    PolicyFile, Ports, ProtocolName, RuleEntry, ScopeName, TestEntry, UnitText, VerdictName,
-    entries,
+    ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, Notes, PolicyFile, Ports,
+    ProtocolName, RuleEntry, TestEntry, UnitText, VerdictName, entries,
 };
 use crate::policy::{
-    CgroupPattern, Component, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
-    SettingLocations,
+    CgroupPattern, Component, Location, Policy, PolicyTest, Rule, SettingLocations,
 };
 use portguard_common::{Protocol, Verdict};
 
@@ -32,17 +30,7 @@ impl From<Protocol> for ProtocolName {
     }
 }
 
-impl From<Log> for LogName {
-    fn from(log: Log) -> Self {
-        match log {
-            Log::All => Self::All,
-            Log::Deny => Self::Deny,
-            Log::None => Self::None,
-        }
-    }
-}
-
-/// A cgroup pattern as it is written.
+/// A cgroup pattern in the form of policies.
 fn cgroup_text(pattern: &CgroupPattern) -> String {
     let names = pattern.0.iter().map(|component| match component {
         Component::AnyDepth => "**",
@@ -73,8 +61,8 @@ impl From<&Rule> for RuleEntry {
                 .map(|units| units.iter().map(|unit| UnitText(unit.0.clone())).collect()),
             addresses: (rule.addresses.as_ref()).map(|all| all.iter().map(address).collect()),
             mode: rule.audit.then_some(AuditName::Audit),
-            log: rule.log.map(Into::into),
-            notes: Notes::from([(ABOVE, rule.place.to_string())]),
+            log: rule.log,
+            notes: Notes::from([(ABOVE, rule.location.to_string())]),
         }
     }
 }
@@ -97,43 +85,36 @@ impl From<&PolicyTest> for TestEntry {
 }
 
 impl From<&Policy> for PolicyFile {
-    /// With a comment at every value: where it comes from.
+    /// With the location of every value as a comment.
     fn from(policy: &Policy) -> Self {
-        let origins = &policy.origins;
         Self {
             version: 1,
-            mode: Some(match policy.mode {
-                Mode::Enforce => ModeName::Enforce,
-                Mode::Audit => ModeName::Audit,
-            }),
+            mode: Some(policy.mode),
             default: Some(match policy.default {
                 Verdict::Deny => DefaultName::Deny,
                 Verdict::Allow | Verdict::Kernel => DefaultName::Kernel,
             }),
             protect: Some(entries(&policy.protect)),
-            scope: Some(match policy.scope {
-                Scope::Host => ScopeName::Host,
-                Scope::All => ScopeName::All,
-            }),
-            log: Some(policy.log.into()),
+            scope: Some(policy.scope),
+            log: Some(policy.log),
             hosts: None,
             rules: policy.rules.iter().map(RuleEntry::from).collect(),
             tests: policy.tests.iter().map(TestEntry::from).collect(),
-            notes: origin_notes(origins),
+            notes: location_notes(&policy.setting_locations),
         }
     }
 }
 
-fn origin_notes(origins: &SettingLocations) -> Notes {
-    let note = |origin: &Option<Location>| match origin {
-        Some(place) => place.to_string(),
-        None => "no file says otherwise".to_owned(),
+fn location_notes(locations: &SettingLocations) -> Notes {
+    let note = |location: &Option<Location>| match location {
+        Some(location) => location.to_string(),
+        None => "built-in default".to_owned(),
     };
     Notes::from([
-        ("mode", note(&origins.mode)),
-        ("default", note(&origins.default)),
-        ("protect", note(&origins.protect)),
-        ("scope", note(&origins.scope)),
-        ("log", note(&origins.log)),
+        ("mode", note(&locations.mode)),
+        ("default", note(&locations.default)),
+        ("protect", note(&locations.protect)),
+        ("scope", note(&locations.scope)),
+        ("log", note(&locations.log)),
     ])
 }

@@ -1,4 +1,4 @@
-//! Policies as they are written: the types of the YAML, for its schema and for what portguard writes itself.
+//! The types of a policy file, for the JSON Schema and for the policies that portguard writes.
 
 mod emit;
 mod from_policy;
@@ -6,16 +6,17 @@ mod schema;
 
 pub use schema::schema;
 
+use crate::policy::{Log, Mode, Scope};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-/// Comments by key: behind the key's line, and above all of it for [`ABOVE`].
+/// Comments by key: at the end of the key's line, or above everything for [`ABOVE`].
 pub type Notes = BTreeMap<&'static str, String>;
 
-/// The key of a comment above.
+/// The key of the comment above everything.
 pub const ABOVE: &str = "";
 
 /// A portguard policy file.
@@ -26,26 +27,26 @@ pub struct PolicyFile {
     /// Version of the format
     #[schemars(extend("const" = 1))]
     pub version: u8,
-    /// Whether verdicts are carried out
+    /// Whether verdicts are enforced
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ModeName")]
-    pub mode: Option<ModeName>,
-    /// The verdict where no rule matches
+    #[schemars(with = "Mode")]
+    pub mode: Option<Mode>,
+    /// The verdict if no rule matches
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DefaultName")]
     pub default: Option<DefaultName>,
-    /// Ports that are decided at all; 1-1023 where absent
+    /// Ports that the policy decides; 1-1023 if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Ports>", length(min = 1))]
     pub protect: Option<Vec<Ports>>,
     /// Network namespaces: the initial one only, or every one
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "ScopeName")]
-    pub scope: Option<ScopeName>,
+    #[schemars(with = "Scope")]
+    pub scope: Option<Scope>,
     /// Decisions that are reported
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "LogName")]
-    pub log: Option<LogName>,
+    #[schemars(with = "Log")]
+    pub log: Option<Log>,
     /// Names of the hosts that the file is for; * and ? are wildcards
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<String>", length(min = 1))]
@@ -53,7 +54,7 @@ pub struct PolicyFile {
     /// Rules; the first that matches decides
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleEntry>,
-    /// Binds and what must be decided of them
+    /// Binds and their expected verdicts
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestEntry>,
     /// Comments.
@@ -69,17 +70,17 @@ pub struct RuleEntry {
     /// Name, unique in the policy
     #[schemars(length(min = 1, max = 64))]
     pub name: String,
-    /// What is done
+    /// The verdict
     pub action: VerdictName,
-    /// Ports; all where absent
+    /// Ports; all if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Ports>", length(min = 1))]
     pub ports: Option<Vec<Ports>>,
-    /// Protocols; all where absent
+    /// Protocols; all if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<ProtocolName>", length(min = 1))]
     pub protocols: Option<Vec<ProtocolName>>,
-    /// Users by name, id or range of ids; all where absent
+    /// Users by name, id or range of ids; all if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Id>", length(min = 1))]
     pub users: Option<Vec<Id>>,
@@ -103,16 +104,16 @@ pub struct RuleEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AuditName")]
     pub mode: Option<AuditName>,
-    /// Decisions of this rule that are reported, in place of the policy's log
+    /// Decisions of this rule that are reported; overrides the policy's log
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "LogName")]
-    pub log: Option<LogName>,
+    #[schemars(with = "Log")]
+    pub log: Option<Log>,
     /// Comments.
     #[serde(skip)]
     pub notes: Notes,
 }
 
-/// A bind, and what must be decided of it
+/// A bind and its expected verdict
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Test")]
@@ -127,23 +128,23 @@ pub struct TestEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Id>", length(min = 1))]
     pub groups: Option<Vec<Id>>,
-    /// The caller's cgroup; the root where absent
+    /// The caller's cgroup; the root if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CgroupText")]
     pub cgroup: Option<CgroupText>,
     /// The port
     pub port: Ports,
-    /// The protocol; tcp where absent
+    /// The protocol; tcp if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ProtocolName")]
     pub protocol: Option<ProtocolName>,
-    /// The address; 0.0.0.0 where absent
+    /// The address; 0.0.0.0 if absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub address: Option<String>,
     /// The verdict
     pub expect: VerdictName,
-    /// The rule that must decide
+    /// The rule that is expected to decide
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub rule: Option<String>,
@@ -159,15 +160,9 @@ macro_rules! words {
 }
 
 words! {
-    /// Whether verdicts are carried out
-    ModeName:
-        /// Deny and grant binds
-        Enforce,
-        /// Nothing is changed; decisions say what would have happened
-        Audit;
     /// The mode that a rule can have
     AuditName:
-        /// Reported, not carried out
+        /// Reported, not enforced
         Audit;
     /// A verdict
     VerdictName:
@@ -175,28 +170,14 @@ words! {
         Allow,
         /// May not bind, root included
         Deny,
-        /// The kernel's own rule decides
+        /// The kernel's own check decides
         Kernel;
-    /// The verdict where no rule matches
+    /// The verdict if no rule matches
     DefaultName:
-        /// The kernel's own rule decides
+        /// The kernel's own check decides
         Kernel,
         /// May not bind, root included
         Deny;
-    /// Network namespaces
-    ScopeName:
-        /// The initial one
-        Host,
-        /// Every one
-        All;
-    /// Decisions that are reported
-    LogName:
-        /// Every decision
-        All,
-        /// Denials
-        Deny,
-        /// No decision
-        None;
     /// A protocol
     ProtocolName:
         /// TCP, MPTCP, SMC
@@ -215,7 +196,7 @@ words! {
 pub enum Ports {
     /// A port
     One(#[schemars(range(min = 1, max = 65_535))] u16),
-    /// Written as a text: "8000-8010"
+    /// Written as a string: "8000-8010"
     Text(#[schemars(regex(pattern = r"^ *[0-9]+ *(- *[0-9]+ *)?$"))] String),
 }
 

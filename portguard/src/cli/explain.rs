@@ -7,7 +7,7 @@ use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Field, Passed, explain};
 use portguard_policy::compile::Bind;
 use portguard_policy::escape::escape;
-use portguard_policy::policy::{Names as _, Policy, Rule, SystemNames};
+use portguard_policy::policy::{NameService as _, Policy, Rule, SystemNames};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -70,17 +70,17 @@ fn user(text: &str) -> Result<User, String> {
             gids: Vec::new(),
         });
     }
-    let id = SystemNames.uid(text);
+    let id = SystemNames::LOCAL.uid(text);
     Ok(User {
         id: id.ok_or("no such user; numeric ids are accepted")?,
-        gids: SystemNames.gids_of(text),
+        gids: SystemNames::LOCAL.gids_of(text),
     })
 }
 
 fn group(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
-        .or_else(|| SystemNames.gid(text))
+        .or_else(|| SystemNames::LOCAL.gid(text))
         .ok_or_else(|| "no such group; numeric ids are accepted".into())
 }
 
@@ -142,7 +142,7 @@ fn from_arguments(args: &Args, port: u16) -> Question {
 
 fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
     let user = bind.user.as_deref();
-    let mut gids = user.map_or_else(Vec::new, |user| SystemNames.gids_of(user));
+    let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
     gids.push(bind.gid);
     let path = bind.cgroup.as_deref().unwrap_or("/");
     Ok(Question {
@@ -182,7 +182,7 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
         return format!("not decided: port {} is not in `protect`\n", question.port);
     };
     let by = match explained.rule {
-        Some(rule) => format!("rule {} ({})", rule.name, rule.place),
+        Some(rule) => format!("rule {} ({})", rule.name, rule.location),
         None => "the default (no rule matches)".to_owned(),
     };
     let audit = if explained.enforced {
@@ -196,7 +196,7 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
             Some(field) => mismatch(*field, question),
             None => "the cgroup path is too deep to be read".to_owned(),
         };
-        text += &format!("  not {} ({}): {why}\n", rule.name, rule.place);
+        text += &format!("  not {} ({}): {why}\n", rule.name, rule.location);
     }
     text
 }
@@ -238,7 +238,7 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
         "verdict": objects::verdict(explained.map(|explained| explained.verdict)),
         "enforced": explained.map(|explained| explained.enforced),
         "rule": rule.map(|rule| &rule.name),
-        "location": rule.map(|rule: &Rule| objects::location(&rule.place)),
+        "location": rule.map(|rule: &Rule| objects::location(&rule.location)),
         "skipped": skipped.map_or_else(Vec::new, Iterator::collect),
     })
 }
@@ -247,7 +247,7 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
 fn skipped(passed: &Passed<'_>) -> serde_json::Value {
     json!({
         "rule": passed.rule.name,
-        "location": objects::location(&passed.rule.place),
+        "location": objects::location(&passed.rule.location),
         "field": passed.field.map(Field::as_str),
     })
 }

@@ -30,7 +30,7 @@ use crate::stderr;
 use clap::{Parser, Subcommand};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
-use portguard_policy::policy::{self, Diagnostics, ForHost, Loaded, Policy, SystemNames};
+use portguard_policy::policy::{self, Diagnostics, Loaded, Policy, SystemNames};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -220,11 +220,8 @@ impl Loading {
 
 /// Reads policies as this host does, or as the one of that name would.
 fn read(paths: &[PathBuf], host: Option<&str>) -> Result<Loaded, Diagnostics> {
-    let names = &SystemNames;
-    match host {
-        Some(host) => policy::load(paths, &ForHost { names, host }),
-        None => policy::load(paths, names),
-    }
+    let host = host.map(str::to_owned);
+    policy::load(paths, &SystemNames { host })
 }
 
 /// Loads policies and prints their warnings.

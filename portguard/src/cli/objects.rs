@@ -48,7 +48,7 @@ pub(super) fn diagnostics(diagnostics: &Diagnostics) -> Vec<Value> {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
             },
-            "location": location(&diagnostic.place),
+            "location": location(&diagnostic.location),
             "message": diagnostic.message,
             "help": diagnostic.help,
         })

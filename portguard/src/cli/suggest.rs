@@ -4,7 +4,7 @@ use super::recorded_events::{self, RecordedBind};
 use super::{Exit, counted};
 use anyhow::Context as _;
 use clap::ValueEnum;
-use portguard_policy::policy::{Names as _, SystemNames};
+use portguard_policy::policy::{NameService as _, SystemNames};
 use portguard_policy::suggest::{Demand, inspect, owner_of, policy};
 use portguard_policy::yaml::{ABOVE, DefaultName};
 use std::path::PathBuf;
@@ -101,5 +101,5 @@ fn demand(bind: RecordedBind) -> Demand {
 fn name_of(uid: u32) -> Option<String> {
     let user = uzers::get_user_by_uid(uid)?;
     let name = user.name().to_str()?.to_owned();
-    (SystemNames.uid(&name) == Some(uid)).then_some(name)
+    (SystemNames::LOCAL.uid(&name) == Some(uid)).then_some(name)
 }

@@ -17,7 +17,7 @@ pub(super) fn as_text(result: &TestResult<'_>, color: bool) -> String {
     } else {
         (Style::new(), Style::new())
     };
-    let place = &result.test.place;
+    let place = &result.test.location;
     format!(
         "{place}: {}\n  {red}- {}{red:#}\n  {green}+ {}{green:#}\n{}",
         bind(result.test),
@@ -59,7 +59,7 @@ fn actual(result: &TestResult<'_>) -> String {
             "{} by rule {} ({})",
             verdict.as_str(),
             rule.name,
-            rule.place
+            rule.location
         ),
         Some(actual) => format!("{} by the default", actual.verdict.as_str()),
     }
@@ -86,7 +86,7 @@ fn why(result: &TestResult<'_>) -> String {
 pub(super) fn as_object(result: &TestResult<'_>) -> Value {
     let test = result.test;
     json!({
-        "location": objects::location(&test.place),
+        "location": objects::location(&test.location),
         "bind": objects::bind(&objects::Question {
             port: test.port,
             protocol: test.protocol,
@@ -112,7 +112,7 @@ pub(super) fn as_junit(results: &[TestResult<'_>]) -> Report {
     let mut report = Report::new("portguard test");
     let mut suites: Vec<TestSuite> = Vec::new();
     for result in results {
-        let file = result.test.place.file.display().to_string();
+        let file = result.test.location.file.display().to_string();
         let mut status = TestCaseStatus::success();
         if !result.holds() {
             status = TestCaseStatus::non_success(NonSuccessKind::Failure);
@@ -121,7 +121,7 @@ pub(super) fn as_junit(results: &[TestResult<'_>]) -> Report {
                 .set_message(message)
                 .set_description(as_text(result, false));
         }
-        let line = result.test.place.line;
+        let line = result.test.location.line;
         let case = TestCase::new(format!("line {line}: {}", bind(result.test)), status);
         if suites
             .last()

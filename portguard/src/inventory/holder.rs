@@ -295,7 +295,7 @@ mod tests {
         made_in: Option<&str>,
     ) -> (u32, String, &'static str, u16) {
         let text = format!("version: 1\ndefault: deny\nrules: [{rules}]\n");
-        let policy = parse(Path::new("p.yaml"), &text, &SystemNames)
+        let policy = parse(Path::new("p.yaml"), &text, &SystemNames::LOCAL)
             .unwrap()
             .policy;
         let tables = compile(&policy, 1).unwrap();

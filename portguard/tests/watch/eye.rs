@@ -72,7 +72,7 @@ impl Eye {
 
     /// The names of the rules as the files are now.
     pub(crate) fn rules(&self) -> Vec<String> {
-        let loaded = load(&self.paths, &SystemNames).unwrap();
+        let loaded = load(&self.paths, &SystemNames::LOCAL).unwrap();
         loaded
             .policy
             .rules

@@ -2,7 +2,7 @@
 
 use super::listeners::Listener;
 use super::{Findings, HostError, PRIVILEGED, entries, on_host, read};
-use crate::policy::{Names as _, SystemNames};
+use crate::policy::{NameService as _, SystemNames};
 use crate::suggest::{Demand, Who};
 use portguard_common::Protocol;
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ impl Unit {
 
     fn uid(&self) -> Option<u32> {
         let user = self.words("User").last().copied().unwrap_or("root");
-        user.parse().ok().or_else(|| SystemNames.uid(user))
+        user.parse().ok().or_else(|| SystemNames::LOCAL.uid(user))
     }
 
     fn service(&self, name: &str, listeners: &[Listener], findings: &mut Findings) {
