@@ -5,10 +5,10 @@
 
 mod close;
 mod diag;
+mod display;
 mod holder;
 mod netns;
 mod processes;
-mod words;
 
 pub use close::{Closed, DestroyError};
 pub use diag::State;

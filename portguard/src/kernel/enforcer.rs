@@ -4,21 +4,21 @@
 //! everything pass), and one write of one map slot puts the policy in force. Where an earlier daemon left its
 //! programs pinned they stay until the new ones are in place.
 
-use super::environment::Environment;
-use super::error::KernelError;
-use super::folds::Folds;
-use super::image::KernelImage;
-use super::links::Programs;
-use super::maps::Maps;
-use super::meta::{self, Meta};
-use super::pins::{self, Pins};
-use super::programs::Features;
-use super::records::{FaultLog, Records};
+use crate::kernel::error::KernelError;
+use crate::kernel::maps::aggregates::Folds;
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::maps::records::{FaultLog, Records};
+use crate::kernel::object::attach::Programs;
+use crate::kernel::object::load::Features;
+use crate::kernel::pins::manifest::{self, Meta};
+use crate::kernel::pins::pin_directory::{self, Pins};
+use crate::kernel::preflight::environment::Environment;
 use crate::status::{Description, RuleHits};
 use portguard_common::Event;
 use std::path::PathBuf;
 
-pub use super::counts::Counts;
+pub use crate::kernel::maps::counters::Counts;
 
 /// `--hook`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,10 @@ impl Enforcer {
             match pins.usable_maps() {
                 Ok(()) => reuse = Some(pins.directory()),
                 Err(Some(why)) => {
-                    found.push(format!("the pins in {} are not used: {why}", pins::PINS));
+                    found.push(format!(
+                        "the pins in {} are not used: {why}",
+                        pin_directory::PINS
+                    ));
                 }
                 Err(None) if !pins.is_empty() => {
                     found.push("the pins of another version are replaced".to_owned());
@@ -124,7 +127,7 @@ impl Enforcer {
             );
             return Ok(None);
         };
-        if meta.object != meta::object_digest() {
+        if meta.object != manifest::object_digest() {
             found.push("the pinned programs are another version's: they are replaced".into());
             return Ok(None);
         }
@@ -209,7 +212,7 @@ impl Enforcer {
         }
         pins.sweep(self.programs.names())?;
         let now = pins.programs();
-        pins::await_end(&before.difference(&now).copied().collect());
+        pin_directory::await_end(&before.difference(&now).copied().collect());
         Ok(())
     }
 
@@ -245,7 +248,7 @@ impl Enforcer {
             let _ = std::fs::create_dir_all(&directory);
             for (name, _) in self.maps.iter() {
                 let path = directory.join(name);
-                if super::maps::pinned_shape(&path).is_none() {
+                if crate::kernel::maps::map_set::pinned_shape(&path).is_none() {
                     let _ = std::fs::remove_file(&path);
                 }
             }

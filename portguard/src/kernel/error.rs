@@ -1,8 +1,8 @@
 //! Why the kernel side fails.
 
-use super::btf::BtfError;
-use super::offsets::OffsetError;
-use super::pins::PinError;
+use crate::kernel::pins::pin_directory::PinError;
+use crate::kernel::preflight::btf::BtfError;
+use crate::kernel::preflight::offsets::OffsetError;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;

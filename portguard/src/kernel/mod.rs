@@ -2,38 +2,24 @@
 //!
 //! The only module that names aya.
 
-mod bpf;
-mod btf;
-mod counts;
+mod bpf_sys;
 mod enforcer;
-mod entries;
-mod environment;
 mod error;
-mod folds;
-mod foreign;
-mod image;
-mod install;
-mod links;
 mod maps;
-mod meta;
-mod offsets;
-mod pinned;
+mod object;
 mod pins;
-mod programs;
-mod records;
-mod securityfs;
-mod wire;
+mod preflight;
 
-pub use btf::{Btf, BtfError};
 pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
-pub use environment::{Condition, Environment, Severity, can_grant, release_text};
 pub use error::{KernelError, mend};
-pub use foreign::{BindProgram, bind_programs};
-pub use offsets::{OffsetError, Offsets};
-pub use pinned::pinned_status;
-pub use pins::{PINS, PinError, Pins};
-pub use programs::{Features, GRANT_PROBE, Loaded, load_programs};
-pub use records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
+pub use maps::records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
+pub use object::load::{Features, GRANT_PROBE, Loaded, load_programs};
+pub use pins::offline_status::pinned_status;
+pub use pins::pin_directory::{PINS, PinError, Pins};
+pub use preflight::btf::{Btf, BtfError};
+pub use preflight::environment::{Condition, Environment, Severity, can_grant, release_text};
+pub use preflight::offsets::{OffsetError, Offsets};
+pub use preflight::other_programs::{BindProgram, bind_programs};
 
 /// The eBPF object, as `cargo xtask build` compiled it.
 pub const fn object() -> Result<&'static [u8], KernelError> {

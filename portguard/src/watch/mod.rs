@@ -5,12 +5,12 @@
 //! what a [`Fingerprint`](portguard_policy::policy::Fingerprint) tells.
 
 mod error;
-mod route;
+mod path_walk;
 
 pub use error::WatchError;
 
+use path_walk::{Interest, Route};
 use portguard_policy::policy::{Fingerprint, PolicyFiles};
-use route::{Interest, Route};
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader};
 use rustix::io::Errno;
 use std::collections::HashMap;

@@ -1,10 +1,10 @@
 //! The object and its programs: loaded with as many features as the kernel's verifier takes.
 
-use super::enforcer::Hook;
-use super::environment::Environment;
-use super::error::{KernelError, refused};
-use super::maps;
-use super::offsets::Offsets;
+use crate::kernel::enforcer::Hook;
+use crate::kernel::error::{KernelError, refused};
+use crate::kernel::maps::map_set;
+use crate::kernel::preflight::environment::Environment;
+use crate::kernel::preflight::offsets::Offsets;
 use aya::programs::{CgroupSockAddr, Lsm};
 use aya::{Ebpf, EbpfLoader};
 use std::path::Path;
@@ -26,10 +26,10 @@ pub struct Loaded {
     pub features: Features,
 }
 
-pub(super) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
+pub(in crate::kernel) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
 /// The program that tells whether grants are known; it is loaded, and nothing else.
 pub const GRANT_PROBE: &str = "grant_probe";
-pub(super) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
+pub(in crate::kernel) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
 
 /// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
 /// a probe says whether it can grant, the programs themselves whether they can choose an errno. They get the
@@ -83,7 +83,7 @@ fn prepare<'a>(
 ) {
     // The object has no relocations by the kernel's types.
     loader.btf(None);
-    for name in maps::NAMES {
+    for name in map_set::NAMES {
         if let Some(directory) = maps {
             loader.map_pin_path(name, directory.join(name));
         }
@@ -99,7 +99,7 @@ fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, 
     loader.override_global("GRANTS", flag(features.grants), true);
     loader.override_global("SET_RETVAL", flag(features.set_errno), true);
     loader
-        .load(super::object()?)
+        .load(crate::kernel::object()?)
         .map_err(|error| KernelError::Object(Box::new(error)))
 }
 
@@ -108,7 +108,7 @@ const fn flag(value: bool) -> &'static u32 {
     if value { &1 } else { &0 }
 }
 
-pub(super) fn cgroup_program<'a>(
+pub(in crate::kernel) fn cgroup_program<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut CgroupSockAddr, KernelError> {
@@ -116,7 +116,7 @@ pub(super) fn cgroup_program<'a>(
     program.try_into().map_err(refused(name))
 }
 
-pub(super) fn lsm_program<'a>(
+pub(in crate::kernel) fn lsm_program<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut Lsm, KernelError> {

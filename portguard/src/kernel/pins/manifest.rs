@@ -1,10 +1,10 @@
 //! What the pinned links were when they were last known to be right: the map `META` beside them.
 
-use super::bpf;
-use super::enforcer::Hook;
-use super::error::{KernelError, map_error};
-use super::pins::{link_path, pin_failed};
-use super::programs::{CGROUP_PROGRAMS, Features, LSM_PROGRAMS};
+use crate::kernel::bpf_sys;
+use crate::kernel::enforcer::Hook;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::object::load::{CGROUP_PROGRAMS, Features, LSM_PROGRAMS};
+use crate::kernel::pins::pin_directory::{link_path, pin_failed};
 use aya::maps::{Array, Map, MapData};
 use portguard_common::ABI_VERSION;
 use rustix::fd::AsFd as _;
@@ -17,27 +17,27 @@ const META_WORDS: u32 = 16;
 
 /// What the links in a directory were when they were last known to be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Meta {
+pub(in crate::kernel) struct Meta {
     /// SHA-256 of the object that the programs came from.
-    pub(super) object: [u64; 4],
-    /// Hook that decides binds.
-    pub(super) hook: Hook,
+    pub(in crate::kernel) object: [u64; 4],
+    /// The hook that decides.
+    pub(in crate::kernel) hook: Hook,
     /// What the cgroup programs may do.
-    pub(super) features: Features,
+    pub(in crate::kernel) features: Features,
     /// Numbers of the programs, as [`link_names`] lists them; 0 for one that is not there.
-    pub(super) programs: [u32; 4],
+    pub(in crate::kernel) programs: [u32; 4],
     /// The process that wrote this.
-    pub(super) pid: u32,
+    pub(in crate::kernel) pid: u32,
 }
 
 /// Every program, LSM first.
-pub(super) fn link_names() -> impl Iterator<Item = &'static str> {
+pub(in crate::kernel) fn link_names() -> impl Iterator<Item = &'static str> {
     LSM_PROGRAMS.into_iter().chain(CGROUP_PROGRAMS)
 }
 
 /// The digest of this version's object, as words.
-pub(super) fn object_digest() -> [u64; 4] {
-    let digest = Sha256::digest(super::object().unwrap_or_default());
+pub(in crate::kernel) fn object_digest() -> [u64; 4] {
+    let digest = Sha256::digest(crate::kernel::object().unwrap_or_default());
     let mut words = [0; 4];
     for (word, bytes) in words.iter_mut().zip(digest.as_chunks::<8>().0) {
         *word = u64::from_le_bytes(*bytes);
@@ -50,7 +50,7 @@ impl Meta {
     const WHOLE: u32 = 12;
 
     /// What a directory's links were; `None` where that was never written, or not to its end.
-    pub(super) fn read(directory: &Path) -> Option<Self> {
+    pub(in crate::kernel) fn read(directory: &Path) -> Option<Self> {
         let map = MapData::from_pin(directory.join(META)).ok()?;
         let map = Map::from_map_data(map).ok()?;
         let map: Array<_, u64> = Array::try_from(&map).ok()?;
@@ -75,7 +75,7 @@ impl Meta {
     }
 
     /// Writes it, whole or not at all to a reader.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn write(&self, directory: &Path) -> Result<(), KernelError> {
         let mut map = Self::open(directory)?;
         let [a, b, c, d] = self.object;
         let [p, q, r, s] = self.programs.map(u64::from);
@@ -91,7 +91,7 @@ impl Meta {
     }
 
     /// Says that links are about to change.
-    pub(super) fn invalidate(directory: &Path) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn invalidate(directory: &Path) -> Result<(), KernelError> {
         Self::open(directory)?
             .set(Self::WHOLE, 0u64, 0)
             .map_err(map_error(META))
@@ -116,7 +116,7 @@ impl Meta {
     }
 
     /// What is wrong with the links of a directory; empty where each is what it was.
-    pub(super) fn lies(&self, directory: &Path) -> Vec<String> {
+    pub(in crate::kernel) fn lies(&self, directory: &Path) -> Vec<String> {
         let mut lies = Vec::new();
         for (name, program) in link_names().zip(self.programs) {
             let lsm = LSM_PROGRAMS.contains(&name);
@@ -124,12 +124,12 @@ impl Meta {
                 continue;
             }
             let kind = if lsm {
-                bpf::LINK_TRACING
+                bpf_sys::LINK_TRACING
             } else {
-                bpf::LINK_CGROUP
+                bpf_sys::LINK_CGROUP
             };
-            let info = bpf::open_pin(&link_path(directory, name))
-                .and_then(|link| bpf::link_info(link.as_fd()));
+            let info = bpf_sys::open_pin(&link_path(directory, name))
+                .and_then(|link| bpf_sys::link_info(link.as_fd()));
             match info {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     lies.push(format!("the pin of the link of {name} is gone"));

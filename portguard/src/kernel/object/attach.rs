@@ -1,18 +1,18 @@
 //! The programs and what attaches them: loaded by this process, or pinned by one before.
 
-use super::bpf;
-use super::counts::count;
-use super::enforcer::Hook;
-use super::environment::Environment;
-use super::error::{KernelError, refused};
-use super::foreign::ATTACH_TYPES;
-use super::maps::Maps;
-use super::meta::{Meta, link_names, object_digest};
-use super::pins::Pins;
-use super::programs::{
+use crate::kernel::bpf_sys;
+use crate::kernel::enforcer::Hook;
+use crate::kernel::error::{KernelError, refused};
+use crate::kernel::maps::counters::count;
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::records::FaultLog;
+use crate::kernel::object::load::{
     CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
 };
-use super::records::FaultLog;
+use crate::kernel::pins::manifest::{Meta, link_names, object_digest};
+use crate::kernel::pins::pin_directory::Pins;
+use crate::kernel::preflight::environment::Environment;
+use crate::kernel::preflight::other_programs::ATTACH_TYPES;
 use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
@@ -25,7 +25,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// The programs of one hook.
-pub(super) struct Programs {
+pub(in crate::kernel) struct Programs {
     hook: Hook,
     features: Features,
     /// The object that they were loaded from; `None` where they were taken over by their pins.
@@ -40,7 +40,7 @@ pub(super) struct Programs {
 impl Programs {
     /// Loads the object, with the maps that are pinned in `reuse` where there are some, attaches its programs
     /// for `hook` and proves that they run.
-    pub(super) fn attach(
+    pub(in crate::kernel) fn attach(
         environment: &Environment,
         hook: Hook,
         reuse: Option<&Path>,
@@ -66,7 +66,7 @@ impl Programs {
     }
 
     /// Those whose links are pinned.
-    pub(super) fn adopted(environment: &Environment, meta: &Meta) -> Self {
+    pub(in crate::kernel) fn adopted(environment: &Environment, meta: &Meta) -> Self {
         Self {
             hook: meta.hook,
             features: meta.features,
@@ -108,7 +108,7 @@ impl Programs {
 
     /// Attaches once more what may have been taken away. Where `maps` are pinned the programs are loaded anew first:
     /// their links are nobody's but the pins'.
-    pub(super) fn attach_again(
+    pub(in crate::kernel) fn attach_again(
         &mut self,
         environment: &Environment,
         maps: Option<&Path>,
@@ -124,7 +124,7 @@ impl Programs {
     }
 
     /// Pins the links that are not pinned yet, each in place of the one before, and says what they are.
-    pub(super) fn pin(&mut self, directory: &Path) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn pin(&mut self, directory: &Path) -> Result<(), KernelError> {
         if !self.links.is_empty() {
             Meta::invalidate(directory)?;
         }
@@ -144,7 +144,7 @@ impl Programs {
     /// Binds a port of the kernel's choice and looks which programs counted it: the hooks that did not. Somebody
     /// else's bind in the same moment proves the same, and so does one that finds no port left: the hooks come
     /// first.
-    pub(super) fn silent(&self, maps: &Maps) -> Result<Vec<Hook>, KernelError> {
+    pub(in crate::kernel) fn silent(&self, maps: &Maps) -> Result<Vec<Hook>, KernelError> {
         let canaries = [
             (Hook::Lsm, Counter::CanaryLsm),
             (Hook::Cgroup, Counter::CanaryCgroup),
@@ -170,7 +170,7 @@ impl Programs {
     }
 
     /// What is wrong now, in words.
-    pub(super) fn troubles(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
+    pub(in crate::kernel) fn troubles(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
         let mut troubles = Vec::new();
         for hook in self.silent(maps)? {
             troubles.push(format!("the {} programs do not answer", hook.as_str()));
@@ -182,7 +182,7 @@ impl Programs {
         let [_, _, ids @ ..] = self.ids;
         for ((attach_type, name), id) in ATTACH_TYPES.into_iter().zip(ids) {
             // A kernel that does not say is no reason for alarm: the canary has answered.
-            let there = bpf::programs_on(root.as_fd(), attach_type);
+            let there = bpf_sys::programs_on(root.as_fd(), attach_type);
             if there.is_ok_and(|there| !there.contains(&id)) {
                 troubles.push(format!(
                     "{name} is no longer on the root of the cgroup tree"
@@ -193,7 +193,7 @@ impl Programs {
     }
 
     /// The programs that are attached.
-    pub(super) const fn names(&self) -> &'static [&'static str] {
+    pub(in crate::kernel) const fn names(&self) -> &'static [&'static str] {
         match self.hook {
             Hook::Lsm => &["socket_bind", "sctp_bind_connect", "bind4", "bind6"],
             Hook::Cgroup => &CGROUP_PROGRAMS,
@@ -201,14 +201,14 @@ impl Programs {
     }
 
     /// Takes those out of the kernel that no pin holds.
-    pub(super) fn detach(&mut self) {
+    pub(in crate::kernel) fn detach(&mut self) {
         self.links.clear();
         // The programs themselves go with their object.
         self.object = None;
     }
 
-    /// See [`super::Enforcer::fault_log`].
-    pub(super) fn fault_log(&mut self) -> Option<FaultLog> {
+    /// See [`crate::kernel::Enforcer::fault_log`].
+    pub(in crate::kernel) fn fault_log(&mut self) -> Option<FaultLog> {
         match &mut self.object {
             Some(ebpf) => EbpfLogger::init(ebpf).ok(),
             None => {
@@ -218,11 +218,11 @@ impl Programs {
         }
     }
 
-    pub(super) const fn hook(&self) -> Hook {
+    pub(in crate::kernel) const fn hook(&self) -> Hook {
         self.hook
     }
 
-    pub(super) const fn features(&self) -> Features {
+    pub(in crate::kernel) const fn features(&self) -> Features {
         self.features
     }
 }

@@ -1,9 +1,9 @@
 //! Windows of folding: equal decisions of about a second, and how many of each there were.
 
-use super::bpf;
-use super::error::{KernelError, map_error};
-use super::maps::Maps;
-use super::wire::Wire;
+use crate::kernel::bpf_sys;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::wire::Wire;
 use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
 use portguard_common::{Event, FOLD_MORE, FoldKey, FoldWords, MAX_FOLDS};
 use zerocopy::{FromBytes as _, IntoBytes as _};
@@ -13,7 +13,7 @@ const FOLDS: &str = "FOLDS";
 type Window = HashMap<MapData, Wire<FoldKey>, Wire<FoldWords>>;
 
 /// The two maps that take turns: the programs write one, and the other is empty.
-pub(super) struct Folds {
+pub(in crate::kernel) struct Folds {
     running: Window,
     spare: Window,
 }
@@ -24,7 +24,7 @@ fn window() -> Result<Window, KernelError> {
 
 impl Folds {
     /// Begins to fold. What a daemon before this one left in its window is this one's now.
-    pub(super) fn begin(maps: &mut Maps) -> Result<Self, KernelError> {
+    pub(in crate::kernel) fn begin(maps: &mut Maps) -> Result<Self, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         let running = match slot.get(&0, 0) {
             Ok(left) => left,
@@ -43,7 +43,10 @@ impl Folds {
 
     /// Ends the window and begins another: the events of the one that ended that stand for more decisions than
     /// were reported, and for how many.
-    pub(super) fn turn(&mut self, maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
+    pub(in crate::kernel) fn turn(
+        &mut self,
+        maps: &mut Maps,
+    ) -> Result<Vec<(Event, u64)>, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         // Returns when no program uses the other map any more (`maybe_wait_bpf_programs`, 5.10 to 7.2).
         slot.set(0, &self.spare, 0).map_err(map_error(FOLDS))?;
@@ -52,7 +55,7 @@ impl Folds {
     }
 
     /// Has every decision reported by itself from now on: what an earlier window held.
-    pub(super) fn end(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
+    pub(in crate::kernel) fn end(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
         let slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         let mut left = match slot.get(&0, 0) {
             Ok(left) => left,
@@ -60,7 +63,7 @@ impl Folds {
             Err(error) => return Err(map_error(FOLDS)(error)),
         };
         // As a write, this returns when no program uses the map any more.
-        bpf::delete_slot(maps.fd(FOLDS)?, 0).map_err(|source| KernelError::Slot {
+        bpf_sys::delete_slot(maps.fd(FOLDS)?, 0).map_err(|source| KernelError::Slot {
             name: FOLDS,
             source,
         })?;

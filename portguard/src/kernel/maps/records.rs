@@ -28,7 +28,7 @@ pub struct Records {
 }
 
 impl Records {
-    pub(super) const fn new(ring: RingBuf<MapData>) -> Self {
+    pub(in crate::kernel) const fn new(ring: RingBuf<MapData>) -> Self {
         Self { ring }
     }
 

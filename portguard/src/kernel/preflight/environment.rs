@@ -1,9 +1,9 @@
 //! What portguard needs of the machine, each condition with its state and its mend.
 
-use super::btf::Btf;
-use super::error::KernelError;
-use super::offsets::Offsets;
-use super::securityfs;
+use crate::kernel::error::KernelError;
+use crate::kernel::preflight::btf::Btf;
+use crate::kernel::preflight::offsets::Offsets;
+use crate::kernel::preflight::securityfs;
 use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ impl Environment {
     }
 
     /// The offsets that the programs read by, from the running kernel's BTF.
-    pub(super) fn offsets(&self) -> Result<Cow<'_, Offsets>, KernelError> {
+    pub(in crate::kernel) fn offsets(&self) -> Result<Cow<'_, Offsets>, KernelError> {
         match &self.offsets {
             Some(offsets) => Ok(Cow::Borrowed(offsets)),
             // Again, for its error.

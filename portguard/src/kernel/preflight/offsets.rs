@@ -1,6 +1,6 @@
 //! The offsets that the programs read by, from the running kernel's BTF.
 
-use super::btf::{Btf, BtfError};
+use crate::kernel::preflight::btf::{Btf, BtfError};
 use thiserror::Error;
 
 /// A structure that is not as portguard knows it.

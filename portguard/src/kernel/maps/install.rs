@@ -1,10 +1,10 @@
 //! Puts policies in force: fills fresh tables beside those in force, then switches by one write.
 
-use super::enforcer::Enforcer;
-use super::entries::insert;
-use super::error::{KernelError, map_error};
-use super::image::KernelImage;
-use super::wire::Wire;
+use crate::kernel::enforcer::Enforcer;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::map_insert::insert;
+use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::maps::wire::Wire;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
@@ -72,7 +72,7 @@ impl Enforcer {
 
     /// Removes the entries of every policy but the one in force, whoever wrote them. One that stays does no harm but
     /// take room: nobody asks for its number.
-    pub(super) fn retain(&mut self) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn retain(&mut self) -> Result<(), KernelError> {
         let keep = self.in_force.as_ref();
         let keep = keep.map(|image| u64::from(image.generation()));
         let other = |of: u64| Some(of) != keep;

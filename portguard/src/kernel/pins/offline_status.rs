@@ -1,11 +1,11 @@
 //! How it stands by the pins alone, where no daemon can be asked.
 
-use super::counts::Counts;
-use super::error::KernelError;
-use super::image::KernelImage;
-use super::maps::Maps;
-use super::meta::Meta;
-use super::pins::{PINS, pinned_directory};
+use crate::kernel::error::KernelError;
+use crate::kernel::maps::counters::Counts;
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::pins::manifest::Meta;
+use crate::kernel::pins::pin_directory::{PINS, pinned_directory};
 use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         enforcing: Enforcing::of(policy.as_ref(), &problems),
         hook: meta.map(|meta| meta.hook.as_str().to_owned()),
         daemon: None,
-        kernel: super::environment::release_text(),
+        kernel: crate::kernel::preflight::environment::release_text(),
         policy,
         rules,
         decisions: counts.decisions,

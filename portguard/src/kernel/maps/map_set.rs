@@ -1,6 +1,6 @@
 //! The maps of the programs, by name, wherever they came from: a fresh object or the pins of an earlier one.
 
-use super::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya_obj::Object;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Every map that the loader reads or writes.
-pub(super) const NAMES: [&str; 11] = [
+pub(in crate::kernel) const NAMES: [&str; 11] = [
     "POLICY",
     "FOLDS",
     "COUNTERS",
@@ -24,11 +24,11 @@ pub(super) const NAMES: [&str; 11] = [
 ];
 
 /// The maps.
-pub(super) struct Maps(BTreeMap<&'static str, Map>);
+pub(in crate::kernel) struct Maps(BTreeMap<&'static str, Map>);
 
 impl Maps {
     /// Those of an object whose programs are loaded.
-    pub(super) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    pub(in crate::kernel) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let take = |name: &'static str| {
             let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
             Ok((name, map))
@@ -38,7 +38,7 @@ impl Maps {
     }
 
     /// Those that are pinned in a directory.
-    pub(super) fn pinned(directory: &Path) -> Result<Self, KernelError> {
+    pub(in crate::kernel) fn pinned(directory: &Path) -> Result<Self, KernelError> {
         let open = |name: &'static str| {
             let map = MapData::from_pin(directory.join(name)).and_then(Map::from_map_data);
             Ok((name, map.map_err(map_error(name))?))
@@ -48,7 +48,10 @@ impl Maps {
     }
 
     /// The map of this name, as what it is.
-    pub(super) fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
+    pub(in crate::kernel) fn table<'a, T>(
+        &'a mut self,
+        name: &'static str,
+    ) -> Result<T, KernelError>
     where
         T: TryFrom<&'a mut Map, Error = MapError>,
     {
@@ -57,7 +60,7 @@ impl Maps {
     }
 
     /// The same to be read only.
-    pub(super) fn view<'a, T>(&'a self, name: &'static str) -> Result<T, KernelError>
+    pub(in crate::kernel) fn view<'a, T>(&'a self, name: &'static str) -> Result<T, KernelError>
     where
         T: TryFrom<&'a Map, Error = MapError>,
     {
@@ -66,7 +69,7 @@ impl Maps {
     }
 
     /// The descriptor of a map of maps.
-    pub(super) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
+    pub(in crate::kernel) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
         match self.0.get(name) {
             Some(Map::ArrayOfMaps(data)) => Ok(data.fd().as_fd()),
             _ => Err(KernelError::Missing(name)),
@@ -74,7 +77,10 @@ impl Maps {
     }
 
     /// The consumer's end of a ring buffer.
-    pub(super) fn ring(&self, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    pub(in crate::kernel) fn ring(
+        &self,
+        name: &'static str,
+    ) -> Result<RingBuf<MapData>, KernelError> {
         let Some(Map::RingBuf(data)) = self.0.get(name) else {
             return Err(KernelError::Missing(name));
         };
@@ -85,14 +91,14 @@ impl Maps {
     }
 
     /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
+    pub(in crate::kernel) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
         self.0.iter().map(|(name, map)| (*name, map))
     }
 }
 
 /// What a map is like: two of the same shape hold the same things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(in crate::kernel) struct Shape {
     kind: u32,
     key_size: u32,
     value_size: u32,
@@ -100,8 +106,8 @@ pub(super) struct Shape {
 }
 
 /// The shapes that this version's object declares.
-pub(super) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, KernelError> {
-    let object = Object::parse(super::object()?)
+pub(in crate::kernel) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, KernelError> {
+    let object = Object::parse(crate::kernel::object()?)
         .map_err(|error| KernelError::Object(Box::new(error.into())))?;
     let declared = NAMES.into_iter().filter_map(|name| {
         let map = object.maps.get(name)?;
@@ -117,7 +123,7 @@ pub(super) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, KernelE
 }
 
 /// The shape of a pinned map, or `None` where there is no map.
-pub(super) fn pinned_shape(pin: &Path) -> Option<Shape> {
+pub(in crate::kernel) fn pinned_shape(pin: &Path) -> Option<Shape> {
     let info = MapData::from_pin(pin).and_then(|map| map.info()).ok()?;
     Some(Shape {
         kind: info.map_type().ok()? as u32,

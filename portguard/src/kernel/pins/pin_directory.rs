@@ -5,10 +5,10 @@
 //! without it a directory is what a killed start or a foreign hand left, and is used with care or not at all.
 //! New links are pinned beside the old ones and renamed over them, so that no bind is unguarded.
 
-use super::bpf;
-use super::error::KernelError;
-use super::maps::{self, Maps};
-use super::meta::{Meta, link_names};
+use crate::kernel::bpf_sys;
+use crate::kernel::error::KernelError;
+use crate::kernel::maps::map_set::{self, Maps};
+use crate::kernel::pins::manifest::{Meta, link_names};
 use aya::programs::links::FdLink;
 use portguard_common::ABI_VERSION;
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -104,7 +104,7 @@ impl Pins {
     }
 
     /// The directory of this ABI.
-    pub(super) fn directory(&self) -> PathBuf {
+    pub(in crate::kernel) fn directory(&self) -> PathBuf {
         directory_of(&self.root)
     }
 
@@ -116,14 +116,14 @@ impl Pins {
 
     /// Whether this ABI's directory has every map, each as this version has it; else why not, where there is a
     /// directory.
-    pub(super) fn usable_maps(&self) -> Result<(), Option<String>> {
+    pub(in crate::kernel) fn usable_maps(&self) -> Result<(), Option<String>> {
         let directory = self.directory();
         if !directory.is_dir() {
             return Err(None);
         }
-        let declared = maps::declared_shapes().map_err(|error| Some(error.to_string()))?;
-        for name in maps::NAMES {
-            let found = maps::pinned_shape(&directory.join(name));
+        let declared = map_set::declared_shapes().map_err(|error| Some(error.to_string()))?;
+        for name in map_set::NAMES {
+            let found = map_set::pinned_shape(&directory.join(name));
             if found.is_none() {
                 return Err(Some(format!("its map {name} is missing")));
             }
@@ -137,7 +137,7 @@ impl Pins {
     }
 
     /// Pins a map that is not pinned yet.
-    pub(super) fn pin_maps(directory: &Path, maps: &Maps) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn pin_maps(directory: &Path, maps: &Maps) -> Result<(), KernelError> {
         for (name, map) in maps.iter() {
             let path = directory.join(name);
             if !path.exists() {
@@ -148,7 +148,11 @@ impl Pins {
     }
 
     /// Pins a link in place of the one that is there: the old one goes when the new one is in place.
-    pub(super) fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn pin_link(
+        directory: &Path,
+        name: &str,
+        link: FdLink,
+    ) -> Result<(), KernelError> {
         let fresh = directory.join(format!("link_{name}_new"));
         let path = link_path(directory, name);
         let _ = std::fs::remove_file(&fresh);
@@ -159,7 +163,7 @@ impl Pins {
     }
 
     /// A directory beside all others, for maps that are new.
-    pub(super) fn stage(&self) -> Result<PathBuf, PinError> {
+    pub(in crate::kernel) fn stage(&self) -> Result<PathBuf, PinError> {
         let path = self
             .root
             .join(format!("v{ABI_VERSION}_new_{}", std::process::id()));
@@ -168,7 +172,7 @@ impl Pins {
     }
 
     /// Makes a staged directory that of this ABI. What was there is swept with the rest.
-    pub(super) fn take_stage(&self, stage: &Path) -> Result<(), PinError> {
+    pub(in crate::kernel) fn take_stage(&self, stage: &Path) -> Result<(), PinError> {
         let directory = self.directory();
         if directory.exists() {
             let aside = self
@@ -180,7 +184,7 @@ impl Pins {
     }
 
     /// Removes all but this ABI's directory, in which only links of `programs` stay.
-    pub(super) fn sweep(&self, programs: &[&str]) -> Result<(), PinError> {
+    pub(in crate::kernel) fn sweep(&self, programs: &[&str]) -> Result<(), PinError> {
         let directory = self.directory();
         for path in children(&self.root) {
             if path != directory {
@@ -208,13 +212,13 @@ impl Pins {
     }
 
     /// Numbers of all programs whose links are pinned, whoever pinned them.
-    pub(super) fn programs(&self) -> BTreeSet<u32> {
+    pub(in crate::kernel) fn programs(&self) -> BTreeSet<u32> {
         let directories = children(&self.root).into_iter();
         let links = directories.flat_map(|directory| children(&directory));
         let links = links.filter(|path| is_link(path));
         let info = links.filter_map(|path| {
-            let link = bpf::open_pin(&path).ok()?;
-            bpf::link_info(link.as_fd()).ok()
+            let link = bpf_sys::open_pin(&path).ok()?;
+            bpf_sys::link_info(link.as_fd()).ok()
         });
         info.map(|info| info.program).collect()
     }
@@ -226,11 +230,11 @@ fn directory_of(root: &Path) -> PathBuf {
 }
 
 /// Where this ABI's maps and links are pinned.
-pub(super) fn pinned_directory() -> PathBuf {
+pub(in crate::kernel) fn pinned_directory() -> PathBuf {
     directory_of(Path::new(PINS))
 }
 
-pub(super) fn link_path(directory: &Path, name: &str) -> PathBuf {
+pub(in crate::kernel) fn link_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("link_{name}"))
 }
 
@@ -241,9 +245,9 @@ fn is_link(path: &Path) -> bool {
 
 /// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
 /// (`bpf_link_put_deferred`, 5.10 to 7.2), and till then its program judges beside the next one.
-pub(super) fn await_end(programs: &BTreeSet<u32>) {
+pub(in crate::kernel) fn await_end(programs: &BTreeSet<u32>) {
     let until = Instant::now() + PATIENCE;
-    while programs.iter().any(|program| bpf::is_loaded(*program)) && Instant::now() < until {
+    while programs.iter().any(|program| bpf_sys::is_loaded(*program)) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -268,7 +272,7 @@ fn remove_tree(directory: &Path) -> Result<(), PinError> {
     std::fs::remove_dir(directory).map_err(file("remove", directory))
 }
 
-pub(super) fn pin_failed(path: &Path, error: aya::pin::PinError) -> PinError {
+pub(in crate::kernel) fn pin_failed(path: &Path, error: aya::pin::PinError) -> PinError {
     file("pin", path)(match error {
         aya::pin::PinError::SyscallError(error) => error.io_error,
         other => io::Error::other(other.to_string()),

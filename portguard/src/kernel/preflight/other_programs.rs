@@ -1,13 +1,13 @@
 //! Other programs on the bind hooks of the cgroup tree: they refuse and grant beside portguard.
 
-use super::bpf;
+use crate::kernel::bpf_sys;
 use aya::programs::loaded_programs;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 /// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND` of `include/uapi/linux/bpf.h` (Linux 5.10).
-pub(super) const ATTACH_TYPES: [(u32, &str); 2] = [(8, "bind4"), (9, "bind6")];
+pub(in crate::kernel) const ATTACH_TYPES: [(u32, &str); 2] = [(8, "bind4"), (9, "bind6")];
 
 /// A program on a bind hook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ fn programs_of(path: &Path) -> io::Result<Vec<(&'static str, u32)>> {
     let directory = std::fs::File::open(path)?;
     let mut found = Vec::new();
     for (attach_type, hook) in ATTACH_TYPES {
-        let ids = bpf::programs_on(directory.as_fd(), attach_type)?;
+        let ids = bpf_sys::programs_on(directory.as_fd(), attach_type)?;
         found.extend(ids.into_iter().map(|id| (hook, id)));
     }
     Ok(found)

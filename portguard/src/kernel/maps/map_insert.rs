@@ -1,6 +1,6 @@
 //! Entries of maps that get their memory as they are made, which may come late.
 
-use super::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error};
 use aya::maps::MapError;
 use aya::sys::SyscallError;
 use std::thread::sleep;

@@ -1,0 +1,4 @@
+//! The eBPF object: loaded, and its programs attached.
+
+pub(in crate::kernel) mod attach;
+pub(in crate::kernel) mod load;
