@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
         if let Some(outcome) = outcome {
-            log_line!("portguard: {}", holder.closing_in_words(outcome));
+            log_line!("portguard: {}", holder.describe_closing(outcome));
         }
     }
     if inventory.hidden > 0 {

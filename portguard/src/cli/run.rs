@@ -5,7 +5,7 @@ use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkChoice, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, mend};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
@@ -154,8 +154,8 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
 
 /// Says what the machine lacks, with the mend.
 fn lacking(error: impl Error + 'static) -> Exit {
-    let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
-    log_line!("portguard: {error}{mend}");
+    let fix = fix(&error).map_or_else(String::new, |fix| format!("; {fix}"));
+    log_line!("portguard: {error}{fix}");
     Exit::Environment
 }
 
@@ -210,8 +210,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             ""
         },
     );
-    for found in enforcer.found() {
-        log_line!("portguard: {found}");
+    for note in enforcer.startup_notes() {
+        log_line!("portguard: {note}");
     }
     if let Some(reason) = enforcer.fallback() {
         log_line!("portguard: the LSM hook is not available: {reason}");

@@ -12,7 +12,7 @@ pub enum Closed {
     /// It is gone.
     Gone,
     /// It accepts no more; others get the port once its program closes it or ends.
-    Deaf,
+    NotAccepting,
 }
 
 /// Why a socket could not be closed.
@@ -75,9 +75,11 @@ impl Holder {
         }
         match (self.state, state) {
             // A kernel before 6.8 does not show it any more; its program has it none the less.
-            (State::Listen, None) if self.socket.is_tcp() && self.is_open() => Ok(Closed::Deaf),
+            (State::Listen, None) if self.socket.is_tcp() && self.is_open() => {
+                Ok(Closed::NotAccepting)
+            }
             (_, None) => Ok(Closed::Gone),
-            (State::Listen, Some(State::Bound)) => Ok(Closed::Deaf),
+            (State::Listen, Some(State::Bound)) => Ok(Closed::NotAccepting),
             (State::Bound, Some(_)) if self.socket.is_tcp() => Err(DestroyError::Idle),
             (_, Some(_)) => Err(DestroyError::Stays),
         }

@@ -34,17 +34,17 @@ impl Holder {
 
     /// What and whose.
     #[must_use]
-    pub fn in_words(&self) -> String {
+    pub fn describe(&self) -> String {
         format!("{} of {}", self.what(), self.who())
     }
 
     /// What came of [`Holder::destroy`].
     #[must_use]
-    pub fn closing_in_words(&self, outcome: &Result<Closed, DestroyError>) -> String {
-        let what = self.in_words();
+    pub fn describe_closing(&self, outcome: &Result<Closed, DestroyError>) -> String {
+        let what = self.describe();
         match outcome {
             Ok(Closed::Gone) => format!("closed {what}"),
-            Ok(Closed::Deaf) => format!(
+            Ok(Closed::NotAccepting) => format!(
                 "closed {what}: it accepts no more; the port is free once its program closes it or ends"
             ),
             Err(error) => format!("not closed: {what}: {error}"),

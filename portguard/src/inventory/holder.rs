@@ -105,7 +105,7 @@ impl Holder {
 }
 
 /// A policy that is asked about sockets.
-pub(super) struct Judge<'a> {
+pub(super) struct Evaluator<'a> {
     policy: &'a Policy,
     tables: &'a Tables,
     host_netns: u32,
@@ -121,7 +121,7 @@ struct Caller<'a> {
     cgroup: String,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn new(
         policy: &'a Policy,
         tables: &'a Tables,
@@ -299,8 +299,8 @@ mod tests {
             .unwrap()
             .policy;
         let tables = compile(&policy, 1).unwrap();
-        let mut judge = Judge::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
-        let (identity, decision) = judge.ask(socket, processes, made_in).unwrap();
+        let mut evaluator = Evaluator::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
+        let (identity, decision) = evaluator.ask(socket, processes, made_in).unwrap();
         let verdict = decision.verdict.as_str();
         (identity.uid, identity.cgroup, verdict, decision.rule)
     }

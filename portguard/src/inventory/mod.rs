@@ -17,7 +17,7 @@ pub use processes::Process;
 
 use crate::events::cgroup_paths::CgroupPaths;
 use diag::{Diag, DiagError, Socket};
-use holder::Judge;
+use holder::Evaluator;
 use netns::Netns;
 use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Policy, Scope};
@@ -117,7 +117,7 @@ pub fn take(
     }
     let inodes: HashSet<u64> = found.iter().map(|(_, socket)| socket.inode).collect();
     let owners = Owners::find(&inodes)?;
-    let mut judge = Judge::new(policy, tables, host_netns, CgroupPaths::new(&v2_tree()));
+    let mut evaluator = Evaluator::new(policy, tables, host_netns, CgroupPaths::new(&v2_tree()));
     let mut holders = Vec::new();
     for (netns, socket) in found {
         let processes = owners.of(socket.inode);
@@ -131,7 +131,7 @@ pub fn take(
                 return Err(hidden(&socket, owners.hidden));
             }
         }
-        holders.extend(judge.holder(netns, socket, processes));
+        holders.extend(evaluator.holder(netns, socket, processes));
     }
     holders.sort_by_key(Holder::order);
     Ok(Inventory {

@@ -5,13 +5,13 @@
 //! programs pinned they stay until the new ones are in place.
 
 use crate::kernel::error::KernelError;
-use crate::kernel::maps::aggregates::Folds;
+use crate::kernel::maps::aggregates::Aggregates;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
 use crate::kernel::maps::records::{FaultLog, Records};
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::load::Features;
-use crate::kernel::pins::manifest::{self, Meta};
+use crate::kernel::pins::manifest::{self, PinManifest};
 use crate::kernel::pins::pin_directory::{self, Pins};
 use crate::kernel::preflight::environment::Environment;
 use crate::status::{Description, RuleHits};
@@ -56,11 +56,11 @@ pub struct Enforcer {
     pub(super) maps: Maps,
     programs: Programs,
     fallback: Option<String>,
-    /// What was found in the pins, in words.
-    found: Vec<String>,
+    /// What was found in the pins.
+    notes: Vec<String>,
     /// The policy in force.
     pub(super) in_force: Option<KernelImage>,
-    folds: Option<Folds>,
+    aggregates: Option<Aggregates>,
     pins: Option<Pins>,
     /// Where maps that are not those of the pins wait to be pinned; `None` where the maps are theirs.
     stage: Option<PathBuf>,
@@ -78,25 +78,25 @@ impl Enforcer {
         choice: HookChoice,
         pins: Option<Pins>,
     ) -> Result<Self, KernelError> {
-        let mut found = Vec::new();
+        let mut notes = Vec::new();
         let mut reuse = None;
         if let Some(pins) = &pins {
             match pins.usable_maps() {
                 Ok(()) => reuse = Some(pins.directory()),
                 Err(Some(why)) => {
-                    found.push(format!(
+                    notes.push(format!(
                         "the pins in {} are not used: {why}",
                         pin_directory::PINS
                     ));
                 }
                 Err(None) if !pins.is_empty() => {
-                    found.push("the pins of another version are replaced".to_owned());
+                    notes.push("the pins of another version are replaced".to_owned());
                 }
                 Err(None) => {}
             }
         }
         let adopted = match &reuse {
-            Some(directory) => Self::adopt(environment, choice, directory, &mut found)?,
+            Some(directory) => Self::adopt(environment, choice, directory, &mut notes)?,
             None => None,
         };
         let mut enforcer = match adopted {
@@ -108,7 +108,7 @@ impl Enforcer {
         } else if let Some(pins) = &pins {
             enforcer.stage = Some(pins.stage()?);
         }
-        enforcer.found = found;
+        enforcer.notes = notes;
         enforcer.pins = pins;
         Ok(enforcer)
     }
@@ -118,39 +118,46 @@ impl Enforcer {
         environment: &Environment,
         choice: HookChoice,
         directory: &std::path::Path,
-        found: &mut Vec<String>,
+        notes: &mut Vec<String>,
     ) -> Result<Option<Self>, KernelError> {
-        let Some(meta) = Meta::read(directory) else {
-            found.push(
+        let Some(manifest) = PinManifest::read(directory) else {
+            notes.push(
                 "the pins were left by a start that was not finished: its programs are replaced"
                     .into(),
             );
             return Ok(None);
         };
-        if meta.object != manifest::object_digest() {
-            found.push("the pinned programs are another version's: they are replaced".into());
+        if manifest.object != manifest::object_digest() {
+            notes.push("the pinned programs are another version's: they are replaced".into());
             return Ok(None);
         }
         let other_hook = match choice {
             HookChoice::Auto => false,
-            HookChoice::Lsm => meta.hook != Hook::Lsm,
-            HookChoice::Cgroup => meta.hook != Hook::Cgroup,
+            HookChoice::Lsm => manifest.hook != Hook::Lsm,
+            HookChoice::Cgroup => manifest.hook != Hook::Cgroup,
         };
         if other_hook {
             return Ok(None);
         }
-        let lies = meta.lies(directory);
-        if !lies.is_empty() {
-            found.extend(lies.into_iter().map(|lie| format!("{lie}: put back")));
+        let mismatches = manifest.mismatches(directory);
+        if !mismatches.is_empty() {
+            notes.extend(
+                mismatches
+                    .into_iter()
+                    .map(|mismatch| format!("{mismatch}: put back")),
+            );
             return Ok(None);
         }
         let maps = Maps::pinned(directory)?;
-        let programs = Programs::adopted(environment, &meta);
-        if !programs.silent(&maps)?.is_empty() {
-            found.push("the pinned programs do not run: they are replaced".into());
+        let programs = Programs::adopted(environment, &manifest);
+        if !programs.unresponsive_hooks(&maps)?.is_empty() {
+            notes.push("the pinned programs do not run: they are replaced".into());
             return Ok(None);
         }
-        found.push(format!("took over the pinned programs of pid {}", meta.pid));
+        notes.push(format!(
+            "took over the pinned programs of pid {}",
+            manifest.pid
+        ));
         Ok(Some(Self::new(maps, programs)))
     }
 
@@ -179,9 +186,9 @@ impl Enforcer {
             maps,
             programs,
             fallback: None,
-            found: Vec::new(),
+            notes: Vec::new(),
             in_force: None,
-            folds: None,
+            aggregates: None,
             pins: None,
             stage: None,
         }
@@ -190,7 +197,7 @@ impl Enforcer {
     /// Reads the policy that is in force and removes what a killed reload left beside it.
     fn clear_leftovers(&mut self) -> Result<(), KernelError> {
         self.in_force = KernelImage::in_force(&self.maps)?;
-        self.retain()
+        self.remove_stale_entries()
     }
 
     /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives
@@ -212,7 +219,7 @@ impl Enforcer {
         }
         pins.sweep(self.programs.names())?;
         let now = pins.programs();
-        pin_directory::await_end(&before.difference(&now).copied().collect());
+        pin_directory::wait_for_unload(&before.difference(&now).copied().collect());
         Ok(())
     }
 
@@ -220,29 +227,29 @@ impl Enforcer {
     ///
     /// # Errors
     /// Where the counters cannot be read.
-    pub fn troubles(&self) -> Result<Vec<String>, KernelError> {
-        let mut troubles = self.programs.troubles(&self.maps)?;
+    pub fn problems(&self) -> Result<Vec<String>, KernelError> {
+        let mut problems = self.programs.problems(&self.maps)?;
         if let Some(pins) = &self.pins {
             let directory = pins.directory();
-            match Meta::read(&directory) {
-                Some(meta) => troubles.extend(meta.lies(&directory)),
-                None => troubles.push("the pins are gone".into()),
+            match PinManifest::read(&directory) {
+                Some(manifest) => problems.extend(manifest.mismatches(&directory)),
+                None => problems.push("the pins are gone".into()),
             }
             let maps = pins.usable_maps().err();
-            troubles.extend(maps.map(|why| match why {
+            problems.extend(maps.map(|why| match why {
                 Some(why) => format!("the pins: {why}"),
                 None => "the pins are gone".into(),
             }));
-            troubles.dedup();
+            problems.dedup();
         }
-        Ok(troubles)
+        Ok(problems)
     }
 
     /// Attaches and pins anew, whatever is missing.
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn mend(&mut self, environment: &Environment) -> Result<(), KernelError> {
+    pub fn repair(&mut self, environment: &Environment) -> Result<(), KernelError> {
         if let Some(pins) = &self.pins {
             let directory = pins.directory();
             let _ = std::fs::create_dir_all(&directory);
@@ -263,8 +270,8 @@ impl Enforcer {
     ///
     /// # Errors
     /// Where the map cannot be made.
-    pub fn begin_folding(&mut self) -> Result<(), KernelError> {
-        self.folds = Some(Folds::begin(&mut self.maps)?);
+    pub fn start_aggregation(&mut self) -> Result<(), KernelError> {
+        self.aggregates = Some(Aggregates::start(&mut self.maps)?);
         Ok(())
     }
 
@@ -273,9 +280,9 @@ impl Enforcer {
     ///
     /// # Errors
     /// Where the maps cannot be read.
-    pub fn end_window(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
-        match &mut self.folds {
-            Some(folds) => folds.turn(&mut self.maps),
+    pub fn take_aggregates(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+        match &mut self.aggregates {
+            Some(aggregates) => aggregates.take(&mut self.maps),
             None => Ok(Vec::new()),
         }
     }
@@ -284,8 +291,8 @@ impl Enforcer {
     ///
     /// # Errors
     /// Where the maps cannot be read.
-    pub fn without_folding(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
-        Folds::end(&mut self.maps)
+    pub fn stop_aggregation(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+        Aggregates::stop(&mut self.maps)
     }
 
     /// Reads all counters.
@@ -369,9 +376,9 @@ impl Enforcer {
         self.fallback.as_deref()
     }
 
-    /// What was found in the pins, in words.
+    /// What was found in the pins.
     #[must_use]
-    pub fn found(&self) -> &[String] {
-        &self.found
+    pub fn startup_notes(&self) -> &[String] {
+        &self.notes
     }
 }

@@ -83,9 +83,9 @@ pub enum KernelError {
 impl KernelError {
     /// The error, and what to do about it where it is a shortage.
     #[must_use]
-    pub fn with_mend(&self) -> String {
-        match mend(self) {
-            Some(mend) => format!("{self}; {mend}"),
+    pub fn with_fix(&self) -> String {
+        match fix(self) {
+            Some(fix) => format!("{self}; {fix}"),
             None => self.to_string(),
         }
     }
@@ -93,7 +93,7 @@ impl KernelError {
 
 /// What to do about an error that a shortage of the process or the machine is behind; `None` where none is.
 #[must_use]
-pub fn mend(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub fn fix(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(cause) = next {
         let number = cause.downcast_ref::<io::Error>();
@@ -194,7 +194,7 @@ mod tests {
         ] {
             let error = map_error("POLICY")(creating(number));
             assert_eq!(
-                error.with_mend(),
+                error.with_fix(),
                 format!("cannot write the map POLICY: failed to create map `POLICY`: {words}")
             );
         }

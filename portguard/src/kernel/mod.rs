@@ -11,7 +11,7 @@ mod pins;
 mod preflight;
 
 pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
-pub use error::{KernelError, mend};
+pub use error::{KernelError, fix};
 pub use maps::records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 pub use object::load::{Features, GRANT_PROBE, Loaded, load_programs};
 pub use pins::offline_status::pinned_status;

@@ -9,7 +9,7 @@ mod path_walk;
 
 pub use error::WatchError;
 
-use path_walk::{Interest, Route};
+use path_walk::{PathWalk, WatchMask};
 use portguard_policy::policy::{Fingerprint, PolicyFiles};
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader};
 use rustix::io::Errno;
@@ -44,7 +44,7 @@ pub struct PolicyWatch {
     /// The paths of the policy, absolute.
     paths: Vec<PathBuf>,
     /// What is watched, by the kernel's number for it.
-    watched: HashMap<i32, Interest>,
+    watched: HashMap<i32, WatchMask>,
     /// Something happened; kept here, so that a caller may drop [`PolicyWatch::changed`] and ask again.
     waiting: Option<Waiting>,
     problem: Option<WatchError>,
@@ -170,24 +170,24 @@ impl PolicyWatch {
             return true;
         }
         // Of a watch that was given up, events may still be in the queue.
-        let Some(interest) = self.watched.get(&event.wd()) else {
+        let Some(mask) = self.watched.get(&event.wd()) else {
             return false;
         };
         // Without a name it is about the directory itself.
         event
             .file_name()
-            .is_none_or(|name| interest.has(OsStr::from_bytes(name.to_bytes())))
+            .is_none_or(|name| mask.has(OsStr::from_bytes(name.to_bytes())))
     }
 
     /// Follows the paths as they lead now, and watches what is on the way.
     fn arm(&mut self) -> Result<(), WatchError> {
-        let mut route = Route::new(self.inotify.get_ref());
-        let followed = self.paths.iter().try_for_each(|path| route.policy(path));
-        let before = std::mem::replace(&mut self.watched, route.watched);
-        for (number, interest) in before {
+        let mut walk = PathWalk::new(self.inotify.get_ref());
+        let followed = self.paths.iter().try_for_each(|path| walk.policy(path));
+        let before = std::mem::replace(&mut self.watched, walk.watched);
+        for (number, mask) in before {
             if followed.is_err() {
                 // What could not be followed may still lead where it led.
-                self.watched.entry(number).or_insert(interest);
+                self.watched.entry(number).or_insert(mask);
             } else if !self.watched.contains_key(&number) {
                 // The kernel has given it up already where the directory is gone.
                 let _ = inotify::remove_watch(self.inotify.get_ref(), number);

@@ -28,13 +28,13 @@ const CONTENTS: WatchFlags = NAMES
 
 /// What of a directory is of interest.
 #[derive(Default)]
-pub(super) struct Interest {
+pub(super) struct WatchMask {
     names: HashSet<OsString>,
     /// All that a policy directory's files can be called.
     policies: bool,
 }
 
-impl Interest {
+impl WatchMask {
     pub(super) fn has(&self, name: &OsStr) -> bool {
         self.names.contains(name) || (self.policies && is_policy_name(name))
     }
@@ -42,10 +42,10 @@ impl Interest {
 
 /// Follows paths, and has each directory watched before it looks into it: what changes after the look is
 /// then an event.
-pub(super) struct Route<'a> {
+pub(super) struct PathWalk<'a> {
     inotify: &'a OwnedFd,
     /// What is watched, by the kernel's number for it.
-    pub(super) watched: HashMap<i32, Interest>,
+    pub(super) watched: HashMap<i32, WatchMask>,
 }
 
 /// Where a path ends.
@@ -55,7 +55,7 @@ enum End {
     Other,
 }
 
-impl<'a> Route<'a> {
+impl<'a> PathWalk<'a> {
     pub(super) fn new(inotify: &'a OwnedFd) -> Self {
         Self {
             inotify,
@@ -68,10 +68,10 @@ impl<'a> Route<'a> {
         let End::Directory(directory) = self.follow(path)? else {
             return Ok(());
         };
-        let Some(interest) = self.watch(&directory, CONTENTS)? else {
+        let Some(mask) = self.watch(&directory, CONTENTS)? else {
             return Ok(());
         };
-        interest.policies = true;
+        mask.policies = true;
         let Ok(entries) = std::fs::read_dir(&directory) else {
             // Loading says why; that it can be listed again is an event.
             return Ok(());
@@ -103,11 +103,11 @@ impl<'a> Route<'a> {
                 }
                 Part::Name(name) => name,
             };
-            let Some(interest) = self.watch(&here, NAMES)? else {
+            let Some(mask) = self.watch(&here, NAMES)? else {
                 // Gone since: its own name is watched in the directory above.
                 return Ok(End::Other);
             };
-            interest.names.insert(name.clone());
+            mask.names.insert(name.clone());
             let next = here.join(&name);
             let Ok(metadata) = std::fs::symlink_metadata(&next) else {
                 return Ok(End::Other);
@@ -135,7 +135,7 @@ impl<'a> Route<'a> {
         &mut self,
         directory: &Path,
         what: WatchFlags,
-    ) -> Result<Option<&mut Interest>, WatchError> {
+    ) -> Result<Option<&mut WatchMask>, WatchError> {
         match inotify::add_watch(self.inotify, directory, what) {
             Ok(number) => Ok(Some(self.watched.entry(number).or_default())),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),

@@ -13,7 +13,7 @@ const FOLDS: &str = "FOLDS";
 type Window = HashMap<MapData, Wire<FoldKey>, Wire<FoldWords>>;
 
 /// The two maps that take turns: the programs write one, and the other is empty.
-pub(in crate::kernel) struct Folds {
+pub(in crate::kernel) struct Aggregates {
     running: Window,
     spare: Window,
 }
@@ -22,9 +22,9 @@ fn window() -> Result<Window, KernelError> {
     Window::create(MAX_FOLDS, 0).map_err(map_error(FOLDS))
 }
 
-impl Folds {
+impl Aggregates {
     /// Begins to fold. What a daemon before this one left in its window is this one's now.
-    pub(in crate::kernel) fn begin(maps: &mut Maps) -> Result<Self, KernelError> {
+    pub(in crate::kernel) fn start(maps: &mut Maps) -> Result<Self, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         let running = match slot.get(&0, 0) {
             Ok(left) => left,
@@ -43,7 +43,7 @@ impl Folds {
 
     /// Ends the window and begins another: the events of the one that ended that stand for more decisions than
     /// were reported, and for how many.
-    pub(in crate::kernel) fn turn(
+    pub(in crate::kernel) fn take(
         &mut self,
         maps: &mut Maps,
     ) -> Result<Vec<(Event, u64)>, KernelError> {
@@ -55,7 +55,7 @@ impl Folds {
     }
 
     /// Has every decision reported by itself from now on: what an earlier window held.
-    pub(in crate::kernel) fn end(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
+    pub(in crate::kernel) fn stop(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
         let slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         let mut left = match slot.get(&0, 0) {
             Ok(left) => left,

@@ -44,7 +44,7 @@ impl Enforcer {
         let mut image = match self.fill_and_switch(tables, description) {
             Ok(image) => image,
             Err(error) => {
-                self.retain()?;
+                self.remove_stale_entries()?;
                 return Err(error);
             }
         };
@@ -56,7 +56,7 @@ impl Enforcer {
             }
         }
         self.in_force = Some(image);
-        self.retain()
+        self.remove_stale_entries()
     }
 
     fn fill_and_switch(
@@ -72,7 +72,7 @@ impl Enforcer {
 
     /// Removes the entries of every policy but the one in force, whoever wrote them. One that stays does no harm but
     /// take room: nobody asks for its number.
-    pub(in crate::kernel) fn retain(&mut self) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn remove_stale_entries(&mut self) -> Result<(), KernelError> {
         let keep = self.in_force.as_ref();
         let keep = keep.map(|image| u64::from(image.generation()));
         let other = |of: u64| Some(of) != keep;

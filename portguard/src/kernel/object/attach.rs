@@ -9,7 +9,7 @@ use crate::kernel::maps::records::FaultLog;
 use crate::kernel::object::load::{
     CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
 };
-use crate::kernel::pins::manifest::{Meta, link_names, object_digest};
+use crate::kernel::pins::manifest::{PinManifest, link_names, object_digest};
 use crate::kernel::pins::pin_directory::Pins;
 use crate::kernel::preflight::environment::Environment;
 use crate::kernel::preflight::other_programs::ATTACH_TYPES;
@@ -56,7 +56,7 @@ impl Programs {
             ids: [0; 4],
         };
         programs.attach_all()?;
-        if let Some(silent) = programs.silent(&maps)?.first() {
+        if let Some(silent) = programs.unresponsive_hooks(&maps)?.first() {
             return Err(match silent {
                 Hook::Lsm => KernelError::LsmNotRunning(environment.lsm_boot_parameter()),
                 Hook::Cgroup => KernelError::CgroupNotRunning,
@@ -66,14 +66,14 @@ impl Programs {
     }
 
     /// Those whose links are pinned.
-    pub(in crate::kernel) fn adopted(environment: &Environment, meta: &Meta) -> Self {
+    pub(in crate::kernel) fn adopted(environment: &Environment, manifest: &PinManifest) -> Self {
         Self {
-            hook: meta.hook,
-            features: meta.features,
+            hook: manifest.hook,
+            features: manifest.features,
             object: None,
             cgroup_root: environment.cgroup_root.clone(),
             links: BTreeMap::new(),
-            ids: meta.programs,
+            ids: manifest.programs,
         }
     }
 
@@ -126,25 +126,28 @@ impl Programs {
     /// Pins the links that are not pinned yet, each in place of the one before, and says what they are.
     pub(in crate::kernel) fn pin(&mut self, directory: &Path) -> Result<(), KernelError> {
         if !self.links.is_empty() {
-            Meta::invalidate(directory)?;
+            PinManifest::invalidate(directory)?;
         }
         while let Some((name, link)) = self.links.pop_first() {
             Pins::pin_link(directory, name, link)?;
         }
-        let meta = Meta {
+        let manifest = PinManifest {
             object: object_digest(),
             hook: self.hook,
             features: self.features,
             programs: self.ids,
             pid: std::process::id(),
         };
-        meta.write(directory)
+        manifest.write(directory)
     }
 
     /// Binds a port of the kernel's choice and looks which programs counted it: the hooks that did not. Somebody
     /// else's bind in the same moment proves the same, and so does one that finds no port left: the hooks come
     /// first.
-    pub(in crate::kernel) fn silent(&self, maps: &Maps) -> Result<Vec<Hook>, KernelError> {
+    pub(in crate::kernel) fn unresponsive_hooks(
+        &self,
+        maps: &Maps,
+    ) -> Result<Vec<Hook>, KernelError> {
         let canaries = [
             (Hook::Lsm, Counter::CanaryLsm),
             (Hook::Cgroup, Counter::CanaryCgroup),
@@ -170,10 +173,10 @@ impl Programs {
     }
 
     /// What is wrong now, in words.
-    pub(in crate::kernel) fn troubles(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
-        let mut troubles = Vec::new();
-        for hook in self.silent(maps)? {
-            troubles.push(format!("the {} programs do not answer", hook.as_str()));
+    pub(in crate::kernel) fn problems(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
+        let mut problems = Vec::new();
+        for hook in self.unresponsive_hooks(maps)? {
+            problems.push(format!("the {} programs do not answer", hook.as_str()));
         }
         let root = File::open(&self.cgroup_root).map_err(|source| KernelError::Cgroup {
             path: self.cgroup_root.clone(),
@@ -184,12 +187,12 @@ impl Programs {
             // A kernel that does not say is no reason for alarm: the canary has answered.
             let there = bpf_sys::programs_on(root.as_fd(), attach_type);
             if there.is_ok_and(|there| !there.contains(&id)) {
-                troubles.push(format!(
+                problems.push(format!(
                     "{name} is no longer on the root of the cgroup tree"
                 ));
             }
         }
-        Ok(troubles)
+        Ok(problems)
     }
 
     /// The programs that are attached.

@@ -17,7 +17,7 @@ const META_WORDS: u32 = 16;
 
 /// What the links in a directory were when they were last known to be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kernel) struct Meta {
+pub(in crate::kernel) struct PinManifest {
     /// SHA-256 of the object that the programs came from.
     pub(in crate::kernel) object: [u64; 4],
     /// The hook that decides.
@@ -45,7 +45,7 @@ pub(in crate::kernel) fn object_digest() -> [u64; 4] {
     words
 }
 
-impl Meta {
+impl PinManifest {
     /// Words: ABI, object (4), hook, features, programs (4), pid, and 1 where the rest is whole.
     const WHOLE: u32 = 12;
 
@@ -116,8 +116,8 @@ impl Meta {
     }
 
     /// What is wrong with the links of a directory; empty where each is what it was.
-    pub(in crate::kernel) fn lies(&self, directory: &Path) -> Vec<String> {
-        let mut lies = Vec::new();
+    pub(in crate::kernel) fn mismatches(&self, directory: &Path) -> Vec<String> {
+        let mut mismatches = Vec::new();
         for (name, program) in link_names().zip(self.programs) {
             let lsm = LSM_PROGRAMS.contains(&name);
             if program == 0 {
@@ -132,20 +132,20 @@ impl Meta {
                 .and_then(|link| bpf_sys::link_info(link.as_fd()));
             match info {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    lies.push(format!("the pin of the link of {name} is gone"));
+                    mismatches.push(format!("the pin of the link of {name} is gone"));
                 }
-                Err(error) => lies.push(format!("the pin of the link of {name}: {error}")),
+                Err(error) => mismatches.push(format!("the pin of the link of {name}: {error}")),
                 Ok(info) if info.kind != kind || info.program != program => {
-                    lies.push(format!(
+                    mismatches.push(format!(
                         "the pin of the link of {name} is another program's"
                     ));
                 }
                 Ok(info) if !lsm && info.cgroup == 0 => {
-                    lies.push(format!("the link of {name} was detached behind its pin"));
+                    mismatches.push(format!("the link of {name} was detached behind its pin"));
                 }
                 Ok(_) => {}
             }
         }
-        lies
+        mismatches
     }
 }

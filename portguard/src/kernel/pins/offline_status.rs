@@ -4,7 +4,7 @@ use crate::kernel::error::KernelError;
 use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
-use crate::kernel::pins::manifest::Meta;
+use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_directory::{PINS, pinned_directory};
 use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
@@ -22,9 +22,9 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let maps = Maps::pinned(&directory)?;
     let counts = Counts::read(&maps)?;
     let image = KernelImage::in_force(&maps)?;
-    let meta = Meta::read(&directory);
-    let mut problems = match &meta {
-        Some(meta) => meta.lies(&directory),
+    let manifest = PinManifest::read(&directory);
+    let mut problems = match &manifest {
+        Some(manifest) => manifest.mismatches(&directory),
         None => vec!["the pins were left by a start that was not finished".to_owned()],
     };
     if image.is_none() {
@@ -36,7 +36,7 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let rules = image.as_ref().map_or(Ok(Vec::new()), KernelImage::hits)?;
     Ok(Some(Status {
         enforcing: Enforcing::of(policy.as_ref(), &problems),
-        hook: meta.map(|meta| meta.hook.as_str().to_owned()),
+        hook: manifest.map(|manifest| manifest.hook.as_str().to_owned()),
         daemon: None,
         kernel: crate::kernel::preflight::environment::release_text(),
         policy,

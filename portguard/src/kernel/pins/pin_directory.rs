@@ -8,7 +8,7 @@
 use crate::kernel::bpf_sys;
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::map_set::{self, Maps};
-use crate::kernel::pins::manifest::{Meta, link_names};
+use crate::kernel::pins::manifest::{PinManifest, link_names};
 use aya::programs::links::FdLink;
 use portguard_common::ABI_VERSION;
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -96,7 +96,7 @@ impl Pins {
         // Only root can open a directory of bpffs, so nobody else can keep portguard out.
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             PinError::Held {
-                pid: Meta::read(&directory_of(&root)).map(|meta| meta.pid),
+                pid: PinManifest::read(&directory_of(&root)).map(|manifest| manifest.pid),
             }
         })?;
         let pins = Self { root, _lock: lock };
@@ -207,7 +207,7 @@ impl Pins {
     pub fn remove_all(&self) -> Result<(), PinError> {
         let programs = self.programs();
         remove_tree(&self.root)?;
-        await_end(&programs);
+        wait_for_unload(&programs);
         Ok(())
     }
 
@@ -245,7 +245,7 @@ fn is_link(path: &Path) -> bool {
 
 /// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
 /// (`bpf_link_put_deferred`, 5.10 to 7.2), and till then its program judges beside the next one.
-pub(in crate::kernel) fn await_end(programs: &BTreeSet<u32>) {
+pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>) {
     let until = Instant::now() + PATIENCE;
     while programs.iter().any(|program| bpf_sys::is_loaded(*program)) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));

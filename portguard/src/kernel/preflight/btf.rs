@@ -1,4 +1,4 @@
-//! Where a structure's members lie, from BTF bytes.
+//! Where a structure's members are, by BTF bytes.
 //!
 //! Our own, as no crate fits: aya keeps members to itself, and the `btf` crate copies every structure
 //! for every pointer to it. This reads one structure at a time, by checked accesses only; a broken
@@ -271,7 +271,7 @@ impl Btf {
 }
 
 fn overflow_error() -> BtfError {
-    BtfError::Damaged("a type lies beyond 4 GiB")
+    BtfError::Damaged("a type is beyond 4 GiB")
 }
 
 /// Bytes that follow the three words of a type.
