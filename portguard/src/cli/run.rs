@@ -5,7 +5,7 @@ use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkChoice, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
@@ -154,7 +154,7 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
 
 /// Says what the machine lacks, with the mend.
 fn lacking(error: impl Error + 'static) -> Exit {
-    let fix = fix(&error).map_or_else(String::new, |fix| format!("; {fix}"));
+    let fix = fix_for(&error).map_or_else(String::new, |fix| format!("; {fix}"));
     log_line!("portguard: {error}{fix}");
     Exit::Environment
 }

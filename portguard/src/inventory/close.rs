@@ -1,7 +1,9 @@
 //! Closes a socket that a policy denies, by the kernel's `SOCK_DESTROY`.
 
 use super::diag::{Diag, DiagError, State};
-use super::{Holder, InventoryError, sockets_in};
+use super::error::InventoryError;
+use super::holder::Holder;
+use super::processes::Owners;
 use rustix::io::Errno;
 use std::time::Duration;
 use thiserror::Error;
@@ -87,7 +89,7 @@ impl Holder {
 
     /// What it does now; `None` where it is no longer listed.
     fn state_now(&self) -> Result<Option<State>, InventoryError> {
-        let listed = sockets_in(&self.kept, |port| port == self.port)?;
+        let listed = self.kept.sockets(|port| port == self.port)?;
         let mut listed = listed.iter();
         let same = listed.find(|socket| socket.cookie() == self.cookie);
         Ok(same.map(|socket| socket.state))
@@ -95,7 +97,7 @@ impl Holder {
 
     /// Whether any of its processes still has it open.
     fn is_open(&self) -> bool {
-        let open = super::processes::Owners::find(&[self.inode].into());
+        let open = Owners::find(&[self.inode].into());
         open.is_ok_and(|owners| !owners.of(self.inode).is_empty())
     }
 }

@@ -6,68 +6,27 @@
 mod close;
 mod diag;
 mod display;
+mod error;
 mod holder;
 mod netns;
 mod processes;
 
 pub use close::{Closed, DestroyError};
 pub use diag::State;
+pub use error::InventoryError;
 pub use holder::{By, Holder, Identity};
 pub use processes::Process;
 
 use crate::events::cgroup_paths::CgroupPaths;
-use diag::{Diag, DiagError, Socket};
+use diag::Socket;
 use holder::Evaluator;
 use netns::Netns;
 use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Policy, Scope};
 use processes::Owners;
-use rustix::io::Errno;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use thiserror::Error;
-
-/// Why nobody can say who holds the ports.
-#[derive(Debug, Error)]
-pub enum InventoryError {
-    /// The kernel has no such list.
-    #[error(
-        "the kernel does not list its sockets (sock_diag): {0}; load the modules inet_diag, tcp_diag and udp_diag, or take a kernel with CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG"
-    )]
-    NoDiag(Errno),
-    /// It has, and says what nobody understands.
-    #[error("the kernel's list of sockets (sock_diag) makes no sense: {0}; please report this")]
-    Garbled(String),
-    /// A right is missing.
-    #[error("{what}: run it as root, or with {capability}")]
-    Rights {
-        /// What cannot be done.
-        what: String,
-        /// What would do.
-        capability: &'static str,
-    },
-    /// The namespace that `scope: host` means cannot be found.
-    #[error(
-        "network namespace {0}, which `scope: host` means, is neither that of process 1 nor our own: run it in the host's"
-    )]
-    NoHost(u32),
-    /// There is no /proc.
-    #[error("cannot read /proc: {0}; mount it: mount -t proc proc /proc")]
-    Proc(std::io::Error),
-    /// The system has no thread for us.
-    #[error("cannot start a thread to enter a network namespace: {0}; raise the limit of tasks")]
-    Thread(std::io::Error),
-}
-
-impl From<DiagError> for InventoryError {
-    fn from(error: DiagError) -> Self {
-        match error {
-            DiagError::Refused(errno) => Self::NoDiag(errno),
-            DiagError::Garbled(why) => Self::Garbled(why),
-        }
-    }
-}
 
 /// Who holds protected ports.
 #[derive(Debug)]
@@ -106,7 +65,7 @@ pub fn take(
     for (inode, paths) in candidates.files {
         match Netns::open(inode, &paths) {
             Some(netns) => {
-                let sockets = sockets_in(&netns, protected)?;
+                let sockets = netns.sockets(protected)?;
                 let netns = Arc::new(netns);
                 found.extend(sockets.into_iter().map(|socket| (netns.clone(), socket)));
             }
@@ -123,7 +82,7 @@ pub fn take(
         let processes = owners.of(socket.inode);
         if processes.is_empty() {
             // Whoever had it may have ended since it was listed.
-            let left = sockets_in(&netns, |port| port == socket.id.source_port)?;
+            let left = netns.sockets(|port| port == socket.id.source_port)?;
             if !left.iter().any(|other| other.cookie() == socket.cookie()) {
                 continue;
             }
@@ -150,15 +109,6 @@ fn hidden(socket: &Socket, processes: usize) -> InventoryError {
     }
 }
 
-/// The sockets of one namespace that hold ports for which `wanted` says yes.
-fn sockets_in(
-    netns: &Netns,
-    wanted: impl Fn(u16) -> bool + Send,
-) -> Result<Vec<Socket>, InventoryError> {
-    let listed = netns.within(|| Diag::open()?.sockets(wanted))?;
-    Ok(listed?)
-}
-
 /// Where the cgroup v2 tree is mounted; empty where it is not, and then no path is found.
 fn v2_tree() -> PathBuf {
     let own = procfs::process::Process::myself();
@@ -167,39 +117,4 @@ fn v2_tree() -> PathBuf {
     let mut mounts = mounts.into_iter();
     let tree = mounts.find(|mount| mount.fs_type == "cgroup2" && mount.root == "/");
     tree.map(|tree| tree.mount_point).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_say_what_and_the_mend() {
-        let rights = InventoryError::Rights {
-            what: "cannot enter network namespace 7: EPERM".into(),
-            capability: "CAP_SYS_ADMIN",
-        };
-        let io = || std::io::Error::from_raw_os_error(2);
-        let said = [
-            (
-                InventoryError::NoDiag(Errno::NOENT),
-                ["does not list", "udp_diag"],
-            ),
-            (
-                InventoryError::Garbled("short".into()),
-                ["short", "please report"],
-            ),
-            (rights, ["namespace 7", "as root, or with CAP_SYS_ADMIN"]),
-            (
-                InventoryError::NoHost(9),
-                ["namespace 9", "run it in the host's"],
-            ),
-            (InventoryError::Proc(io()), ["/proc", "mount -t proc"]),
-            (InventoryError::Thread(io()), ["a thread", "limit of tasks"]),
-        ];
-        for (error, parts) in said {
-            let text = error.to_string();
-            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! Network namespaces: which there are, and a look from inside one.
 
-use super::InventoryError;
+use super::diag::{Diag, Socket};
+use super::error::InventoryError;
+use super::processes::pid_of;
 use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -46,7 +48,7 @@ pub(super) fn all() -> Result<Candidates, InventoryError> {
     let may_look = may_look();
     let processes = std::fs::read_dir("/proc").map_err(InventoryError::Proc)?;
     let processes = processes.flatten().map(|entry| entry.path());
-    let processes = processes.filter(|path| super::processes::pid_of(path).is_some());
+    let processes = processes.filter(|path| pid_of(path).is_some());
     // `ip netns` and container engines keep some by a mount, with no process in them.
     let mounts = Process::myself().and_then(|own| own.mountinfo());
     let mounts = mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0);
@@ -93,6 +95,15 @@ impl Netns {
             let same = file.metadata().ok()?.ino() == u64::from(inode);
             same.then_some(Self { inode, file })
         })
+    }
+
+    /// The sockets in it that hold a port for which `wanted` says yes.
+    pub(super) fn sockets(
+        &self,
+        wanted: impl Fn(u16) -> bool + Send,
+    ) -> Result<Vec<Socket>, InventoryError> {
+        let listed = self.within(|| Diag::open()?.sockets(wanted))?;
+        Ok(listed?)
     }
 
     /// Does something inside, in a thread of its own that ends with it.

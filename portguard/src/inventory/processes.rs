@@ -1,6 +1,6 @@
 //! Which processes have a socket, and who they are.
 
-use super::InventoryError;
+use super::error::InventoryError;
 use portguard_policy::escape::escape;
 use procfs::FromBufRead as _;
 use procfs::process::Status;

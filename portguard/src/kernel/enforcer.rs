@@ -6,50 +6,21 @@
 
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::aggregates::Aggregates;
+use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
 use crate::kernel::maps::records::{FaultLog, Records};
+use crate::kernel::maps::stale_entries::remove_stale_entries;
 use crate::kernel::object::attach::Programs;
-use crate::kernel::object::load::Features;
-use crate::kernel::pins::manifest::{self, PinManifest};
+use crate::kernel::object::embedded::object_digest;
+use crate::kernel::object::hook::{Features, Hook, HookChoice};
+use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_directory::{self, Pins};
+use crate::kernel::pins::pin_paths::PINS;
 use crate::kernel::preflight::environment::Environment;
 use crate::status::{Description, RuleHits};
 use portguard_common::Event;
 use std::path::PathBuf;
-
-pub use crate::kernel::maps::counters::Counts;
-
-/// `--hook`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookChoice {
-    /// The LSM where it runs, else the cgroup hooks.
-    Auto,
-    /// The LSM or nothing.
-    Lsm,
-    /// The cgroup hooks alone.
-    Cgroup,
-}
-
-/// Which hook decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// `lsm/socket_bind` decides, the cgroup hooks grant.
-    Lsm,
-    /// The cgroup hooks decide and grant.
-    Cgroup,
-}
-
-impl Hook {
-    /// The word used in events and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lsm => "lsm",
-            Self::Cgroup => "cgroup",
-        }
-    }
-}
 
 /// Programs in the kernel, attached for as long as this lives, or as their pins do.
 pub struct Enforcer {
@@ -84,10 +55,7 @@ impl Enforcer {
             match pins.usable_maps() {
                 Ok(()) => reuse = Some(pins.directory()),
                 Err(Some(why)) => {
-                    notes.push(format!(
-                        "the pins in {} are not used: {why}",
-                        pin_directory::PINS
-                    ));
+                    notes.push(format!("the pins in {} are not used: {why}", PINS));
                 }
                 Err(None) if !pins.is_empty() => {
                     notes.push("the pins of another version are replaced".to_owned());
@@ -127,16 +95,11 @@ impl Enforcer {
             );
             return Ok(None);
         };
-        if manifest.object != manifest::object_digest() {
+        if manifest.object != object_digest() {
             notes.push("the pinned programs are another version's: they are replaced".into());
             return Ok(None);
         }
-        let other_hook = match choice {
-            HookChoice::Auto => false,
-            HookChoice::Lsm => manifest.hook != Hook::Lsm,
-            HookChoice::Cgroup => manifest.hook != Hook::Cgroup,
-        };
-        if other_hook {
+        if !choice.allows(manifest.hook) {
             return Ok(None);
         }
         let mismatches = manifest.mismatches(directory);
@@ -149,7 +112,12 @@ impl Enforcer {
             return Ok(None);
         }
         let maps = Maps::pinned(directory)?;
-        let programs = Programs::adopted(environment, &manifest);
+        let programs = Programs::adopted(
+            environment,
+            manifest.hook,
+            manifest.features,
+            manifest.programs,
+        );
         if !programs.unresponsive_hooks(&maps)?.is_empty() {
             notes.push("the pinned programs do not run: they are replaced".into());
             return Ok(None);
@@ -200,6 +168,12 @@ impl Enforcer {
         self.remove_stale_entries()
     }
 
+    /// Removes the entries of every policy but the one in force, whichever process wrote them.
+    pub(super) fn remove_stale_entries(&mut self) -> Result<(), KernelError> {
+        let keep = self.in_force.as_ref().map(KernelImage::generation);
+        remove_stale_entries(&mut self.maps, keep)
+    }
+
     /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives
     /// this process. Without pins there is nothing to do.
     ///
@@ -211,13 +185,13 @@ impl Enforcer {
         };
         let before = pins.programs();
         if let Some(stage) = self.stage.take() {
-            Pins::pin_maps(&stage, &self.maps)?;
-            self.programs.pin(&stage)?;
+            pin_directory::pin_maps(&stage, &self.maps)?;
+            pin_directory::pin_programs(&stage, &mut self.programs)?;
             pins.take_stage(&stage)?;
         } else {
-            self.programs.pin(&pins.directory())?;
+            pin_directory::pin_programs(&pins.directory(), &mut self.programs)?;
         }
-        pins.sweep(self.programs.names())?;
+        pins.sweep(self.programs.hook().programs())?;
         let now = pins.programs();
         pin_directory::wait_for_unload(&before.difference(&now).copied().collect());
         Ok(())
@@ -259,7 +233,7 @@ impl Enforcer {
                     let _ = std::fs::remove_file(&path);
                 }
             }
-            Pins::pin_maps(&directory, &self.maps)?;
+            pin_directory::pin_maps(&directory, &self.maps)?;
             self.programs.attach_again(environment, Some(&directory))?;
             return self.pin();
         }

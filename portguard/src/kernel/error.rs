@@ -1,8 +1,5 @@
 //! Why the kernel side fails.
 
-use crate::kernel::pins::pin_directory::PinError;
-use crate::kernel::preflight::btf::BtfError;
-use crate::kernel::preflight::offsets::OffsetError;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -80,11 +77,64 @@ pub enum KernelError {
     CgroupNotRunning,
 }
 
+/// Why BTF could not answer.
+#[derive(Debug, Error)]
+pub enum BtfError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are not BTF.
+    #[error("BTF is damaged: {0}")]
+    Damaged(&'static str),
+    /// The kernel has no such structure or member.
+    #[error("the kernel's BTF has no {0}")]
+    Unknown(String),
+}
+
+/// A structure that is not as portguard knows it.
+#[derive(Debug, Error)]
+#[error("this kernel's structures are not as portguard knows them: {0}")]
+pub struct OffsetError(#[from] BtfError);
+
+/// Why pins cannot be made, read or removed.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// No bpffs.
+    #[error(
+        "/sys/fs/bpf is no bpffs, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run without --pin"
+    )]
+    NoBpffs,
+    /// Another portguard has them.
+    #[error(
+        "another portguard{} has the pins in /sys/fs/bpf/portguard: stop it first (`portguard status` tells of it)",
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    Held {
+        /// Its process, where it is known.
+        pid: Option<u32>,
+    },
+    /// The file system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
 impl KernelError {
     /// The error, and what to do about it where it is a shortage.
     #[must_use]
     pub fn with_fix(&self) -> String {
-        match fix(self) {
+        match fix_for(self) {
             Some(fix) => format!("{self}; {fix}"),
             None => self.to_string(),
         }
@@ -93,7 +143,7 @@ impl KernelError {
 
 /// What to do about an error that a shortage of the process or the machine is behind; `None` where none is.
 #[must_use]
-pub fn fix(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub fn fix_for(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(cause) = next {
         let number = cause.downcast_ref::<io::Error>();

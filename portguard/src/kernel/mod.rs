@@ -5,26 +5,23 @@
 mod bpf_sys;
 mod enforcer;
 mod error;
+mod install;
 mod maps;
 mod object;
 mod pins;
 mod preflight;
 
-pub use enforcer::{Counts, Enforcer, Hook, HookChoice};
-pub use error::{KernelError, fix};
+pub use enforcer::Enforcer;
+pub use error::{BtfError, KernelError, OffsetError, PinError, fix_for};
+pub use maps::counters::Counts;
 pub use maps::records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
-pub use object::load::{Features, GRANT_PROBE, Loaded, load_programs};
+pub use object::embedded::object;
+pub use object::hook::{Features, Hook, HookChoice};
+pub use object::load::{GRANT_PROBE, Loaded, load_programs};
 pub use pins::offline_status::pinned_status;
-pub use pins::pin_directory::{PINS, PinError, Pins};
-pub use preflight::btf::{Btf, BtfError};
+pub use pins::pin_directory::Pins;
+pub use pins::pin_paths::PINS;
+pub use preflight::btf::Btf;
 pub use preflight::environment::{Condition, Environment, Severity, can_grant, release_text};
-pub use preflight::offsets::{OffsetError, Offsets};
+pub use preflight::offsets::Offsets;
 pub use preflight::other_programs::{BindProgram, bind_programs};
-
-/// The eBPF object, as `cargo xtask build` compiled it.
-pub const fn object() -> Result<&'static [u8], KernelError> {
-    #[cfg(ebpf_object)]
-    return Ok(aya::include_bytes_aligned!(env!("PORTGUARD_EBPF_OBJECT")));
-    #[cfg(not(ebpf_object))]
-    return Err(KernelError::NoObject);
-}

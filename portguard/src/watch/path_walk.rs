@@ -1,6 +1,6 @@
 //! A path -> the directories in which a change can alter where it leads, each of them watched.
 
-use super::WatchError;
+use super::error::WatchError;
 use portguard_policy::policy::is_policy_name;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;

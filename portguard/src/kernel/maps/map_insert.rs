@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_micros(50);
 ///
 /// # Errors
 /// That of the last attempt.
-pub(super) fn insert(
+pub(in crate::kernel) fn insert(
     name: &'static str,
     write: impl FnMut() -> Result<(), MapError>,
 ) -> Result<(), KernelError> {

@@ -3,7 +3,6 @@
 use crate::kernel::error::{KernelError, map_error};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, RingBuf};
-use aya_obj::Object;
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -105,21 +104,16 @@ pub(in crate::kernel) struct Shape {
     max_entries: u32,
 }
 
-/// The shapes that this version's object declares.
-pub(in crate::kernel) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, KernelError> {
-    let object = Object::parse(crate::kernel::object()?)
-        .map_err(|error| KernelError::Object(Box::new(error.into())))?;
-    let declared = NAMES.into_iter().filter_map(|name| {
-        let map = object.maps.get(name)?;
-        let shape = Shape {
+impl Shape {
+    /// The shape of a map as an object declares it.
+    pub(in crate::kernel) const fn declared(map: &aya_obj::Map) -> Self {
+        Self {
             kind: map.map_type(),
             key_size: map.key_size(),
             value_size: map.value_size(),
             max_entries: map.max_entries(),
-        };
-        Some((name, shape))
-    });
-    Ok(declared.collect())
+        }
+    }
 }
 
 /// The shape of a pinned map, or `None` where there is no map.

@@ -2,9 +2,9 @@
 
 pub(in crate::kernel) mod aggregates;
 pub(in crate::kernel) mod counters;
-mod install;
-mod map_insert;
+pub(in crate::kernel) mod map_insert;
 pub(in crate::kernel) mod map_set;
 pub(in crate::kernel) mod policy_map;
 pub(in crate::kernel) mod records;
-mod wire;
+pub(in crate::kernel) mod stale_entries;
+pub(in crate::kernel) mod wire;

@@ -7,7 +7,7 @@ use portguard_common::{
 /// A value whose bytes go to or come from the kernel as they are.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Wire<T>(pub(in crate::kernel) T);
+pub(in crate::kernel) struct Wire<T>(pub(in crate::kernel) T);
 
 // SAFETY: words without padding, of which any bytes are a value.
 unsafe impl aya::Pod for Wire<Page> {}

@@ -1,16 +1,12 @@
 //! The programs and what attaches them: loaded by this process, or pinned by one before.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::enforcer::Hook;
 use crate::kernel::error::{KernelError, refused};
 use crate::kernel::maps::counters::count;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::records::FaultLog;
-use crate::kernel::object::load::{
-    CGROUP_PROGRAMS, Features, LSM_PROGRAMS, Loaded, cgroup_program, load_programs, lsm_program,
-};
-use crate::kernel::pins::manifest::{PinManifest, link_names, object_digest};
-use crate::kernel::pins::pin_directory::Pins;
+use crate::kernel::object::hook::{Features, Hook, LSM_PROGRAMS, all_programs};
+use crate::kernel::object::load::{Loaded, cgroup_program, load_programs, lsm_program};
 use crate::kernel::preflight::environment::Environment;
 use crate::kernel::preflight::other_programs::ATTACH_TYPES;
 use aya::Ebpf;
@@ -33,7 +29,7 @@ pub(in crate::kernel) struct Programs {
     cgroup_root: PathBuf,
     /// Links that no pin holds yet, by their programs. Dropped, they detach.
     links: BTreeMap<&'static str, FdLink>,
-    /// Numbers of the programs, as [`link_names`] lists them; 0 for one that is not there.
+    /// Numbers of the programs, as [`all_programs`] lists them; 0 for one that is not there.
     ids: [u32; 4],
 }
 
@@ -65,15 +61,20 @@ impl Programs {
         Ok((maps, programs))
     }
 
-    /// Those whose links are pinned.
-    pub(in crate::kernel) fn adopted(environment: &Environment, manifest: &PinManifest) -> Self {
+    /// The programs of pinned links; `ids` are their numbers, in the order of [`all_programs`].
+    pub(in crate::kernel) fn adopted(
+        environment: &Environment,
+        hook: Hook,
+        features: Features,
+        ids: [u32; 4],
+    ) -> Self {
         Self {
-            hook: manifest.hook,
-            features: manifest.features,
+            hook,
+            features,
             object: None,
             cgroup_root: environment.cgroup_root.clone(),
             links: BTreeMap::new(),
-            ids: manifest.programs,
+            ids,
         }
     }
 
@@ -86,7 +87,7 @@ impl Programs {
         let Some(ebpf) = &mut self.object else {
             return Ok(());
         };
-        for (name, number) in link_names().zip(&mut self.ids) {
+        for (name, number) in all_programs().zip(&mut self.ids) {
             let (link, id) = if LSM_PROGRAMS.contains(&name) {
                 // One that we hold cannot be taken from us (BPF_LINK_DETACH is EOPNOTSUPP), nor attached twice on
                 // Linux 5.10.
@@ -123,22 +124,14 @@ impl Programs {
         self.attach_all()
     }
 
-    /// Pins the links that are not pinned yet, each in place of the one before, and says what they are.
-    pub(in crate::kernel) fn pin(&mut self, directory: &Path) -> Result<(), KernelError> {
-        if !self.links.is_empty() {
-            PinManifest::invalidate(directory)?;
-        }
-        while let Some((name, link)) = self.links.pop_first() {
-            Pins::pin_link(directory, name, link)?;
-        }
-        let manifest = PinManifest {
-            object: object_digest(),
-            hook: self.hook,
-            features: self.features,
-            programs: self.ids,
-            pid: std::process::id(),
-        };
-        manifest.write(directory)
+    /// Whether there are links that no pin holds yet.
+    pub(in crate::kernel) fn has_unpinned_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Hands over a link that no pin holds yet, with the name of its program.
+    pub(in crate::kernel) fn take_link(&mut self) -> Option<(&'static str, FdLink)> {
+        self.links.pop_first()
     }
 
     /// Binds a port of the kernel's choice and looks which programs counted it: the hooks that did not. Somebody
@@ -195,14 +188,6 @@ impl Programs {
         Ok(problems)
     }
 
-    /// The programs that are attached.
-    pub(in crate::kernel) const fn names(&self) -> &'static [&'static str] {
-        match self.hook {
-            Hook::Lsm => &["socket_bind", "sctp_bind_connect", "bind4", "bind6"],
-            Hook::Cgroup => &CGROUP_PROGRAMS,
-        }
-    }
-
     /// Takes those out of the kernel that no pin holds.
     pub(in crate::kernel) fn detach(&mut self) {
         self.links.clear();
@@ -219,6 +204,11 @@ impl Programs {
                 EbpfLogger::init_from_id(id).ok()
             }
         }
+    }
+
+    /// Numbers of the programs, in the order of [`all_programs`]; 0 for one that is not loaded.
+    pub(in crate::kernel) const fn ids(&self) -> [u32; 4] {
+        self.ids
     }
 
     pub(in crate::kernel) const fn hook(&self) -> Hook {

@@ -1,22 +1,14 @@
 //! The object and its programs: loaded with as many features as the kernel's verifier takes.
 
-use crate::kernel::enforcer::Hook;
 use crate::kernel::error::{KernelError, refused};
 use crate::kernel::maps::map_set;
+use crate::kernel::object::embedded::object;
+use crate::kernel::object::hook::{CGROUP_PROGRAMS, Features, Hook, LSM_PROGRAMS};
 use crate::kernel::preflight::environment::Environment;
 use crate::kernel::preflight::offsets::Offsets;
 use aya::programs::{CgroupSockAddr, Lsm};
 use aya::{Ebpf, EbpfLoader};
 use std::path::Path;
-
-/// What the cgroup programs of this kernel may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features {
-    /// Skip the capability check (Linux 5.12).
-    pub grants: bool,
-    /// Choose the errno of a refusal (Linux 5.18).
-    pub set_errno: bool,
-}
 
 /// The object in the kernel, its programs verified but not attached.
 pub struct Loaded {
@@ -26,10 +18,8 @@ pub struct Loaded {
     pub features: Features,
 }
 
-pub(in crate::kernel) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
 /// The program that tells whether grants are known; it is loaded, and nothing else.
 pub const GRANT_PROBE: &str = "grant_probe";
-pub(in crate::kernel) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
 
 /// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
 /// a probe says whether it can grant, the programs themselves whether they can choose an errno. They get the
@@ -99,7 +89,7 @@ fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, 
     loader.override_global("GRANTS", flag(features.grants), true);
     loader.override_global("SET_RETVAL", flag(features.set_errno), true);
     loader
-        .load(crate::kernel::object()?)
+        .load(object()?)
         .map_err(|error| KernelError::Object(Box::new(error)))
 }
 

@@ -1,14 +1,14 @@
 //! What the pinned links were when they were last known to be right: the map `META` beside them.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::enforcer::Hook;
 use crate::kernel::error::{KernelError, map_error};
-use crate::kernel::object::load::{CGROUP_PROGRAMS, Features, LSM_PROGRAMS};
-use crate::kernel::pins::pin_directory::{link_path, pin_failed};
+use crate::kernel::object::attach::Programs;
+use crate::kernel::object::embedded::object_digest;
+use crate::kernel::object::hook::{Features, Hook, LSM_PROGRAMS, all_programs};
+use crate::kernel::pins::pin_paths::{link_path, pin_failed};
 use aya::maps::{Array, Map, MapData};
 use portguard_common::ABI_VERSION;
 use rustix::fd::AsFd as _;
-use sha2::{Digest as _, Sha256};
 use std::io;
 use std::path::Path;
 
@@ -24,28 +24,24 @@ pub(in crate::kernel) struct PinManifest {
     pub(in crate::kernel) hook: Hook,
     /// What the cgroup programs may do.
     pub(in crate::kernel) features: Features,
-    /// Numbers of the programs, as [`link_names`] lists them; 0 for one that is not there.
+    /// Numbers of the programs, as [`all_programs`] lists them; 0 for one that is not there.
     pub(in crate::kernel) programs: [u32; 4],
     /// The process that wrote this.
     pub(in crate::kernel) pid: u32,
 }
 
-/// Every program, LSM first.
-pub(in crate::kernel) fn link_names() -> impl Iterator<Item = &'static str> {
-    LSM_PROGRAMS.into_iter().chain(CGROUP_PROGRAMS)
-}
-
-/// The digest of this version's object, as words.
-pub(in crate::kernel) fn object_digest() -> [u64; 4] {
-    let digest = Sha256::digest(crate::kernel::object().unwrap_or_default());
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(digest.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    words
-}
-
 impl PinManifest {
+    /// What the links of these programs are.
+    pub(super) fn of(programs: &Programs) -> Self {
+        Self {
+            object: object_digest(),
+            hook: programs.hook(),
+            features: programs.features(),
+            programs: programs.ids(),
+            pid: std::process::id(),
+        }
+    }
+
     /// Words: ABI, object (4), hook, features, programs (4), pid, and 1 where the rest is whole.
     const WHOLE: u32 = 12;
 
@@ -118,7 +114,7 @@ impl PinManifest {
     /// What is wrong with the links of a directory; empty where each is what it was.
     pub(in crate::kernel) fn mismatches(&self, directory: &Path) -> Vec<String> {
         let mut mismatches = Vec::new();
-        for (name, program) in link_names().zip(self.programs) {
+        for (name, program) in all_programs().zip(self.programs) {
             let lsm = LSM_PROGRAMS.contains(&name);
             if program == 0 {
                 continue;

@@ -5,7 +5,7 @@ use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
 use crate::kernel::pins::manifest::PinManifest;
-use crate::kernel::pins::pin_directory::{PINS, pinned_directory};
+use crate::kernel::pins::pin_paths::{PINS, pinned_directory};
 use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,70 +1,31 @@
-//! Links and maps in bpffs: enforcement that needs no daemon, and what a later one finds of it.
+//! The pins as a directory: opened for this process alone, filled, replaced and removed.
 //!
-//! `/sys/fs/bpf/portguard/vN/` has every map under its name and every link as `link_PROGRAM`; `N` is the ABI of
-//! the maps. The map `META` says what the links were when they were last known to be right, and is written last:
-//! without it a directory is what a killed start or a foreign hand left, and is used with care or not at all.
 //! New links are pinned beside the old ones and renamed over them, so that no bind is unguarded.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::KernelError;
+use crate::kernel::error::{KernelError, PinError};
 use crate::kernel::maps::map_set::{self, Maps};
-use crate::kernel::pins::manifest::{PinManifest, link_names};
+use crate::kernel::object::attach::Programs;
+use crate::kernel::object::embedded::declared_shapes;
+use crate::kernel::object::hook::all_programs;
+use crate::kernel::pins::manifest::PinManifest;
+use crate::kernel::pins::pin_paths::{
+    PINS, directory_of, file_error, is_link, link_path, pin_failed,
+};
 use aya::programs::links::FdLink;
 use portguard_common::ABI_VERSION;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use thiserror::Error;
-
-/// Where portguard pins.
-pub const PINS: &str = "/sys/fs/bpf/portguard";
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// How long programs get to go: somebody else may hold one.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Why pins cannot be made, read or removed.
-#[derive(Debug, Error)]
-pub enum PinError {
-    /// No bpffs.
-    #[error(
-        "/sys/fs/bpf is no bpffs, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run without --pin"
-    )]
-    NoBpffs,
-    /// Another portguard has them.
-    #[error(
-        "another portguard{} has the pins in {PINS}: stop it first (`portguard status` tells of it)",
-        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
-    )]
-    Held {
-        /// Its process, where it is known.
-        pid: Option<u32>,
-    },
-    /// The file system refused.
-    #[error("cannot {what} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-fn file<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> PinError + 'a {
-    move |source| PinError::File {
-        what,
-        path: path.into(),
-        source,
-    }
-}
 
 /// The pins, which are this process's alone while this lives.
 pub struct Pins {
@@ -86,13 +47,13 @@ impl Pins {
         }
         match std::fs::create_dir(&root) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(file("make", &root)(error));
+                return Err(file_error("make", &root)(error));
             }
             _ => {}
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let lock = rustix::fs::open(&root, flags, Mode::empty())
-            .map_err(|error| file("open", &root)(error.into()))?;
+            .map_err(|error| file_error("open", &root)(error.into()))?;
         // Only root can open a directory of bpffs, so nobody else can keep portguard out.
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             PinError::Held {
@@ -121,7 +82,7 @@ impl Pins {
         if !directory.is_dir() {
             return Err(None);
         }
-        let declared = map_set::declared_shapes().map_err(|error| Some(error.to_string()))?;
+        let declared = declared_shapes().map_err(|error| Some(error.to_string()))?;
         for name in map_set::NAMES {
             let found = map_set::pinned_shape(&directory.join(name));
             if found.is_none() {
@@ -136,38 +97,12 @@ impl Pins {
         Ok(())
     }
 
-    /// Pins a map that is not pinned yet.
-    pub(in crate::kernel) fn pin_maps(directory: &Path, maps: &Maps) -> Result<(), KernelError> {
-        for (name, map) in maps.iter() {
-            let path = directory.join(name);
-            if !path.exists() {
-                map.pin(&path).map_err(|error| pin_failed(&path, error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Pins a link in place of the one that is there: the old one goes when the new one is in place.
-    pub(in crate::kernel) fn pin_link(
-        directory: &Path,
-        name: &str,
-        link: FdLink,
-    ) -> Result<(), KernelError> {
-        let fresh = directory.join(format!("link_{name}_new"));
-        let path = link_path(directory, name);
-        let _ = std::fs::remove_file(&fresh);
-        link.pin(&fresh)
-            .map_err(|error| pin_failed(&fresh, error))?;
-        std::fs::rename(&fresh, &path).map_err(file("rename", &fresh))?;
-        Ok(())
-    }
-
     /// A directory beside all others, for maps that are new.
     pub(in crate::kernel) fn stage(&self) -> Result<PathBuf, PinError> {
         let path = self
             .root
             .join(format!("v{ABI_VERSION}_new_{}", std::process::id()));
-        std::fs::create_dir(&path).map_err(file("make", &path))?;
+        std::fs::create_dir(&path).map_err(file_error("make", &path))?;
         Ok(path)
     }
 
@@ -178,9 +113,9 @@ impl Pins {
             let aside = self
                 .root
                 .join(format!("v{ABI_VERSION}_old_{}", std::process::id()));
-            std::fs::rename(&directory, &aside).map_err(file("rename", &directory))?;
+            std::fs::rename(&directory, &aside).map_err(file_error("rename", &directory))?;
         }
-        std::fs::rename(stage, &directory).map_err(file("rename", stage))
+        std::fs::rename(stage, &directory).map_err(file_error("rename", stage))
     }
 
     /// Removes all but this ABI's directory, in which only links of `programs` stay.
@@ -191,10 +126,10 @@ impl Pins {
                 remove_tree(&path)?;
             }
         }
-        for name in link_names().filter(|name| !programs.contains(name)) {
+        for name in all_programs().filter(|name| !programs.contains(name)) {
             let path = link_path(&directory, name);
             if path.exists() {
-                std::fs::remove_file(&path).map_err(file("remove", &path))?;
+                std::fs::remove_file(&path).map_err(file_error("remove", &path))?;
             }
         }
         Ok(())
@@ -224,23 +159,40 @@ impl Pins {
     }
 }
 
-/// The directory of this ABI below `root`.
-fn directory_of(root: &Path) -> PathBuf {
-    root.join(format!("v{ABI_VERSION}"))
+/// Pins each map that is not pinned yet.
+pub(in crate::kernel) fn pin_maps(directory: &Path, maps: &Maps) -> Result<(), KernelError> {
+    for (name, map) in maps.iter() {
+        let path = directory.join(name);
+        if !path.exists() {
+            map.pin(&path).map_err(|error| pin_failed(&path, error))?;
+        }
+    }
+    Ok(())
 }
 
-/// Where this ABI's maps and links are pinned.
-pub(in crate::kernel) fn pinned_directory() -> PathBuf {
-    directory_of(Path::new(PINS))
+/// Pins the links that are not pinned yet, each in place of the one before, and records what they are.
+pub(in crate::kernel) fn pin_programs(
+    directory: &Path,
+    programs: &mut Programs,
+) -> Result<(), KernelError> {
+    if programs.has_unpinned_links() {
+        PinManifest::invalidate(directory)?;
+    }
+    while let Some((name, link)) = programs.take_link() {
+        pin_link(directory, name, link)?;
+    }
+    PinManifest::of(programs).write(directory)
 }
 
-pub(in crate::kernel) fn link_path(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("link_{name}"))
-}
-
-fn is_link(path: &Path) -> bool {
-    let name = path.file_name().map(OsStr::as_encoded_bytes);
-    name.is_some_and(|name| name.starts_with(b"link_"))
+/// Pins a link in place of the one that is there: the old one goes when the new one is in place.
+fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelError> {
+    let fresh = directory.join(format!("link_{name}_new"));
+    let path = link_path(directory, name);
+    let _ = std::fs::remove_file(&fresh);
+    link.pin(&fresh)
+        .map_err(|error| pin_failed(&fresh, error))?;
+    std::fs::rename(&fresh, &path).map_err(file_error("rename", &fresh))?;
+    Ok(())
 }
 
 /// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
@@ -266,15 +218,8 @@ fn remove_tree(directory: &Path) -> Result<(), PinError> {
         if path.is_dir() {
             remove_tree(&path)?;
         } else {
-            std::fs::remove_file(&path).map_err(file("remove", &path))?;
+            std::fs::remove_file(&path).map_err(file_error("remove", &path))?;
         }
     }
-    std::fs::remove_dir(directory).map_err(file("remove", directory))
-}
-
-pub(in crate::kernel) fn pin_failed(path: &Path, error: aya::pin::PinError) -> PinError {
-    file("pin", path)(match error {
-        aya::pin::PinError::SyscallError(error) => error.io_error,
-        other => io::Error::other(other.to_string()),
-    })
+    std::fs::remove_dir(directory).map_err(file_error("remove", directory))
 }

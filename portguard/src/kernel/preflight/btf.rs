@@ -4,27 +4,8 @@
 //! for every pointer to it. This reads one structure at a time, by checked accesses only; a broken
 //! file is an error. Format: `Documentation/bpf/btf.rst`, Linux 7.2.
 
-use std::path::{Path, PathBuf};
-use thiserror::Error;
-
-/// Why BTF could not answer.
-#[derive(Debug, Error)]
-pub enum BtfError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The bytes are not BTF.
-    #[error("BTF is damaged: {0}")]
-    Damaged(&'static str),
-    /// The kernel has no such structure or member.
-    #[error("the kernel's BTF has no {0}")]
-    Unknown(String),
-}
+use crate::kernel::error::BtfError;
+use std::path::Path;
 
 /// Kinds of types, of `include/uapi/linux/btf.h`.
 mod kind {

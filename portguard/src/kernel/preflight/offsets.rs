@@ -1,12 +1,7 @@
 //! The offsets that the programs read by, from the running kernel's BTF.
 
-use crate::kernel::preflight::btf::{Btf, BtfError};
-use thiserror::Error;
-
-/// A structure that is not as portguard knows it.
-#[derive(Debug, Error)]
-#[error("this kernel's structures are not as portguard knows them: {0}")]
-pub struct OffsetError(#[from] BtfError);
+use crate::kernel::error::{BtfError, OffsetError};
+use crate::kernel::preflight::btf::Btf;
 
 /// Names of the programs' globals and their values.
 #[derive(Clone, Debug)]

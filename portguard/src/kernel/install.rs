@@ -11,11 +11,6 @@ use aya::maps::{HashMap, MapError};
 use portguard_common::{AddressKey, GroupKey, NameKey, TrieKey, TrieNode, VectorWords};
 use portguard_policy::compile::Tables;
 
-/// All keys of a map, before any is removed.
-fn keys<K>(keys: impl Iterator<Item = Result<K, MapError>>) -> Vec<K> {
-    keys.map_while(Result::ok).collect()
-}
-
 impl Enforcer {
     /// The number that the next policy must be compiled as: from 1, and from 1 again behind 65,535.
     #[must_use]
@@ -68,40 +63,6 @@ impl Enforcer {
         let image = KernelImage::create(tables, description)?;
         image.switch(&mut self.maps)?;
         Ok(image)
-    }
-
-    /// Removes the entries of every policy but the one in force, whoever wrote them. One that stays does no harm but
-    /// take room: nobody asks for its number.
-    pub(in crate::kernel) fn remove_stale_entries(&mut self) -> Result<(), KernelError> {
-        let keep = self.in_force.as_ref();
-        let keep = keep.map(|image| u64::from(image.generation()));
-        let other = |of: u64| Some(of) != keep;
-        let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
-        for key in keys(trie.keys()) {
-            if other(key.0.parent >> 32) {
-                let _ = trie.remove(&key);
-            }
-        }
-        let mut names: HashMap<_, Wire<NameKey>, u32> = self.maps.table("NAMES")?;
-        for key in keys(names.keys()) {
-            if other(key.0.0 >> 32) {
-                let _ = names.remove(&key);
-            }
-        }
-        let mut addresses: LpmTrie<_, Wire<AddressKey>, u32> = self.maps.table("ADDRESSES")?;
-        for key in keys(addresses.keys()) {
-            if other(u64::from(key.data().0.space >> 1)) {
-                let _ = addresses.remove(&key);
-            }
-        }
-        let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> =
-            self.maps.table("GROUPS")?;
-        for key in keys(groups.keys()) {
-            if other(u64::from(key.data().0.space)) {
-                let _ = groups.remove(&key);
-            }
-        }
-        Ok(())
     }
 
     /// Writes the tables that carry the generation in their keys: nobody reads them before the switch.
