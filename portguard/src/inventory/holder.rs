@@ -3,13 +3,13 @@
 use super::diag::{Socket, State};
 use super::netns::Netns;
 use super::processes::{Process, unit_of};
+use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
 use portguard_common::{Decision, Verdict};
 use portguard_policy::compile::{Bind, Tables};
 use portguard_policy::escape::{escape, unescape};
 use portguard_policy::policy::{Mode, Policy};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -110,7 +110,7 @@ pub(super) struct Evaluator<'a> {
     tables: &'a Tables,
     host_netns: u32,
     cgroups: CgroupPaths,
-    users: HashMap<u32, Option<String>>,
+    users: AccountNames,
 }
 
 /// Somebody who could have made the bind.
@@ -133,7 +133,7 @@ impl<'a> Evaluator<'a> {
             tables,
             host_netns,
             cgroups,
-            users: HashMap::new(),
+            users: AccountNames::default(),
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Evaluator<'a> {
             dual_stack: socket.v6only.filter(|_| inet6).map(|only| !only),
             state: socket.state,
             uid: socket.uid,
-            user: self.user(socket.uid),
+            user: self.users.escaped(socket.uid),
             made_in,
             inode: socket.inode,
             cookie: socket.cookie(),
@@ -247,19 +247,11 @@ impl<'a> Evaluator<'a> {
         })?;
         let identity = Identity {
             uid: caller.uid,
-            user: self.user(caller.uid),
+            user: self.users.escaped(caller.uid),
             euid: caller.euid,
             cgroup: escape(format!("/{}", cgroup.join("/")).as_bytes()),
         };
         Some((identity, decision))
-    }
-
-    fn user(&mut self, uid: u32) -> Option<String> {
-        let look = || {
-            let user = uzers::get_user_by_uid(uid)?;
-            Some(escape(user.name().as_encoded_bytes()))
-        };
-        self.users.entry(uid).or_insert_with(look).clone()
     }
 }
 

@@ -17,6 +17,7 @@ pub use error::InventoryError;
 pub use holder::{By, Holder, Identity};
 pub use processes::Process;
 
+use crate::cgroup_mount::cgroup_mount;
 use crate::events::cgroup_paths::CgroupPaths;
 use diag::Socket;
 use holder::Evaluator;
@@ -25,7 +26,6 @@ use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Policy, Scope};
 use processes::Owners;
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Who holds protected ports.
@@ -76,7 +76,8 @@ pub fn take(
     }
     let inodes: HashSet<u64> = found.iter().map(|(_, socket)| socket.inode).collect();
     let owners = Owners::find(&inodes)?;
-    let mut evaluator = Evaluator::new(policy, tables, host_netns, CgroupPaths::new(&v2_tree()));
+    let cgroups = CgroupPaths::new(&cgroup_mount().unwrap_or_default());
+    let mut evaluator = Evaluator::new(policy, tables, host_netns, cgroups);
     let mut holders = Vec::new();
     for (netns, socket) in found {
         let processes = owners.of(socket.inode);
@@ -107,14 +108,4 @@ fn hidden(socket: &Socket, processes: usize) -> InventoryError {
         ),
         capability: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
     }
-}
-
-/// Where the cgroup v2 tree is mounted; empty where it is not, and then no path is found.
-fn v2_tree() -> PathBuf {
-    let own = procfs::process::Process::myself();
-    let mounts = own.and_then(|own| own.mountinfo());
-    let mounts = mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0);
-    let mut mounts = mounts.into_iter();
-    let tree = mounts.find(|mount| mount.fs_type == "cgroup2" && mount.root == "/");
-    tree.map(|tree| tree.mount_point).unwrap_or_default()
 }

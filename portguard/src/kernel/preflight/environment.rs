@@ -1,5 +1,6 @@
 //! What portguard needs of the machine, each condition with its state and its mend.
 
+use crate::cgroup_mount::cgroup_mount;
 use crate::kernel::error::KernelError;
 use crate::kernel::preflight::btf::Btf;
 use crate::kernel::preflight::offsets::Offsets;
@@ -60,7 +61,6 @@ impl Environment {
     /// Looks at the machine; changes nothing.
     #[must_use]
     pub fn probe() -> Self {
-        let cgroup_root = cgroup_root();
         let active_lsms = securityfs::read("lsm")
             .ok()
             .map(|text| text.trim().split(',').map(str::to_owned).collect());
@@ -72,7 +72,7 @@ impl Environment {
             host_netns: init_netns.or_else(|| netns_of("self")).unwrap_or(0),
             is_init_netns: init_netns.is_some(),
             conditions: Vec::new(),
-            cgroup_root: cgroup_root.unwrap_or_default(),
+            cgroup_root: cgroup_mount().unwrap_or_default(),
             active_lsms,
             offsets: offsets.ok(),
         };
@@ -214,15 +214,6 @@ fn boot_parameter(active: Option<&[String]>) -> String {
         .filter(|lsm| !matches!(*lsm, "capability" | "ima" | "evm" | "bpf" | ""));
     let list: Vec<&str> = kept.chain(["bpf"]).collect();
     format!("lsm={}", list.join(","))
-}
-
-/// Where the whole v2 tree is mounted.
-fn cgroup_root() -> Option<PathBuf> {
-    let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
-    mounts
-        .into_iter()
-        .find(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
-        .map(|mount| mount.mount_point)
 }
 
 fn netns_of(process: &str) -> Option<u32> {
