@@ -89,6 +89,9 @@ pub(super) fn run(args: &Args) -> Exit {
 
 /// An error is what the command ends with before anything is enforced; why has been said.
 fn enforce(args: &Args) -> Result<Exit, Exit> {
+    if super::doctor::print_missing_object() {
+        return Err(Exit::Environment);
+    }
     let source = PolicyLoader {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),

@@ -13,7 +13,7 @@ impl Holder {
             address,
             ..
         } = self;
-        format!("{protocol}/{port} {address}")
+        format!("{}/{port} {address}", protocol.as_str())
     }
 
     /// Whom the verdict is about, else whose the socket is.

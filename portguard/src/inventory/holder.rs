@@ -5,11 +5,11 @@ use super::netns::Netns;
 use super::processes::{Process, unit_of};
 use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
-use portguard_common::{Decision, Verdict};
+use portguard_common::{Decision, Family, Protocol, Verdict};
 use portguard_policy::compile::{Bind, Tables};
 use portguard_policy::escape::{escape, unescape};
 use portguard_policy::policy::{Mode, Policy};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,10 +43,12 @@ pub struct Identity {
 pub struct Holder {
     /// Port.
     pub port: u16,
-    /// `tcp`, `udp`, `sctp` or `dccp`.
-    pub protocol: &'static str,
-    /// `inet` or `inet6`.
-    pub family: &'static str,
+    /// Protocol.
+    #[serde(serialize_with = "protocol_name")]
+    pub protocol: Protocol,
+    /// Family of the socket.
+    #[serde(serialize_with = "family_name")]
+    pub family: Family,
     /// The address bound; a v4-mapped one as IPv4.
     pub address: IpAddr,
     /// Whether an inet6 socket takes IPv4 too; null where that is not known, and for inet.
@@ -74,7 +76,8 @@ pub struct Holder {
     /// The unit of whoever has it, else that it was made in.
     pub unit: Option<String>,
     /// What the policy says of this bind, were it made now: `allow`, `deny` or `kernel`.
-    pub verdict: &'static str,
+    #[serde(serialize_with = "verdict_name")]
+    pub verdict: Verdict,
     /// The deciding rule; null for the default, and for what the kernel holds.
     pub rule: Option<String>,
     /// For whom it says so; null for what the kernel holds.
@@ -100,8 +103,30 @@ impl Holder {
             cookie,
             ..
         } = *self;
-        (!self.host_netns, netns, port, protocol, address, cookie)
+        (
+            !self.host_netns,
+            netns,
+            port,
+            protocol.as_str(),
+            address,
+            cookie,
+        )
     }
+}
+
+fn protocol_name<S: Serializer>(protocol: &Protocol, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(protocol.as_str())
+}
+
+fn family_name<S: Serializer>(family: &Family, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match family {
+        Family::Inet => "inet",
+        Family::Inet6 => "inet6",
+    })
+}
+
+fn verdict_name<S: Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(verdict.as_str())
 }
 
 /// A policy that is asked about sockets.
@@ -163,8 +188,8 @@ impl<'a> Evaluator<'a> {
         let unit = units.next().or_else(|| unit_of(made_in.as_deref()?));
         Some(Holder {
             port: socket.id.source_port,
-            protocol: socket.protocol().as_str(),
-            family: if inet6 { "inet6" } else { "inet" },
+            protocol: socket.protocol(),
+            family: if inet6 { Family::Inet6 } else { Family::Inet },
             address: socket.id.source_address.to_canonical(),
             dual_stack: socket.v6only.filter(|_| inet6).map(|only| !only),
             state: socket.state,
@@ -178,7 +203,7 @@ impl<'a> Evaluator<'a> {
             by,
             processes,
             unit,
-            verdict: verdict.as_str(),
+            verdict,
             rule: rule.map(|rule| rule.name.clone()),
             judged,
             enforced: self.policy.mode == Mode::Enforce && !audit,

@@ -15,7 +15,7 @@ use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::object_digest;
 use crate::kernel::object::hook::{Features, Hook, HookChoice};
 use crate::kernel::pins::manifest::PinManifest;
-use crate::kernel::pins::pin_directory::{self, Pins};
+use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
 use crate::kernel::pins::pin_paths::PINS;
 use crate::kernel::preflight::environment::Environment;
 use crate::status::{Description, RuleHits};
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 pub struct Enforcer {
     pub(super) maps: Maps,
     programs: Programs,
-    fallback: Option<String>,
+    fallback: Option<KernelError>,
     /// What was found in the pins.
     notes: Vec<String>,
     /// The policy in force.
@@ -52,15 +52,13 @@ impl Enforcer {
         let mut notes = Vec::new();
         let mut reuse = None;
         if let Some(pins) = &pins {
-            match pins.usable_maps() {
+            match pins.check_maps() {
                 Ok(()) => reuse = Some(pins.directory()),
-                Err(Some(why)) => {
-                    notes.push(format!("the pins in {} are not used: {why}", PINS));
-                }
-                Err(None) if !pins.is_empty() => {
+                Err(UnusablePins::Missing) if pins.is_empty() => {}
+                Err(UnusablePins::Missing) => {
                     notes.push("the pins of another version are replaced".to_owned());
                 }
-                Err(None) => {}
+                Err(why) => notes.push(format!("the pins in {PINS} are not used: {why}")),
             }
         }
         let adopted = match &reuse {
@@ -90,8 +88,7 @@ impl Enforcer {
     ) -> Result<Option<Self>, KernelError> {
         let Some(manifest) = PinManifest::read(directory) else {
             notes.push(
-                "the pins were left by a start that was not finished: its programs are replaced"
-                    .into(),
+                "the pins were left by an unfinished start: its programs are replaced".into(),
             );
             return Ok(None);
         };
@@ -143,7 +140,7 @@ impl Enforcer {
             HookChoice::Lsm => attach(Hook::Lsm),
             HookChoice::Auto => attach(Hook::Lsm).or_else(|error: KernelError| {
                 let mut enforcer = attach(Hook::Cgroup)?;
-                enforcer.fallback = Some(error.to_string());
+                enforcer.fallback = Some(error);
                 Ok(enforcer)
             }),
         }
@@ -203,19 +200,19 @@ impl Enforcer {
     /// Where the counters cannot be read.
     pub fn problems(&self) -> Result<Vec<String>, KernelError> {
         let mut problems = self.programs.problems(&self.maps)?;
-        if let Some(pins) = &self.pins {
-            let directory = pins.directory();
-            match PinManifest::read(&directory) {
-                Some(manifest) => problems.extend(manifest.mismatches(&directory)),
-                None => problems.push("the pins are gone".into()),
+        let Some(pins) = &self.pins else {
+            return Ok(problems);
+        };
+        let directory = pins.directory();
+        match PinManifest::read(&directory) {
+            Some(manifest) => {
+                let mismatches = manifest.mismatches(&directory);
+                problems.extend(mismatches.iter().map(ToString::to_string));
             }
-            let maps = pins.usable_maps().err();
-            problems.extend(maps.map(|why| match why {
-                Some(why) => format!("the pins: {why}"),
-                None => "the pins are gone".into(),
-            }));
-            problems.dedup();
+            None => problems.push(UnusablePins::Missing.to_string()),
         }
+        problems.extend(pins.check_maps().err().map(|error| error.to_string()));
+        problems.dedup();
         Ok(problems)
     }
 
@@ -226,14 +223,7 @@ impl Enforcer {
     pub fn repair(&mut self, environment: &Environment) -> Result<(), KernelError> {
         if let Some(pins) = &self.pins {
             let directory = pins.directory();
-            let _ = std::fs::create_dir_all(&directory);
-            for (name, _) in self.maps.iter() {
-                let path = directory.join(name);
-                if crate::kernel::maps::map_set::pinned_shape(&path).is_none() {
-                    let _ = std::fs::remove_file(&path);
-                }
-            }
-            pin_directory::pin_maps(&directory, &self.maps)?;
+            pins.restore_maps(&self.maps)?;
             self.programs.attach_again(environment, Some(&directory))?;
             return self.pin();
         }
@@ -346,8 +336,8 @@ impl Enforcer {
 
     /// Why `auto` did not take the LSM, where it did not.
     #[must_use]
-    pub fn fallback(&self) -> Option<&str> {
-        self.fallback.as_deref()
+    pub const fn fallback(&self) -> Option<&KernelError> {
+        self.fallback.as_ref()
     }
 
     /// What was found in the pins.

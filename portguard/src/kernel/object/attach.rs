@@ -176,12 +176,13 @@ impl Programs {
             source,
         })?;
         let [_, _, ids @ ..] = self.ids;
-        for ((attach_type, name), id) in ATTACH_TYPES.into_iter().zip(ids) {
+        for ((attach_type, hook), id) in ATTACH_TYPES.into_iter().zip(ids) {
             // A kernel that does not say is no reason for alarm: the canary has answered.
             let there = bpf_sys::programs_on(root.as_fd(), attach_type);
             if there.is_ok_and(|there| !there.contains(&id)) {
                 problems.push(format!(
-                    "{name} is no longer on the root of the cgroup tree"
+                    "{} is no longer attached to the root of the cgroup tree",
+                    hook.as_str()
                 ));
             }
         }

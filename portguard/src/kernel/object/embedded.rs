@@ -2,6 +2,7 @@
 
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::map_set::{NAMES, Shape};
+use crate::kernel::preflight::environment::{Condition, Severity};
 use aya_obj::Object;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -12,6 +13,26 @@ pub const fn object() -> Result<&'static [u8], KernelError> {
     return Ok(aya::include_bytes_aligned!(env!("PORTGUARD_EBPF_OBJECT")));
     #[cfg(not(ebpf_object))]
     return Err(KernelError::NoObject);
+}
+
+/// Whether this binary has the eBPF programs, as a condition of `doctor`.
+#[must_use]
+pub fn object_condition(object: &Result<&[u8], KernelError>) -> Condition {
+    let name = "eBPF programs";
+    match object {
+        Ok(_) => Condition {
+            name,
+            severity: Severity::Good,
+            found: "built in".into(),
+            fix: None,
+        },
+        Err(_) => Condition {
+            name,
+            severity: Severity::Missing,
+            found: "this build has none".into(),
+            fix: Some("build portguard with `cargo xtask build`".into()),
+        },
+    }
 }
 
 /// The digest of this version's object, as words.
@@ -33,4 +54,30 @@ pub(in crate::kernel) fn declared_shapes() -> Result<BTreeMap<&'static str, Shap
         Some((name, Shape::declared(map)))
     });
     Ok(declared.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_condition_is_missing_without_an_object() {
+        let condition = object_condition(&Err(KernelError::NoObject));
+        assert_eq!(condition.severity, Severity::Missing);
+        assert_eq!(condition.found, "this build has none");
+        assert!(
+            condition
+                .fix
+                .is_some_and(|fix| fix.contains("cargo xtask build"))
+        );
+        let condition = object_condition(&Ok(&[]));
+        assert_eq!(condition.severity, Severity::Good);
+        assert_eq!(condition.fix, None);
+    }
+
+    #[cfg(not(ebpf_object))]
+    #[test]
+    fn object_is_an_error_in_a_build_without_it() {
+        assert!(matches!(object(), Err(KernelError::NoObject)));
+    }
 }

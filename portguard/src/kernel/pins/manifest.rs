@@ -11,6 +11,7 @@ use portguard_common::ABI_VERSION;
 use rustix::fd::AsFd as _;
 use std::io;
 use std::path::Path;
+use thiserror::Error;
 
 const META: &str = "META";
 const META_WORDS: u32 = 16;
@@ -111,37 +112,96 @@ impl PinManifest {
         pinned().map_err(map_error(META))
     }
 
-    /// What is wrong with the links of a directory; empty where each is what it was.
-    pub(in crate::kernel) fn mismatches(&self, directory: &Path) -> Vec<String> {
-        let mut mismatches = Vec::new();
-        for (name, program) in all_programs().zip(self.programs) {
-            let lsm = LSM_PROGRAMS.contains(&name);
-            if program == 0 {
-                continue;
-            }
-            let kind = if lsm {
-                bpf_sys::LINK_TRACING
-            } else {
-                bpf_sys::LINK_CGROUP
-            };
-            let info = bpf_sys::open_pin(&link_path(directory, name))
-                .and_then(|link| bpf_sys::link_info(link.as_fd()));
-            match info {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    mismatches.push(format!("the pin of the link of {name} is gone"));
-                }
-                Err(error) => mismatches.push(format!("the pin of the link of {name}: {error}")),
-                Ok(info) if info.kind != kind || info.program != program => {
-                    mismatches.push(format!(
-                        "the pin of the link of {name} is another program's"
-                    ));
-                }
-                Ok(info) if !lsm && info.cgroup == 0 => {
-                    mismatches.push(format!("the link of {name} was detached behind its pin"));
-                }
-                Ok(_) => {}
-            }
+    /// Every link of a directory that is not what it was.
+    pub(in crate::kernel) fn mismatches(&self, directory: &Path) -> Vec<LinkMismatch> {
+        let attached = all_programs().zip(self.programs);
+        let attached = attached.filter(|(_, id)| *id != 0);
+        attached
+            .filter_map(|(program, id)| check_link(directory, program, id).err())
+            .collect()
+    }
+}
+
+/// How a pinned link differs from what the manifest says of it.
+#[derive(Debug, Error)]
+pub(in crate::kernel) enum LinkMismatch {
+    /// It has no pin.
+    #[error("the pin of {program}'s link is gone")]
+    Unpinned {
+        /// The program.
+        program: &'static str,
+    },
+    /// The pin cannot be opened.
+    #[error("cannot open the pin of {program}'s link: {source}")]
+    Unreadable {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The pin holds something else.
+    #[error("the pin of {program}'s link belongs to another program")]
+    Replaced {
+        /// The program.
+        program: &'static str,
+    },
+    /// The kernel no longer runs the program at this link.
+    #[error("the link of {program} was detached, though its pin remains")]
+    Detached {
+        /// The program.
+        program: &'static str,
+    },
+}
+
+/// Checks that the pinned link of a program is of program number `id` and attached.
+fn check_link(directory: &Path, program: &'static str, id: u32) -> Result<(), LinkMismatch> {
+    let is_lsm = LSM_PROGRAMS.contains(&program);
+    let kind = if is_lsm {
+        bpf_sys::LINK_TRACING
+    } else {
+        bpf_sys::LINK_CGROUP
+    };
+    let link = bpf_sys::open_pin(&link_path(directory, program));
+    match link.and_then(|link| bpf_sys::link_info(link.as_fd())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(LinkMismatch::Unpinned { program })
         }
-        mismatches
+        Err(source) => Err(LinkMismatch::Unreadable { program, source }),
+        Ok(info) if info.kind != kind || info.program != id => {
+            Err(LinkMismatch::Replaced { program })
+        }
+        Ok(info) if !is_lsm && info.cgroup == 0 => Err(LinkMismatch::Detached { program }),
+        Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_mismatch_names_the_program_and_what_differs() {
+        let program = "bind4";
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        for (mismatch, text) in [
+            (
+                LinkMismatch::Unpinned { program },
+                "the pin of bind4's link is gone",
+            ),
+            (
+                LinkMismatch::Unreadable { program, source },
+                "cannot open the pin of bind4's link: Permission denied (os error 13)",
+            ),
+            (
+                LinkMismatch::Replaced { program },
+                "the pin of bind4's link belongs to another program",
+            ),
+            (
+                LinkMismatch::Detached { program },
+                "the link of bind4 was detached, though its pin remains",
+            ),
+        ] {
+            assert_eq!(mismatch.to_string(), text);
+        }
     }
 }

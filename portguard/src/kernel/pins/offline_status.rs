@@ -4,7 +4,7 @@ use crate::kernel::error::KernelError;
 use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
-use crate::kernel::pins::manifest::PinManifest;
+use crate::kernel::pins::manifest::{LinkMismatch, PinManifest};
 use crate::kernel::pins::pin_paths::{PINS, pinned_directory};
 use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let image = KernelImage::in_force(&maps)?;
     let manifest = PinManifest::read(&directory);
     let mut problems = match &manifest {
-        Some(manifest) => manifest.mismatches(&directory),
-        None => vec!["the pins were left by a start that was not finished".to_owned()],
+        Some(manifest) => texts(manifest.mismatches(&directory)),
+        None => vec!["the pins were left by an unfinished start".to_owned()],
     };
     if image.is_none() {
         problems.push("no policy is in force".to_owned());
@@ -49,4 +49,8 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         reattached: 0,
         violations: None,
     }))
+}
+
+fn texts(mismatches: Vec<LinkMismatch>) -> Vec<String> {
+    mismatches.iter().map(ToString::to_string).collect()
 }

@@ -20,12 +20,30 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use thiserror::Error;
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// How long programs get to go: somebody else may hold one.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why pinned maps cannot be used.
+#[derive(Debug, Error)]
+pub(in crate::kernel) enum UnusablePins {
+    /// This ABI's directory is not there.
+    #[error("the pins are gone")]
+    Missing,
+    /// A map is not there.
+    #[error("the pinned map {0} is missing")]
+    MissingMap(&'static str),
+    /// A map has another shape.
+    #[error("the pinned map {0} has another layout than this version's")]
+    MapShape(&'static str),
+    /// The object, which declares the shapes, cannot be read.
+    #[error(transparent)]
+    Object(#[from] KernelError),
+}
 
 /// The pins, which are this process's alone while this lives.
 pub struct Pins {
@@ -75,26 +93,34 @@ impl Pins {
         children(&self.root).is_empty()
     }
 
-    /// Whether this ABI's directory has every map, each as this version has it; else why not, where there is a
-    /// directory.
-    pub(in crate::kernel) fn usable_maps(&self) -> Result<(), Option<String>> {
+    /// Checks that this ABI's directory has every map, each in this version's shape.
+    pub(in crate::kernel) fn check_maps(&self) -> Result<(), UnusablePins> {
         let directory = self.directory();
         if !directory.is_dir() {
-            return Err(None);
+            return Err(UnusablePins::Missing);
         }
-        let declared = declared_shapes().map_err(|error| Some(error.to_string()))?;
+        let declared = declared_shapes()?;
         for name in map_set::NAMES {
-            let found = map_set::pinned_shape(&directory.join(name));
-            if found.is_none() {
-                return Err(Some(format!("its map {name} is missing")));
-            }
-            if found != declared.get(name).copied() {
-                return Err(Some(format!(
-                    "its map {name} is not as this version has it"
-                )));
+            let pinned = map_set::pinned_shape(&directory.join(name));
+            let pinned = pinned.ok_or(UnusablePins::MissingMap(name))?;
+            if Some(&pinned) != declared.get(name) {
+                return Err(UnusablePins::MapShape(name));
             }
         }
         Ok(())
+    }
+
+    /// Pins the maps whose pins are gone or hold something else.
+    pub(in crate::kernel) fn restore_maps(&self, maps: &Maps) -> Result<(), KernelError> {
+        let directory = self.directory();
+        let _ = std::fs::create_dir_all(&directory);
+        for (name, _) in maps.iter() {
+            let path = directory.join(name);
+            if map_set::pinned_shape(&path).is_none() {
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+        pin_maps(&directory, maps)
     }
 
     /// A directory beside all others, for maps that are new.
@@ -222,4 +248,26 @@ fn remove_tree(directory: &Path) -> Result<(), PinError> {
         }
     }
     std::fs::remove_dir(directory).map_err(file_error("remove", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_pins_name_the_map() {
+        for (error, text) in [
+            (UnusablePins::Missing, "the pins are gone"),
+            (
+                UnusablePins::MissingMap("POLICY"),
+                "the pinned map POLICY is missing",
+            ),
+            (
+                UnusablePins::MapShape("TRIE"),
+                "the pinned map TRIE has another layout than this version's",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
 }

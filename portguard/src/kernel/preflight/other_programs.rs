@@ -6,16 +6,37 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+/// A bind hook of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BindHook {
+    /// Binds of IPv4 sockets.
+    Bind4,
+    /// Binds of IPv6 sockets.
+    Bind6,
+}
+
+impl BindHook {
+    /// Its name in messages, also the name of portguard's own program on it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bind4 => "bind4",
+            Self::Bind6 => "bind6",
+        }
+    }
+}
+
 /// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND` of `include/uapi/linux/bpf.h` (Linux 5.10).
-pub(in crate::kernel) const ATTACH_TYPES: [(u32, &str); 2] = [(8, "bind4"), (9, "bind6")];
+pub(in crate::kernel) const ATTACH_TYPES: [(u32, BindHook); 2] =
+    [(8, BindHook::Bind4), (9, BindHook::Bind6)];
 
 /// A program on a bind hook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BindProgram {
     /// Its cgroup, below the root of the tree.
     pub cgroup: String,
-    /// `bind4` or `bind6`.
-    pub hook: &'static str,
+    /// The hook that it is on.
+    pub hook: BindHook,
     /// Its number in the kernel.
     pub id: u32,
     /// Its name, empty where it has none.
@@ -65,7 +86,7 @@ fn below(root: &Path, path: &Path) -> String {
     format!("/{}", path.display())
 }
 
-fn programs_of(path: &Path) -> io::Result<Vec<(&'static str, u32)>> {
+fn programs_of(path: &Path) -> io::Result<Vec<(BindHook, u32)>> {
     use std::os::fd::AsFd as _;
     let directory = std::fs::File::open(path)?;
     let mut found = Vec::new();
