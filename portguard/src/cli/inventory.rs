@@ -122,7 +122,7 @@ fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {
     } else {
         " (audit)"
     };
-    let rule = match (&holder.rule, &holder.judged) {
+    let rule = match (&holder.rule, &holder.evaluated) {
         (Some(rule), _) => rule.clone(),
         (None, Some(_)) => "the default".to_owned(),
         (None, None) => "-".to_owned(),

@@ -4,34 +4,34 @@ use super::diag::DiagError;
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why nobody can say who holds the ports.
+/// Why the sockets or their processes cannot be listed.
 #[derive(Debug, Error)]
 pub enum InventoryError {
-    /// The kernel has no such list.
+    /// The kernel cannot list sockets.
     #[error(
-        "the kernel does not list its sockets (sock_diag): {0}; load the modules inet_diag, tcp_diag and udp_diag, or take a kernel with CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG"
+        "the kernel cannot list its sockets (sock_diag): {0}; load the modules inet_diag, tcp_diag and udp_diag, or use a kernel with CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG"
     )]
     NoDiag(Errno),
-    /// It has, and says what nobody understands.
-    #[error("the kernel's list of sockets (sock_diag) makes no sense: {0}; please report this")]
+    /// The list cannot be parsed.
+    #[error("cannot parse the kernel's list of sockets (sock_diag): {0}; please report this")]
     Garbled(String),
-    /// A right is missing.
-    #[error("{what}: run it as root, or with {capability}")]
+    /// A privilege is missing.
+    #[error("{what}: run as root, or with {capability}")]
     Rights {
         /// What cannot be done.
         what: String,
-        /// What would do.
+        /// A capability that suffices.
         capability: &'static str,
     },
     /// The namespace that `scope: host` means cannot be found.
     #[error(
-        "network namespace {0}, which `scope: host` means, is neither that of process 1 nor our own: run it in the host's"
+        "network namespace {0}, which `scope: host` means, is neither that of process 1 nor portguard's own: run in the host's"
     )]
     NoHost(u32),
-    /// There is no /proc.
-    #[error("cannot read /proc: {0}; mount it: mount -t proc proc /proc")]
+    /// /proc cannot be read.
+    #[error("cannot read /proc: {0}; mount -t proc proc /proc")]
     Proc(std::io::Error),
-    /// The system has no thread for us.
+    /// No thread can be started.
     #[error("cannot start a thread to enter a network namespace: {0}; raise the limit of tasks")]
     Thread(std::io::Error),
 }
@@ -50,16 +50,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_say_what_and_the_mend() {
+    fn inventory_errors_name_the_cause_and_the_fix() {
         let rights = InventoryError::Rights {
             what: "cannot enter network namespace 7: EPERM".into(),
             capability: "CAP_SYS_ADMIN",
         };
         let io = || std::io::Error::from_raw_os_error(2);
-        let said = [
+        let cases = [
             (
                 InventoryError::NoDiag(Errno::NOENT),
-                ["does not list", "udp_diag"],
+                ["cannot list", "udp_diag"],
             ),
             (
                 InventoryError::Garbled("short".into()),
@@ -68,12 +68,12 @@ mod tests {
             (rights, ["namespace 7", "as root, or with CAP_SYS_ADMIN"]),
             (
                 InventoryError::NoHost(9),
-                ["namespace 9", "run it in the host's"],
+                ["namespace 9", "run in the host's"],
             ),
             (InventoryError::Proc(io()), ["/proc", "mount -t proc"]),
             (InventoryError::Thread(io()), ["a thread", "limit of tasks"]),
         ];
-        for (error, parts) in said {
+        for (error, parts) in cases {
             let text = error.to_string();
             assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         }

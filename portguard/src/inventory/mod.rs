@@ -1,7 +1,7 @@
-//! Sockets older than the guard: who already holds protected ports, and what the policy says of each.
+//! Existing sockets: which processes already hold protected ports, and what the policy decides for each.
 //!
-//! No hook ever sees them. They are listed as the kernel has them now, in every network namespace of the
-//! policy's scope; nothing is changed but by [`Holder::destroy`].
+//! No hook sees them. They are listed as they are now, in every network namespace of the policy's scope. Only
+//! [`Holder::destroy`] changes anything.
 
 mod close;
 mod diag;
@@ -28,29 +28,26 @@ use processes::Owners;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Who holds protected ports.
+/// The sockets that hold protected ports.
 #[derive(Debug)]
 pub struct Inventory {
     /// Each socket: the host's first, then by namespace, port, protocol and address.
     pub holders: Vec<Holder>,
-    /// Processes that do not show their network namespace, by a sandbox's will: what is in there is not listed.
+    /// Processes whose network namespace a sandbox hides: sockets in there are not listed.
     pub hidden: usize,
 }
 
 impl Inventory {
-    /// The sockets that the policy denies to those who hold them.
+    /// The sockets that the policy denies to their holders.
     pub fn violations(&self) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(|holder| holder.violation)
     }
 }
 
-/// Looks who holds the ports that a policy protects, in the network namespaces of its scope.
+/// Finds the holders of the ports that a policy protects, in the network namespaces of its scope.
 ///
-/// `host_netns` is the inode number of the namespace that `scope: host` means. It reads /proc and enters
-/// namespaces in threads of its own: call it where blocking does no harm.
-///
-/// # Errors
-/// Where the kernel does not list its sockets, or a right is missing to see whose they are.
+/// `host_netns` is the inode number of the namespace that `scope: host` means. This blocks: it reads /proc and enters
+/// namespaces in threads of its own.
 pub fn take(
     policy: &Policy,
     tables: &Tables,
@@ -70,7 +67,7 @@ pub fn take(
                 found.extend(sockets.into_iter().map(|socket| (netns.clone(), socket)));
             }
             None if policy.scope == Scope::Host => return Err(InventoryError::NoHost(inode)),
-            // It has gone meanwhile.
+            // It was removed meanwhile.
             None => {}
         }
     }
@@ -82,7 +79,7 @@ pub fn take(
     for (netns, socket) in found {
         let processes = owners.of(socket.inode);
         if processes.is_empty() {
-            // Whoever had it may have ended since it was listed.
+            // Its process may have ended since it was listed.
             let left = netns.sockets(|port| port == socket.id.source_port)?;
             if !left.iter().any(|other| other.cookie() == socket.cookie()) {
                 continue;
@@ -104,7 +101,7 @@ fn hidden(socket: &Socket, processes: usize) -> InventoryError {
     let (protocol, port) = (socket.protocol().as_str(), socket.id.source_port);
     InventoryError::Rights {
         what: format!(
-            "cannot see who holds {protocol}/{port}: {processes} processes do not show what they have open"
+            "cannot see which process holds {protocol}/{port}: {processes} processes hide their open files"
         ),
         capability: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
     }

@@ -1,8 +1,7 @@
-//! The programs in the kernel: started, proved to run, handed a policy, watched, ended.
+//! The facade of the kernel side: starts the programs, checks that they run, repairs and detaches them.
 //!
-//! The order leaves no half-guarded moment: programs are attached while no policy is installed (they let
-//! everything pass), and one write of one map slot puts the policy in force. Where an earlier daemon left its
-//! programs pinned they stay until the new ones are in place.
+//! Programs are attached while no policy is installed, when they let everything pass, and one write of one map slot
+//! puts the policy in force. Pinned programs of an earlier daemon stay until the new ones are in place.
 
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::aggregates::Aggregates;
@@ -22,28 +21,24 @@ use crate::status::{Description, RuleHits};
 use portguard_common::Event;
 use std::path::PathBuf;
 
-/// Programs in the kernel, attached for as long as this lives, or as their pins do.
+/// Programs in the kernel, attached until this is dropped or, where they are pinned, until their pins are removed.
 pub struct Enforcer {
     pub(super) maps: Maps,
     programs: Programs,
     fallback: Option<KernelError>,
-    /// What was found in the pins.
+    /// What was found in the pins at the start.
     notes: Vec<String>,
     /// The policy in force.
     pub(super) in_force: Option<KernelImage>,
     aggregates: Option<Aggregates>,
     pins: Option<Pins>,
-    /// Where maps that are not those of the pins wait to be pinned; `None` where the maps are theirs.
+    /// The directory in which new maps are to be pinned; `None` where the pinned maps are in use.
     stage: Option<PathBuf>,
 }
 
 impl Enforcer {
-    /// Loads and attaches the programs by `choice` and proves that they run; where `pins` have programs of this
-    /// very version that run, takes them over. Nothing is decided otherwise than before until
-    /// [`Enforcer::install`].
-    ///
-    /// # Errors
-    /// Where the kernel refuses a program, or does not run what it took.
+    /// Loads and attaches the programs by `choice` and checks that they run. Pinned programs of the same version that
+    /// run are taken over. No decision changes before [`Enforcer::install`].
     pub fn start(
         environment: &Environment,
         choice: HookChoice,
@@ -79,7 +74,7 @@ impl Enforcer {
         Ok(enforcer)
     }
 
-    /// Takes over the programs whose links are pinned, where they are this version's and all is well with them.
+    /// Takes over pinned programs, where they are of this version and run.
     fn adopt(
         environment: &Environment,
         choice: HookChoice,
@@ -93,7 +88,7 @@ impl Enforcer {
             return Ok(None);
         };
         if manifest.object != object_digest() {
-            notes.push("the pinned programs are another version's: they are replaced".into());
+            notes.push("the pinned programs are from another version: they are replaced".into());
             return Ok(None);
         }
         if !choice.allows(manifest.hook) {
@@ -104,7 +99,7 @@ impl Enforcer {
             notes.extend(
                 mismatches
                     .into_iter()
-                    .map(|mismatch| format!("{mismatch}: put back")),
+                    .map(|mismatch| format!("{mismatch}: restored")),
             );
             return Ok(None);
         }
@@ -159,7 +154,7 @@ impl Enforcer {
         }
     }
 
-    /// Reads the policy that is in force and removes what a killed reload left beside it.
+    /// Reads the policy that is in force, and removes the entries of a reload that was killed.
     fn clear_leftovers(&mut self) -> Result<(), KernelError> {
         self.in_force = KernelImage::in_force(&self.maps)?;
         self.remove_stale_entries()
@@ -171,8 +166,8 @@ impl Enforcer {
         remove_stale_entries(&mut self.maps, keep)
     }
 
-    /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives
-    /// this process. Without pins there is nothing to do.
+    /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives this
+    /// process. Does nothing without pins.
     ///
     /// # Errors
     /// Where bpffs refuses; what was pinned before is still there then.
@@ -194,10 +189,7 @@ impl Enforcer {
         Ok(())
     }
 
-    /// What is wrong with the programs and their pins now, in words; empty where all is well.
-    ///
-    /// # Errors
-    /// Where the counters cannot be read.
+    /// What is wrong with the programs and their pins; empty where nothing is.
     pub fn problems(&self) -> Result<Vec<String>, KernelError> {
         let mut problems = self.programs.problems(&self.maps)?;
         let Some(pins) = &self.pins else {
@@ -216,10 +208,7 @@ impl Enforcer {
         Ok(problems)
     }
 
-    /// Attaches and pins anew, whatever is missing.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
+    /// Attaches and pins whatever is missing.
     pub fn repair(&mut self, environment: &Environment) -> Result<(), KernelError> {
         if let Some(pins) = &self.pins {
             let directory = pins.directory();
@@ -230,20 +219,14 @@ impl Enforcer {
         self.programs.attach_again(environment, None)
     }
 
-    /// Begins to fold equal decisions of a second into one event; without it each is an event of its own.
-    ///
-    /// # Errors
-    /// Where the map cannot be made.
+    /// Starts aggregation: equal decisions of a second become one event.
     pub fn start_aggregation(&mut self) -> Result<(), KernelError> {
         self.aggregates = Some(Aggregates::start(&mut self.maps)?);
         Ok(())
     }
 
-    /// Ends the window of folding and begins another: events that stand for more decisions than were reported,
-    /// and for how many. Nothing where nothing is folded.
-    ///
-    /// # Errors
-    /// Where the maps cannot be read.
+    /// Ends the window of aggregation and starts another. Returns the events that stand for decisions not yet
+    /// reported, with their number; nothing without aggregation.
     pub fn take_aggregates(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
         match &mut self.aggregates {
             Some(aggregates) => aggregates.take(&mut self.maps),
@@ -251,26 +234,17 @@ impl Enforcer {
         }
     }
 
-    /// Has every decision reported by itself: what a daemon before this one had folded.
-    ///
-    /// # Errors
-    /// Where the maps cannot be read.
+    /// Stops aggregation. Returns what an earlier daemon had aggregated.
     pub fn stop_aggregation(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
         Aggregates::stop(&mut self.maps)
     }
 
     /// Reads all counters.
-    ///
-    /// # Errors
-    /// Where the map cannot be read.
     pub fn counts(&self) -> Result<Counts, KernelError> {
         Counts::read(&self.maps)
     }
 
     /// The rules of the policy in force and the default, with their hits.
-    ///
-    /// # Errors
-    /// Where the map cannot be read.
     pub fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
         match &self.in_force {
             Some(image) => image.hits(),
@@ -278,29 +252,23 @@ impl Enforcer {
         }
     }
 
-    /// What the policy in force says of itself.
+    /// The description of the policy in force.
     #[must_use]
     pub fn description(&self) -> Option<&Description> {
         self.in_force.as_ref().map(KernelImage::description)
     }
 
-    /// The consumer's end of the ring buffer, which has room for one.
-    ///
-    /// # Errors
-    /// Where it cannot be opened.
+    /// The reading end of the ring buffer, of which there may be one.
     pub fn records(&self) -> Result<Records, KernelError> {
         Ok(Records::new(self.maps.ring("EVENTS")?))
     }
 
-    /// The programs' own complaints, for the `log` crate; `None` where the channel cannot be opened.
+    /// The log of the programs, for the `log` crate; `None` where it cannot be opened.
     pub fn fault_log(&mut self) -> Option<FaultLog> {
         self.programs.fault_log()
     }
 
-    /// Takes all programs out of the kernel, and their pins. Maps stay, to be read a last time.
-    ///
-    /// # Errors
-    /// Where a pin cannot be removed.
+    /// Detaches all programs and removes their pins. The maps stay open, to be read one last time.
     pub fn detach(&mut self) -> Result<(), KernelError> {
         self.programs.detach();
         match self.pins.take() {
@@ -334,13 +302,13 @@ impl Enforcer {
         self.programs.features()
     }
 
-    /// Why `auto` did not take the LSM, where it did not.
+    /// Why `auto` did not choose the LSM, where it did not.
     #[must_use]
     pub const fn fallback(&self) -> Option<&KernelError> {
         self.fallback.as_ref()
     }
 
-    /// What was found in the pins.
+    /// What was found in the pins at the start.
     #[must_use]
     pub fn startup_notes(&self) -> &[String] {
         &self.notes

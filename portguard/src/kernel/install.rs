@@ -1,4 +1,4 @@
-//! Puts policies in force: fills fresh tables beside those in force, then switches by one write.
+//! Installs policies: fills new tables beside those in force, then switches by one write.
 
 use crate::kernel::enforcer::Enforcer;
 use crate::kernel::error::{KernelError, map_error};
@@ -20,13 +20,12 @@ impl Enforcer {
         now.checked_add(1).unwrap_or(1)
     }
 
-    /// Puts a policy in force. Binds see the one before until the last write, and never a part of each: all
-    /// tables carry the policy's number in their keys, or hang off the one slot that is written last.
-    ///
-    /// That write returns when no program reads the old tables any more; then they are removed.
+    /// Puts a policy in force. Until the last write binds see the previous policy, and never a mix: all tables have
+    /// the policy's number in their keys, or belong to the one slot that is written last. That write returns once no
+    /// program reads the old tables; then they are removed.
     ///
     /// # Errors
-    /// Where a map cannot be written; then the old policy is still in force, and nothing is left of the new one.
+    /// Where a map cannot be written; then the old policy is still in force, and the new one is removed.
     pub fn install(
         &mut self,
         tables: &Tables,
@@ -44,10 +43,10 @@ impl Enforcer {
             }
         };
         if let Some(old) = self.in_force.take() {
-            // Its hits stand still now. Where they cannot be taken over they begin again: a number, no decision.
+            // Its hits no longer change. Where they cannot be carried over they restart at 0, which changes no decision.
             let carried = old.hits().and_then(|hits| image.carry(&hits));
             if let Err(error) = carried {
-                log::warn!("the rules' earlier hits are lost: {error}");
+                log::warn!("cannot carry over the rules' hits, which restart at 0: {error}");
             }
         }
         self.in_force = Some(image);
@@ -65,7 +64,7 @@ impl Enforcer {
         Ok(image)
     }
 
-    /// Writes the tables that carry the generation in their keys: nobody reads them before the switch.
+    /// Writes the tables that have the generation in their keys: no program reads them before the switch.
     fn fill(&mut self, tables: &Tables) -> Result<(), KernelError> {
         let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
         for entry in tables.trie() {
@@ -97,7 +96,7 @@ impl Enforcer {
         let ids: Vec<u64> = cache.keys().filter_map(Result::ok).collect();
         for id in ids {
             match cache.remove(&id) {
-                // Binds of this moment push others out.
+                // A bind may have evicted it meanwhile.
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(map_error(name)(error)),
             }

@@ -1,4 +1,4 @@
-//! The running kernel: what it can do, the programs in it, the maps, and the records that come out.
+//! The running kernel: what it offers, the programs in it, their maps, and the records that they write.
 //!
 //! The only module that names aya.
 

@@ -1,4 +1,4 @@
-//! Windows of folding: equal decisions of about a second, and how many of each there were.
+//! Aggregation: equal decisions within about a second become one event with their count.
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, map_error};
@@ -12,7 +12,7 @@ const FOLDS: &str = "FOLDS";
 
 type Window = HashMap<MapData, Wire<FoldKey>, Wire<FoldWords>>;
 
-/// The two maps that take turns: the programs write one, and the other is empty.
+/// Two maps that alternate: the programs write one, and the other is empty.
 pub(in crate::kernel) struct Aggregates {
     running: Window,
     spare: Window,
@@ -23,7 +23,7 @@ fn window() -> Result<Window, KernelError> {
 }
 
 impl Aggregates {
-    /// Begins to fold. What a daemon before this one left in its window is this one's now.
+    /// Starts aggregation. Takes over the window of an earlier daemon.
     pub(in crate::kernel) fn start(maps: &mut Maps) -> Result<Self, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         let running = match slot.get(&0, 0) {
@@ -41,8 +41,8 @@ impl Aggregates {
         })
     }
 
-    /// Ends the window and begins another: the events of the one that ended that stand for more decisions than
-    /// were reported, and for how many.
+    /// Ends the window and starts another. Returns the events of the ended one that stand for decisions not yet
+    /// reported, with their number.
     pub(in crate::kernel) fn take(
         &mut self,
         maps: &mut Maps,
@@ -54,7 +54,7 @@ impl Aggregates {
         empty(&mut self.spare)
     }
 
-    /// Has every decision reported by itself from now on: what an earlier window held.
+    /// Stops aggregation: from now on every decision has its own event. Returns what an earlier window held.
     pub(in crate::kernel) fn stop(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
         let slot: ArrayOfMaps<_, Window> = maps.table(FOLDS)?;
         let mut left = match slot.get(&0, 0) {
@@ -71,7 +71,7 @@ impl Aggregates {
     }
 }
 
-/// Takes everything out of a map that no program uses.
+/// Removes all entries of a map that no program uses any more.
 fn empty(window: &mut Window) -> Result<Vec<(Event, u64)>, KernelError> {
     let keys: Result<Vec<_>, _> = window.keys().collect();
     let mut events = Vec::new();

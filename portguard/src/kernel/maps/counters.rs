@@ -1,4 +1,4 @@
-//! The counters, and the canary that they prove by.
+//! The counters that the programs add to.
 
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_set::Maps;
@@ -13,11 +13,11 @@ pub struct Counts {
     pub decisions: Decisions,
     /// Decisions whose event found the ring full.
     pub ring_full: u64,
-    /// Decisions whose event was one too many of their uid.
+    /// Decisions whose event exceeded their uid's quota.
     pub uid_share: u64,
     /// Binds by kernel threads.
     pub kernel_threads: u64,
-    /// Decisions made impossible by a missing table.
+    /// Decisions that failed because a table was missing.
     pub faults: u64,
     /// Cgroups whose path could not be read.
     pub unread: u64,

@@ -1,4 +1,4 @@
-//! The maps of the programs, by name, wherever they came from: a fresh object or the pins of an earlier one.
+//! The maps of the programs by name, from a fresh object or from pins.
 
 use crate::kernel::error::{KernelError, map_error};
 use aya::Ebpf;
@@ -7,7 +7,7 @@ use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Every map that the loader reads or writes.
+/// Every map that the daemon reads or writes.
 pub(in crate::kernel) const NAMES: [&str; 11] = [
     "POLICY",
     "FOLDS",
@@ -26,7 +26,7 @@ pub(in crate::kernel) const NAMES: [&str; 11] = [
 pub(in crate::kernel) struct Maps(BTreeMap<&'static str, Map>);
 
 impl Maps {
-    /// Those of an object whose programs are loaded.
+    /// The maps of an object whose programs are loaded.
     pub(in crate::kernel) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let take = |name: &'static str| {
             let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
@@ -36,7 +36,7 @@ impl Maps {
         maps.map(Self)
     }
 
-    /// Those that are pinned in a directory.
+    /// The maps that are pinned in a directory.
     pub(in crate::kernel) fn pinned(directory: &Path) -> Result<Self, KernelError> {
         let open = |name: &'static str| {
             let map = MapData::from_pin(directory.join(name)).and_then(Map::from_map_data);
@@ -46,7 +46,7 @@ impl Maps {
         maps.map(Self)
     }
 
-    /// The map of this name, as what it is.
+    /// A map in its type.
     pub(in crate::kernel) fn table<'a, T>(
         &'a mut self,
         name: &'static str,
@@ -58,7 +58,7 @@ impl Maps {
         T::try_from(map).map_err(map_error(name))
     }
 
-    /// The same to be read only.
+    /// A map in its type, for reading.
     pub(in crate::kernel) fn view<'a, T>(&'a self, name: &'static str) -> Result<T, KernelError>
     where
         T: TryFrom<&'a Map, Error = MapError>,
@@ -75,7 +75,7 @@ impl Maps {
         }
     }
 
-    /// The consumer's end of a ring buffer.
+    /// The reading end of a ring buffer.
     pub(in crate::kernel) fn ring(
         &self,
         name: &'static str,
@@ -95,7 +95,7 @@ impl Maps {
     }
 }
 
-/// What a map is like: two of the same shape hold the same things.
+/// The type and sizes of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::kernel) struct Shape {
     kind: u32,
@@ -116,7 +116,7 @@ impl Shape {
     }
 }
 
-/// The shape of a pinned map, or `None` where there is no map.
+/// The shape of a pinned map; `None` where the pin is no map.
 pub(in crate::kernel) fn pinned_shape(pin: &Path) -> Option<Shape> {
     let info = MapData::from_pin(pin).and_then(|map| map.info()).ok()?;
     Some(Shape {

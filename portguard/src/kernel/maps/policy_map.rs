@@ -1,4 +1,4 @@
-//! A policy's image in the kernel: written once, then only its hits change.
+//! The map that holds a policy's image: written once, then only the hit counters change.
 
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_set::Maps;
@@ -16,7 +16,7 @@ const POLICY: &str = "POLICY";
 /// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
 const BPF_F_INNER_MAP: u32 = 1 << 12;
 
-/// An image in its map, and what it says of itself.
+/// An image in its map, with its description.
 pub(in crate::kernel) struct KernelImage {
     pages: Array<MapData, Wire<Page>>,
     generation: u16,
@@ -53,7 +53,7 @@ impl KernelImage {
         })
     }
 
-    /// The image that is in force; `None` where none is, or what is there is no image of this version.
+    /// The image that is in force; `None` where there is none of this version.
     pub(in crate::kernel) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
         let slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.view(POLICY)?;
         let pages = match slot.get(&0, 0) {
@@ -81,24 +81,24 @@ impl KernelImage {
         }))
     }
 
-    /// Puts it in force by one write, which returns when no program reads the image before any more
+    /// Puts it in force by one write, which returns once no program reads the previous image any more
     /// (`maybe_wait_bpf_programs`, 5.10 to 7.2).
     pub(in crate::kernel) fn switch(&self, maps: &mut Maps) -> Result<(), KernelError> {
         let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.table(POLICY)?;
         slot.set(0, &self.pages, 0).map_err(map_error(POLICY))
     }
 
-    /// Its number.
+    /// The number of the policy.
     pub(in crate::kernel) const fn generation(&self) -> u16 {
         self.generation
     }
 
-    /// What it says of itself.
+    /// The description of the policy.
     pub(in crate::kernel) const fn description(&self) -> &Description {
         &self.description
     }
 
-    /// Rules and default with their hits, those of the policies before among them.
+    /// Rules and default with their hits, including those carried over from earlier policies.
     pub(in crate::kernel) fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
         let rules = &self.description.rules;
         let pages = hits_pages(rules.len().saturating_sub(1)) as u32;
@@ -115,7 +115,7 @@ impl KernelImage {
         Ok(hits.collect())
     }
 
-    /// Takes over the hits of rules that keep their name and verdict.
+    /// Carries over the hits of rules that keep their name and verdict.
     pub(in crate::kernel) fn carry(&mut self, before: &[RuleHits]) -> Result<(), KernelError> {
         let by_name: HashMap<_, u64> = before
             .iter()
@@ -148,7 +148,7 @@ impl KernelImage {
     }
 }
 
-/// Where the hits of the `number`th of `rules` stand, of which the default is the last.
+/// The slot of the hits of the `number`th of `rules`, of which the default is the last.
 fn slot_of(number: usize, rules: usize) -> usize {
     let rule = if number + 1 == rules {
         portguard_common::NO_RULE
@@ -158,7 +158,7 @@ fn slot_of(number: usize, rules: usize) -> usize {
     hits_slot(rule) as usize
 }
 
-/// A page of these bytes and zeros.
+/// A page of these bytes, padded with zeros.
 fn page_of(bytes: &[u8]) -> Page {
     let mut page = Page::ZERO;
     for (at, chunk) in bytes.chunks(8).enumerate() {

@@ -1,4 +1,4 @@
-//! The programs and what attaches them: loaded by this process, or pinned by one before.
+//! The programs and their links: loaded by this process, or taken over from pins.
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, refused};
@@ -24,18 +24,18 @@ use std::path::{Path, PathBuf};
 pub(in crate::kernel) struct Programs {
     hook: Hook,
     features: Features,
-    /// The object that they were loaded from; `None` where they were taken over by their pins.
+    /// The object that they were loaded from; `None` where they were taken over from pins.
     object: Option<Ebpf>,
     cgroup_root: PathBuf,
-    /// Links that no pin holds yet, by their programs. Dropped, they detach.
+    /// Links that are not pinned yet, by program. Dropping one detaches its program.
     links: BTreeMap<&'static str, FdLink>,
-    /// Numbers of the programs, as [`all_programs`] lists them; 0 for one that is not there.
+    /// Ids of the programs, in the order of [`all_programs`]; 0 for one that is not attached.
     ids: [u32; 4],
 }
 
 impl Programs {
-    /// Loads the object, with the maps that are pinned in `reuse` where there are some, attaches its programs
-    /// for `hook` and proves that they run.
+    /// Loads the object, with the maps that are pinned in `reuse` if given, attaches its programs for `hook` and
+    /// checks that they run.
     pub(in crate::kernel) fn attach(
         environment: &Environment,
         hook: Hook,
@@ -52,8 +52,8 @@ impl Programs {
             ids: [0; 4],
         };
         programs.attach_all()?;
-        if let Some(silent) = programs.unresponsive_hooks(&maps)?.first() {
-            return Err(match silent {
+        if let Some(unresponsive) = programs.unresponsive_hooks(&maps)?.first() {
+            return Err(match unresponsive {
                 Hook::Lsm => KernelError::LsmNotRunning(environment.lsm_boot_parameter()),
                 Hook::Cgroup => KernelError::CgroupNotRunning,
             });
@@ -61,7 +61,7 @@ impl Programs {
         Ok((maps, programs))
     }
 
-    /// The programs of pinned links; `ids` are their numbers, in the order of [`all_programs`].
+    /// Takes over the programs of pinned links; `ids` are in the order of [`all_programs`].
     pub(in crate::kernel) fn adopted(
         environment: &Environment,
         hook: Hook,
@@ -89,8 +89,8 @@ impl Programs {
         };
         for (name, number) in all_programs().zip(&mut self.ids) {
             let (link, id) = if LSM_PROGRAMS.contains(&name) {
-                // One that we hold cannot be taken from us (BPF_LINK_DETACH is EOPNOTSUPP), nor attached twice on
-                // Linux 5.10.
+                // Nothing can detach a link that this process holds (BPF_LINK_DETACH is EOPNOTSUPP), and Linux 5.10
+                // does not attach an LSM program twice.
                 if self.hook == Hook::Cgroup || self.links.contains_key(name) {
                     continue;
                 }
@@ -100,15 +100,15 @@ impl Programs {
                 let program = cgroup_program(ebpf, name)?;
                 attach_cgroup(program, &root).map_err(refused(name))?
             };
-            // An earlier link of this program goes only now that the next is in place.
+            // Drops an earlier link of this program only now that the next is in place.
             self.links.insert(name, link);
             *number = id;
         }
         Ok(())
     }
 
-    /// Attaches once more what may have been taken away. Where `maps` are pinned the programs are loaded anew first:
-    /// their links are nobody's but the pins'.
+    /// Attaches again what may have been detached. Where `maps` are pinned the programs are loaded again first, as
+    /// only the pins hold their links.
     pub(in crate::kernel) fn attach_again(
         &mut self,
         environment: &Environment,
@@ -116,7 +116,7 @@ impl Programs {
     ) -> Result<(), KernelError> {
         if self.object.is_none() || maps.is_some() {
             let mut loaded = load_programs(environment, self.hook, maps)?;
-            // The maps are those that are in use already.
+            // The same maps are open already.
             drop(Maps::of_object(&mut loaded.ebpf)?);
             self.features = loaded.features;
             self.object = Some(loaded.ebpf);
@@ -124,19 +124,19 @@ impl Programs {
         self.attach_all()
     }
 
-    /// Whether there are links that no pin holds yet.
+    /// Whether there are links that are not pinned yet.
     pub(in crate::kernel) fn has_unpinned_links(&self) -> bool {
         !self.links.is_empty()
     }
 
-    /// Hands over a link that no pin holds yet, with the name of its program.
+    /// Removes and returns a link that is not pinned yet, with the name of its program.
     pub(in crate::kernel) fn take_link(&mut self) -> Option<(&'static str, FdLink)> {
         self.links.pop_first()
     }
 
-    /// Binds a port of the kernel's choice and looks which programs counted it: the hooks that did not. Somebody
-    /// else's bind in the same moment proves the same, and so does one that finds no port left: the hooks come
-    /// first.
+    /// Binds port 0, which every attached program counts, and returns the hooks that did not count it. Another
+    /// process's bind at the same moment proves the same, and so does a bind that fails for lack of a port: the hooks
+    /// run first.
     pub(in crate::kernel) fn unresponsive_hooks(
         &self,
         maps: &Maps,
@@ -145,31 +145,31 @@ impl Programs {
             (Hook::Lsm, Counter::CanaryLsm),
             (Hook::Cgroup, Counter::CanaryCgroup),
         ];
-        let asked = canaries
+        let expected = canaries
             .iter()
             .filter(|(hook, _)| *hook == Hook::Cgroup || self.hook == Hook::Lsm);
         let mut before = Vec::new();
-        for (hook, counter) in asked {
+        for (hook, counter) in expected {
             before.push((*hook, *counter, count(maps, *counter)?));
         }
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let mut silent = Vec::new();
+        let mut unresponsive = Vec::new();
         for (hook, counter, earlier) in before {
             if count(maps, counter)? == earlier {
-                silent.push(hook);
+                unresponsive.push(hook);
             }
         }
         match bound {
-            Err(error) if !silent.is_empty() => Err(KernelError::Canary(error)),
-            _ => Ok(silent),
+            Err(error) if !unresponsive.is_empty() => Err(KernelError::Canary(error)),
+            _ => Ok(unresponsive),
         }
     }
 
-    /// What is wrong now, in words.
+    /// What is wrong with the attached programs.
     pub(in crate::kernel) fn problems(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
         let mut problems = Vec::new();
         for hook in self.unresponsive_hooks(maps)? {
-            problems.push(format!("the {} programs do not answer", hook.as_str()));
+            problems.push(format!("the {} programs do not run", hook.as_str()));
         }
         let root = File::open(&self.cgroup_root).map_err(|source| KernelError::Cgroup {
             path: self.cgroup_root.clone(),
@@ -177,9 +177,9 @@ impl Programs {
         })?;
         let [_, _, ids @ ..] = self.ids;
         for ((attach_type, hook), id) in ATTACH_TYPES.into_iter().zip(ids) {
-            // A kernel that does not say is no reason for alarm: the canary has answered.
-            let there = bpf_sys::programs_on(root.as_fd(), attach_type);
-            if there.is_ok_and(|there| !there.contains(&id)) {
+            // Where the query fails nothing is reported: the canary bind was counted.
+            let attached = bpf_sys::programs_on(root.as_fd(), attach_type);
+            if attached.is_ok_and(|attached| !attached.contains(&id)) {
                 problems.push(format!(
                     "{} is no longer attached to the root of the cgroup tree",
                     hook.as_str()
@@ -189,10 +189,10 @@ impl Programs {
         Ok(problems)
     }
 
-    /// Takes those out of the kernel that no pin holds.
+    /// Detaches and unloads the programs that are not pinned.
     pub(in crate::kernel) fn detach(&mut self) {
         self.links.clear();
-        // The programs themselves go with their object.
+        // Unloads the programs.
         self.object = None;
     }
 
@@ -207,7 +207,7 @@ impl Programs {
         }
     }
 
-    /// Numbers of the programs, in the order of [`all_programs`]; 0 for one that is not loaded.
+    /// Ids of the programs, in the order of [`all_programs`]; 0 for one that is not attached.
     pub(in crate::kernel) const fn ids(&self) -> [u32; 4] {
         self.ids
     }
@@ -221,7 +221,7 @@ impl Programs {
     }
 }
 
-/// The link, and the number of the program.
+/// The link, and the id of the program.
 fn attach_lsm(program: &mut Lsm) -> Result<(FdLink, u32), ProgramError> {
     let link = program.attach()?;
     let link = program.take_link(link)?;
@@ -229,7 +229,7 @@ fn attach_lsm(program: &mut Lsm) -> Result<(FdLink, u32), ProgramError> {
 }
 
 fn attach_cgroup(program: &mut CgroupSockAddr, root: &File) -> Result<(FdLink, u32), ProgramError> {
-    // The kernel makes every link ALLOW_MULTI itself; that flag on a link is EINVAL.
+    // The kernel makes every link ALLOW_MULTI; passing that flag is EINVAL.
     let link = program.attach(root, CgroupAttachMode::Single)?;
     let link = program.take_link(link)?;
     let link = FdLink::try_from(link)

@@ -1,4 +1,4 @@
-//! The object and its programs: loaded with as many features as the kernel's verifier takes.
+//! Loads the object and its programs, with as many features as the kernel's verifier accepts.
 
 use crate::kernel::error::{KernelError, refused};
 use crate::kernel::maps::map_set;
@@ -14,26 +14,23 @@ use std::path::Path;
 pub struct Loaded {
     /// The loaded object.
     pub ebpf: Ebpf,
-    /// What its cgroup programs were allowed to do.
+    /// What its cgroup programs can do.
     pub features: Features,
 }
 
-/// The program that tells whether grants are known; it is loaded, and nothing else.
+/// A program that loads only where the kernel supports grants. It is never attached.
 pub const GRANT_PROBE: &str = "grant_probe";
 
-/// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
-/// a probe says whether it can grant, the programs themselves whether they can choose an errno. They get the
-/// maps that are pinned in `maps`, where that is given, else fresh ones.
-///
-/// # Errors
-/// Where the kernel refuses the object or a program, or BTF is missing.
+/// Loads the object and its programs for `hook`, with as many features as the kernel's verifier accepts. A probe
+/// finds out whether it supports grants, the programs themselves whether they can choose an errno. They use the maps
+/// that are pinned in `maps`, if given, else new ones.
 pub fn load_programs(
     environment: &Environment,
     hook: Hook,
     maps: Option<&Path>,
 ) -> Result<Loaded, KernelError> {
     let offsets = environment.offsets()?;
-    // One for all attempts: a new one parses the kernel's BTF, which takes longest of all.
+    // Used for all attempts: a new loader parses the kernel's BTF, which takes longest.
     let mut loader = EbpfLoader::new();
     prepare(&mut loader, environment, &offsets, hook, maps);
     let mut features = Features {
@@ -43,7 +40,7 @@ pub fn load_programs(
     loop {
         let mut ebpf = load_object(&mut loader, features)?;
         if features.grants && cgroup_program(&mut ebpf, GRANT_PROBE)?.load().is_err() {
-            // A kernel without grants knows no chosen errno either, which came later.
+            // A kernel without grants cannot choose the errno either, which came later.
             features.grants = false;
             features.set_errno = false;
             continue;
@@ -63,7 +60,7 @@ pub fn load_programs(
     }
 }
 
-/// What is the same whatever the kernel's verifier takes.
+/// Sets what does not depend on the features.
 fn prepare<'a>(
     loader: &mut EbpfLoader<'a>,
     environment: &'a Environment,
@@ -71,7 +68,7 @@ fn prepare<'a>(
     hook: Hook,
     maps: Option<&Path>,
 ) {
-    // The object has no relocations by the kernel's types.
+    // The object has no CO-RE relocations.
     loader.btf(None);
     for name in map_set::NAMES {
         if let Some(directory) = maps {
@@ -93,7 +90,7 @@ fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, 
         .map_err(|error| KernelError::Object(Box::new(error)))
 }
 
-/// A flag as a global of the programs has it.
+/// A flag as the programs' globals encode it.
 const fn flag(value: bool) -> &'static u32 {
     if value { &1 } else { &0 }
 }

@@ -1,4 +1,4 @@
-//! What the pinned links were when they were last known to be right: the map `META` beside them.
+//! The map `META` beside the pinned links, which records what they are.
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, map_error};
@@ -16,16 +16,16 @@ use thiserror::Error;
 const META: &str = "META";
 const META_WORDS: u32 = 16;
 
-/// What the links in a directory were when they were last known to be right.
+/// What the links in a directory are, as the daemon that pinned them recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::kernel) struct PinManifest {
     /// SHA-256 of the object that the programs came from.
     pub(in crate::kernel) object: [u64; 4],
     /// The hook that decides.
     pub(in crate::kernel) hook: Hook,
-    /// What the cgroup programs may do.
+    /// What the cgroup programs can do.
     pub(in crate::kernel) features: Features,
-    /// Numbers of the programs, as [`all_programs`] lists them; 0 for one that is not there.
+    /// Ids of the programs, in the order of [`all_programs`]; 0 for one that is not attached.
     pub(in crate::kernel) programs: [u32; 4],
     /// The process that wrote this.
     pub(in crate::kernel) pid: u32,
@@ -43,10 +43,10 @@ impl PinManifest {
         }
     }
 
-    /// Words: ABI, object (4), hook, features, programs (4), pid, and 1 where the rest is whole.
-    const WHOLE: u32 = 12;
+    /// The word that is 1 where the others are complete: ABI, object (4), hook, features, programs (4) and pid.
+    const COMPLETE: u32 = 12;
 
-    /// What a directory's links were; `None` where that was never written, or not to its end.
+    /// Reads the manifest of a directory; `None` where there is none, or it is incomplete.
     pub(in crate::kernel) fn read(directory: &Path) -> Option<Self> {
         let map = MapData::from_pin(directory.join(META)).ok()?;
         let map = Map::from_map_data(map).ok()?;
@@ -55,8 +55,23 @@ impl PinManifest {
         for (index, word) in (0..).zip(&mut words) {
             *word = map.get(&index, 0).ok()?;
         }
-        let [abi, a, b, c, d, hook, features, p, q, r, s, pid, whole, ..] = words;
-        if whole != 1 || abi != u64::from(ABI_VERSION) {
+        let [
+            abi,
+            a,
+            b,
+            c,
+            d,
+            hook,
+            features,
+            p,
+            q,
+            r,
+            s,
+            pid,
+            complete,
+            ..,
+        ] = words;
+        if complete != 1 || abi != u64::from(ABI_VERSION) {
             return None;
         }
         Some(Self {
@@ -71,7 +86,7 @@ impl PinManifest {
         })
     }
 
-    /// Writes it, whole or not at all to a reader.
+    /// Writes it; the last word makes it complete.
     pub(in crate::kernel) fn write(&self, directory: &Path) -> Result<(), KernelError> {
         let mut map = Self::open(directory)?;
         let [a, b, c, d] = self.object;
@@ -87,10 +102,10 @@ impl PinManifest {
         Ok(())
     }
 
-    /// Says that links are about to change.
+    /// Marks it incomplete, before links change.
     pub(in crate::kernel) fn invalidate(directory: &Path) -> Result<(), KernelError> {
         Self::open(directory)?
-            .set(Self::WHOLE, 0u64, 0)
+            .set(Self::COMPLETE, 0u64, 0)
             .map_err(map_error(META))
     }
 
@@ -103,7 +118,7 @@ impl PinManifest {
         if let Ok(map) = pinned() {
             return Ok(map);
         }
-        // Missing, or something else of that name.
+        // It is missing, or has another type.
         let _ = std::fs::remove_file(&path);
         Array::<MapData, u64>::create(META_WORDS, 0)
             .map_err(map_error(META))?
@@ -112,7 +127,7 @@ impl PinManifest {
         pinned().map_err(map_error(META))
     }
 
-    /// Every link of a directory that is not what it was.
+    /// Every pinned link that is not as recorded.
     pub(in crate::kernel) fn mismatches(&self, directory: &Path) -> Vec<LinkMismatch> {
         let attached = all_programs().zip(self.programs);
         let attached = attached.filter(|(_, id)| *id != 0);
@@ -122,7 +137,7 @@ impl PinManifest {
     }
 }
 
-/// How a pinned link differs from what the manifest says of it.
+/// How a pinned link differs from the manifest.
 #[derive(Debug, Error)]
 pub(in crate::kernel) enum LinkMismatch {
     /// It has no pin.

@@ -1,4 +1,4 @@
-//! How it stands by the pins alone, where no daemon can be asked.
+//! The status read from the pins, where no daemon runs.
 
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::counters::Counts;
@@ -10,10 +10,10 @@ use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What the pins say; `None` where there are none.
+/// The status of pinned enforcement; `None` where nothing is pinned.
 ///
 /// # Errors
-/// Where they cannot be opened or read: not root, or not this version's.
+/// Where the pins cannot be opened or read: not root, or not this version's.
 pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     if !Path::new(PINS).exists() {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! The pins as a directory: opened for this process alone, filled, replaced and removed.
+//! The directory of pins: locked, filled, replaced and removed.
 //!
-//! New links are pinned beside the old ones and renamed over them, so that no bind is unguarded.
+//! New links are pinned beside the old ones and renamed over them, so that every bind is decided.
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, PinError};
@@ -25,10 +25,10 @@ use thiserror::Error;
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// How long programs get to go: somebody else may hold one.
+/// How long to wait for programs to be unloaded: another process may hold one.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why pinned maps cannot be used.
+/// Why the pinned maps cannot be used.
 #[derive(Debug, Error)]
 pub(in crate::kernel) enum UnusablePins {
     /// This ABI's directory is not there.
@@ -45,17 +45,14 @@ pub(in crate::kernel) enum UnusablePins {
     Object(#[from] KernelError),
 }
 
-/// The pins, which are this process's alone while this lives.
+/// The directory of pins, locked by this process.
 pub struct Pins {
     root: PathBuf,
     _lock: OwnedFd,
 }
 
 impl Pins {
-    /// Opens the pins, whatever is there, and keeps others out.
-    ///
-    /// # Errors
-    /// Where there is no bpffs, or another portguard has them.
+    /// Makes the directory where it is missing, and locks it.
     pub fn open() -> Result<Self, PinError> {
         let root = PathBuf::from(PINS);
         let bpffs = root.parent().unwrap_or(&root);
@@ -72,7 +69,7 @@ impl Pins {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let lock = rustix::fs::open(&root, flags, Mode::empty())
             .map_err(|error| file_error("open", &root)(error.into()))?;
-        // Only root can open a directory of bpffs, so nobody else can keep portguard out.
+        // Only root can open a directory of bpffs, so no other user can hold the lock.
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             PinError::Held {
                 pid: PinManifest::read(&directory_of(&root)).map(|manifest| manifest.pid),
@@ -123,7 +120,7 @@ impl Pins {
         pin_maps(&directory, maps)
     }
 
-    /// A directory beside all others, for maps that are new.
+    /// Makes a directory beside the current one, for new maps.
     pub(in crate::kernel) fn stage(&self) -> Result<PathBuf, PinError> {
         let path = self
             .root
@@ -132,7 +129,7 @@ impl Pins {
         Ok(path)
     }
 
-    /// Makes a staged directory that of this ABI. What was there is swept with the rest.
+    /// Renames a staged directory to that of this ABI. The previous one is moved aside, for [`Self::sweep`] to remove.
     pub(in crate::kernel) fn take_stage(&self, stage: &Path) -> Result<(), PinError> {
         let directory = self.directory();
         if directory.exists() {
@@ -144,7 +141,7 @@ impl Pins {
         std::fs::rename(stage, &directory).map_err(file_error("rename", stage))
     }
 
-    /// Removes all but this ABI's directory, in which only links of `programs` stay.
+    /// Removes everything but this ABI's directory, and in that every link but those of `programs`.
     pub(in crate::kernel) fn sweep(&self, programs: &[&str]) -> Result<(), PinError> {
         let directory = self.directory();
         for path in children(&self.root) {
@@ -161,10 +158,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes everything: when this returns enforcement has ended, unless a program is attached otherwise.
-    ///
-    /// # Errors
-    /// Where something cannot be removed.
+    /// Removes everything: when this returns enforcement has ended, unless another process holds a program.
     pub fn remove_all(&self) -> Result<(), PinError> {
         let programs = self.programs();
         remove_tree(&self.root)?;
@@ -172,7 +166,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Numbers of all programs whose links are pinned, whoever pinned them.
+    /// Ids of all programs whose links are pinned, by any version.
     pub(in crate::kernel) fn programs(&self) -> BTreeSet<u32> {
         let directories = children(&self.root).into_iter();
         let links = directories.flat_map(|directory| children(&directory));
@@ -222,7 +216,7 @@ fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelErro
 }
 
 /// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
-/// (`bpf_link_put_deferred`, 5.10 to 7.2), and till then its program judges beside the next one.
+/// (`bpf_link_put_deferred`, 5.10 to 7.2), and until then its program also decides.
 pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>) {
     let until = Instant::now() + PATIENCE;
     while programs.iter().any(|program| bpf_sys::is_loaded(*program)) && Instant::now() < until {
@@ -235,7 +229,7 @@ fn children(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Links first: a map without its programs does no harm, and programs without their pins are gone.
+/// Removes a tree, links before maps: a map without programs is harmless, and programs without pins are unloaded.
 fn remove_tree(directory: &Path) -> Result<(), PinError> {
     let mut paths = children(directory);
     paths.sort();

@@ -1,4 +1,4 @@
-//! Other programs on the bind hooks of the cgroup tree: they refuse and grant beside portguard.
+//! Other programs on the bind hooks of the cgroup tree, which can also deny and grant binds.
 
 use crate::kernel::bpf_sys;
 use aya::programs::loaded_programs;
@@ -37,16 +37,14 @@ pub struct BindProgram {
     pub cgroup: String,
     /// The hook that it is on.
     pub hook: BindHook,
-    /// Its number in the kernel.
+    /// Its id in the kernel.
     pub id: u32,
-    /// Its name, empty where it has none.
+    /// Its name; empty where it has none.
     pub name: String,
 }
 
-/// Every program on the bind hooks of a tree, in the order of the tree.
-///
-/// # Errors
-/// Where the root cannot be opened or the kernel does not answer. Cgroups that go meanwhile are passed over.
+/// Every program on the bind hooks of a tree, in the order of the tree. Cgroups that are removed meanwhile are left
+/// out.
 pub fn bind_programs(root: &Path) -> io::Result<Vec<BindProgram>> {
     let names: BTreeMap<u32, String> = loaded_programs()
         .filter_map(Result::ok)
