@@ -261,7 +261,6 @@ mod tests {
         let name = "bind4";
         let source = || io::Error::from_raw_os_error(libc::EACCES);
         let denied = "Permission denied (os error 13)";
-        let unknown = || BtfError::Unknown("task_struct.cred".into());
         for (error, text) in [
             (
                 KernelError::NoObject,
@@ -300,24 +299,31 @@ mod tests {
                 KernelError::CgroupNotRunning,
                 "the cgroup programs are attached, but the kernel does not call them".to_owned(),
             ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn structure_errors_name_the_structure() {
+        let unknown = || BtfError::Unknown("task_struct.cred".into());
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        let cases: [(KernelError, &str); 3] = [
             (
                 BtfError::Read {
                     path: "/sys/kernel/btf/vmlinux".into(),
-                    source: source(),
+                    source,
                 }
                 .into(),
-                format!("cannot read /sys/kernel/btf/vmlinux: {denied}"),
+                "cannot read /sys/kernel/btf/vmlinux: Permission denied (os error 13)",
             ),
-            (
-                unknown().into(),
-                "the kernel's BTF has no task_struct.cred".to_owned(),
-            ),
+            (unknown().into(), "the kernel's BTF has no task_struct.cred"),
             (
                 OffsetError::from(unknown()).into(),
-                "portguard does not know this kernel's structures: the kernel's BTF has no task_struct.cred"
-                    .to_owned(),
+                "portguard does not know this kernel's structures: the kernel's BTF has no task_struct.cred",
             ),
-        ] {
+        ];
+        for (error, text) in cases {
             assert_eq!(error.to_string(), text);
         }
     }
