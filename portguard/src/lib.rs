@@ -4,6 +4,8 @@
 //! sinks; [`daemon`] wires it, [`cli`] is what people see. Dependencies point in that order; only
 //! [`kernel`] names aya.
 
+pub mod account_names;
+pub mod cgroup_mount;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -72,7 +72,11 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
     let empty = known("empty LSM program", rivals::empty_program());
     if let Some((protected, outside)) = empty {
         yardstick("empty LSM program", protected, bare);
-        yardstick("empty LSM program, port not privileged", outside, bare_outside);
+        yardstick(
+            "empty LSM program, port not privileged",
+            outside,
+            bare_outside,
+        );
     }
     let landlock = LANDLOCK_PORTS.map(|ports| {
         let name = format!("Landlock, ports: {ports}");

@@ -4,20 +4,20 @@
 //! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
 
 use super::Table;
-use crate::bridge::{Said, oracle_says, parsed, tables_say, verdict, with_bind};
-use crate::generate::{World as Generated, case, sparse_case};
-use crate::harness::{Needs, World};
+use crate::convert::{Said, oracle_says, parsed, tables_say, verdict, with_bind};
+use crate::generate::{GeneratorConfig, case, sparse_case};
+use crate::harness::foreign_object;
+use crate::harness::{Needs, TestEnv};
 use crate::oracle::{Model, OracleBind, Unreadable};
-use crate::others;
 use crate::seed::{cases, runner_from, seed};
 use anyhow::{Context as _, bail, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::{FExit, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
-use portguard::compile::{Tables, compile};
 use portguard::kernel::{Enforcer, Environment, HookChoice, Pins};
 use portguard::status::Description;
 use portguard_common::{Decision, Reason, Verdict};
+use portguard_policy::compile::{Tables, compile};
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ struct Seen {
     denied_unread: usize,
 }
 
-fn decide_matches_oracle_in_kernel(_: &World) -> anyhow::Result<()> {
+fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
     let environment = Environment::probe();
     let pins = Pins::open()?;
     let mut kernel = InKernel(Enforcer::start(&environment, HookChoice::Auto, Some(pins))?);
@@ -70,7 +70,10 @@ fn decide_matches_oracle_in_kernel(_: &World) -> anyhow::Result<()> {
     for number in 0..policies {
         let (model, binds) = match number % 10 {
             9 => drawn(&sparse_case(600..=4096, REQUESTS), &mut runner)?,
-            _ => drawn(&case(&Generated::wide(), 0..=24, REQUESTS), &mut runner)?,
+            _ => drawn(
+                &case(&GeneratorConfig::wide(), 0..=24, REQUESTS),
+                &mut runner,
+            )?,
         };
         let tables = kernel.install(&model)?;
         let requests = binds
@@ -139,7 +142,7 @@ impl Programs {
         for name in &pins {
             loader.map_pin_path(name, directory.join(name));
         }
-        let mut object = loader.load_file(others::object("decide_test.o")?)?;
+        let mut object = loader.load_file(foreign_object::object("decide_test.o")?)?;
         let (requests, names, results) = (
             Array::try_from(taken(&mut object, "TEST_REQUESTS")?)?,
             Array::try_from(taken(&mut object, "TEST_NAMES")?)?,

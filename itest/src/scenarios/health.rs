@@ -51,7 +51,7 @@ fn pins_detach(env: &TestEnv) -> anyhow::Result<()> {
                 "it took a daemon's pins away: {held:?}"
             );
             let why = String::from_utf8_lossy(&held.stderr).into_owned();
-            let who = format!("another portguard (pid {}) has the pins", instance.pid());
+            let who = format!("another portguard (pid {}) holds the pins", instance.pid());
             ensure!(why.contains(&who), "it does not say who: {why}");
         }
         let output = instance.command(&["detach"]).output()?;
@@ -127,7 +127,7 @@ fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
         ),
         (
             &other,
-            format!("another portguard (pid {}) has the pins", first.pid()),
+            format!("another portguard (pid {}) holds the pins", first.pid()),
         ),
     ] {
         let file = policy_file(POLICY)?;

@@ -278,7 +278,7 @@ fn rights(_: &TestEnv) -> anyhow::Result<()> {
     let held = Hold::of(Probe::user(USER).bind(tcp(0))).start()?;
     bound(&held)?;
     for (more, wanted) in [
-        ("", "cannot see who holds tcp/"),
+        ("", "cannot see which process holds tcp/"),
         ("scope: all\n", "cannot "),
     ] {
         let file = policy_file(&policy(&format!("default: deny\n{more}")))?;
@@ -293,7 +293,7 @@ fn rights(_: &TestEnv) -> anyhow::Result<()> {
         let code = output.status.code();
         ensure!(code == Some(3), "{code:?}: {said}");
         ensure!(said.contains(wanted), "{said}");
-        ensure!(said.contains("run it as root, or with CAP_"), "{said}");
+        ensure!(said.contains("run as root, or with CAP_"), "{said}");
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ pub(super) const TESTS: Table = &[
 
 fn no_cgroup_v2(env: &TestEnv) -> anyhow::Result<()> {
     let root = env.cgroups.clone();
-    lacks("cgroup v2: no mount of it", "mount -t cgroup2", move || {
+    lacks("cgroup v2: not mounted", "mount -t cgroup2", move || {
         unmount(&root, UnmountFlags::DETACH)
     })
 }
@@ -38,10 +38,10 @@ fn no_btf(_: &TestEnv) -> anyhow::Result<()> {
     })
 }
 
-/// `run` and `doctor` end with 3, name what is missing and how it is mended.
+/// `run` and `doctor` end with 3, name what is missing and its fix.
 pub(super) fn lacks(
     wanted: &str,
-    mend: &str,
+    fix: &str,
     take_away: impl Fn() -> rustix::io::Result<()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
@@ -55,7 +55,7 @@ pub(super) fn lacks(
         let said = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
         let code = output.status.code();
         ensure!(code == Some(3), "{arguments:?}: exit code {code:?}: {said}");
-        ensure!(said.contains(mend), "{arguments:?}: no mend: {said}");
+        ensure!(said.contains(fix), "{arguments:?}: no fix: {said}");
         if arguments[0] == "run" {
             ensure!(said.contains(wanted), "{arguments:?}: {said}");
         }

@@ -169,20 +169,22 @@ fn pins_that_lie(env: &TestEnv) -> anyhow::Result<()> {
     let _tidy = PinCleanup;
     type Lie = (&'static str, fn(&Path) -> anyhow::Result<()>);
     let lies: [Lie; 5] = [
-        ("the link of bind4 was detached behind its pin", |pins| {
-            foreign_links::detach(&pins.join("link_bind4"))
-        }),
-        ("the pin of the link of bind6 is gone", |pins| {
+        (
+            "the link of bind4 was detached, though its pin remains",
+            |pins| foreign_links::detach(&pins.join("link_bind4")),
+        ),
+        ("the pin of bind6's link is gone", |pins| {
             Ok(std::fs::remove_file(pins.join("link_bind6"))?)
         }),
         (
-            "the pin of the link of bind6 is another program's",
+            "the pin of bind6's link belongs to another program",
             |pins| foreign_links::replace(&pins.join("link_bind4"), &pins.join("link_bind6")),
         ),
-        ("its map COUNTERS is not as this version has it", |pins| {
-            foreign_links::replace_by_array(&pins.join("COUNTERS"))
-        }),
-        ("left by a start that was not finished", |pins| {
+        (
+            "the pinned map COUNTERS has another layout than this version's",
+            |pins| foreign_links::replace_by_array(&pins.join("COUNTERS")),
+        ),
+        ("left by an unfinished start", |pins| {
             Ok(std::fs::remove_file(pins.join("META"))?)
         }),
     ];

@@ -3,6 +3,7 @@
 use super::Exit;
 use crate::kernel::{
     BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
+    object, object_condition,
 };
 use portguard_policy::escape::escape;
 use portguard_policy::local_ports::LocalPorts;
@@ -29,24 +30,28 @@ struct Row<'a> {
     condition: &'a str,
     state: &'a str,
     found: &'a str,
-    mend: Option<&'a str>,
+    fix: Option<&'a str>,
 }
 
 /// # Errors
 /// Where the report cannot be written as JSON.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let environment = Environment::probe();
-    let mut conditions = environment.conditions().to_vec();
+    let mut conditions = vec![object_condition(&object())];
+    conditions.extend_from_slice(environment.conditions());
     let protect = match &args.policy[..] {
         [] => Policy::default().protect,
         paths => super::load(paths)?.protect,
     };
     conditions.push(local_ports(&protect));
     conditions.extend(other_programs(&environment));
-    conditions.push(trial(&environment));
-    let works = conditions
-        .iter()
-        .all(|condition| condition.severity != Severity::Missing);
+    let missing = conditions.iter().any(is_missing);
+    conditions.push(if missing {
+        not_tried()
+    } else {
+        trial(&environment)
+    });
+    let works = !conditions.iter().any(is_missing);
     let rows: Vec<Row<'_>> = conditions.iter().map(row).collect();
     if args.json {
         let report = serde_json::json!({ "works": works, "conditions": rows });
@@ -54,8 +59,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else {
         for row in &rows {
             println!("{:<8} {:<38} {}", row.state, row.condition, row.found);
-            if let Some(mend) = row.mend {
-                println!("{:<8} {:<38} mend: {mend}", "", "");
+            if let Some(fix) = row.fix {
+                println!("{:<8} {:<38} fix: {fix}", "", "");
             }
         }
     }
@@ -75,7 +80,7 @@ fn row(condition: &Condition) -> Row<'_> {
             Severity::Missing => "missing",
         },
         found: &condition.found,
-        mend: condition.mend.as_deref(),
+        fix: condition.fix.as_deref(),
     }
 }
 
@@ -87,7 +92,7 @@ fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
             name,
             severity: Severity::Warning,
             found: "net.ipv4.ip_local_port_range cannot be read".into(),
-            mend: None,
+            fix: None,
         };
     };
     match ports.exposed(protect) {
@@ -95,13 +100,13 @@ fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
             name,
             severity: Severity::Good,
             found: "none in net.ipv4.ip_local_port_range, or all are reserved".into(),
-            mend: None,
+            fix: None,
         },
         Some(exposed) => Condition {
             name,
             severity: Severity::Warning,
             found: exposed.to_string(),
-            mend: Some(exposed.mend()),
+            fix: Some(exposed.mend()),
         },
     }
 }
@@ -112,7 +117,7 @@ fn other_programs(environment: &Environment) -> Option<Condition> {
     if environment.cgroup_root.as_os_str().is_empty() {
         return None;
     }
-    let (severity, found, mend) = match bind_programs(&environment.cgroup_root) {
+    let (severity, found, fix) = match bind_programs(&environment.cgroup_root) {
         Ok(programs) if programs.is_empty() => {
             (Severity::Good, "none on the cgroup tree".to_owned(), None)
         }
@@ -131,7 +136,7 @@ fn other_programs(environment: &Environment) -> Option<Condition> {
         name,
         severity,
         found,
-        mend,
+        fix,
     })
 }
 
@@ -142,22 +147,30 @@ fn describe(program: &BindProgram) -> String {
         id,
         name,
     } = program;
-    let name = escape(name.as_bytes());
+    let (name, hook) = (escape(name.as_bytes()), hook.as_str());
     let cgroup = escape(cgroup.as_bytes());
     format!("{name} (id {id}, {hook}) on {cgroup}")
 }
 
+/// The condition that [`trial`] checks.
+const TRIAL: &str = "the programs load and run";
+
+fn not_tried() -> Condition {
+    Condition {
+        name: TRIAL,
+        severity: Severity::Missing,
+        found: "not tried".into(),
+        fix: Some("fix the items above first".into()),
+    }
+}
+
+fn is_missing(condition: &Condition) -> bool {
+    condition.severity == Severity::Missing
+}
+
 /// Loads and attaches the programs for a moment, with no policy: they let everything pass.
 fn trial(environment: &Environment) -> Condition {
-    let name = "the programs load and run";
-    if environment.missing().next().is_some() {
-        return Condition {
-            name,
-            severity: Severity::Missing,
-            found: "not tried".into(),
-            mend: Some("fix the items above first".into()),
-        };
-    }
+    let name = TRIAL;
     match Enforcer::start(environment, HookChoice::Auto, None) {
         Ok(enforcer) => {
             let grants = if enforcer.features().grants {
@@ -170,13 +183,13 @@ fn trial(environment: &Environment) -> Condition {
                     name,
                     severity: Severity::Good,
                     found: format!("lsm and cgroup hooks, {grants}"),
-                    mend: None,
+                    fix: None,
                 },
                 Hook::Cgroup => Condition {
                     name,
                     severity: Severity::Warning,
                     found: format!("cgroup hooks only, {grants}"),
-                    mend: enforcer
+                    fix: enforcer
                         .fallback()
                         .map(|reason| format!("the LSM hook: {reason}")),
                 },
@@ -186,19 +199,31 @@ fn trial(environment: &Environment) -> Condition {
             name,
             severity: Severity::Missing,
             found: error.to_string(),
-            mend: None,
+            fix: None,
         },
     }
 }
 
-/// Prints what `run` cannot do without; says whether anything is missing.
+/// Prints whether the eBPF programs are missing in this build, and the fix; true where they are.
+pub(super) fn print_missing_object() -> bool {
+    print_if_missing([&object_condition(&object())])
+}
+
+/// Prints what `run` lacks, and the fixes; true where anything is missing.
 pub(super) fn print_missing(environment: &Environment) -> bool {
+    print_if_missing(environment.missing())
+}
+
+fn print_if_missing<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> bool {
     let mut any = false;
-    for condition in environment.missing() {
+    for condition in conditions
+        .into_iter()
+        .filter(|condition| is_missing(condition))
+    {
         any = true;
         eprintln!("portguard: {}: {}", condition.name, condition.found);
-        if let Some(mend) = &condition.mend {
-            eprintln!("  {mend}");
+        if let Some(fix) = &condition.fix {
+            eprintln!("  fix: {fix}");
         }
     }
     any

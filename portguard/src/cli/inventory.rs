@@ -4,6 +4,7 @@ use super::{Exit, counted, failure::Unavailable, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
 use crate::stderr::log_line;
+use portguard_common::Verdict;
 use portguard_policy::compile::compile;
 use portguard_policy::policy::{Mode, Policy};
 use serde_json::json;
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
         if let Some(outcome) = outcome {
-            log_line!("portguard: {}", holder.closing_in_words(outcome));
+            log_line!("portguard: {}", holder.describe_closing(outcome));
         }
     }
     if inventory.hidden > 0 {
@@ -116,24 +117,24 @@ fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {
         (true, true) => "host".to_owned(),
         (true, false) => holder.netns.to_string(),
     };
-    let audit = if holder.enforced || holder.verdict == "kernel" {
+    let audit = if holder.enforced || holder.verdict == Verdict::Kernel {
         ""
     } else {
         " (audit)"
     };
-    let rule = match (&holder.rule, &holder.judged) {
+    let rule = match (&holder.rule, &holder.evaluated) {
         (Some(rule), _) => rule.clone(),
         (None, Some(_)) => "the default".to_owned(),
         (None, None) => "-".to_owned(),
     };
     vec![
-        format!("{}/{}", holder.protocol, holder.port),
+        format!("{}/{}", holder.protocol.as_str(), holder.port),
         holder.address.to_string(),
         holder.who(),
         holder.unit.clone().unwrap_or_else(|| "-".to_owned()),
         program(holder),
         netns,
-        format!("{}{audit}", holder.verdict),
+        format!("{}{audit}", holder.verdict.as_str()),
         rule,
     ]
 }

@@ -5,7 +5,7 @@ use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkChoice, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, mend};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
@@ -89,6 +89,9 @@ pub(super) fn run(args: &Args) -> Exit {
 
 /// An error is what the command ends with before anything is enforced; why has been said.
 fn enforce(args: &Args) -> Result<Exit, Exit> {
+    if super::doctor::print_missing_object() {
+        return Err(Exit::Environment);
+    }
     let source = PolicyLoader {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
@@ -154,8 +157,8 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
 
 /// Says what the machine lacks, with the mend.
 fn lacking(error: impl Error + 'static) -> Exit {
-    let mend = mend(&error).map_or_else(String::new, |mend| format!("; {mend}"));
-    log_line!("portguard: {error}{mend}");
+    let fix = fix_for(&error).map_or_else(String::new, |fix| format!("; {fix}"));
+    log_line!("portguard: {error}{fix}");
     Exit::Environment
 }
 
@@ -210,8 +213,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             ""
         },
     );
-    for found in enforcer.found() {
-        log_line!("portguard: {found}");
+    for note in enforcer.startup_notes() {
+        log_line!("portguard: {note}");
     }
     if let Some(reason) = enforcer.fallback() {
         log_line!("portguard: the LSM hook is not available: {reason}");

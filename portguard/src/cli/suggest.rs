@@ -2,11 +2,13 @@
 
 use super::recorded_events::{self, RecordedBind};
 use super::{Exit, counted};
+use crate::account_names::AccountNames;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use portguard_policy::policy::{NameService as _, SystemNames};
 use portguard_policy::suggest::{Demand, inspect, owner_of, policy};
 use portguard_policy::yaml::{ABOVE, DefaultName};
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -80,6 +82,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         DefaultArg::Kernel => DefaultName::Kernel,
         DefaultArg::Deny => DefaultName::Deny,
     };
+    let names = RefCell::new(AccountNames::default());
+    let name_of = |uid| name_of(&mut names.borrow_mut(), uid);
     let mut policy = policy(&demands, default, &name_of);
     policy.notes.insert(ABOVE, notes.join("\n"));
     print!("{policy}");
@@ -98,8 +102,7 @@ fn demand(bind: RecordedBind) -> Demand {
 }
 
 /// The name of a user, where a policy that names it means that user.
-fn name_of(uid: u32) -> Option<String> {
-    let user = uzers::get_user_by_uid(uid)?;
-    let name = user.name().to_str()?.to_owned();
+fn name_of(names: &mut AccountNames, uid: u32) -> Option<String> {
+    let name = names.name(uid)?.into_string().ok()?;
     (SystemNames::LOCAL.uid(&name) == Some(uid)).then_some(name)
 }

@@ -29,7 +29,7 @@ impl Daemon<'_> {
                 return Ok(Elders::of(&found));
             }
             let violations = found.violations();
-            let said = violations.map(|holder| holder.closing_in_words(&holder.destroy()));
+            let said = violations.map(|holder| holder.describe_closing(&holder.destroy()));
             let said = said.collect();
             // What accepts no more has its port none the less.
             let left = inventory::take(&policy, &tables, host_netns)?;
@@ -64,7 +64,7 @@ impl Elders {
         let warning = |holder: &Holder| {
             format!(
                 "warning: {} has been there before, against the policy: see `portguard inventory`",
-                holder.in_words()
+                holder.describe()
             )
         };
         let said: Vec<String> = found.violations().map(warning).collect();

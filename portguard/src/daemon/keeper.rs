@@ -15,7 +15,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Looks, and mends.
     pub(super) fn look(&mut self, enforcer: &mut Enforcer, environment: &Environment) {
-        let troubles = match enforcer.troubles() {
+        let troubles = match enforcer.problems() {
             Ok(troubles) => troubles,
             Err(error) => return self.cannot_look(&error),
         };
@@ -34,10 +34,10 @@ impl Keeper {
             }
         }
         self.problems = troubles;
-        match enforcer.mend(environment) {
+        match enforcer.repair(environment) {
             Ok(()) => {
                 self.reattached += 1;
-                match enforcer.troubles() {
+                match enforcer.problems() {
                     Ok(left) => self.problems = left,
                     Err(error) => return self.cannot_look(&error),
                 }
@@ -55,10 +55,7 @@ impl Keeper {
     /// Says that nothing is known of the hooks. They may be all right, so nothing is put back: where descriptors
     /// are short that would only take away what is there.
     fn cannot_look(&mut self, error: &KernelError) {
-        let problems = vec![format!(
-            "cannot look after the hooks: {}",
-            error.with_mend()
-        )];
+        let problems = vec![format!("cannot look after the hooks: {}", error.with_fix())];
         if problems != self.problems {
             for problem in &problems {
                 log_line!("portguard: {problem}; what was in force still is, trying again");

@@ -202,11 +202,11 @@ impl<'a> Daemon<'a> {
         let faults = enforcer.fault_log().map(watch_faults).transpose();
         let faults = faults.map_err(system("watch the programs' log"))?;
         let window = if options.fold {
-            enforcer.begin_folding()?;
+            enforcer.start_aggregation()?;
             // A daemon before this one may have left something.
             Some(Instant::now())
         } else {
-            reporter.take(enforcer.without_folding()?);
+            reporter.take(enforcer.stop_aggregation()?);
             None
         };
         Ok(Self {
@@ -321,7 +321,7 @@ impl<'a> Daemon<'a> {
     /// Reports what was folded.
     fn end_window(&mut self) -> Result<(), KernelError> {
         self.window = None;
-        let folded = self.enforcer.end_window()?;
+        let folded = self.enforcer.take_aggregates()?;
         self.behind |= !folded.is_empty();
         self.reporter.take(folded);
         Ok(())
@@ -336,7 +336,7 @@ impl<'a> Daemon<'a> {
         let taken = self.source.read(generation, false).and_then(|fresh| {
             crate::stderr::text(&fresh.warnings);
             self.install(&fresh)
-                .map_err(|error| format!("{}\n", error.with_mend()))?;
+                .map_err(|error| format!("{}\n", error.with_fix()))?;
             let warnings = fresh.warnings.clone();
             self.look_for_elders(fresh);
             Ok(warnings)

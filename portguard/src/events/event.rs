@@ -1,5 +1,6 @@
 //! A decision as people and tools read it: names resolved, text escaped.
 
+use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
 use crate::kernel::Features;
 use crate::status::Description;
@@ -9,9 +10,9 @@ use portguard_policy::escape::escape;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One decision. The fields are a contract: names and meanings only ever get company.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +75,7 @@ pub struct Enricher {
     /// By their numbers; the last is in force.
     policies: VecDeque<Known>,
     features: Features,
-    users: UserNames,
+    users: AccountNames,
     /// Paths of cgroups.
     pub cgroups: CgroupPaths,
 }
@@ -108,7 +109,7 @@ impl Enricher {
         Self {
             policies: VecDeque::new(),
             features,
-            users: UserNames::default(),
+            users: AccountNames::default(),
             cgroups,
         }
     }
@@ -147,7 +148,7 @@ impl Enricher {
             family: if inet { "inet" } else { "inet6" }.into(),
             address: address(&event.address, inet),
             uid: event.uid,
-            user: self.users.name(event.uid),
+            user: self.users.escaped(event.uid),
             euid: event.euid,
             gid: event.gid,
             pid: event.pid,
@@ -189,26 +190,4 @@ fn wall_clock(monotonic: u64) -> String {
     let age = Duration::from_nanos(now.saturating_sub(monotonic));
     let time = Timestamp::now().checked_sub(age).unwrap_or_default();
     format!("{time:.9}")
-}
-
-/// Names of users, looked up once a minute at most: the answer may come over a network.
-#[derive(Default)]
-struct UserNames {
-    known: HashMap<u32, (Instant, Option<String>)>,
-}
-
-impl UserNames {
-    const KEEP: Duration = Duration::from_secs(60);
-
-    fn name(&mut self, uid: u32) -> Option<String> {
-        let now = Instant::now();
-        self.known
-            .retain(|_, (since, _)| now.duration_since(*since) < Self::KEEP);
-        let (_, name) = self.known.entry(uid).or_insert_with(|| {
-            let user = uzers::get_user_by_uid(uid);
-            let name = user.map(|user| escape(user.name().as_encoded_bytes()));
-            (now, name)
-        });
-        name.clone()
-    }
 }

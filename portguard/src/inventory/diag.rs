@@ -1,5 +1,4 @@
-//! The kernel's own list of sockets (`NETLINK_SOCK_DIAG`), and its way to close one: both for the network
-//! namespace of the calling thread.
+//! Lists the kernel's sockets and closes one (`NETLINK_SOCK_DIAG`), in the network namespace of the calling thread.
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -20,23 +19,23 @@ use serde::Serialize;
 use std::os::fd::OwnedFd;
 
 /// `TCPF_BOUND_INACTIVE` of `include/net/tcp_states.h` (Linux 6.8): bound, and neither listening nor
-/// connected. Kernels before it know no such state and list none.
+/// connected. Older kernels do not list such sockets.
 const BOUND_INACTIVE: u32 = 1 << 13;
 /// `INET_DIAG_CGROUP_ID` of `include/uapi/linux/inet_diag.h` (Linux 5.9).
 const CGROUP_ID: u16 = 21;
 /// The kernel fills at most 32 KiB at a time.
 const ROOM: usize = 64 * 1024;
 
-/// A protocol as the kernel's list knows it.
+/// A protocol in the kernel's list.
 #[derive(Clone, Copy, Debug)]
 struct Listed {
     /// `IPPROTO_*`.
     number: u8,
     protocol: Protocol,
-    /// The states in which a socket holds its port. Those of TCP's connections are left out: an accepted
-    /// one has the port of its listener.
+    /// The states in which a socket holds its port. TCP connections are left out: an accepted one shares the port of
+    /// its listener.
     states: u32,
-    /// Every kernel with sock_diag lists it; the others are modules for protocols that may be absent.
+    /// Every kernel with sock_diag lists it; the others are modules, which may be absent.
     always: bool,
 }
 
@@ -44,7 +43,7 @@ const LISTEN: u32 = 1 << TCP_LISTEN;
 const CLOSE: u32 = StateFlags::CLOSE.bits();
 const ESTABLISHED: u32 = 1 << TCP_ESTABLISHED;
 
-/// UDP-Lite is udp to a policy, and has a list of its own; MPTCP's listeners are among TCP's.
+/// Policies treat UDP-Lite as udp, but it has its own list; MPTCP listeners are in TCP's.
 const LISTED: [Listed; 5] = [
     Listed::new(6, Protocol::Tcp, LISTEN | BOUND_INACTIVE, true),
     Listed::new(17, Protocol::Udp, CLOSE | ESTABLISHED, true),
@@ -64,13 +63,13 @@ impl Listed {
     }
 }
 
-/// What a socket does with its port.
+/// The state of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It accepts connections.
     Listen,
-    /// It is bound; one of UDP receives.
+    /// It is bound; a UDP socket receives.
     Bound,
     /// It is bound and connected: UDP.
     Connected,
@@ -81,14 +80,14 @@ pub enum State {
 pub(super) struct Socket {
     listed: Listed,
     family: u8,
-    /// Its addresses and its cookie: how it is asked for.
+    /// Its addresses and its cookie, which identify it.
     pub(super) id: SocketId,
     pub(super) state: State,
-    /// Of IPv6, where it is told.
+    /// For IPv6, where the kernel reports it.
     pub(super) v6only: Option<bool>,
     pub(super) uid: u32,
     pub(super) inode: u64,
-    /// Id of the cgroup it was made in.
+    /// Id of the cgroup in which it was made.
     pub(super) made_in: Option<u64>,
 }
 
@@ -105,7 +104,7 @@ impl Socket {
         self.family == AF_INET6
     }
 
-    /// A number that no other socket of its network namespace ever has.
+    /// A number that is unique in its network namespace, over time too.
     pub(super) const fn cookie(&self) -> u64 {
         u64::from_ne_bytes(self.id.cookie)
     }
@@ -143,12 +142,12 @@ fn cgroup_id(nla: &Nla) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes))
 }
 
-/// Why the kernel did not answer.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum DiagError {
-    /// It refused.
+    /// The kernel refused it.
     Refused(Errno),
-    /// What it said makes no sense.
+    /// The answer cannot be parsed.
     Garbled(String),
 }
 
@@ -158,7 +157,7 @@ impl From<Errno> for DiagError {
     }
 }
 
-/// A socket that asks for sockets.
+/// A netlink socket for requests about sockets.
 pub(super) struct Diag(OwnedFd);
 
 impl Diag {
@@ -174,44 +173,47 @@ impl Diag {
         )?))
     }
 
-    /// All sockets that hold a port for which `wanted` says yes.
-    pub(super) fn sockets(&self, wanted: impl Fn(u16) -> bool) -> Result<Vec<Socket>, DiagError> {
+    /// All sockets whose port satisfies `is_wanted`.
+    pub(super) fn sockets(
+        &self,
+        is_wanted: impl Fn(u16) -> bool,
+    ) -> Result<Vec<Socket>, DiagError> {
         let mut found = Vec::new();
         for listed in LISTED {
             for family in [AF_INET, AF_INET6] {
                 match self.dump(listed, family) {
                     Ok(sockets) => found.extend(sockets),
-                    // The protocol is not there, or its list is not.
+                    // The protocol or its list is absent.
                     Err(DiagError::Refused(Errno::NOENT | Errno::INVAL)) if !listed.always => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        found.retain(|socket| wanted(socket.id.source_port));
+        found.retain(|socket| is_wanted(socket.id.source_port));
         Ok(found)
     }
 
     fn dump(&self, listed: Listed, family: u8) -> Result<Vec<Socket>, DiagError> {
         let request = request(listed, family, SocketId::new_v4());
         let message = SockDiagMessage::InetRequest(request);
-        self.ask(NLM_F_REQUEST | NLM_F_DUMP, message.into())?;
+        self.send(NLM_F_REQUEST | NLM_F_DUMP, message.into())?;
         let mut sockets = Vec::new();
-        self.answers(|response| sockets.push(Socket::read(listed, response)))?;
+        self.receive(|response| sockets.push(Socket::read(listed, response)))?;
         Ok(sockets)
     }
 
     /// Asks the kernel to close exactly this socket.
     ///
-    /// It finds sockets by their addresses and then compares the cookie. Of several that share a port by
-    /// `SO_REUSEPORT` the addresses find any, depending on the peer's: so other peers are tried.
+    /// The kernel finds sockets by their addresses and then compares the cookie. Of several that share a port by
+    /// `SO_REUSEPORT` it finds one that depends on the peer's address, so other peers are tried.
     pub(super) fn destroy(&self, socket: &Socket) -> Result<(), DiagError> {
         const PEERS: u16 = 256;
-        let asked = self.destroy_as(socket, socket.id.clone());
+        let result = self.destroy_as(socket, socket.id.clone());
         if socket.state == State::Connected {
-            return asked;
+            return result;
         }
         let mut peers = 1..PEERS;
-        let mut last = asked;
+        let mut last = result;
         while let (Err(DiagError::Refused(Errno::NOENT)), Some(port)) = (&last, peers.next()) {
             let id = SocketId {
                 destination_port: port,
@@ -225,11 +227,11 @@ impl Diag {
     fn destroy_as(&self, socket: &Socket, id: SocketId) -> Result<(), DiagError> {
         let request = request(socket.listed, socket.family, id);
         let message = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
-        self.ask(NLM_F_REQUEST | NLM_F_ACK, message.into())?;
-        self.answers(|_| {})
+        self.send(NLM_F_REQUEST | NLM_F_ACK, message.into())?;
+        self.receive(|_| {})
     }
 
-    fn ask<M: NetlinkSerializable>(
+    fn send<M: NetlinkSerializable>(
         &self,
         flags: u16,
         payload: NetlinkPayload<M>,
@@ -244,8 +246,8 @@ impl Diag {
         Ok(())
     }
 
-    /// Reads what the kernel answers, to its end.
-    fn answers(&self, mut each: impl FnMut(InetResponse)) -> Result<(), DiagError> {
+    /// Reads the answer to its end.
+    fn receive(&self, mut each: impl FnMut(InetResponse)) -> Result<(), DiagError> {
         let mut room = vec![0; ROOM];
         loop {
             let read = retry_on_intr(|| recv(&self.0, room.as_mut_slice(), RecvFlags::empty()))?.0;
@@ -278,16 +280,16 @@ fn request(listed: Listed, family: u8, socket_id: SocketId) -> InetRequest {
     }
 }
 
-/// The first message of the bytes, and what follows it.
+/// The first message of the bytes, and the rest.
 fn first_message(bytes: &[u8]) -> Result<(NetlinkMessage<SockDiagMessage>, &[u8]), DiagError> {
     let message = NetlinkMessage::<SockDiagMessage>::deserialize(bytes)
         .map_err(|error| DiagError::Garbled(error.to_string()))?;
-    // Messages begin at multiples of four (`NLMSG_ALIGN`).
+    // Messages start at multiples of four (`NLMSG_ALIGN`).
     let length = (message.header.length as usize).next_multiple_of(4);
     Ok((message, bytes.get(length..).unwrap_or_default()))
 }
 
-/// Netlink's codes are negative errnos; 0 is success, and so is what a dump counts.
+/// Netlink codes are negative errnos. 0 is success, and so is the count of a dump.
 fn outcome(code: i32) -> Result<(), DiagError> {
     if code < 0 {
         return Err(Errno::from_raw_os_error(-code).into());
@@ -318,7 +320,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn this_kernel_lists_what_is_bound_here() {
+    fn diag_lists_a_listener_of_this_process() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let listed = Diag::open().unwrap();
@@ -332,7 +334,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_message_are_said() {
+    fn diag_rejects_bytes_that_are_not_a_message() {
         for bytes in [&[0; 3][..], &[0; 16], &[255; 40]] {
             assert!(matches!(first_message(bytes), Err(DiagError::Garbled(_))));
         }

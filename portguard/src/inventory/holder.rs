@@ -1,31 +1,31 @@
-//! A socket with whoever has it, and what the policy says of them.
+//! A socket with the processes that hold it, and what the policy decides for them.
 
 use super::diag::{Socket, State};
 use super::netns::Netns;
 use super::processes::{Process, unit_of};
+use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
-use portguard_common::{Decision, Verdict};
+use portguard_common::{Decision, Family, Protocol, Verdict};
 use portguard_policy::compile::{Bind, Tables};
 use portguard_policy::escape::{escape, unescape};
 use portguard_policy::policy::{Mode, Policy};
-use serde::Serialize;
-use std::collections::HashMap;
+use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who has a socket.
+/// What holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// Processes.
     Process,
-    /// The kernel itself (NFS, lockd): no process has it open, and root's is its uid. Never a violation.
+    /// The kernel itself (NFS, lockd): no process has it open, and its uid is root's. Never a violation.
     Kernel,
-    /// A user, though no process has it open now: it is on its way in a message, or in an `io_uring`.
+    /// A user, though no process has it open now: it is in transit in a message, or in an `io_uring`.
     Nobody,
 }
 
-/// Whom the policy was asked about.
+/// The caller for which the policy was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// Real uid.
@@ -43,42 +43,46 @@ pub struct Identity {
 pub struct Holder {
     /// Port.
     pub port: u16,
-    /// `tcp`, `udp`, `sctp` or `dccp`.
-    pub protocol: &'static str,
-    /// `inet` or `inet6`.
-    pub family: &'static str,
+    /// Protocol.
+    #[serde(serialize_with = "protocol_name")]
+    pub protocol: Protocol,
+    /// Family of the socket.
+    #[serde(serialize_with = "family_name")]
+    pub family: Family,
     /// The address bound; a v4-mapped one as IPv4.
     pub address: IpAddr,
-    /// Whether an inet6 socket takes IPv4 too; null where that is not known, and for inet.
+    /// Whether an inet6 socket also accepts IPv4; null where that is unknown, and for inet.
     pub dual_stack: Option<bool>,
     /// `listen`, `bound` or `connected`.
     pub state: State,
-    /// The socket's uid: who made it.
+    /// The uid of the socket: that of its creator.
     pub uid: u32,
     /// Its name, escaped, where it has one.
     pub user: Option<String>,
-    /// Path of the cgroup that it was made in, escaped; null where that is gone, or not told (before Linux 5.9).
+    /// Path of the cgroup in which it was made, escaped; null where that is gone, or not reported (before Linux 5.9).
     pub made_in: Option<String>,
     /// Inode number of the socket.
     pub inode: u64,
-    /// Its cookie: no other socket of its network namespace ever has it.
+    /// Its cookie, which is unique in its network namespace, over time too.
     pub cookie: u64,
     /// Inode number of its network namespace.
     pub netns: u32,
-    /// Whether that is the host's.
+    /// Whether that is the host's namespace.
     pub host_netns: bool,
-    /// Who has it.
+    /// What holds it.
     pub by: By,
     /// The processes that have it open.
     pub processes: Vec<Process>,
-    /// The unit of whoever has it, else that it was made in.
+    /// The unit of the process that holds it, else that in which it was made.
     pub unit: Option<String>,
-    /// What the policy says of this bind, were it made now: `allow`, `deny` or `kernel`.
-    pub verdict: &'static str,
-    /// The deciding rule; null for the default, and for what the kernel holds.
+    /// What the policy decides for this bind if it were made now.
+    #[serde(serialize_with = "verdict_name")]
+    pub verdict: Verdict,
+    /// The deciding rule; null for the default, and for sockets of the kernel.
     pub rule: Option<String>,
-    /// For whom it says so; null for what the kernel holds.
-    pub judged: Option<Identity>,
+    /// The caller that was evaluated; null for sockets of the kernel.
+    #[serde(rename = "judged")]
+    pub evaluated: Option<Identity>,
     /// Whether the verdict would be carried out: neither the policy nor the rule is in audit mode.
     pub enforced: bool,
     /// It is denied, and not by a rule in audit mode.
@@ -90,7 +94,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// By what an inventory is sorted.
+    /// The sort key of an inventory.
     pub(super) fn order(&self) -> impl Ord + use<> {
         let Self {
             netns,
@@ -100,20 +104,42 @@ impl Holder {
             cookie,
             ..
         } = *self;
-        (!self.host_netns, netns, port, protocol, address, cookie)
+        (
+            !self.host_netns,
+            netns,
+            port,
+            protocol.as_str(),
+            address,
+            cookie,
+        )
     }
 }
 
-/// A policy that is asked about sockets.
-pub(super) struct Judge<'a> {
+fn protocol_name<S: Serializer>(protocol: &Protocol, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(protocol.as_str())
+}
+
+fn family_name<S: Serializer>(family: &Family, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match family {
+        Family::Inet => "inet",
+        Family::Inet6 => "inet6",
+    })
+}
+
+fn verdict_name<S: Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(verdict.as_str())
+}
+
+/// Evaluates a policy for sockets.
+pub(super) struct Evaluator<'a> {
     policy: &'a Policy,
     tables: &'a Tables,
     host_netns: u32,
     cgroups: CgroupPaths,
-    users: HashMap<u32, Option<String>>,
+    users: AccountNames,
 }
 
-/// Somebody who could have made the bind.
+/// A process that could have made the bind.
 struct Caller<'a> {
     uid: u32,
     euid: u32,
@@ -121,7 +147,7 @@ struct Caller<'a> {
     cgroup: String,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn new(
         policy: &'a Policy,
         tables: &'a Tables,
@@ -133,7 +159,7 @@ impl<'a> Judge<'a> {
             tables,
             host_netns,
             cgroups,
-            users: HashMap::new(),
+            users: AccountNames::default(),
         }
     }
 
@@ -150,11 +176,13 @@ impl<'a> Judge<'a> {
             (true, 0) => By::Kernel,
             (true, _) => By::Nobody,
         };
-        let asked = match by {
+        let result = match by {
             By::Kernel => None,
-            By::Process | By::Nobody => Some(self.ask(&socket, &processes, made_in.as_deref())?),
+            By::Process | By::Nobody => {
+                Some(self.evaluate(&socket, &processes, made_in.as_deref())?)
+            }
         };
-        let (judged, decision) = asked.unzip();
+        let (evaluated, decision) = result.unzip();
         let verdict = decision.map_or(Verdict::Kernel, |decision| decision.verdict);
         let audit = decision.is_some_and(|decision| decision.audit);
         let rule = decision.and_then(|decision| self.policy.rule(decision.rule));
@@ -163,13 +191,13 @@ impl<'a> Judge<'a> {
         let unit = units.next().or_else(|| unit_of(made_in.as_deref()?));
         Some(Holder {
             port: socket.id.source_port,
-            protocol: socket.protocol().as_str(),
-            family: if inet6 { "inet6" } else { "inet" },
+            protocol: socket.protocol(),
+            family: if inet6 { Family::Inet6 } else { Family::Inet },
             address: socket.id.source_address.to_canonical(),
             dual_stack: socket.v6only.filter(|_| inet6).map(|only| !only),
             state: socket.state,
             uid: socket.uid,
-            user: self.user(socket.uid),
+            user: self.users.escaped(socket.uid),
             made_in,
             inode: socket.inode,
             cookie: socket.cookie(),
@@ -178,9 +206,9 @@ impl<'a> Judge<'a> {
             by,
             processes,
             unit,
-            verdict: verdict.as_str(),
+            verdict,
             rule: rule.map(|rule| rule.name.clone()),
-            judged,
+            evaluated,
             enforced: self.policy.mode == Mode::Enforce && !audit,
             violation: verdict == Verdict::Deny && !audit,
             socket,
@@ -188,12 +216,12 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// What the policy says of the bind, and for whom.
+    /// What the policy decides for the bind, and for which caller.
     ///
-    /// A socket is passed on, to workers and by systemd, and who bound it is judged. That is most likely the
-    /// process that has the socket's uid and its cgroup. Where it would be denied and the socket comes from a
-    /// cgroup that none of its processes is in, as with systemd's socket units, whoever made it is asked about.
-    fn ask(
+    /// Sockets are passed on, to workers and by systemd, and the policy decides about the process that bound it. That
+    /// is most likely the one with the socket's uid and cgroup. Where that would be denied and none of the processes
+    /// is in the socket's cgroup, as with systemd's socket units, the socket's creator is evaluated.
+    fn evaluate(
         &mut self,
         socket: &Socket,
         processes: &[Process],
@@ -204,16 +232,16 @@ impl<'a> Judge<'a> {
             let other_cgroup = process.cgroup.as_deref() != made_in;
             (other_user, other_cgroup, process.pid)
         });
-        let maker = || Caller {
+        let creator = || Caller {
             uid: socket.uid,
             euid: socket.uid,
             gids: &[],
             cgroup: made_in.and_then(unescape).unwrap_or_default(),
         };
         let Some(likely) = likely else {
-            return self.decide(socket, &maker());
+            return self.decide(socket, &creator());
         };
-        let said = self.decide(
+        let decided = self.decide(
             socket,
             &Caller {
                 uid: likely.uid,
@@ -223,13 +251,16 @@ impl<'a> Judge<'a> {
             },
         )?;
         let mut cgroups = processes.iter().map(|process| process.cgroup.as_deref());
-        if said.1.verdict == Verdict::Deny && made_in.is_some() && cgroups.all(|at| at != made_in) {
-            let of_maker = self.decide(socket, &maker())?;
-            if of_maker.1.verdict != Verdict::Deny {
-                return Some(of_maker);
+        if decided.1.verdict == Verdict::Deny
+            && made_in.is_some()
+            && cgroups.all(|at| at != made_in)
+        {
+            let of_creator = self.decide(socket, &creator())?;
+            if of_creator.1.verdict != Verdict::Deny {
+                return Some(of_creator);
             }
         }
-        Some(said)
+        Some(decided)
     }
 
     fn decide(&mut self, socket: &Socket, caller: &Caller<'_>) -> Option<(Identity, Decision)> {
@@ -247,19 +278,11 @@ impl<'a> Judge<'a> {
         })?;
         let identity = Identity {
             uid: caller.uid,
-            user: self.user(caller.uid),
+            user: self.users.escaped(caller.uid),
             euid: caller.euid,
             cgroup: escape(format!("/{}", cgroup.join("/")).as_bytes()),
         };
         Some((identity, decision))
-    }
-
-    fn user(&mut self, uid: u32) -> Option<String> {
-        let look = || {
-            let user = uzers::get_user_by_uid(uid)?;
-            Some(escape(user.name().as_encoded_bytes()))
-        };
-        self.users.entry(uid).or_insert_with(look).clone()
     }
 }
 
@@ -287,8 +310,8 @@ mod tests {
         }
     }
 
-    /// The uid asked about and its cgroup, the verdict and the number of the rule.
-    fn ask(
+    /// The uid and cgroup that were evaluated, the verdict and the number of the rule.
+    fn evaluate(
         rules: &str,
         socket: &Socket,
         processes: &[Process],
@@ -299,14 +322,14 @@ mod tests {
             .unwrap()
             .policy;
         let tables = compile(&policy, 1).unwrap();
-        let mut judge = Judge::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
-        let (identity, decision) = judge.ask(socket, processes, made_in).unwrap();
+        let mut evaluator = Evaluator::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
+        let (identity, decision) = evaluator.evaluate(socket, processes, made_in).unwrap();
         let verdict = decision.verdict.as_str();
         (identity.uid, identity.cgroup, verdict, decision.rule)
     }
 
     #[test]
-    fn of_several_processes_the_likely_binder_is_asked_about() {
+    fn holder_evaluates_the_likely_binder_of_several_processes() {
         let any = "0.0.0.0".parse().unwrap();
         let allow = "{ name: a, action: allow, users: [0], units: [nginx.service] }";
         let owned = [
@@ -314,41 +337,41 @@ mod tests {
             process(8, 0, "/"),
             process(9, 0, NGINX),
         ];
-        let said = ask(allow, &listener(any, 80, 0), &owned, Some(NGINX));
-        assert_eq!(said, (0, NGINX.into(), "allow", 0));
-        // Who bound it became somebody else.
-        let said = ask(allow, &listener(any, 80, 0), &owned[..1], Some(NGINX));
-        assert_eq!((said.0, said.2), (33, "deny"));
+        let found = evaluate(allow, &listener(any, 80, 0), &owned, Some(NGINX));
+        assert_eq!(found, (0, NGINX.into(), "allow", 0));
+        // The process that bound it has changed its uid.
+        let found = evaluate(allow, &listener(any, 80, 0), &owned[..1], Some(NGINX));
+        assert_eq!((found.0, found.2), (33, "deny"));
     }
 
     #[test]
-    fn who_made_it_is_asked_about_where_nobody_is_there_any_more() {
+    fn holder_evaluates_the_creator_where_no_process_is_left_in_its_cgroup() {
         let any = "0.0.0.0".parse().unwrap();
         let allow = "{ name: a, action: allow, units: [web.socket] }";
         let made_in = "/system.slice/web.socket";
         let service = [process(7, 33, "/system.slice/web.service")];
-        let said = ask(allow, &listener(any, 80, 0), &service, Some(made_in));
-        assert_eq!(said, (0, made_in.into(), "allow", 0));
+        let found = evaluate(allow, &listener(any, 80, 0), &service, Some(made_in));
+        assert_eq!(found, (0, made_in.into(), "allow", 0));
         // No process at all: the socket's user, in the cgroup that it was made in.
-        let said = ask(allow, &listener(any, 80, 33), &[], Some(made_in));
-        assert_eq!(said, (33, made_in.into(), "allow", 0));
-        let said = ask(allow, &listener(any, 80, 33), &[], None);
-        assert_eq!((said.1.as_str(), said.2), ("/", "deny"));
+        let found = evaluate(allow, &listener(any, 80, 33), &[], Some(made_in));
+        assert_eq!(found, (33, made_in.into(), "allow", 0));
+        let found = evaluate(allow, &listener(any, 80, 33), &[], None);
+        assert_eq!((found.1.as_str(), found.2), ("/", "deny"));
     }
 
     #[test]
-    fn addresses_are_judged_as_those_of_binds() {
+    fn holder_evaluates_addresses_as_binds_do() {
         let owned = [process(7, 33, "/")];
-        let ask = |addresses: &str, socket: &Socket| {
+        let verdict = |addresses: &str, socket: &Socket| {
             let rule = format!("{{ name: a, action: allow, addresses: [{addresses}] }}");
-            ask(&rule, socket, &owned, Some("/")).2
+            evaluate(&rule, socket, &owned, Some("/")).2
         };
         let mapped = listener("::ffff:127.0.0.1".parse().unwrap(), 80, 33);
-        assert_eq!(ask("127.0.0.1", &mapped), "allow");
+        assert_eq!(verdict("127.0.0.1", &mapped), "allow");
         let mut wildcard = listener("::".parse().unwrap(), 80, 33);
-        assert_eq!(ask("'::'", &wildcard), "deny", "it takes IPv4 too");
-        assert_eq!(ask("'::', 0.0.0.0", &wildcard), "allow");
+        assert_eq!(verdict("'::'", &wildcard), "deny", "it also accepts IPv4");
+        assert_eq!(verdict("'::', 0.0.0.0", &wildcard), "allow");
         wildcard.v6only = Some(true);
-        assert_eq!(ask("'::'", &wildcard), "allow");
+        assert_eq!(verdict("'::'", &wildcard), "allow");
     }
 }

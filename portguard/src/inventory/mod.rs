@@ -1,97 +1,53 @@
-//! Sockets older than the guard: who already holds protected ports, and what the policy says of each.
+//! Existing sockets: which processes already hold protected ports, and what the policy decides for each.
 //!
-//! No hook ever sees them. They are listed as the kernel has them now, in every network namespace of the
-//! policy's scope; nothing is changed but by [`Holder::destroy`].
+//! No hook sees them. They are listed as they are now, in every network namespace of the policy's scope. Only
+//! [`Holder::destroy`] changes anything.
 
 mod close;
 mod diag;
+mod display;
+mod error;
 mod holder;
 mod netns;
 mod processes;
-mod words;
 
 pub use close::{Closed, DestroyError};
 pub use diag::State;
+pub use error::InventoryError;
 pub use holder::{By, Holder, Identity};
 pub use processes::Process;
 
+use crate::cgroup_mount::cgroup_mount;
 use crate::events::cgroup_paths::CgroupPaths;
-use diag::{Diag, DiagError, Socket};
-use holder::Judge;
+use diag::Socket;
+use holder::Evaluator;
 use netns::Netns;
 use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Policy, Scope};
 use processes::Owners;
-use rustix::io::Errno;
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
-use thiserror::Error;
 
-/// Why nobody can say who holds the ports.
-#[derive(Debug, Error)]
-pub enum InventoryError {
-    /// The kernel has no such list.
-    #[error(
-        "the kernel does not list its sockets (sock_diag): {0}; load the modules inet_diag, tcp_diag and udp_diag, or take a kernel with CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG"
-    )]
-    NoDiag(Errno),
-    /// It has, and says what nobody understands.
-    #[error("the kernel's list of sockets (sock_diag) makes no sense: {0}; please report this")]
-    Garbled(String),
-    /// A right is missing.
-    #[error("{what}: run it as root, or with {capability}")]
-    Rights {
-        /// What cannot be done.
-        what: String,
-        /// What would do.
-        capability: &'static str,
-    },
-    /// The namespace that `scope: host` means cannot be found.
-    #[error(
-        "network namespace {0}, which `scope: host` means, is neither that of process 1 nor our own: run it in the host's"
-    )]
-    NoHost(u32),
-    /// There is no /proc.
-    #[error("cannot read /proc: {0}; mount it: mount -t proc proc /proc")]
-    Proc(std::io::Error),
-    /// The system has no thread for us.
-    #[error("cannot start a thread to enter a network namespace: {0}; raise the limit of tasks")]
-    Thread(std::io::Error),
-}
-
-impl From<DiagError> for InventoryError {
-    fn from(error: DiagError) -> Self {
-        match error {
-            DiagError::Refused(errno) => Self::NoDiag(errno),
-            DiagError::Garbled(why) => Self::Garbled(why),
-        }
-    }
-}
-
-/// Who holds protected ports.
+/// The sockets that hold protected ports.
 #[derive(Debug)]
 pub struct Inventory {
     /// Each socket: the host's first, then by namespace, port, protocol and address.
     pub holders: Vec<Holder>,
-    /// Processes that do not show their network namespace, by a sandbox's will: what is in there is not listed.
+    /// Processes whose network namespace a sandbox hides: sockets in there are not listed.
     pub hidden: usize,
 }
 
 impl Inventory {
-    /// The sockets that the policy denies to those who hold them.
+    /// The sockets that the policy denies to their holders.
     pub fn violations(&self) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(|holder| holder.violation)
     }
 }
 
-/// Looks who holds the ports that a policy protects, in the network namespaces of its scope.
+/// Finds the holders of the ports that a policy protects, in the network namespaces of its scope.
 ///
-/// `host_netns` is the inode number of the namespace that `scope: host` means. It reads /proc and enters
-/// namespaces in threads of its own: call it where blocking does no harm.
-///
-/// # Errors
-/// Where the kernel does not list its sockets, or a right is missing to see whose they are.
+/// `host_netns` is the inode number of the namespace that `scope: host` means. This blocks: it reads /proc and enters
+/// namespaces in threads of its own.
 pub fn take(
     policy: &Policy,
     tables: &Tables,
@@ -106,24 +62,25 @@ pub fn take(
     for (inode, paths) in candidates.files {
         match Netns::open(inode, &paths) {
             Some(netns) => {
-                let sockets = sockets_in(&netns, protected)?;
+                let sockets = netns.sockets(protected)?;
                 let netns = Arc::new(netns);
                 found.extend(sockets.into_iter().map(|socket| (netns.clone(), socket)));
             }
             None if policy.scope == Scope::Host => return Err(InventoryError::NoHost(inode)),
-            // It has gone meanwhile.
+            // It was removed meanwhile.
             None => {}
         }
     }
     let inodes: HashSet<u64> = found.iter().map(|(_, socket)| socket.inode).collect();
     let owners = Owners::find(&inodes)?;
-    let mut judge = Judge::new(policy, tables, host_netns, CgroupPaths::new(&v2_tree()));
+    let cgroups = CgroupPaths::new(&cgroup_mount().unwrap_or_default());
+    let mut evaluator = Evaluator::new(policy, tables, host_netns, cgroups);
     let mut holders = Vec::new();
     for (netns, socket) in found {
         let processes = owners.of(socket.inode);
         if processes.is_empty() {
-            // Whoever had it may have ended since it was listed.
-            let left = sockets_in(&netns, |port| port == socket.id.source_port)?;
+            // Its process may have ended since it was listed.
+            let left = netns.sockets(|port| port == socket.id.source_port)?;
             if !left.iter().any(|other| other.cookie() == socket.cookie()) {
                 continue;
             }
@@ -131,7 +88,7 @@ pub fn take(
                 return Err(hidden(&socket, owners.hidden));
             }
         }
-        holders.extend(judge.holder(netns, socket, processes));
+        holders.extend(evaluator.holder(netns, socket, processes));
     }
     holders.sort_by_key(Holder::order);
     Ok(Inventory {
@@ -144,62 +101,8 @@ fn hidden(socket: &Socket, processes: usize) -> InventoryError {
     let (protocol, port) = (socket.protocol().as_str(), socket.id.source_port);
     InventoryError::Rights {
         what: format!(
-            "cannot see who holds {protocol}/{port}: {processes} processes do not show what they have open"
+            "cannot see which process holds {protocol}/{port}: {processes} processes hide their open files"
         ),
         capability: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
-    }
-}
-
-/// The sockets of one namespace that hold ports for which `wanted` says yes.
-fn sockets_in(
-    netns: &Netns,
-    wanted: impl Fn(u16) -> bool + Send,
-) -> Result<Vec<Socket>, InventoryError> {
-    let listed = netns.within(|| Diag::open()?.sockets(wanted))?;
-    Ok(listed?)
-}
-
-/// Where the cgroup v2 tree is mounted; empty where it is not, and then no path is found.
-fn v2_tree() -> PathBuf {
-    let own = procfs::process::Process::myself();
-    let mounts = own.and_then(|own| own.mountinfo());
-    let mounts = mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0);
-    let mut mounts = mounts.into_iter();
-    let tree = mounts.find(|mount| mount.fs_type == "cgroup2" && mount.root == "/");
-    tree.map(|tree| tree.mount_point).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_say_what_and_the_mend() {
-        let rights = InventoryError::Rights {
-            what: "cannot enter network namespace 7: EPERM".into(),
-            capability: "CAP_SYS_ADMIN",
-        };
-        let io = || std::io::Error::from_raw_os_error(2);
-        let said = [
-            (
-                InventoryError::NoDiag(Errno::NOENT),
-                ["does not list", "udp_diag"],
-            ),
-            (
-                InventoryError::Garbled("short".into()),
-                ["short", "please report"],
-            ),
-            (rights, ["namespace 7", "as root, or with CAP_SYS_ADMIN"]),
-            (
-                InventoryError::NoHost(9),
-                ["namespace 9", "run it in the host's"],
-            ),
-            (InventoryError::Proc(io()), ["/proc", "mount -t proc"]),
-            (InventoryError::Thread(io()), ["a thread", "limit of tasks"]),
-        ];
-        for (error, parts) in said {
-            let text = error.to_string();
-            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
-        }
     }
 }

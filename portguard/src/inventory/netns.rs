@@ -1,6 +1,8 @@
-//! Network namespaces: which there are, and a look from inside one.
+//! Finds network namespaces and runs code inside one.
 
-use super::InventoryError;
+use super::diag::{Diag, Socket};
+use super::error::InventoryError;
+use super::processes::pid_of;
 use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -13,20 +15,20 @@ use std::path::{Path, PathBuf};
 
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// A network namespace that is kept open.
+/// An open network namespace.
 #[derive(Debug)]
 pub(super) struct Netns {
-    /// Its inode number, by which events name it.
+    /// Its inode number, as in events.
     pub(super) inode: u32,
     file: File,
 }
 
-/// The namespaces to look into.
+/// Network namespaces to list.
 #[derive(Default)]
 pub(super) struct Candidates {
-    /// By their numbers, with every file that stands for each: a process may go meanwhile.
+    /// By inode number, with every file that refers to each: a process may end meanwhile.
     pub(super) files: BTreeMap<u32, Vec<PathBuf>>,
-    /// Processes that do not show theirs, though we have the right to look: a sandbox forbids it.
+    /// Processes whose namespace a sandbox hides, even from CAP_SYS_PTRACE.
     pub(super) hidden: usize,
 }
 
@@ -40,14 +42,14 @@ pub(super) fn host(inode: u32) -> Candidates {
     }
 }
 
-/// Every one that a process is in or that is mounted somewhere.
+/// Every namespace that has a process or is mounted.
 pub(super) fn all() -> Result<Candidates, InventoryError> {
     let mut found = Candidates::default();
-    let may_look = may_look();
+    let can_ptrace = can_ptrace();
     let processes = std::fs::read_dir("/proc").map_err(InventoryError::Proc)?;
     let processes = processes.flatten().map(|entry| entry.path());
-    let processes = processes.filter(|path| super::processes::pid_of(path).is_some());
-    // `ip netns` and container engines keep some by a mount, with no process in them.
+    let processes = processes.filter(|path| pid_of(path).is_some());
+    // `ip netns` and container engines keep namespaces without a process by a mount.
     let mounts = Process::myself().and_then(|own| own.mountinfo());
     let mounts = mounts.map_or_else(|_| Vec::new(), |mounts| mounts.0);
     let mounts = mounts.into_iter().filter(|mount| mount.fs_type == "nsfs");
@@ -57,22 +59,22 @@ pub(super) fn all() -> Result<Candidates, InventoryError> {
     for path in processes.map(|path| path.join("ns/net")).chain(mounted) {
         match inode_of(&path) {
             Ok(inode) => found.files.entry(inode).or_default().push(path),
-            Err(ErrorKind::PermissionDenied) if may_look => found.hidden += 1,
+            Err(ErrorKind::PermissionDenied) if can_ptrace => found.hidden += 1,
             Err(ErrorKind::PermissionDenied) => {
                 return Err(InventoryError::Rights {
-                    what: format!("cannot see the network namespace {}", path.display()),
+                    what: format!("cannot read the network namespace {}", path.display()),
                     capability: "CAP_SYS_PTRACE",
                 });
             }
-            // It ended meanwhile, or is mounted where we cannot go.
+            // The process ended meanwhile, or the mount is not reachable.
             Err(_) => {}
         }
     }
     Ok(found)
 }
 
-/// Whether we have the capability by which processes show their namespaces.
-fn may_look() -> bool {
+/// Whether this process has the capability to read the namespaces of others.
+fn can_ptrace() -> bool {
     /// `CAP_SYS_PTRACE` of `include/uapi/linux/capability.h`.
     const CAP_SYS_PTRACE: u32 = 19;
     let status = Process::myself().and_then(|own| own.status());
@@ -85,29 +87,38 @@ fn inode_of(path: &Path) -> Result<u32, ErrorKind> {
 }
 
 impl Netns {
-    /// Opens one by any of its files; `None` where it has gone.
+    /// Opens one by any of its files; `None` where it is gone.
     pub(super) fn open(inode: u32, paths: &[PathBuf]) -> Option<Self> {
         paths.iter().find_map(|path| {
             let file = File::open(path).ok()?;
-            // The process may have gone elsewhere since.
+            // The process may have changed its namespace since.
             let same = file.metadata().ok()?.ino() == u64::from(inode);
             same.then_some(Self { inode, file })
         })
     }
 
-    /// Does something inside, in a thread of its own that ends with it.
+    /// The sockets in it whose port satisfies `is_wanted`.
+    pub(super) fn sockets(
+        &self,
+        is_wanted: impl Fn(u16) -> bool + Send,
+    ) -> Result<Vec<Socket>, InventoryError> {
+        let listed = self.within(|| Diag::open()?.sockets(is_wanted))?;
+        Ok(listed?)
+    }
+
+    /// Runs `action` inside, in a thread of its own.
     pub(super) fn within<T: Send>(
         &self,
-        done: impl FnOnce() -> T + Send,
+        action: impl FnOnce() -> T + Send,
     ) -> Result<T, InventoryError> {
-        // Nobody needs a right to be where he is.
+        // Its own namespace a process can use without any privilege.
         if inode_of(Path::new(OWN)) == Ok(self.inode) {
-            return Ok(done());
+            return Ok(action());
         }
         let inside = || {
             let kind = Some(LinkNameSpaceType::Network);
             move_into_link_name_space(self.file.as_fd(), kind)?;
-            Ok(done())
+            Ok(action())
         };
         let joined = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("netns".into());

@@ -1,6 +1,6 @@
-//! Which processes have a socket, and who they are.
+//! Finds the processes that have a socket open.
 
-use super::InventoryError;
+use super::error::InventoryError;
 use portguard_policy::escape::escape;
 use procfs::FromBufRead as _;
 use procfs::process::Status;
@@ -10,10 +10,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A process that has a socket.
+/// A process that has a socket open.
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {
-    /// Its number.
+    /// Its pid.
     pub pid: u32,
     /// Its name, escaped.
     pub comm: String,
@@ -25,26 +25,26 @@ pub struct Process {
     pub euid: u32,
     /// Effective, real and supplementary gids.
     pub gids: Vec<u32>,
-    /// Path of its cgroup, escaped; null where it is in none of the v2 tree.
+    /// Path of its cgroup, escaped; null where it is not in the v2 tree.
     pub cgroup: Option<String>,
-    /// The unit that its cgroup is of.
+    /// The systemd unit of its cgroup.
     pub unit: Option<String>,
-    /// The path as the kernel says it.
+    /// The path as the kernel reports it.
     #[serde(skip)]
     pub(super) cgroup_path: String,
 }
 
-/// The processes of sockets.
+/// The processes that have sockets open.
 #[derive(Default)]
 pub(super) struct Owners {
     by_inode: HashMap<u64, Vec<u32>>,
     known: HashMap<u32, Process>,
-    /// Processes that do not let us see what they have open.
+    /// Processes whose open files cannot be read.
     pub(super) hidden: usize,
 }
 
 impl Owners {
-    /// Finds those of sockets with these inodes.
+    /// Finds the processes of the sockets with these inodes.
     pub(super) fn find(inodes: &HashSet<u64>) -> Result<Self, InventoryError> {
         let mut owners = Self::default();
         for entry in fs::read_dir("/proc")
@@ -59,7 +59,7 @@ impl Owners {
                     owners.hidden += 1;
                     continue;
                 }
-                // It ended meanwhile.
+                // The process ended meanwhile.
                 Err(_) => continue,
             };
             for inode in had.intersection(inodes) {
@@ -72,7 +72,7 @@ impl Owners {
         Ok(owners)
     }
 
-    /// Those that have the socket, in the order of their numbers.
+    /// The processes that have a socket open, by pid.
     pub(super) fn of(&self, inode: u64) -> Vec<Process> {
         let pids = self.by_inode.get(&inode).into_iter().flatten();
         let known = pids.filter_map(|pid| self.known.get(pid));
@@ -82,7 +82,7 @@ impl Owners {
     }
 }
 
-/// The process that a directory of /proc is of.
+/// The pid of a directory of /proc.
 pub(super) fn pid_of(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
@@ -104,7 +104,7 @@ fn inode_of(target: &Path) -> Option<u64> {
 
 impl Process {
     fn read(pid: u32, directory: &Path) -> Option<Self> {
-        // A process chooses its name, also one that is no UTF-8, which must not hide the rest of it.
+        // A process can give itself a name that is not UTF-8, which must not hide the rest.
         let status = fs::read(directory.join("status")).ok()?;
         let status = String::from_utf8_lossy(&status).into_owned();
         let status = Status::from_buf_read(status.as_bytes()).ok()?;
@@ -133,13 +133,13 @@ impl Process {
     }
 }
 
-/// The path in the v2 tree, of /proc/PID/cgroup.
+/// The path in the v2 tree, from /proc/PID/cgroup.
 fn v2_path(text: &[u8]) -> Option<&[u8]> {
     let mut lines = text.split(|byte| *byte == b'\n');
     lines.find_map(|line| line.strip_prefix(b"0::"))
 }
 
-/// The last component of a cgroup's path that is the name of a unit.
+/// The innermost component of a cgroup's path that is a unit name.
 pub(super) fn unit_of(path: &str) -> Option<String> {
     const ENDS: [&str; 3] = [".service", ".socket", ".scope"];
     let mut names = path.rsplit('/');
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_is_the_innermost() {
+    fn unit_is_the_innermost_of_the_path() {
         let unit = |path| unit_of(path);
         assert_eq!(
             unit("/system.slice/nginx.service").as_deref(),
@@ -172,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn the_v2_path_is_found_on_hybrid_hosts_too() {
+    fn v2_path_is_found_on_hybrid_hosts() {
         let text = b"12:pids:/a\n1:name=systemd:/b\n0::/system.slice/\xff.service\n";
         assert_eq!(v2_path(text), Some(&b"/system.slice/\xff.service"[..]));
         assert_eq!(v2_path(b"12:pids:/a\n"), None);
     }
 
     #[test]
-    fn a_process_finds_itself() {
+    fn owners_include_this_process() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let inode = inode_of(&fd_target(&socket)).unwrap();
         let owners = Owners::find(&HashSet::from([inode])).unwrap();

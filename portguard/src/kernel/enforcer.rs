@@ -1,99 +1,63 @@
-//! The programs in the kernel: started, proved to run, handed a policy, watched, ended.
+//! The facade of the kernel side: starts the programs, checks that they run, repairs and detaches them.
 //!
-//! The order leaves no half-guarded moment: programs are attached while no policy is installed (they let
-//! everything pass), and one write of one map slot puts the policy in force. Where an earlier daemon left its
-//! programs pinned they stay until the new ones are in place.
+//! Programs are attached while no policy is installed, when they let everything pass, and one write of one map slot
+//! puts the policy in force. Pinned programs of an earlier daemon stay until the new ones are in place.
 
-use super::environment::Environment;
-use super::error::KernelError;
-use super::folds::Folds;
-use super::image::KernelImage;
-use super::links::Programs;
-use super::maps::Maps;
-use super::meta::{self, Meta};
-use super::pins::{self, Pins};
-use super::programs::Features;
-use super::records::{FaultLog, Records};
+use crate::kernel::error::KernelError;
+use crate::kernel::maps::aggregates::Aggregates;
+use crate::kernel::maps::counters::Counts;
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::maps::records::{FaultLog, Records};
+use crate::kernel::maps::stale_entries::remove_stale_entries;
+use crate::kernel::object::attach::Programs;
+use crate::kernel::object::embedded::object_digest;
+use crate::kernel::object::hook::{Features, Hook, HookChoice};
+use crate::kernel::pins::manifest::PinManifest;
+use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
+use crate::kernel::pins::pin_paths::PINS;
+use crate::kernel::preflight::environment::Environment;
 use crate::status::{Description, RuleHits};
 use portguard_common::Event;
 use std::path::PathBuf;
 
-pub use super::counts::Counts;
-
-/// `--hook`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookChoice {
-    /// The LSM where it runs, else the cgroup hooks.
-    Auto,
-    /// The LSM or nothing.
-    Lsm,
-    /// The cgroup hooks alone.
-    Cgroup,
-}
-
-/// Which hook decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// `lsm/socket_bind` decides, the cgroup hooks grant.
-    Lsm,
-    /// The cgroup hooks decide and grant.
-    Cgroup,
-}
-
-impl Hook {
-    /// The word used in events and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lsm => "lsm",
-            Self::Cgroup => "cgroup",
-        }
-    }
-}
-
-/// Programs in the kernel, attached for as long as this lives, or as their pins do.
+/// Programs in the kernel, attached until this is dropped or, where they are pinned, until their pins are removed.
 pub struct Enforcer {
     pub(super) maps: Maps,
     programs: Programs,
-    fallback: Option<String>,
-    /// What was found in the pins, in words.
-    found: Vec<String>,
+    fallback: Option<KernelError>,
+    /// What was found in the pins at the start.
+    notes: Vec<String>,
     /// The policy in force.
     pub(super) in_force: Option<KernelImage>,
-    folds: Option<Folds>,
+    aggregates: Option<Aggregates>,
     pins: Option<Pins>,
-    /// Where maps that are not those of the pins wait to be pinned; `None` where the maps are theirs.
+    /// The directory in which new maps are to be pinned; `None` where the pinned maps are in use.
     stage: Option<PathBuf>,
 }
 
 impl Enforcer {
-    /// Loads and attaches the programs by `choice` and proves that they run; where `pins` have programs of this
-    /// very version that run, takes them over. Nothing is decided otherwise than before until
-    /// [`Enforcer::install`].
-    ///
-    /// # Errors
-    /// Where the kernel refuses a program, or does not run what it took.
+    /// Loads and attaches the programs by `choice` and checks that they run. Pinned programs of the same version that
+    /// run are taken over. No decision changes before [`Enforcer::install`].
     pub fn start(
         environment: &Environment,
         choice: HookChoice,
         pins: Option<Pins>,
     ) -> Result<Self, KernelError> {
-        let mut found = Vec::new();
+        let mut notes = Vec::new();
         let mut reuse = None;
         if let Some(pins) = &pins {
-            match pins.usable_maps() {
+            match pins.check_maps() {
                 Ok(()) => reuse = Some(pins.directory()),
-                Err(Some(why)) => {
-                    found.push(format!("the pins in {} are not used: {why}", pins::PINS));
+                Err(UnusablePins::Missing) if pins.is_empty() => {}
+                Err(UnusablePins::Missing) => {
+                    notes.push("the pins of another version are replaced".to_owned());
                 }
-                Err(None) if !pins.is_empty() => {
-                    found.push("the pins of another version are replaced".to_owned());
-                }
-                Err(None) => {}
+                Err(why) => notes.push(format!("the pins in {PINS} are not used: {why}")),
             }
         }
         let adopted = match &reuse {
-            Some(directory) => Self::adopt(environment, choice, directory, &mut found)?,
+            Some(directory) => Self::adopt(environment, choice, directory, &mut notes)?,
             None => None,
         };
         let mut enforcer = match adopted {
@@ -105,49 +69,55 @@ impl Enforcer {
         } else if let Some(pins) = &pins {
             enforcer.stage = Some(pins.stage()?);
         }
-        enforcer.found = found;
+        enforcer.notes = notes;
         enforcer.pins = pins;
         Ok(enforcer)
     }
 
-    /// Takes over the programs whose links are pinned, where they are this version's and all is well with them.
+    /// Takes over pinned programs, where they are of this version and run.
     fn adopt(
         environment: &Environment,
         choice: HookChoice,
         directory: &std::path::Path,
-        found: &mut Vec<String>,
+        notes: &mut Vec<String>,
     ) -> Result<Option<Self>, KernelError> {
-        let Some(meta) = Meta::read(directory) else {
-            found.push(
-                "the pins were left by a start that was not finished: its programs are replaced"
-                    .into(),
+        let Some(manifest) = PinManifest::read(directory) else {
+            notes.push(
+                "the pins were left by an unfinished start: its programs are replaced".into(),
             );
             return Ok(None);
         };
-        if meta.object != meta::object_digest() {
-            found.push("the pinned programs are another version's: they are replaced".into());
+        if manifest.object != object_digest() {
+            notes.push("the pinned programs are from another version: they are replaced".into());
             return Ok(None);
         }
-        let other_hook = match choice {
-            HookChoice::Auto => false,
-            HookChoice::Lsm => meta.hook != Hook::Lsm,
-            HookChoice::Cgroup => meta.hook != Hook::Cgroup,
-        };
-        if other_hook {
+        if !choice.allows(manifest.hook) {
             return Ok(None);
         }
-        let lies = meta.lies(directory);
-        if !lies.is_empty() {
-            found.extend(lies.into_iter().map(|lie| format!("{lie}: put back")));
+        let mismatches = manifest.mismatches(directory);
+        if !mismatches.is_empty() {
+            notes.extend(
+                mismatches
+                    .into_iter()
+                    .map(|mismatch| format!("{mismatch}: restored")),
+            );
             return Ok(None);
         }
         let maps = Maps::pinned(directory)?;
-        let programs = Programs::adopted(environment, &meta);
-        if !programs.silent(&maps)?.is_empty() {
-            found.push("the pinned programs do not run: they are replaced".into());
+        let programs = Programs::adopted(
+            environment,
+            manifest.hook,
+            manifest.features,
+            manifest.programs,
+        );
+        if !programs.unresponsive_hooks(&maps)?.is_empty() {
+            notes.push("the pinned programs do not run: they are replaced".into());
             return Ok(None);
         }
-        found.push(format!("took over the pinned programs of pid {}", meta.pid));
+        notes.push(format!(
+            "took over the pinned programs of pid {}",
+            manifest.pid
+        ));
         Ok(Some(Self::new(maps, programs)))
     }
 
@@ -165,7 +135,7 @@ impl Enforcer {
             HookChoice::Lsm => attach(Hook::Lsm),
             HookChoice::Auto => attach(Hook::Lsm).or_else(|error: KernelError| {
                 let mut enforcer = attach(Hook::Cgroup)?;
-                enforcer.fallback = Some(error.to_string());
+                enforcer.fallback = Some(error);
                 Ok(enforcer)
             }),
         }
@@ -176,22 +146,28 @@ impl Enforcer {
             maps,
             programs,
             fallback: None,
-            found: Vec::new(),
+            notes: Vec::new(),
             in_force: None,
-            folds: None,
+            aggregates: None,
             pins: None,
             stage: None,
         }
     }
 
-    /// Reads the policy that is in force and removes what a killed reload left beside it.
+    /// Reads the policy that is in force, and removes the entries of a reload that was killed.
     fn clear_leftovers(&mut self) -> Result<(), KernelError> {
         self.in_force = KernelImage::in_force(&self.maps)?;
-        self.retain()
+        self.remove_stale_entries()
     }
 
-    /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives
-    /// this process. Without pins there is nothing to do.
+    /// Removes the entries of every policy but the one in force, whichever process wrote them.
+    pub(super) fn remove_stale_entries(&mut self) -> Result<(), KernelError> {
+        let keep = self.in_force.as_ref().map(KernelImage::generation);
+        remove_stale_entries(&mut self.maps, keep)
+    }
+
+    /// Pins what is new, and removes every pin that is neither new nor taken over. Enforcement then outlives this
+    /// process. Does nothing without pins.
     ///
     /// # Errors
     /// Where bpffs refuses; what was pinned before is still there then.
@@ -201,102 +177,74 @@ impl Enforcer {
         };
         let before = pins.programs();
         if let Some(stage) = self.stage.take() {
-            Pins::pin_maps(&stage, &self.maps)?;
-            self.programs.pin(&stage)?;
+            pin_directory::pin_maps(&stage, &self.maps)?;
+            pin_directory::pin_programs(&stage, &mut self.programs)?;
             pins.take_stage(&stage)?;
         } else {
-            self.programs.pin(&pins.directory())?;
+            pin_directory::pin_programs(&pins.directory(), &mut self.programs)?;
         }
-        pins.sweep(self.programs.names())?;
+        pins.sweep(self.programs.hook().programs())?;
         let now = pins.programs();
-        pins::await_end(&before.difference(&now).copied().collect());
+        pin_directory::wait_for_unload(&before.difference(&now).copied().collect());
         Ok(())
     }
 
-    /// What is wrong with the programs and their pins now, in words; empty where all is well.
-    ///
-    /// # Errors
-    /// Where the counters cannot be read.
-    pub fn troubles(&self) -> Result<Vec<String>, KernelError> {
-        let mut troubles = self.programs.troubles(&self.maps)?;
-        if let Some(pins) = &self.pins {
-            let directory = pins.directory();
-            match Meta::read(&directory) {
-                Some(meta) => troubles.extend(meta.lies(&directory)),
-                None => troubles.push("the pins are gone".into()),
+    /// What is wrong with the programs and their pins; empty where nothing is.
+    pub fn problems(&self) -> Result<Vec<String>, KernelError> {
+        let mut problems = self.programs.problems(&self.maps)?;
+        let Some(pins) = &self.pins else {
+            return Ok(problems);
+        };
+        let directory = pins.directory();
+        match PinManifest::read(&directory) {
+            Some(manifest) => {
+                let mismatches = manifest.mismatches(&directory);
+                problems.extend(mismatches.iter().map(ToString::to_string));
             }
-            let maps = pins.usable_maps().err();
-            troubles.extend(maps.map(|why| match why {
-                Some(why) => format!("the pins: {why}"),
-                None => "the pins are gone".into(),
-            }));
-            troubles.dedup();
+            None => problems.push(UnusablePins::Missing.to_string()),
         }
-        Ok(troubles)
+        problems.extend(pins.check_maps().err().map(|error| error.to_string()));
+        problems.dedup();
+        Ok(problems)
     }
 
-    /// Attaches and pins anew, whatever is missing.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
-    pub fn mend(&mut self, environment: &Environment) -> Result<(), KernelError> {
+    /// Attaches and pins whatever is missing.
+    pub fn repair(&mut self, environment: &Environment) -> Result<(), KernelError> {
         if let Some(pins) = &self.pins {
             let directory = pins.directory();
-            let _ = std::fs::create_dir_all(&directory);
-            for (name, _) in self.maps.iter() {
-                let path = directory.join(name);
-                if super::maps::pinned_shape(&path).is_none() {
-                    let _ = std::fs::remove_file(&path);
-                }
-            }
-            Pins::pin_maps(&directory, &self.maps)?;
+            pins.restore_maps(&self.maps)?;
             self.programs.attach_again(environment, Some(&directory))?;
             return self.pin();
         }
         self.programs.attach_again(environment, None)
     }
 
-    /// Begins to fold equal decisions of a second into one event; without it each is an event of its own.
-    ///
-    /// # Errors
-    /// Where the map cannot be made.
-    pub fn begin_folding(&mut self) -> Result<(), KernelError> {
-        self.folds = Some(Folds::begin(&mut self.maps)?);
+    /// Starts aggregation: equal decisions of a second become one event.
+    pub fn start_aggregation(&mut self) -> Result<(), KernelError> {
+        self.aggregates = Some(Aggregates::start(&mut self.maps)?);
         Ok(())
     }
 
-    /// Ends the window of folding and begins another: events that stand for more decisions than were reported,
-    /// and for how many. Nothing where nothing is folded.
-    ///
-    /// # Errors
-    /// Where the maps cannot be read.
-    pub fn end_window(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
-        match &mut self.folds {
-            Some(folds) => folds.turn(&mut self.maps),
+    /// Ends the window of aggregation and starts another. Returns the events that stand for decisions not yet
+    /// reported, with their number; nothing without aggregation.
+    pub fn take_aggregates(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+        match &mut self.aggregates {
+            Some(aggregates) => aggregates.take(&mut self.maps),
             None => Ok(Vec::new()),
         }
     }
 
-    /// Has every decision reported by itself: what a daemon before this one had folded.
-    ///
-    /// # Errors
-    /// Where the maps cannot be read.
-    pub fn without_folding(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
-        Folds::end(&mut self.maps)
+    /// Stops aggregation. Returns what an earlier daemon had aggregated.
+    pub fn stop_aggregation(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+        Aggregates::stop(&mut self.maps)
     }
 
     /// Reads all counters.
-    ///
-    /// # Errors
-    /// Where the map cannot be read.
     pub fn counts(&self) -> Result<Counts, KernelError> {
         Counts::read(&self.maps)
     }
 
     /// The rules of the policy in force and the default, with their hits.
-    ///
-    /// # Errors
-    /// Where the map cannot be read.
     pub fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
         match &self.in_force {
             Some(image) => image.hits(),
@@ -304,29 +252,23 @@ impl Enforcer {
         }
     }
 
-    /// What the policy in force says of itself.
+    /// The description of the policy in force.
     #[must_use]
     pub fn description(&self) -> Option<&Description> {
         self.in_force.as_ref().map(KernelImage::description)
     }
 
-    /// The consumer's end of the ring buffer, which has room for one.
-    ///
-    /// # Errors
-    /// Where it cannot be opened.
+    /// The reading end of the ring buffer, of which there may be one.
     pub fn records(&self) -> Result<Records, KernelError> {
         Ok(Records::new(self.maps.ring("EVENTS")?))
     }
 
-    /// The programs' own complaints, for the `log` crate; `None` where the channel cannot be opened.
+    /// The log of the programs, for the `log` crate; `None` where it cannot be opened.
     pub fn fault_log(&mut self) -> Option<FaultLog> {
         self.programs.fault_log()
     }
 
-    /// Takes all programs out of the kernel, and their pins. Maps stay, to be read a last time.
-    ///
-    /// # Errors
-    /// Where a pin cannot be removed.
+    /// Detaches all programs and removes their pins. The maps stay open, to be read one last time.
     pub fn detach(&mut self) -> Result<(), KernelError> {
         self.programs.detach();
         match self.pins.take() {
@@ -360,15 +302,15 @@ impl Enforcer {
         self.programs.features()
     }
 
-    /// Why `auto` did not take the LSM, where it did not.
+    /// Why `auto` did not choose the LSM, where it did not.
     #[must_use]
-    pub fn fallback(&self) -> Option<&str> {
-        self.fallback.as_deref()
+    pub const fn fallback(&self) -> Option<&KernelError> {
+        self.fallback.as_ref()
     }
 
-    /// What was found in the pins, in words.
+    /// What was found in the pins at the start.
     #[must_use]
-    pub fn found(&self) -> &[String] {
-        &self.found
+    pub fn startup_notes(&self) -> &[String] {
+        &self.notes
     }
 }

@@ -1,8 +1,5 @@
-//! Why the kernel side fails.
+//! The errors of the kernel side.
 
-use super::btf::BtfError;
-use super::offsets::OffsetError;
-use super::pins::PinError;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -11,16 +8,16 @@ use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Why nothing is enforced.
+/// Why enforcement cannot start or continue.
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// BTF is missing or damaged.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// A structure is unknown.
+    /// The kernel's structures are unknown.
     #[error(transparent)]
     Offsets(#[from] OffsetError),
-    /// The build had no object to embed.
+    /// This binary was built without the object.
     #[error(
         "this portguard was built without its eBPF programs: build it with `cargo xtask build`"
     )]
@@ -31,32 +28,32 @@ pub enum KernelError {
     /// A program was refused.
     #[error("the kernel refused the program {name}: {reason}")]
     Program {
-        /// Which.
+        /// Its name.
         name: &'static str,
-        /// What the kernel said, and the end of what its verifier said.
+        /// The error, and the last lines of the verifier's log.
         reason: String,
     },
     /// A map operation failed.
     #[error("cannot write the map {name}: {}", chain(source.as_ref()))]
     Map {
-        /// Which.
+        /// Its name.
         name: &'static str,
         /// Why.
         #[source]
         source: Box<MapError>,
     },
-    /// A map cannot be opened again, or a slot of it not emptied.
+    /// A map cannot be opened a second time, or a slot of it cannot be cleared.
     #[error("cannot use the map {name}: {source}")]
     Slot {
-        /// Which.
+        /// Its name.
         name: &'static str,
         /// Why.
         source: std::io::Error,
     },
-    /// The pins.
+    /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinError),
-    /// The object is not the one this binary was built with.
+    /// The object lacks a program or a map.
     #[error("the eBPF object has no {0}: rebuild with `cargo xtask build`")]
     Missing(&'static str),
     /// The root of the cgroup v2 tree cannot be opened.
@@ -67,12 +64,12 @@ pub enum KernelError {
         /// Why.
         source: std::io::Error,
     },
-    /// The canary bind itself failed.
+    /// The canary bind failed.
     #[error("cannot make the canary bind on 127.0.0.1: {0}")]
     Canary(#[source] std::io::Error),
     /// The LSM programs are attached and never called.
     #[error(
-        "the LSM programs are attached, but the kernel never calls them: `bpf` is not among the active LSMs\n  boot with {0}"
+        "the LSM programs are attached, but the kernel does not call them: `bpf` is not an active LSM\n  boot with {0}"
     )]
     LsmNotRunning(String),
     /// The cgroup programs are attached and never called.
@@ -80,20 +77,73 @@ pub enum KernelError {
     CgroupNotRunning,
 }
 
+/// Why a structure cannot be looked up.
+#[derive(Debug, Error)]
+pub enum BtfError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are not BTF.
+    #[error("BTF is damaged: {0}")]
+    Damaged(&'static str),
+    /// The kernel has no such structure or member.
+    #[error("the kernel's BTF has no {0}")]
+    Unknown(String),
+}
+
+/// A structure that this version of portguard does not know.
+#[derive(Debug, Error)]
+#[error("portguard does not know this kernel's structures: {0}")]
+pub struct OffsetError(#[from] BtfError);
+
+/// Why pins cannot be made, read or removed.
+#[derive(Debug, Error)]
+pub enum PinError {
+    /// No bpffs.
+    #[error(
+        "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run without --pin"
+    )]
+    NoBpffs,
+    /// Another portguard holds them.
+    #[error(
+        "another portguard{} holds the pins in /sys/fs/bpf/portguard: stop it first (see `portguard status`)",
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    Held {
+        /// Its process, where it is known.
+        pid: Option<u32>,
+    },
+    /// An operation of the file system failed.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// The operation.
+        what: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
 impl KernelError {
-    /// The error, and what to do about it where it is a shortage.
+    /// The error, with its fix where a resource ran out.
     #[must_use]
-    pub fn with_mend(&self) -> String {
-        match mend(self) {
-            Some(mend) => format!("{self}; {mend}"),
+    pub fn with_fix(&self) -> String {
+        match fix_for(self) {
+            Some(fix) => format!("{self}; {fix}"),
             None => self.to_string(),
         }
     }
 }
 
-/// What to do about an error that a shortage of the process or the machine is behind; `None` where none is.
+/// The fix of an error that comes from a resource that ran out; `None` for any other error.
 #[must_use]
-pub fn mend(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub fn fix_for(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(cause) = next {
         let number = cause.downcast_ref::<io::Error>();
@@ -102,7 +152,7 @@ pub fn mend(error: &(dyn Error + 'static)) -> Option<&'static str> {
                 return Some("raise the limit of open files (`ulimit -n`, LimitNOFILE= of a unit)");
             }
             Some(libc::ENFILE) => {
-                return Some("the host has no descriptor left: raise the sysctl fs.file-max");
+                return Some("the host has no descriptors left: raise the sysctl fs.file-max");
             }
             Some(libc::ENOMEM) => {
                 return Some(
@@ -115,7 +165,7 @@ pub fn mend(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None
 }
 
-/// An error with what is behind it: some say it themselves, and then it is not said twice.
+/// An error with its causes. Some errors already print theirs; those are not printed twice.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -129,10 +179,10 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Lines of the verifier's log to show: the last ones say what it disliked.
+/// Lines of the verifier's log to show: the last ones name the reason.
 const LOG_LINES: usize = 4;
 
-/// Says of a program's error that it is the program `name`'s.
+/// Makes an error of the program `name`.
 pub(super) fn refused(name: &'static str) -> impl Fn(ProgramError) -> KernelError {
     move |error| KernelError::Program {
         name,
@@ -153,7 +203,7 @@ pub(super) fn refused(name: &'static str) -> impl Fn(ProgramError) -> KernelErro
     }
 }
 
-/// Says of a map's error that it is the map `name`'s.
+/// Makes an error of the map `name`.
 pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
     move |source| KernelError::Map {
         name,
@@ -173,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_map_says_the_number_and_the_mend() {
+    fn map_error_shows_errno_and_fix() {
         for (number, words) in [
             (
                 libc::EMFILE,
@@ -182,7 +232,7 @@ mod tests {
             ),
             (
                 libc::ENFILE,
-                "Too many open files in system (os error 23); the host has no descriptor left: raise the \
+                "Too many open files in system (os error 23); the host has no descriptors left: raise the \
                  sysctl fs.file-max",
             ),
             (
@@ -194,7 +244,7 @@ mod tests {
         ] {
             let error = map_error("POLICY")(creating(number));
             assert_eq!(
-                error.with_mend(),
+                error.with_fix(),
                 format!("cannot write the map POLICY: failed to create map `POLICY`: {words}")
             );
         }
@@ -203,6 +253,117 @@ mod tests {
             object.to_string(),
             "cannot load the eBPF object: map error: failed to create map `POLICY`: Too many open files (os \
              error 24)"
+        );
+    }
+
+    #[test]
+    fn kernel_errors_name_the_cause() {
+        let name = "bind4";
+        let source = || io::Error::from_raw_os_error(libc::EACCES);
+        let denied = "Permission denied (os error 13)";
+        for (error, text) in [
+            (
+                KernelError::NoObject,
+                "this portguard was built without its eBPF programs: build it with `cargo xtask build`"
+                    .to_owned(),
+            ),
+            (
+                KernelError::Slot {
+                    name: "POLICY",
+                    source: source(),
+                },
+                format!("cannot use the map POLICY: {denied}"),
+            ),
+            (
+                KernelError::Missing(name),
+                "the eBPF object has no bind4: rebuild with `cargo xtask build`".to_owned(),
+            ),
+            (
+                KernelError::Cgroup {
+                    path: "/sys/fs/cgroup".into(),
+                    source: source(),
+                },
+                format!("cannot open the cgroup v2 tree at /sys/fs/cgroup: {denied}"),
+            ),
+            (
+                KernelError::Canary(source()),
+                format!("cannot make the canary bind on 127.0.0.1: {denied}"),
+            ),
+            (
+                KernelError::LsmNotRunning("lsm=yama,bpf".into()),
+                "the LSM programs are attached, but the kernel does not call them: `bpf` is not an active LSM\n  \
+                 boot with lsm=yama,bpf"
+                    .to_owned(),
+            ),
+            (
+                KernelError::CgroupNotRunning,
+                "the cgroup programs are attached, but the kernel does not call them".to_owned(),
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn structure_errors_name_the_structure() {
+        let unknown = || BtfError::Unknown("task_struct.cred".into());
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        let cases: [(KernelError, &str); 3] = [
+            (
+                BtfError::Read {
+                    path: "/sys/kernel/btf/vmlinux".into(),
+                    source,
+                }
+                .into(),
+                "cannot read /sys/kernel/btf/vmlinux: Permission denied (os error 13)",
+            ),
+            (unknown().into(), "the kernel's BTF has no task_struct.cred"),
+            (
+                OffsetError::from(unknown()).into(),
+                "portguard does not know this kernel's structures: the kernel's BTF has no task_struct.cred",
+            ),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn program_error_ends_with_the_last_lines_of_the_verifier_log() {
+        let error = ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(libc::EACCES),
+            verifier_log: aya_obj::VerifierLog::new("1\n2\n3\n\n4\nR1 invalid\n".to_owned()),
+        };
+        assert_eq!(
+            refused("bind4")(error).to_string(),
+            "the kernel refused the program bind4: Permission denied (os error 13)\n  2\n  3\n  4\n  R1 invalid"
+        );
+    }
+
+    #[test]
+    fn pin_errors_name_the_cause_and_the_fix() {
+        let held = |pid| PinError::Held { pid }.to_string();
+        assert_eq!(
+            held(Some(7)),
+            "another portguard (pid 7) holds the pins in /sys/fs/bpf/portguard: stop it first (see `portguard \
+             status`)"
+        );
+        assert!(
+            held(None).starts_with("another portguard holds the pins in /sys/fs/bpf/portguard")
+        );
+        assert_eq!(
+            PinError::NoBpffs.to_string(),
+            "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run \
+             without --pin"
+        );
+        let file = PinError::File {
+            what: "rename",
+            path: "/sys/fs/bpf/portguard/v1".into(),
+            source: io::Error::from_raw_os_error(libc::EBUSY),
+        };
+        assert_eq!(
+            KernelError::from(file).to_string(),
+            "cannot rename /sys/fs/bpf/portguard/v1: Device or resource busy (os error 16)"
         );
     }
 }

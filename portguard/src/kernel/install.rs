@@ -1,20 +1,15 @@
-//! Puts policies in force: fills fresh tables beside those in force, then switches by one write.
+//! Installs policies: fills new tables beside those in force, then switches by one write.
 
-use super::enforcer::Enforcer;
-use super::entries::insert;
-use super::error::{KernelError, map_error};
-use super::image::KernelImage;
-use super::wire::Wire;
+use crate::kernel::enforcer::Enforcer;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::map_insert::insert;
+use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::maps::wire::Wire;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
 use portguard_common::{AddressKey, GroupKey, NameKey, TrieKey, TrieNode, VectorWords};
 use portguard_policy::compile::Tables;
-
-/// All keys of a map, before any is removed.
-fn keys<K>(keys: impl Iterator<Item = Result<K, MapError>>) -> Vec<K> {
-    keys.map_while(Result::ok).collect()
-}
 
 impl Enforcer {
     /// The number that the next policy must be compiled as: from 1, and from 1 again behind 65,535.
@@ -25,13 +20,12 @@ impl Enforcer {
         now.checked_add(1).unwrap_or(1)
     }
 
-    /// Puts a policy in force. Binds see the one before until the last write, and never a part of each: all
-    /// tables carry the policy's number in their keys, or hang off the one slot that is written last.
-    ///
-    /// That write returns when no program reads the old tables any more; then they are removed.
+    /// Puts a policy in force. Until the last write binds see the previous policy, and never a mix: all tables have
+    /// the policy's number in their keys, or belong to the one slot that is written last. That write returns once no
+    /// program reads the old tables; then they are removed.
     ///
     /// # Errors
-    /// Where a map cannot be written; then the old policy is still in force, and nothing is left of the new one.
+    /// Where a map cannot be written; then the old policy is still in force, and the new one is removed.
     pub fn install(
         &mut self,
         tables: &Tables,
@@ -44,19 +38,19 @@ impl Enforcer {
         let mut image = match self.fill_and_switch(tables, description) {
             Ok(image) => image,
             Err(error) => {
-                self.retain()?;
+                self.remove_stale_entries()?;
                 return Err(error);
             }
         };
         if let Some(old) = self.in_force.take() {
-            // Its hits stand still now. Where they cannot be taken over they begin again: a number, no decision.
+            // Its hits no longer change. Where they cannot be carried over they restart at 0, which changes no decision.
             let carried = old.hits().and_then(|hits| image.carry(&hits));
             if let Err(error) = carried {
-                log::warn!("the rules' earlier hits are lost: {error}");
+                log::warn!("cannot carry over the rules' hits, which restart at 0: {error}");
             }
         }
         self.in_force = Some(image);
-        self.retain()
+        self.remove_stale_entries()
     }
 
     fn fill_and_switch(
@@ -70,41 +64,7 @@ impl Enforcer {
         Ok(image)
     }
 
-    /// Removes the entries of every policy but the one in force, whoever wrote them. One that stays does no harm but
-    /// take room: nobody asks for its number.
-    pub(super) fn retain(&mut self) -> Result<(), KernelError> {
-        let keep = self.in_force.as_ref();
-        let keep = keep.map(|image| u64::from(image.generation()));
-        let other = |of: u64| Some(of) != keep;
-        let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
-        for key in keys(trie.keys()) {
-            if other(key.0.parent >> 32) {
-                let _ = trie.remove(&key);
-            }
-        }
-        let mut names: HashMap<_, Wire<NameKey>, u32> = self.maps.table("NAMES")?;
-        for key in keys(names.keys()) {
-            if other(key.0.0 >> 32) {
-                let _ = names.remove(&key);
-            }
-        }
-        let mut addresses: LpmTrie<_, Wire<AddressKey>, u32> = self.maps.table("ADDRESSES")?;
-        for key in keys(addresses.keys()) {
-            if other(u64::from(key.data().0.space >> 1)) {
-                let _ = addresses.remove(&key);
-            }
-        }
-        let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> =
-            self.maps.table("GROUPS")?;
-        for key in keys(groups.keys()) {
-            if other(u64::from(key.data().0.space)) {
-                let _ = groups.remove(&key);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the tables that carry the generation in their keys: nobody reads them before the switch.
+    /// Writes the tables that have the generation in their keys: no program reads them before the switch.
     fn fill(&mut self, tables: &Tables) -> Result<(), KernelError> {
         let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
         for entry in tables.trie() {
@@ -136,7 +96,7 @@ impl Enforcer {
         let ids: Vec<u64> = cache.keys().filter_map(Result::ok).collect();
         for id in ids {
             match cache.remove(&id) {
-                // Binds of this moment push others out.
+                // A bind may have evicted it meanwhile.
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(map_error(name)(error)),
             }

@@ -1,4 +1,4 @@
-//! Why changes cannot be seen, and the mend.
+//! Why policy files cannot be watched.
 
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use thiserror::Error;
 /// Why the files of a policy cannot be watched.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// No inotify instance is to be had.
+    /// No inotify instance is left.
     #[error(
         "cannot watch the policy's files: no inotify instance is left ({0}): raise the sysctl \
          fs.inotify.max_user_instances or the limit of open files (ulimit -n)"
@@ -16,10 +16,10 @@ pub enum WatchError {
     /// The kernel has no inotify, or no memory for it.
     #[error("cannot watch the policy's files: {0}")]
     Inotify(std::io::Error),
-    /// The event loop does not take the descriptor.
+    /// The event loop refuses the descriptor.
     #[error("cannot wait for changes of the policy's files: {0}")]
     Register(std::io::Error),
-    /// No watch is to be had for a directory.
+    /// No inotify watch is left for a directory.
     #[error(
         "cannot watch {}: no inotify watch is left ({source}): raise the sysctl \
          fs.inotify.max_user_watches", .path.display()
@@ -27,7 +27,7 @@ pub enum WatchError {
     Watches {
         /// The directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// Why.
         source: std::io::Error,
     },
     /// A directory cannot be watched.
@@ -35,7 +35,7 @@ pub enum WatchError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// Why.
         source: std::io::Error,
     },
     /// A path that cannot be made absolute.
@@ -43,7 +43,7 @@ pub enum WatchError {
     Path {
         /// The path.
         path: PathBuf,
-        /// Why not.
+        /// Why.
         source: std::io::Error,
     },
 }

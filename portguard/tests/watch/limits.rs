@@ -1,6 +1,6 @@
-//! Where the kernel does not let the files be watched.
+//! Errors where the kernel cannot watch the files.
 
-use crate::eye::{Eye, ONE, TWO, directory};
+use crate::watched_policy::{ONE, TWO, WatchedPolicy, directory};
 use portguard::watch::{PolicyWatch, WatchError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-/// Runs one of these tests again, as a process that the limits it sets for itself hold for alone.
+/// Runs one of these tests again in a process of its own, so that the limits it sets affect no other test.
 fn alone(test: &str, wrapper: &[&str]) {
     let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
     let program = std::env::current_exe().unwrap();
@@ -20,10 +20,10 @@ fn alone(test: &str, wrapper: &[&str]) {
         .env(ALONE, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
+        output.status.success() && output_text.contains("1 passed"),
+        "{output_text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
 }
@@ -34,7 +34,7 @@ fn is_alone() -> bool {
     std::env::var_os(ALONE).is_some()
 }
 
-/// A user namespace in which this user may set the limits of inotify; whether there can be one.
+/// Runs a command in a user namespace, in which this user can set the limits of inotify.
 const NAMESPACE: &[&str] = &["unshare", "--user", "--map-root-user"];
 
 fn namespaces() -> bool {
@@ -42,7 +42,7 @@ fn namespaces() -> bool {
     let made = Command::new(program).args(args).arg("true").output();
     let can = made.is_ok_and(|output| output.status.success());
     if !can {
-        eprintln!("no user namespace can be made here: not tested");
+        eprintln!("skipped: cannot make a user namespace");
     }
     can
 }
@@ -63,9 +63,9 @@ fn refused(path: &Path) -> WatchError {
 }
 
 #[test]
-fn no_descriptor_left() {
+fn watch_error_without_descriptors() {
     if !is_alone() {
-        return alone("limits::no_descriptor_left", &[]);
+        return alone("limits::watch_error_without_descriptors", &[]);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,10 +85,10 @@ fn no_descriptor_left() {
 }
 
 #[test]
-fn no_instance_left() {
+fn watch_error_without_inotify_instances() {
     if !is_alone() {
         if namespaces() {
-            alone("limits::no_instance_left", NAMESPACE);
+            alone("limits::watch_error_without_inotify_instances", NAMESPACE);
         }
         return;
     }
@@ -100,17 +100,17 @@ fn no_instance_left() {
 }
 
 #[test]
-fn no_watch_left() {
+fn watch_error_without_inotify_watches() {
     if !is_alone() {
         if namespaces() {
-            alone("limits::no_watch_left", NAMESPACE);
+            alone("limits::watch_error_without_inotify_watches", NAMESPACE);
         }
         return;
     }
     let kept = directory(&[("web.yaml", ONE)]);
     let above = kept.path().canonicalize().unwrap();
     let path = |name: &str| above.join(name);
-    // As many as the way to the directory takes, itself included.
+    // As many as the path to the directory takes, itself included.
     limit("max_inotify_watches", above.ancestors().count());
     fs::create_dir_all(path("deeper/still")).unwrap();
     assert_eq!(
@@ -121,32 +121,32 @@ fn no_watch_left() {
             path("deeper").display()
         )
     );
-    let mut eye = Eye::on(&above);
-    assert!(eye.watch.problem().is_none());
+    let mut watched = WatchedPolicy::open(&above);
+    assert!(watched.watch.problem().is_none());
     fs::write(path("deeper/db"), TWO).unwrap();
-    eye.sees("a link to where nothing can be watched", || {
+    watched.reports("a link to where nothing can be watched", || {
         symlink("deeper/db", path("db.yaml")).unwrap();
     });
     assert!(matches!(
-        eye.watch.problem(),
+        watched.watch.problem(),
         Some(WatchError::Watches { .. })
     ));
-    eye.sees("what is watched still", || {
+    watched.reports("what is watched still", || {
         fs::write(path("web.yaml"), TWO).unwrap();
     });
-    eye.sees("the link gone", || {
+    watched.reports("the link gone", || {
         fs::remove_file(path("db.yaml")).unwrap();
     });
-    assert!(eye.watch.problem().is_none());
+    assert!(watched.watch.problem().is_none());
 }
 
 #[test]
-fn a_directory_that_cannot_be_read() {
-    // In a namespace that maps no user, nobody has root's powers over files.
+fn watch_error_on_unreadable_directory() {
+    // In a namespace that maps no user, root cannot bypass file permissions.
     let nobody = &NAMESPACE[..2];
     if !is_alone() {
         if namespaces() {
-            alone("limits::a_directory_that_cannot_be_read", nobody);
+            alone("limits::watch_error_on_unreadable_directory", nobody);
         }
         return;
     }
@@ -165,7 +165,7 @@ fn a_directory_that_cannot_be_read() {
 }
 
 #[test]
-fn what_else_goes_wrong_is_said() {
+fn watch_errors_name_the_cause() {
     assert_eq!(
         refused(Path::new("")).to_string(),
         "cannot watch \"\": cannot make an empty path absolute: give an absolute path"

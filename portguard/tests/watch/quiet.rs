@@ -1,17 +1,17 @@
-//! What is no change of the policy.
+//! What is not a change of the policy.
 
-use crate::eye::{Eye, ONE, TWO, directory, replace};
+use crate::watched_policy::{ONE, TWO, WatchedPolicy, directory, replace};
 use portguard::watch::fingerprint;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::SystemTime;
 
 #[test]
-fn what_is_not_the_policys() {
+fn watch_ignores_other_files() {
     let directory = directory(&[("web.yaml", ONE)]);
     let path = |name: &str| directory.path().join(name);
-    let mut eye = Eye::on(directory.path());
-    eye.sleeps_through("editors' and others' files", || {
+    let mut watched = WatchedPolicy::open(directory.path());
+    watched.stays_silent("editors' and others' files", || {
         for name in [".web.yaml.swp", "4913", "web.yaml~", "notes.txt"] {
             fs::write(path(name), ONE).unwrap();
         }
@@ -19,35 +19,35 @@ fn what_is_not_the_policys() {
         fs::create_dir(path("below")).unwrap();
         fs::write(path("below/web.yaml"), TWO).unwrap();
     });
-    eye.sleeps_through("reading", || drop(fs::read(path("web.yaml")).unwrap()));
-    let mut of_file = Eye::on(path("web.yaml"));
-    of_file.sleeps_through("another policy in the file's directory", || {
+    watched.stays_silent("reading", || drop(fs::read(path("web.yaml")).unwrap()));
+    let mut of_file = WatchedPolicy::open(path("web.yaml"));
+    of_file.stays_silent("another policy in the file's directory", || {
         fs::write(path("other.yaml"), TWO).unwrap();
     });
 }
 
 #[test]
-fn nothing_but_names_and_contents_counts() {
+fn watch_ignores_changes_of_metadata() {
     let directory = directory(&[("web.yaml", ONE)]);
     let file = directory.path().join("web.yaml");
-    let mut eye = Eye::on(directory.path());
-    eye.ignores("touched", || {
+    let mut watched = WatchedPolicy::open(directory.path());
+    watched.ignores("touched", || {
         let touched = fs::File::options().append(true).open(&file).unwrap();
         touched.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     });
-    eye.ignores("another mode", || {
+    watched.ignores("another mode", || {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     });
-    eye.ignores("written as it was", || fs::write(&file, ONE).unwrap());
-    eye.ignores("replaced by the same", || replace(&file, ONE));
-    eye.ignores("gone and back", || {
+    watched.ignores("written as it was", || fs::write(&file, ONE).unwrap());
+    watched.ignores("replaced by the same", || replace(&file, ONE));
+    watched.ignores("gone and back", || {
         fs::remove_file(&file).unwrap();
         fs::write(&file, ONE).unwrap();
     });
 }
 
 #[test]
-fn a_fingerprint_tells_names_texts_and_errors() {
+fn fingerprint_depends_on_names_texts_and_errors() {
     let directory = directory(&[("a.yaml", "1"), ("b.yaml", "2")]);
     let path = |name: &str| directory.path().join(name);
     let now = || fingerprint(&[directory.path().to_owned()]);

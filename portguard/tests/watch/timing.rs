@@ -1,6 +1,6 @@
-//! When a change is told: once it has settled, in time all the same, and never lost.
+//! When a change is reported: once it has settled, within the limit, and never lost.
 
-use crate::eye::{DEADLINE, Eye, ONE, TWO, directory};
+use crate::watched_policy::{DEADLINE, ONE, TWO, WatchedPolicy, directory};
 use portguard::watch::{LIMIT, SETTLE};
 use portguard_policy::policy::{SystemNames, load};
 use std::fs;
@@ -8,37 +8,37 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-fn a_half_written_file_is_told_again_when_it_is_whole() {
+fn watch_reports_a_half_written_file_again_when_complete() {
     let directory = directory(&[("web.yaml", ONE)]);
     let path = directory.path().join("web.yaml");
-    let mut eye = Eye::on(directory.path());
+    let mut watched = WatchedPolicy::open(directory.path());
     let (half, rest) = TWO.split_at(TWO.len() - 8);
     let mut file = fs::File::create(&path).unwrap();
-    eye.sees("half of it", || file.write_all(half.as_bytes()).unwrap());
-    assert!(load(&eye.paths, &SystemNames::LOCAL).is_err());
-    eye.sees("the rest", || file.write_all(rest.as_bytes()).unwrap());
-    assert_eq!(eye.rules(), ["two"]);
-    eye.ignores("closed", || drop(file));
+    watched.reports("half of it", || file.write_all(half.as_bytes()).unwrap());
+    assert!(load(&watched.paths, &SystemNames::LOCAL).is_err());
+    watched.reports("the rest", || file.write_all(rest.as_bytes()).unwrap());
+    assert_eq!(watched.rules(), ["two"]);
+    watched.ignores("closed", || drop(file));
 }
 
 #[test]
-fn several_steps_are_told_once() {
+fn watch_reports_several_steps_once() {
     let directory = directory(&[("web.yaml", ONE)]);
     let file = directory.path().join("web.yaml");
-    let mut eye = Eye::on(directory.path());
-    eye.sees("a hundred writes", || {
+    let mut watched = WatchedPolicy::open(directory.path());
+    watched.reports("a hundred writes", || {
         for number in 0..100 {
             fs::write(&file, format!("{ONE}# {number}\n")).unwrap();
         }
     });
-    assert!(!eye.told(SETTLE * 3), "told twice");
+    assert!(!watched.reports_within(SETTLE * 3), "reported twice");
 }
 
 #[test]
-fn a_writer_without_end_does_not_starve_the_reader() {
+fn watch_reports_during_endless_writes() {
     let directory = directory(&[("web.yaml", ONE)]);
     let file = directory.path().join("web.yaml");
-    let mut eye = Eye::on(directory.path());
+    let mut watched = WatchedPolicy::open(directory.path());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -48,39 +48,43 @@ fn a_writer_without_end_does_not_starve_the_reader() {
                 number += 1;
             }
         });
-        let twice = eye.told(LIMIT + DEADLINE) && eye.told(LIMIT + DEADLINE);
+        let twice =
+            watched.reports_within(LIMIT + DEADLINE) && watched.reports_within(LIMIT + DEADLINE);
         done.store(true, Ordering::Relaxed);
         assert!(twice, "starved");
     });
 }
 
 #[test]
-fn a_caller_that_gives_up_waiting_loses_nothing() {
+fn watch_is_cancel_safe() {
     let directory = directory(&[("web.yaml", ONE)]);
     let file = directory.path().join("web.yaml");
-    let mut eye = Eye::on(directory.path());
+    let mut watched = WatchedPolicy::open(directory.path());
     fs::write(&file, TWO).unwrap();
     let until = std::time::Instant::now() + DEADLINE;
     // Each time far less than a change takes to settle.
-    while !eye.told(SETTLE / 20) {
+    while !watched.reports_within(SETTLE / 20) {
         assert!(std::time::Instant::now() < until, "lost");
     }
 }
 
 #[test]
-fn events_that_the_queue_cannot_hold() {
+fn watch_reports_a_queue_overflow() {
     let directory = directory(&[("web.yaml", ONE)]);
     let (a, b) = (directory.path().join("a"), directory.path().join("b"));
     fs::write(&a, "").unwrap();
-    let mut eye = Eye::on(directory.path());
+    let mut watched = WatchedPolicy::open(directory.path());
     let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-    // None of these concerns the policy; that there were more of them than the kernel keeps does.
+    // None of these events is about the policy, but the overflow of the queue must be reported.
     for _ in 0..=queue.trim().parse::<u32>().unwrap() / 4 {
         fs::rename(&a, &b).unwrap();
         fs::rename(&b, &a).unwrap();
     }
-    assert!(eye.told(DEADLINE), "the overflow was not told");
-    eye.sees("written after it", || {
+    assert!(
+        watched.reports_within(DEADLINE),
+        "the overflow was not reported"
+    );
+    watched.reports("written after it", || {
         fs::write(directory.path().join("web.yaml"), TWO).unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! A watched policy, and what its watcher is told.
+//! A watched policy, and what its watch reports.
 
 use portguard::watch::{PolicyWatch, SETTLE, fingerprint};
 use portguard_policy::policy::{SystemNames, load};
@@ -8,25 +8,25 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Far more than any change takes; a change that is not seen is waited for this long.
+/// Far more than any change takes; how long to wait for one that is not reported.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const ONE: &str = "version: 1\nrules: [{ name: one, action: allow, ports: [80] }]\n";
 pub(crate) const TWO: &str = "version: 1\nrules: [{ name: two, action: allow, ports: [443] }]\n";
 
-/// A watched policy, and what its files said when a change was last looked at.
-pub(crate) struct Eye {
+/// A watched policy.
+pub(crate) struct WatchedPolicy {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) watch: PolicyWatch,
     runtime: tokio::runtime::Runtime,
 }
 
-impl Eye {
-    pub(crate) fn on(path: impl AsRef<Path>) -> Self {
-        Self::on_all(&[path.as_ref().to_owned()])
+impl WatchedPolicy {
+    pub(crate) fn open(path: impl AsRef<Path>) -> Self {
+        Self::open_all(&[path.as_ref().to_owned()])
     }
 
-    pub(crate) fn on_all(paths: &[PathBuf]) -> Self {
+    pub(crate) fn open_all(paths: &[PathBuf]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -39,35 +39,43 @@ impl Eye {
         }
     }
 
-    /// Whether a change is told within `time`.
-    pub(crate) fn told(&mut self, time: Duration) -> bool {
+    /// Whether a change is reported within `time`.
+    pub(crate) fn reports_within(&mut self, time: Duration) -> bool {
         let changed = async { timeout(time, self.watch.changed()).await.is_ok() };
         self.runtime.block_on(changed)
     }
 
-    /// What was done since is told once, and the policy says something else.
+    /// Makes a change, which is reported and alters the fingerprint.
     #[track_caller]
-    pub(crate) fn sees(&mut self, what: &str, change: impl FnOnce()) {
+    pub(crate) fn reports(&mut self, what: &str, change: impl FnOnce()) {
         let before = fingerprint(&self.paths);
         change();
-        assert!(self.told(DEADLINE), "not seen: {what}");
-        assert_ne!(before, fingerprint(&self.paths), "the same after: {what}");
+        assert!(self.reports_within(DEADLINE), "not reported: {what}");
+        assert_ne!(
+            before,
+            fingerprint(&self.paths),
+            "same fingerprint after: {what}"
+        );
     }
 
-    /// What was done makes no reload: it is not told, or the policy says what it said.
+    /// Makes a change that causes no reload: it is not reported, or the fingerprint is the same.
     #[track_caller]
     pub(crate) fn ignores(&mut self, what: &str, change: impl FnOnce()) {
         let before = fingerprint(&self.paths);
         change();
-        self.told(SETTLE * 3);
-        assert_eq!(before, fingerprint(&self.paths), "other after: {what}");
+        self.reports_within(SETTLE * 3);
+        assert_eq!(
+            before,
+            fingerprint(&self.paths),
+            "other fingerprint after: {what}"
+        );
     }
 
-    /// What was done does not even wake the daemon's reader.
+    /// Makes a change that is not reported at all.
     #[track_caller]
-    pub(crate) fn sleeps_through(&mut self, what: &str, change: impl FnOnce()) {
+    pub(crate) fn stays_silent(&mut self, what: &str, change: impl FnOnce()) {
         change();
-        assert!(!self.told(SETTLE * 3), "told: {what}");
+        assert!(!self.reports_within(SETTLE * 3), "reported: {what}");
     }
 
     /// The names of the rules as the files are now.
@@ -90,7 +98,7 @@ pub(crate) fn directory(files: &[(&str, &str)]) -> TempDir {
     directory
 }
 
-/// As editors and deployments do it: another file under the same name.
+/// Replaces a file as editors and deployments do: another file under the same name.
 pub(crate) fn replace(path: &Path, text: &str) {
     let next = path.with_extension("next");
     fs::write(&next, text).unwrap();

@@ -1,6 +1,6 @@
-//! A path -> the directories in which a change can alter where it leads, each of them watched.
+//! Follows a path and watches every directory in which a change can alter where it leads.
 
-use super::WatchError;
+use super::error::WatchError;
 use portguard_policy::policy::is_policy_name;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
@@ -9,43 +9,42 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links that the kernel follows on one path.
+/// Symbolic links that the kernel follows in one path.
 const MAX_LINKS: usize = 40;
 
-/// Names that come, go, or become readable.
+/// Names that appear, disappear, or become readable.
 const NAMES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::ONLYDIR)
-    // A directory may be on several ways: what one wants must not end what another wanted.
+    // A directory may be on several paths: one must not narrow the events of another.
     .union(WatchFlags::MASK_ADD);
 
-/// What is in files, too.
+/// Contents of files too.
 const CONTENTS: WatchFlags = NAMES
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE);
 
-/// What of a directory is of interest.
+/// The names in a directory that matter.
 #[derive(Default)]
-pub(super) struct Interest {
+pub(super) struct WatchMask {
     names: HashSet<OsString>,
-    /// All that a policy directory's files can be called.
+    /// Every name that a file of a policy directory can have.
     policies: bool,
 }
 
-impl Interest {
+impl WatchMask {
     pub(super) fn has(&self, name: &OsStr) -> bool {
         self.names.contains(name) || (self.policies && is_policy_name(name))
     }
 }
 
-/// Follows paths, and has each directory watched before it looks into it: what changes after the look is
-/// then an event.
-pub(super) struct Route<'a> {
+/// Follows paths, and watches each directory before it reads it: a change after the read is then an event.
+pub(super) struct PathWalk<'a> {
     inotify: &'a OwnedFd,
-    /// What is watched, by the kernel's number for it.
-    pub(super) watched: HashMap<i32, Interest>,
+    /// The watched directories, by watch descriptor.
+    pub(super) watched: HashMap<i32, WatchMask>,
 }
 
 /// Where a path ends.
@@ -55,7 +54,7 @@ enum End {
     Other,
 }
 
-impl<'a> Route<'a> {
+impl<'a> PathWalk<'a> {
     pub(super) fn new(inotify: &'a OwnedFd) -> Self {
         Self {
             inotify,
@@ -63,17 +62,17 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Watches what leads to a policy file or directory, and to the files of the directory.
+    /// Watches the path to a policy file or directory, and those to the files of the directory.
     pub(super) fn policy(&mut self, path: &Path) -> Result<(), WatchError> {
         let End::Directory(directory) = self.follow(path)? else {
             return Ok(());
         };
-        let Some(interest) = self.watch(&directory, CONTENTS)? else {
+        let Some(mask) = self.watch(&directory, CONTENTS)? else {
             return Ok(());
         };
-        interest.policies = true;
+        mask.policies = true;
         let Ok(entries) = std::fs::read_dir(&directory) else {
-            // Loading says why; that it can be listed again is an event.
+            // Loading the policy reports why; that it can be listed again is an event.
             return Ok(());
         };
         for entry in entries.flatten() {
@@ -85,7 +84,7 @@ impl<'a> Route<'a> {
         Ok(())
     }
 
-    /// Watches every directory on the way of an absolute path, links and theirs included, as far as it leads.
+    /// Watches every directory along an absolute path, symbolic links included, as far as it exists.
     fn follow(&mut self, path: &Path) -> Result<End, WatchError> {
         let mut here = PathBuf::from("/");
         let mut ahead = parts(path);
@@ -97,17 +96,17 @@ impl<'a> Route<'a> {
                     continue;
                 }
                 Part::Parent => {
-                    // No link is in `here`, so this is its parent.
+                    // `here` contains no link, so this is its parent.
                     here.pop();
                     continue;
                 }
                 Part::Name(name) => name,
             };
-            let Some(interest) = self.watch(&here, NAMES)? else {
-                // Gone since: its own name is watched in the directory above.
+            let Some(mask) = self.watch(&here, NAMES)? else {
+                // Removed meanwhile: its name is watched in the directory above.
                 return Ok(End::Other);
             };
-            interest.names.insert(name.clone());
+            mask.names.insert(name.clone());
             let next = here.join(&name);
             let Ok(metadata) = std::fs::symlink_metadata(&next) else {
                 return Ok(End::Other);
@@ -135,7 +134,7 @@ impl<'a> Route<'a> {
         &mut self,
         directory: &Path,
         what: WatchFlags,
-    ) -> Result<Option<&mut Interest>, WatchError> {
+    ) -> Result<Option<&mut WatchMask>, WatchError> {
         match inotify::add_watch(self.inotify, directory, what) {
             Ok(number) => Ok(Some(self.watched.entry(number).or_default())),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -144,7 +143,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// A component of a path that does not just stand for the place where it is.
+/// A component of a path other than `.`.
 enum Part {
     Root,
     Parent,

@@ -1,8 +1,8 @@
-//! A policy's image in the kernel: written once, then only its hits change.
+//! The map that holds a policy's image: written once, then only the hit counters change.
 
-use super::error::{KernelError, map_error};
-use super::maps::Maps;
-use super::wire::Wire;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::wire::Wire;
 use crate::status::{Description, RuleHits};
 use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
 use portguard_common::{Header, PAGE_WORDS, Page, hits_pages, hits_slot};
@@ -16,8 +16,8 @@ const POLICY: &str = "POLICY";
 /// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
 const BPF_F_INNER_MAP: u32 = 1 << 12;
 
-/// An image in its map, and what it says of itself.
-pub(super) struct KernelImage {
+/// An image in its map, with its description.
+pub(in crate::kernel) struct KernelImage {
     pages: Array<MapData, Wire<Page>>,
     generation: u16,
     hits_page: u32,
@@ -26,7 +26,10 @@ pub(super) struct KernelImage {
 
 impl KernelImage {
     /// Writes the image of `tables`.
-    pub(super) fn create(tables: &Tables, description: &Description) -> Result<Self, KernelError> {
+    pub(in crate::kernel) fn create(
+        tables: &Tables,
+        description: &Description,
+    ) -> Result<Self, KernelError> {
         let text = serde_json::to_vec(description).unwrap_or_default();
         let mut pages = tables.pages().to_vec();
         let first = pages.len();
@@ -50,8 +53,8 @@ impl KernelImage {
         })
     }
 
-    /// The image that is in force; `None` where none is, or what is there is no image of this version.
-    pub(super) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
+    /// The image that is in force; `None` where there is none of this version.
+    pub(in crate::kernel) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
         let slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.view(POLICY)?;
         let pages = match slot.get(&0, 0) {
             Ok(pages) => pages,
@@ -78,25 +81,25 @@ impl KernelImage {
         }))
     }
 
-    /// Puts it in force by one write, which returns when no program reads the image before any more
+    /// Puts it in force by one write, which returns once no program reads the previous image any more
     /// (`maybe_wait_bpf_programs`, 5.10 to 7.2).
-    pub(super) fn switch(&self, maps: &mut Maps) -> Result<(), KernelError> {
+    pub(in crate::kernel) fn switch(&self, maps: &mut Maps) -> Result<(), KernelError> {
         let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.table(POLICY)?;
         slot.set(0, &self.pages, 0).map_err(map_error(POLICY))
     }
 
-    /// Its number.
-    pub(super) const fn generation(&self) -> u16 {
+    /// The number of the policy.
+    pub(in crate::kernel) const fn generation(&self) -> u16 {
         self.generation
     }
 
-    /// What it says of itself.
-    pub(super) const fn description(&self) -> &Description {
+    /// The description of the policy.
+    pub(in crate::kernel) const fn description(&self) -> &Description {
         &self.description
     }
 
-    /// Rules and default with their hits, those of the policies before among them.
-    pub(super) fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
+    /// Rules and default with their hits, including those carried over from earlier policies.
+    pub(in crate::kernel) fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
         let rules = &self.description.rules;
         let pages = hits_pages(rules.len().saturating_sub(1)) as u32;
         let now = self.words(self.hits_page, pages)?;
@@ -112,8 +115,8 @@ impl KernelImage {
         Ok(hits.collect())
     }
 
-    /// Takes over the hits of rules that keep their name and verdict.
-    pub(super) fn carry(&mut self, before: &[RuleHits]) -> Result<(), KernelError> {
+    /// Carries over the hits of rules that keep their name and verdict.
+    pub(in crate::kernel) fn carry(&mut self, before: &[RuleHits]) -> Result<(), KernelError> {
         let by_name: HashMap<_, u64> = before
             .iter()
             .map(|rule| ((&rule.name, &rule.verdict), rule.hits))
@@ -145,7 +148,7 @@ impl KernelImage {
     }
 }
 
-/// Where the hits of the `number`th of `rules` stand, of which the default is the last.
+/// The slot of the hits of the `number`th of `rules`, of which the default is the last.
 fn slot_of(number: usize, rules: usize) -> usize {
     let rule = if number + 1 == rules {
         portguard_common::NO_RULE
@@ -155,7 +158,7 @@ fn slot_of(number: usize, rules: usize) -> usize {
     hits_slot(rule) as usize
 }
 
-/// A page of these bytes and zeros.
+/// A page of these bytes, padded with zeros.
 fn page_of(bytes: &[u8]) -> Page {
     let mut page = Page::ZERO;
     for (at, chunk) in bytes.chunks(8).enumerate() {

@@ -1,16 +1,16 @@
-//! Values as maps take them.
+//! Map keys and values as bytes.
 
 use portguard_common::{
     AddressKey, AggregateKey, AggregateWords, GroupKey, NameKey, Page, TrieKey, TrieNode,
     VectorWords,
 };
 
-/// A value whose bytes go to or come from the kernel as they are.
+/// A value whose bytes are copied to and from the kernel as they are.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Wire<T>(pub(super) T);
+pub(in crate::kernel) struct Wire<T>(pub(in crate::kernel) T);
 
-// SAFETY: words without padding, of which any bytes are a value.
+// SAFETY: words without padding, for which every bit pattern is valid.
 unsafe impl aya::Pod for Wire<Page> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<TrieKey> {}

@@ -1,49 +1,36 @@
-//! The object and its programs: loaded with as many features as the kernel's verifier takes.
+//! Loads the object and its programs, with as many features as the kernel's verifier accepts.
 
-use super::enforcer::Hook;
-use super::environment::Environment;
-use super::error::{KernelError, refused};
-use super::maps;
-use super::offsets::Offsets;
+use crate::kernel::error::{KernelError, refused};
+use crate::kernel::maps::map_set;
+use crate::kernel::object::embedded::object;
+use crate::kernel::object::hook::{CGROUP_PROGRAMS, Features, Hook, LSM_PROGRAMS};
+use crate::kernel::preflight::environment::Environment;
+use crate::kernel::preflight::offsets::Offsets;
 use aya::programs::{CgroupSockAddr, Lsm};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use std::path::Path;
-
-/// What the cgroup programs of this kernel may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features {
-    /// Skip the capability check (Linux 5.12).
-    pub grants: bool,
-    /// Choose the errno of a refusal (Linux 5.18).
-    pub set_errno: bool,
-}
 
 /// The object in the kernel, its programs verified but not attached.
 pub struct Loaded {
     /// The loaded object.
     pub ebpf: Ebpf,
-    /// What its cgroup programs were allowed to do.
+    /// What its cgroup programs can do.
     pub features: Features,
 }
 
-pub(super) const LSM_PROGRAMS: [&str; 2] = ["socket_bind", "sctp_bind_connect"];
-/// The program that tells whether grants are known; it is loaded, and nothing else.
+/// A program that loads only where the kernel supports grants. It is never attached.
 pub const GRANT_PROBE: &str = "grant_probe";
-pub(super) const CGROUP_PROGRAMS: [&str; 2] = ["bind4", "bind6"];
 
-/// Loads the object and its programs for `hook`, with as many features as the kernel's verifier takes:
-/// a probe says whether it can grant, the programs themselves whether they can choose an errno. They get the
-/// maps that are pinned in `maps`, where that is given, else fresh ones.
-///
-/// # Errors
-/// Where the kernel refuses the object or a program, or BTF is missing.
+/// Loads the object and its programs for `hook`, with as many features as the kernel's verifier accepts. A probe
+/// finds out whether it supports grants, the programs themselves whether they can choose an errno. They use the maps
+/// that are pinned in `maps`, if given, else new ones.
 pub fn load_programs(
     environment: &Environment,
     hook: Hook,
     maps: Option<&Path>,
 ) -> Result<Loaded, KernelError> {
     let offsets = environment.offsets()?;
-    // One for all attempts: a new one parses the kernel's BTF, which takes longest of all.
+    // Used for all attempts: a new loader parses the kernel's BTF, which takes longest.
     let mut loader = EbpfLoader::new();
     prepare(&mut loader, environment, &offsets, hook, maps);
     let mut features = Features {
@@ -53,7 +40,7 @@ pub fn load_programs(
     loop {
         let mut ebpf = load_object(&mut loader, features)?;
         if features.grants && cgroup_program(&mut ebpf, GRANT_PROBE)?.load().is_err() {
-            // A kernel without grants knows no chosen errno either, which came later.
+            // A kernel without grants cannot choose the errno either, which came later.
             features.grants = false;
             features.set_errno = false;
             continue;
@@ -73,7 +60,7 @@ pub fn load_programs(
     }
 }
 
-/// What is the same whatever the kernel's verifier takes.
+/// Sets what does not depend on the features.
 fn prepare<'a>(
     loader: &mut EbpfLoader<'a>,
     environment: &'a Environment,
@@ -81,12 +68,12 @@ fn prepare<'a>(
     hook: Hook,
     maps: Option<&Path>,
 ) {
-    // The object has no relocations by the kernel's types.
+    // The object has no CO-RE relocations.
     loader.btf(None);
     // Why a program is refused, and how many instructions were checked, but not each of them: megabytes, for which
     // it would be verified again and again until they fit.
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    for name in maps::NAMES {
+    for name in map_set::NAMES {
         if let Some(directory) = maps {
             loader.map_pin_path(name, directory.join(name));
         }
@@ -102,16 +89,16 @@ fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, 
     loader.override_global("GRANTS", flag(features.grants), true);
     loader.override_global("SET_RETVAL", flag(features.set_errno), true);
     loader
-        .load(super::object()?)
+        .load(object()?)
         .map_err(|error| KernelError::Object(Box::new(error)))
 }
 
-/// A flag as a global of the programs has it.
+/// A flag as the programs' globals encode it.
 const fn flag(value: bool) -> &'static u32 {
     if value { &1 } else { &0 }
 }
 
-pub(super) fn cgroup_program<'a>(
+pub(in crate::kernel) fn cgroup_program<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut CgroupSockAddr, KernelError> {
@@ -119,7 +106,7 @@ pub(super) fn cgroup_program<'a>(
     program.try_into().map_err(refused(name))
 }
 
-pub(super) fn lsm_program<'a>(
+pub(in crate::kernel) fn lsm_program<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut Lsm, KernelError> {

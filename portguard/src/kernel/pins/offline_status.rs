@@ -1,19 +1,19 @@
-//! How it stands by the pins alone, where no daemon can be asked.
+//! The status read from the pins, where no daemon runs.
 
-use super::counts::Counts;
-use super::error::KernelError;
-use super::image::KernelImage;
-use super::maps::Maps;
-use super::meta::Meta;
-use super::pins::{PINS, pinned_directory};
+use crate::kernel::error::KernelError;
+use crate::kernel::maps::counters::Counts;
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::pins::manifest::{LinkMismatch, PinManifest};
+use crate::kernel::pins::pin_paths::{PINS, pinned_directory};
 use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What the pins say; `None` where there are none.
+/// The status of pinned enforcement; `None` where nothing is pinned.
 ///
 /// # Errors
-/// Where they cannot be opened or read: not root, or not this version's.
+/// Where the pins cannot be opened or read: not root, or not this version's.
 pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     if !Path::new(PINS).exists() {
         return Ok(None);
@@ -22,10 +22,10 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let maps = Maps::pinned(&directory)?;
     let counts = Counts::read(&maps)?;
     let image = KernelImage::in_force(&maps)?;
-    let meta = Meta::read(&directory);
-    let mut problems = match &meta {
-        Some(meta) => meta.lies(&directory),
-        None => vec!["the pins were left by a start that was not finished".to_owned()],
+    let manifest = PinManifest::read(&directory);
+    let mut problems = match &manifest {
+        Some(manifest) => texts(manifest.mismatches(&directory)),
+        None => vec!["the pins were left by an unfinished start".to_owned()],
     };
     if image.is_none() {
         problems.push("no policy is in force".to_owned());
@@ -36,9 +36,9 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let rules = image.as_ref().map_or(Ok(Vec::new()), KernelImage::hits)?;
     Ok(Some(Status {
         enforcing: Enforcing::of(policy.as_ref(), &problems),
-        hook: meta.map(|meta| meta.hook.as_str().to_owned()),
+        hook: manifest.map(|manifest| manifest.hook.as_str().to_owned()),
         daemon: None,
-        kernel: super::environment::release_text(),
+        kernel: crate::kernel::preflight::environment::release_text(),
         policy,
         rules,
         decisions: counts.decisions,
@@ -49,4 +49,8 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         reattached: 0,
         violations: None,
     }))
+}
+
+fn texts(mismatches: Vec<LinkMismatch>) -> Vec<String> {
+    mismatches.iter().map(ToString::to_string).collect()
 }

@@ -1,15 +1,14 @@
-//! The maps of the programs, by name, wherever they came from: a fresh object or the pins of an earlier one.
+//! The maps of the programs by name, from a fresh object or from pins.
 
-use super::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, RingBuf};
-use aya_obj::Object;
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Every map that the loader reads or writes.
-pub(super) const NAMES: [&str; 11] = [
+/// Every map that the daemon reads or writes.
+pub(in crate::kernel) const NAMES: [&str; 11] = [
     "POLICY",
     "AGGREGATES",
     "COUNTERS",
@@ -24,11 +23,11 @@ pub(super) const NAMES: [&str; 11] = [
 ];
 
 /// The maps.
-pub(super) struct Maps(BTreeMap<&'static str, Map>);
+pub(in crate::kernel) struct Maps(BTreeMap<&'static str, Map>);
 
 impl Maps {
-    /// Those of an object whose programs are loaded.
-    pub(super) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    /// The maps of an object whose programs are loaded.
+    pub(in crate::kernel) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
         let take = |name: &'static str| {
             let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
             Ok((name, map))
@@ -37,8 +36,8 @@ impl Maps {
         maps.map(Self)
     }
 
-    /// Those that are pinned in a directory.
-    pub(super) fn pinned(directory: &Path) -> Result<Self, KernelError> {
+    /// The maps that are pinned in a directory.
+    pub(in crate::kernel) fn pinned(directory: &Path) -> Result<Self, KernelError> {
         let open = |name: &'static str| {
             let map = MapData::from_pin(directory.join(name)).and_then(Map::from_map_data);
             Ok((name, map.map_err(map_error(name))?))
@@ -47,8 +46,11 @@ impl Maps {
         maps.map(Self)
     }
 
-    /// The map of this name, as what it is.
-    pub(super) fn table<'a, T>(&'a mut self, name: &'static str) -> Result<T, KernelError>
+    /// A map in its type.
+    pub(in crate::kernel) fn table<'a, T>(
+        &'a mut self,
+        name: &'static str,
+    ) -> Result<T, KernelError>
     where
         T: TryFrom<&'a mut Map, Error = MapError>,
     {
@@ -56,8 +58,8 @@ impl Maps {
         T::try_from(map).map_err(map_error(name))
     }
 
-    /// The same to be read only.
-    pub(super) fn view<'a, T>(&'a self, name: &'static str) -> Result<T, KernelError>
+    /// A map in its type, for reading.
+    pub(in crate::kernel) fn view<'a, T>(&'a self, name: &'static str) -> Result<T, KernelError>
     where
         T: TryFrom<&'a Map, Error = MapError>,
     {
@@ -66,15 +68,18 @@ impl Maps {
     }
 
     /// The descriptor of a map of maps.
-    pub(super) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
+    pub(in crate::kernel) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
         match self.0.get(name) {
             Some(Map::ArrayOfMaps(data)) => Ok(data.fd().as_fd()),
             _ => Err(KernelError::Missing(name)),
         }
     }
 
-    /// The consumer's end of a ring buffer.
-    pub(super) fn ring(&self, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    /// The reading end of a ring buffer.
+    pub(in crate::kernel) fn ring(
+        &self,
+        name: &'static str,
+    ) -> Result<RingBuf<MapData>, KernelError> {
         let Some(Map::RingBuf(data)) = self.0.get(name) else {
             return Err(KernelError::Missing(name));
         };
@@ -85,39 +90,34 @@ impl Maps {
     }
 
     /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
+    pub(in crate::kernel) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
         self.0.iter().map(|(name, map)| (*name, map))
     }
 }
 
-/// What a map is like: two of the same shape hold the same things.
+/// The type and sizes of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(in crate::kernel) struct Shape {
     kind: u32,
     key_size: u32,
     value_size: u32,
     max_entries: u32,
 }
 
-/// The shapes that this version's object declares.
-pub(super) fn declared_shapes() -> Result<BTreeMap<&'static str, Shape>, KernelError> {
-    let object = Object::parse(super::object()?)
-        .map_err(|error| KernelError::Object(Box::new(error.into())))?;
-    let declared = NAMES.into_iter().filter_map(|name| {
-        let map = object.maps.get(name)?;
-        let shape = Shape {
+impl Shape {
+    /// The shape of a map as an object declares it.
+    pub(in crate::kernel) const fn declared(map: &aya_obj::Map) -> Self {
+        Self {
             kind: map.map_type(),
             key_size: map.key_size(),
             value_size: map.value_size(),
             max_entries: map.max_entries(),
-        };
-        Some((name, shape))
-    });
-    Ok(declared.collect())
+        }
+    }
 }
 
-/// The shape of a pinned map, or `None` where there is no map.
-pub(super) fn pinned_shape(pin: &Path) -> Option<Shape> {
+/// The shape of a pinned map; `None` where the pin is no map.
+pub(in crate::kernel) fn pinned_shape(pin: &Path) -> Option<Shape> {
     let info = MapData::from_pin(pin).and_then(|map| map.info()).ok()?;
     Some(Shape {
         kind: info.map_type().ok()? as u32,

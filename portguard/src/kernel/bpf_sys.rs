@@ -21,10 +21,10 @@ pub(super) const LINK_CGROUP: u32 = 3;
 /// `BPF_CGROUP_MAX_PROGS` of `kernel/bpf/cgroup.c` (5.10 to 7.2).
 const MAX_PROGRAMS: usize = 64;
 
-/// An attribute, and room for all of `union bpf_attr` behind it. BPF_PROG_QUERY of cgroups writes to `revision`, 56
-/// bytes in, whatever size it is told (`__cgroup_bpf_query` of `kernel/bpf/cgroup.c`, Linux 6.17 to 7.1).
+/// An attribute, followed by room for all of `union bpf_attr`. BPF_PROG_QUERY of cgroups writes to `revision`, 56
+/// bytes in, whatever size it is given (`__cgroup_bpf_query` of `kernel/bpf/cgroup.c`, Linux 6.17 to 7.1).
 #[repr(C)]
-struct Roomy<T> {
+struct Padded<T> {
     attribute: T,
     /// More than `union bpf_attr` has (Linux 7.2: less than 200 bytes).
     room: [u64; 64],
@@ -32,21 +32,21 @@ struct Roomy<T> {
 
 /// Calls bpf(2); every attribute of this module is plain numbers in the kernel's layout.
 fn bpf<T: Copy>(command: i32, attribute: &mut T) -> io::Result<i32> {
-    let mut roomy = Roomy {
+    let mut padded = Padded {
         attribute: *attribute,
         room: [0; 64],
     };
-    // SAFETY: the kernel reads `T`, whose size it is told, and writes at most a whole `union bpf_attr`, for which
-    // there is room; what the numbers of `T` point to is alive for the call, by the callers below.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut roomy, size_of::<T>()) };
-    *attribute = roomy.attribute;
+    // SAFETY: the kernel reads the `size_of::<T>()` bytes of `T` and writes at most a whole `union bpf_attr`, for
+    // which there is room; the callers below keep what the addresses in `T` point to alive for the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut padded, size_of::<T>()) };
+    *attribute = padded.attribute;
     match i32::try_from(result) {
         Ok(value @ 0..) => Ok(value),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Opens what is pinned at `path`.
+/// Opens the object that is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     #[derive(Clone, Copy)]
@@ -62,11 +62,11 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
         flags: 0,
     };
     let fd = bpf(BPF_OBJ_GET, &mut attribute)?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: the kernel just opened this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Whether a program of this number is loaded, attached or not.
+/// Whether the program with this id is loaded, attached or not.
 pub(super) fn is_loaded(program: u32) -> bool {
     #[repr(C)]
     #[derive(Clone, Copy)]
@@ -81,7 +81,7 @@ pub(super) fn is_loaded(program: u32) -> bool {
         flags: 0,
     };
     match bpf(BPF_PROG_GET_FD_BY_ID, &mut attribute) {
-        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        // SAFETY: the kernel just opened this descriptor, and nothing else owns it.
         Ok(fd) => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
         Err(_) => return false,
     }
@@ -96,7 +96,7 @@ struct RawLinkInfo {
     id: u32,
     program: u32,
     padding: u32,
-    /// Of a cgroup link the cgroup's id, 0 once it is detached.
+    /// For a cgroup link the id of the cgroup, 0 once it is detached.
     first: u64,
     second: u64,
 }
@@ -106,14 +106,14 @@ struct RawLinkInfo {
 pub(super) struct LinkInfo {
     /// `BPF_LINK_TYPE_*`
     pub(super) kind: u32,
-    /// Number of its program.
+    /// Id of its program.
     pub(super) program: u32,
-    /// Of a cgroup link the id of the cgroup; 0 where it was detached behind its pin
+    /// For a cgroup link the id of the cgroup; 0 where it was detached while its pin remained
     /// (`bpf_cgroup_link_fill_link_info`).
     pub(super) cgroup: u64,
 }
 
-/// What the kernel says of a link.
+/// The type, program and cgroup of a link.
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     #[repr(C)]
     #[derive(Clone, Copy)]
@@ -157,7 +157,7 @@ pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
     bpf(BPF_MAP_DELETE_ELEM, &mut attribute).map(|_| ())
 }
 
-/// The numbers of the programs of one cgroup on one hook.
+/// Ids of the programs of one cgroup on one hook.
 pub(super) fn programs_on(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
     #[repr(C)]
     #[derive(Clone, Copy)]

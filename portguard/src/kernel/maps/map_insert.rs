@@ -1,24 +1,22 @@
-//! Entries of maps that get their memory as they are made, which may come late.
+//! Inserts map entries, retrying while the kernel refills its memory for them.
 
-use super::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error};
 use aya::maps::MapError;
 use aya::sys::SyscallError;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long an entry is tried again. From Linux 6.1 on the kernel takes it from a small store of the CPU's, which
-/// an interrupt refills (`bpf_mem_alloc` of `kernel/bpf/memalloc.c`; of tries from 6.13). Until that comes the
-/// update ends with ENOMEM, whatever memory there is: on some machines at every few entries.
+/// How long an insert is retried. From Linux 6.1 on (tries from 6.13) the kernel takes the memory from a small cache
+/// per CPU, which an interrupt refills (`bpf_mem_alloc` of `kernel/bpf/memalloc.c`). Until then the update fails with
+/// ENOMEM however much memory is free: on some machines every few entries.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The first wait; each is twice the one before.
 const FIRST: Duration = Duration::from_micros(50);
 
-/// Makes an entry of the map `name` by `write`, again and again where the kernel has no memory.
-///
-/// # Errors
-/// That of the last attempt.
-pub(super) fn insert(
+/// Makes an entry of the map `name` by `write`, and retries while the kernel reports no memory. The error is that of
+/// the last attempt.
+pub(in crate::kernel) fn insert(
     name: &'static str,
     write: impl FnMut() -> Result<(), MapError>,
 ) -> Result<(), KernelError> {
@@ -68,39 +66,39 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_comes_late_is_waited_for() {
-        let mut asked = 0;
+    fn insert_retries_until_memory_is_refilled() {
+        let mut attempts = 0;
         let result = insert_within(Duration::from_secs(60), || {
-            asked += 1;
-            if asked < 4 {
+            attempts += 1;
+            if attempts < 4 {
                 refused(libc::ENOMEM)
             } else {
                 Ok(())
             }
         });
         assert!(result.is_ok());
-        assert_eq!(asked, 4);
+        assert_eq!(attempts, 4);
     }
 
     #[test]
-    fn memory_that_does_not_come_is_an_error() {
-        let mut asked = 0;
+    fn insert_fails_when_memory_stays_short() {
+        let mut attempts = 0;
         let result = insert_within(Duration::from_millis(2), || {
-            asked += 1;
+            attempts += 1;
             refused(libc::ENOMEM)
         });
         assert!(result.is_err_and(|error| is_out_of_memory(&error)));
-        assert!(asked > 1);
+        assert!(attempts > 1);
     }
 
     #[test]
-    fn another_error_is_one_at_once() {
-        let mut asked = 0;
+    fn insert_returns_other_errors_at_once() {
+        let mut attempts = 0;
         let result = insert_within(Duration::from_secs(60), || {
-            asked += 1;
+            attempts += 1;
             refused(libc::E2BIG)
         });
         assert!(result.is_err());
-        assert_eq!(asked, 1);
+        assert_eq!(attempts, 1);
     }
 }

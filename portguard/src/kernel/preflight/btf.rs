@@ -1,30 +1,11 @@
-//! Where a structure's members lie, from BTF bytes.
+//! Offsets of structure members, from BTF.
 //!
-//! Our own, as no crate fits: aya keeps members to itself, and the `btf` crate copies every structure
-//! for every pointer to it. This reads one structure at a time, by checked accesses only; a broken
-//! file is an error. Format: `Documentation/bpf/btf.rst`, Linux 7.2.
+//! No crate fits: aya does not expose members, the `btf` crate copies every structure for every pointer to it, and
+//! `btf-rs` is LGPL, which a static binary under MIT or Apache-2.0 cannot simply include. This reads one structure
+//! at a time, by checked accesses only; damaged bytes are an error. Format: `Documentation/bpf/btf.rst`, Linux 7.2.
 
-use std::path::{Path, PathBuf};
-use thiserror::Error;
-
-/// Why BTF could not answer.
-#[derive(Debug, Error)]
-pub enum BtfError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The bytes are not BTF.
-    #[error("BTF is damaged: {0}")]
-    Damaged(&'static str),
-    /// The kernel has no such structure or member.
-    #[error("the kernel's BTF has no {0}")]
-    Unknown(String),
-}
+use crate::kernel::error::BtfError;
+use std::path::Path;
 
 /// Kinds of types, of `include/uapi/linux/btf.h`.
 mod kind {
@@ -50,10 +31,10 @@ mod kind {
 const MAGIC: u16 = 0xeb9f;
 /// Modifiers followed before a loop is assumed.
 const MAX_DEPTH: usize = 32;
-/// Structures without a name searched for a member: more than any kernel nests, fewer than a stack holds.
+/// The most anonymous structures searched for a member: more than any kernel nests, fewer than overflow the stack.
 const MAX_SEARCHED: usize = 1024;
 
-/// BTF with the place of each type.
+/// BTF, with the offset of each type.
 pub struct Btf {
     bytes: Vec<u8>,
     strings: usize,
@@ -87,9 +68,6 @@ impl Type {
 
 impl Btf {
     /// Reads the running kernel's.
-    ///
-    /// # Errors
-    /// Where `/sys/kernel/btf/vmlinux` is missing or not BTF.
     pub fn of_running_kernel() -> Result<Self, BtfError> {
         let path = Path::new("/sys/kernel/btf/vmlinux");
         let bytes = std::fs::read(path).map_err(|source| BtfError::Read {
@@ -100,9 +78,6 @@ impl Btf {
     }
 
     /// Indexes BTF bytes of this machine's byte order.
-    ///
-    /// # Errors
-    /// Where the header or the type section is damaged.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         let mut btf = Self {
             bytes,
@@ -112,30 +87,24 @@ impl Btf {
         let magic = btf.bytes.get(..2).and_then(|b| b.try_into().ok());
         if magic.map(u16::from_ne_bytes) != Some(MAGIC) {
             return Err(BtfError::Damaged(
-                "it does not begin with BTF's magic number",
+                "it does not start with BTF's magic number",
             ));
         }
         let header = btf.word(4)? as usize;
-        let section = |offset: u32| header.checked_add(offset as usize);
-        let overflow = BtfError::Damaged("a section begins beyond the end");
-        let start = section(btf.word(8)?);
-        let (Some(mut at), Some(strings)) = (start, section(btf.word(16)?)) else {
-            return Err(overflow);
-        };
-        let Some(end) = at.checked_add(btf.word(12)? as usize) else {
-            return Err(overflow);
-        };
-        btf.strings = strings;
+        check_size(btf.bytes.len())?;
+        let section = |offset: u32| header.saturating_add(offset as usize);
+        let mut at = section(btf.word(8)?);
+        let end = at.saturating_add(btf.word(12)? as usize);
+        btf.strings = section(btf.word(16)?);
         while at < end {
             let known = btf.read_type(at)?;
-            btf.types
-                .push(u32::try_from(at).map_err(|_| overflow_error())?);
+            btf.types.push(at as u32);
             at += 12 + trailing_bytes(known)?;
         }
         Ok(btf)
     }
 
-    /// Offset in bytes of a member of a structure, through anonymous ones, by a dotted path as in C:
+    /// Offset in bytes of a member of a structure, anonymous ones included, by a dotted path as in C:
     /// `offset("sock", "__sk_common.skc_net.net")`.
     ///
     /// # Errors
@@ -150,9 +119,6 @@ impl Btf {
     }
 
     /// Offset in bits of a member, which may be a bit field; otherwise as [`Btf::offset`].
-    ///
-    /// # Errors
-    /// Where the structure or the member does not exist.
     pub fn bit_offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
         let unknown = || BtfError::Unknown(format!("{structure}.{path}"));
         let mut id = self.structure(structure)?.ok_or_else(unknown)?;
@@ -168,9 +134,6 @@ impl Btf {
     }
 
     /// Whether the kernel has a function of this name.
-    ///
-    /// # Errors
-    /// Where BTF is damaged.
     pub fn has_function(&self, name: &str) -> Result<bool, BtfError> {
         Ok(self.find(kind::FUNC, name)?.is_some())
     }
@@ -189,8 +152,8 @@ impl Btf {
         Ok(None)
     }
 
-    /// Bit offset and type of a member. Types of `searched` are not searched again: shared anonymous
-    /// members can be reached in exponentially many ways, and damaged ones in a loop.
+    /// Bit offset and type of a member. Types in `searched` are not searched again: a shared anonymous member can be
+    /// reached in exponentially many ways, and a damaged one forever.
     fn member(
         &self,
         id: u32,
@@ -203,7 +166,7 @@ impl Btf {
         }
         if searched.len() == MAX_SEARCHED {
             return Err(BtfError::Damaged(
-                "a structure has too many members without a name",
+                "a structure has too many anonymous members",
             ));
         }
         searched.push(known.at);
@@ -233,7 +196,9 @@ impl Btf {
     fn without_modifiers(&self, mut id: u32) -> Result<Type, BtfError> {
         for _ in 0..MAX_DEPTH {
             let at = self.types.get(id as usize).copied();
-            let at = at.ok_or(BtfError::Damaged("a type refers to none"))?;
+            let at = at.ok_or(BtfError::Damaged(
+                "a type refers to one that does not exist",
+            ))?;
             let known = self.read_type(at as usize)?;
             match known.kind() {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
@@ -242,7 +207,7 @@ impl Btf {
                 _ => return Ok(known),
             }
         }
-        Err(BtfError::Damaged("types go round in a loop"))
+        Err(BtfError::Damaged("types refer to each other in a loop"))
     }
 
     fn read_type(&self, at: usize) -> Result<Type, BtfError> {
@@ -270,8 +235,12 @@ impl Btf {
     }
 }
 
-fn overflow_error() -> BtfError {
-    BtfError::Damaged("a type lies beyond 4 GiB")
+/// Offsets of types are kept in 32 bits.
+fn check_size(bytes: usize) -> Result<(), BtfError> {
+    match u32::try_from(bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(BtfError::Damaged("it is larger than 4 GiB")),
+    }
 }
 
 /// Bytes that follow the three words of a type.
@@ -281,10 +250,10 @@ fn trailing_bytes(known: Type) -> Result<usize, BtfError> {
         kind::ARRAY => 12,
         kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * known.len(),
         kind::ENUM | kind::FUNC_PROTO => 8 * known.len(),
-        0 => return Err(BtfError::Damaged("it has a type of kind 0")),
+        0 => return Err(BtfError::Damaged("a type has kind 0")),
         other if other > kind::LAST => {
             return Err(BtfError::Damaged(
-                "it has a kind of type that is newer than portguard",
+                "a type has a kind that this version of portguard does not know",
             ));
         }
         _ => 0,
@@ -296,30 +265,66 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// BTF of these types, with the strings "" (0) and "s" (1).
+    fn btf_of(types: &[u32]) -> Vec<u8> {
+        let length = 4 * types.len() as u32;
+        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, 3];
+        let words = header.iter().chain(types);
+        let words = words.flat_map(|word| word.to_ne_bytes());
+        words.chain(*b"\0s\0").collect()
+    }
+
+    /// The error of looking up member `s` of member `s` of structure `s`.
+    fn error_of(bytes: Vec<u8>) -> String {
+        let offset = Btf::parse(bytes).and_then(|btf| btf.offset("s", "s.s"));
+        offset.map_or_else(|error| error.to_string(), |offset| offset.to_string())
+    }
+
     #[test]
-    fn what_is_not_btf_is_refused() {
-        let error = Btf::parse(vec![0; 64]).err().map(|e| e.to_string());
+    fn btf_parser_names_the_damage() {
+        let of_member = |id| [1, kind::STRUCT << 24 | 1, 8, 1, id, 0];
+        let constant = |id| [0, kind::CONST << 24, id];
+        let with_loop = [&of_member(2)[..], &constant(3), &constant(2)].concat();
+        let mut truncated = btf_of(&of_member(1));
+        truncated.truncate(30);
+        for (bytes, damage) in [
+            (vec![0; 64], "it does not start with BTF's magic number"),
+            (truncated, "it ends too early"),
+            (btf_of(&[1, 0, 0]), "a type has kind 0"),
+            (
+                btf_of(&[1, 20 << 24, 0]),
+                "a type has a kind that this version of portguard does not know",
+            ),
+            (
+                btf_of(&of_member(9)),
+                "a type refers to one that does not exist",
+            ),
+            (btf_of(&with_loop), "types refer to each other in a loop"),
+            (
+                doubling(MAX_SEARCHED as u32 + 1),
+                "a structure has too many anonymous members",
+            ),
+        ] {
+            assert_eq!(error_of(bytes), format!("BTF is damaged: {damage}"));
+        }
         assert_eq!(
-            error.as_deref(),
-            Some("BTF is damaged: it does not begin with BTF's magic number")
+            check_size(1 << 32).map_err(|error| error.to_string()),
+            Err("BTF is damaged: it is larger than 4 GiB".to_owned())
         );
     }
 
-    /// BTF of structures of two members without a name, both of the next structure: from the first,
-    /// the last is reached in 2^(n-1) ways.
+    /// BTF of structures of two anonymous members each, both of the next structure: the last can be reached from the
+    /// first in 2^(n-1) ways.
     fn doubling(n: u32) -> Vec<u8> {
         let types: Vec<u32> = (1..=n)
             .flat_map(|id| [1, kind::STRUCT << 24 | 2, 8, 0, id + 1, 0, 0, id + 1, 32])
             .chain([0, kind::INT << 24, 4, 32])
             .collect();
-        let length = 4 * (9 * n + 4);
-        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, 3];
-        let words = header.into_iter().chain(types);
-        words.flat_map(u32::to_ne_bytes).chain(*b"\0s\0").collect()
+        btf_of(&types)
     }
 
     #[test]
-    fn a_structure_reached_in_many_ways_is_searched_once() {
+    fn btf_search_visits_each_structure_once() {
         let btf = Btf::parse(doubling(32)).map_err(|error| error.to_string());
         let offset = btf.map(|btf| {
             btf.offset("s", "missing")
@@ -331,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 24..400)) {
+        fn btf_parser_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 24..400)) {
             bytes[..2].copy_from_slice(&MAGIC.to_ne_bytes());
             bytes[4..8].copy_from_slice(&24u32.to_ne_bytes());
             bytes[8..12].copy_from_slice(&0u32.to_ne_bytes());

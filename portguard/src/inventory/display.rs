@@ -1,10 +1,10 @@
-//! A holder, and what became of its socket, in words.
+//! Text for a holder and the result of closing its socket.
 
 use super::close::{Closed, DestroyError};
 use super::holder::{Holder, Identity};
 
 impl Holder {
-    /// What is held.
+    /// Protocol, port and address.
     #[must_use]
     pub fn what(&self) -> String {
         let Self {
@@ -13,17 +13,17 @@ impl Holder {
             address,
             ..
         } = self;
-        format!("{protocol}/{port} {address}")
+        format!("{}/{port} {address}", protocol.as_str())
     }
 
-    /// Whom the verdict is about, else whose the socket is.
+    /// The user that was evaluated, else the socket's user.
     #[must_use]
     pub fn who(&self) -> String {
         let named = |user: &Option<String>, uid: u32| match user {
             Some(user) => format!("{user}({uid})"),
             None => uid.to_string(),
         };
-        match &self.judged {
+        match &self.evaluated {
             Some(Identity {
                 uid, euid, user, ..
             }) if uid != euid => format!("{} as {euid}", named(user, *uid)),
@@ -32,20 +32,20 @@ impl Holder {
         }
     }
 
-    /// What and whose.
+    /// Protocol, port, address and user.
     #[must_use]
-    pub fn in_words(&self) -> String {
+    pub fn describe(&self) -> String {
         format!("{} of {}", self.what(), self.who())
     }
 
-    /// What came of [`Holder::destroy`].
+    /// The result of [`Holder::destroy`].
     #[must_use]
-    pub fn closing_in_words(&self, outcome: &Result<Closed, DestroyError>) -> String {
-        let what = self.in_words();
+    pub fn describe_closing(&self, outcome: &Result<Closed, DestroyError>) -> String {
+        let what = self.describe();
         match outcome {
             Ok(Closed::Gone) => format!("closed {what}"),
-            Ok(Closed::Deaf) => format!(
-                "closed {what}: it accepts no more; the port is free once its program closes it or ends"
+            Ok(Closed::NotAccepting) => format!(
+                "closed {what}: no longer accepts connections; the port is free once its program closes it or ends"
             ),
             Err(error) => format!("not closed: {what}: {error}"),
         }

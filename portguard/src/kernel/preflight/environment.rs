@@ -1,19 +1,20 @@
-//! What portguard needs of the machine, each condition with its state and its mend.
+//! What portguard needs of the machine: each condition with its state and its fix.
 
-use super::btf::Btf;
-use super::error::KernelError;
-use super::offsets::Offsets;
-use super::securityfs;
+use crate::cgroup_mount::cgroup_mount;
+use crate::kernel::error::KernelError;
+use crate::kernel::preflight::btf::Btf;
+use crate::kernel::preflight::offsets::Offsets;
+use crate::kernel::preflight::securityfs;
 use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// How bad it is where a condition does not hold.
+/// What it means where a condition does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// It holds.
     Good,
-    /// `run` works, with less.
+    /// `run` works, with restrictions.
     Warning,
     /// `run` cannot work.
     Missing,
@@ -22,28 +23,28 @@ pub enum Severity {
 /// One condition.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// What is asked for.
+    /// What is needed.
     pub name: &'static str,
-    /// How it stands.
+    /// Whether it holds.
     pub severity: Severity,
     /// What was found.
     pub found: String,
-    /// One line that mends it, where something is to be mended.
-    pub mend: Option<String>,
+    /// One line that says how to fix it.
+    pub fix: Option<String>,
 }
 
-/// What the machine is like.
+/// The machine as portguard finds it.
 #[derive(Clone, Debug)]
 pub struct Environment {
     /// Mount point of the cgroup v2 tree; empty where there is none.
     pub cgroup_root: PathBuf,
     /// Inode number of the network namespace that `scope: host` means.
     pub host_netns: u32,
-    /// Whether that is the namespace of process 1, and not only our own.
+    /// Whether that is the namespace of process 1, and not only portguard's own.
     is_init_netns: bool,
-    /// Active LSMs in their order, where they can be read.
+    /// Active LSMs in their order; `None` where the list cannot be read.
     active_lsms: Option<Vec<String>>,
-    /// Where the kernel's BTF has them all.
+    /// `None` where the kernel's BTF lacks one.
     offsets: Option<Offsets>,
     conditions: Vec<Condition>,
 }
@@ -57,14 +58,13 @@ const CAP_SYS_ADMIN: u32 = 21;
 const OLDEST: (u32, u32) = (5, 10);
 
 impl Environment {
-    /// Looks at the machine; changes nothing.
+    /// Inspects the machine; changes nothing.
     #[must_use]
     pub fn probe() -> Self {
-        let cgroup_root = cgroup_root();
         let active_lsms = securityfs::read("lsm")
             .ok()
             .map(|text| text.trim().split(',').map(str::to_owned).collect());
-        // A sandbox may forbid root the look at process 1; then our own namespace has to do.
+        // A sandbox may hide process 1 even from root; then portguard's own namespace is used.
         let init_netns = netns_of("1");
         let offsets = Self::read_offsets();
         let btf = btf(&offsets);
@@ -72,7 +72,7 @@ impl Environment {
             host_netns: init_netns.or_else(|| netns_of("self")).unwrap_or(0),
             is_init_netns: init_netns.is_some(),
             conditions: Vec::new(),
-            cgroup_root: cgroup_root.unwrap_or_default(),
+            cgroup_root: cgroup_mount().unwrap_or_default(),
             active_lsms,
             offsets: offsets.ok(),
         };
@@ -95,15 +95,15 @@ impl Environment {
     }
 
     /// The offsets that the programs read by, from the running kernel's BTF.
-    pub(super) fn offsets(&self) -> Result<Cow<'_, Offsets>, KernelError> {
+    pub(in crate::kernel) fn offsets(&self) -> Result<Cow<'_, Offsets>, KernelError> {
         match &self.offsets {
             Some(offsets) => Ok(Cow::Borrowed(offsets)),
-            // Again, for its error.
+            // Read again for the error.
             None => Self::read_offsets().map(Cow::Owned),
         }
     }
 
-    /// Every condition, in the order in which to mend them.
+    /// Every condition, in the order in which to fix them.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
         &self.conditions
@@ -130,16 +130,16 @@ impl Environment {
                 name,
                 severity: Severity::Warning,
                 found: list.join(","),
-                mend: Some(format!(
-                    "boot with {} (till then the cgroup hooks decide)",
+                fix: Some(format!(
+                    "boot with {} (until then the cgroup hooks decide)",
                     self.lsm_boot_parameter()
                 )),
             },
             None => Condition {
                 name,
                 severity: Severity::Warning,
-                found: "the list cannot be read".into(),
-                mend: Some("mount -t securityfs securityfs /sys/kernel/security".into()),
+                found: "cannot read the list".into(),
+                fix: Some("mount -t securityfs securityfs /sys/kernel/security".into()),
             },
         }
     }
@@ -149,7 +149,7 @@ impl Environment {
         if self.cgroup_root.as_os_str().is_empty() {
             return missing(
                 name,
-                "no mount of it",
+                "not mounted",
                 "mount -t cgroup2 cgroup2 /sys/fs/cgroup (or boot with systemd.unified_cgroup_hierarchy=1)",
             );
         }
@@ -171,15 +171,15 @@ impl Environment {
                     name,
                     severity: Severity::Warning,
                     found: format!(
-                        "/proc/1/ns/net cannot be read: `scope: host` means our own network namespace {netns}"
+                        "/proc/1/ns/net cannot be read: `scope: host` means portguard's own network namespace {netns}"
                     ),
-                    mend: Some("give portguard CAP_SYS_PTRACE and the host's /proc".into()),
+                    fix: Some("give portguard CAP_SYS_PTRACE and the host's /proc".into()),
                 },
             };
         }
         missing(
             name,
-            "a user namespace",
+            "portguard runs in a user namespace",
             "run on the host, or in a privileged container with the host's user namespace",
         )
     }
@@ -190,16 +190,16 @@ fn good(name: &'static str, found: impl Into<String>) -> Condition {
         name,
         severity: Severity::Good,
         found: found.into(),
-        mend: None,
+        fix: None,
     }
 }
 
-fn missing(name: &'static str, found: impl Into<String>, mend: &str) -> Condition {
+fn missing(name: &'static str, found: impl Into<String>, fix: &str) -> Condition {
     Condition {
         name,
         severity: Severity::Missing,
         found: found.into(),
-        mend: Some(mend.into()),
+        fix: Some(fix.into()),
     }
 }
 
@@ -214,15 +214,6 @@ fn boot_parameter(active: Option<&[String]>) -> String {
         .filter(|lsm| !matches!(*lsm, "capability" | "ima" | "evm" | "bpf" | ""));
     let list: Vec<&str> = kept.chain(["bpf"]).collect();
     format!("lsm={}", list.join(","))
-}
-
-/// Where the whole v2 tree is mounted.
-fn cgroup_root() -> Option<PathBuf> {
-    let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
-    mounts
-        .into_iter()
-        .find(|mount| mount.fs_type == "cgroup2" && mount.root == "/")
-        .map(|mount| mount.mount_point)
 }
 
 fn netns_of(process: &str) -> Option<u32> {
@@ -240,8 +231,8 @@ fn kernel_version() -> Condition {
     }
 }
 
-/// Whether a kernel of this release can spare a program the capability check: cgroup bind programs may
-/// return 2 and 3 since Linux 5.12 (`BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE`). Backports are seen at load time.
+/// Whether a kernel of this release can skip the capability check for a bind: cgroup bind programs may return
+/// 2 and 3 since Linux 5.12 (`BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE`). Loading the programs detects backports.
 #[must_use]
 pub fn can_grant() -> bool {
     release().0 >= (5, 12)
@@ -274,7 +265,7 @@ fn capabilities() -> Condition {
         .map(|(_, name)| *name)
         .collect();
     if lacking.is_empty() {
-        return good(name, "enough to load the programs");
+        return good(name, "sufficient to load the programs");
     }
     missing(
         name,
@@ -290,12 +281,12 @@ fn btf(offsets: &Result<Offsets, KernelError>) -> Condition {
         Err(error @ KernelError::Offsets(_)) => missing(
             name,
             error.to_string(),
-            "take a portguard that knows this kernel, and report this one to its makers",
+            "upgrade portguard, and report this kernel version",
         ),
         Err(error) => missing(
             name,
             error.to_string(),
-            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (every major distribution's is)",
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (as every major distribution does)",
         ),
     }
 }
@@ -307,7 +298,7 @@ fn lockdown() -> Condition {
         return missing(
             name,
             text.trim(),
-            "boot with lockdown=integrity: under confidentiality programs may not read the kernel's memory",
+            "boot with lockdown=integrity: under confidentiality, eBPF programs cannot read kernel memory",
         );
     }
     good(name, text.trim())
@@ -320,10 +311,10 @@ fn jit() -> Condition {
             name,
             severity: Severity::Warning,
             found: "off".into(),
-            mend: Some("sysctl net.core.bpf_jit_enable=1".into()),
+            fix: Some("sysctl net.core.bpf_jit_enable=1".into()),
         },
         Some(_) => good(name, "on"),
-        None => good(name, "not switchable"),
+        None => good(name, "always on"),
     }
 }
 
@@ -336,12 +327,12 @@ fn unprivileged_ports() -> Condition {
             name,
             severity: Severity::Warning,
             found: format!(
-                "{start}: from there on the kernel asks for no capability, a `kernel` verdict lets everyone bind"
+                "{start}: from this port up the kernel requires no capability, so a `kernel` verdict lets every user bind"
             ),
-            mend: Some("sysctl net.ipv4.ip_unprivileged_port_start=1024".into()),
+            fix: Some("sysctl net.ipv4.ip_unprivileged_port_start=1024".into()),
         },
         Some(start) => good(name, start.to_string()),
-        None => good(name, "not readable"),
+        None => good(name, "cannot be read"),
     }
 }
 
@@ -355,28 +346,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_of_other_structures_is_another_condition_than_none_of_btf() {
+    fn btf_condition_tells_unknown_structures_from_missing_btf() {
         use crate::kernel::BtfError;
         let unknown = BtfError::Unknown("task_struct.cred".into());
         let condition = btf(&Err(KernelError::Offsets(unknown.into())));
         assert_eq!(condition.severity, Severity::Missing);
-        assert!(condition.found.contains("not as portguard knows them"));
+        assert!(
+            condition
+                .found
+                .contains("does not know this kernel's structures")
+        );
         assert!(condition.found.contains("task_struct.cred"));
         assert!(
             condition
-                .mend
-                .is_some_and(|mend| mend.contains("take a portguard"))
+                .fix
+                .is_some_and(|fix| fix.contains("upgrade portguard"))
         );
         let damaged = btf(&Err(BtfError::Damaged("it ends too early").into()));
         assert!(
             damaged
-                .mend
-                .is_some_and(|mend| mend.contains("CONFIG_DEBUG_INFO_BTF"))
+                .fix
+                .is_some_and(|fix| fix.contains("CONFIG_DEBUG_INFO_BTF"))
         );
     }
 
     #[test]
-    fn the_boot_parameter_keeps_what_is_there() {
+    fn boot_parameter_keeps_active_lsms() {
         let list: Vec<String> = "lockdown,capability,landlock,yama,apparmor,ima"
             .split(',')
             .map(str::to_owned)

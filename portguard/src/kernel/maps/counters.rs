@@ -1,7 +1,7 @@
-//! The counters, and the canary that they prove by.
+//! The counters that the programs add to.
 
-use super::error::{KernelError, map_error};
-use super::maps::Maps;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::map_set::Maps;
 use crate::status::Decisions;
 use aya::maps::Array;
 use portguard_common::Counter;
@@ -13,11 +13,11 @@ pub struct Counts {
     pub decisions: Decisions,
     /// Decisions whose event found the ring full.
     pub ring_full: u64,
-    /// Decisions whose event was one too many of their uid.
+    /// Decisions whose event exceeded their uid's quota.
     pub uid_quota: u64,
     /// Binds by kernel threads.
     pub kernel_threads: u64,
-    /// Decisions made impossible by a missing table.
+    /// Decisions that failed because a table was missing.
     pub faults: u64,
     /// Cgroups whose path could not be read.
     pub unresolved: u64,
@@ -25,7 +25,7 @@ pub struct Counts {
 
 impl Counts {
     /// Reads them all.
-    pub(super) fn read(maps: &Maps) -> Result<Self, KernelError> {
+    pub(in crate::kernel) fn read(maps: &Maps) -> Result<Self, KernelError> {
         Ok(Self {
             decisions: Decisions {
                 allow: count(maps, Counter::Allow)?,
@@ -57,7 +57,7 @@ impl Counts {
 }
 
 /// Reads one.
-pub(super) fn count(maps: &Maps, counter: Counter) -> Result<u64, KernelError> {
+pub(in crate::kernel) fn count(maps: &Maps, counter: Counter) -> Result<u64, KernelError> {
     let name = "COUNTERS";
     let counters: Array<_, u64> = maps.view(name)?;
     counters.get(&(counter as u32), 0).map_err(map_error(name))

@@ -1,7 +1,7 @@
-//! Files of securityfs, mounted or not.
+//! Files of securityfs, whether it is mounted or not.
 //!
-//! Where it is not mounted, a mount of our own is used that is attached nowhere: the host is left as
-//! it is, and the mount goes with its descriptor.
+//! Where it is not, they are read through a detached mount: the host does not change, and the mount goes away with
+//! its descriptor.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};

@@ -1,9 +1,9 @@
-//! Windows of folding: equal decisions of about a second, and how many of each there were.
+//! Aggregation: equal decisions within about a second become one event with their count.
 
-use super::bpf;
-use super::error::{KernelError, map_error};
-use super::maps::Maps;
-use super::wire::Wire;
+use crate::kernel::bpf_sys;
+use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::wire::Wire;
 use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
 use portguard_common::{AGGREGATE_MORE, AggregateKey, AggregateWords, Event, MAX_AGGREGATES};
 use zerocopy::{FromBytes as _, IntoBytes as _};
@@ -12,8 +12,8 @@ const AGGREGATES: &str = "AGGREGATES";
 
 type Window = HashMap<MapData, Wire<AggregateKey>, Wire<AggregateWords>>;
 
-/// The two maps that take turns: the programs write one, and the other is empty.
-pub(super) struct Folds {
+/// Two maps that alternate: the programs write one, and the other is empty.
+pub(in crate::kernel) struct Aggregates {
     running: Window,
     spare: Window,
 }
@@ -22,9 +22,9 @@ fn window() -> Result<Window, KernelError> {
     Window::create(MAX_AGGREGATES, 0).map_err(map_error(AGGREGATES))
 }
 
-impl Folds {
-    /// Begins to fold. What a daemon before this one left in its window is this one's now.
-    pub(super) fn begin(maps: &mut Maps) -> Result<Self, KernelError> {
+impl Aggregates {
+    /// Starts aggregation. Takes over the window of an earlier daemon.
+    pub(in crate::kernel) fn start(maps: &mut Maps) -> Result<Self, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         let running = match slot.get(&0, 0) {
             Ok(left) => left,
@@ -41,9 +41,12 @@ impl Folds {
         })
     }
 
-    /// Ends the window and begins another: the events of the one that ended that stand for more decisions than
-    /// were reported, and for how many.
-    pub(super) fn turn(&mut self, maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
+    /// Ends the window and starts another. Returns the events of the ended one that stand for decisions not yet
+    /// reported, with their number.
+    pub(in crate::kernel) fn take(
+        &mut self,
+        maps: &mut Maps,
+    ) -> Result<Vec<(Event, u64)>, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         // Returns when no program uses the other map any more (`maybe_wait_bpf_programs`, 5.10 to 7.2).
         slot.set(0, &self.spare, 0).map_err(map_error(AGGREGATES))?;
@@ -51,8 +54,8 @@ impl Folds {
         empty(&mut self.spare)
     }
 
-    /// Has every decision reported by itself from now on: what an earlier window held.
-    pub(super) fn end(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
+    /// Stops aggregation: from now on every decision has its own event. Returns what an earlier window held.
+    pub(in crate::kernel) fn stop(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
         let slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         let mut left = match slot.get(&0, 0) {
             Ok(left) => left,
@@ -60,7 +63,7 @@ impl Folds {
             Err(error) => return Err(map_error(AGGREGATES)(error)),
         };
         // As a write, this returns when no program uses the map any more.
-        bpf::delete_slot(maps.fd(AGGREGATES)?, 0).map_err(|source| KernelError::Slot {
+        bpf_sys::delete_slot(maps.fd(AGGREGATES)?, 0).map_err(|source| KernelError::Slot {
             name: AGGREGATES,
             source,
         })?;
@@ -68,7 +71,7 @@ impl Folds {
     }
 }
 
-/// Takes everything out of a map that no program uses.
+/// Removes all entries of a map that no program uses any more.
 fn empty(window: &mut Window) -> Result<Vec<(Event, u64)>, KernelError> {
     let keys: Result<Vec<_>, _> = window.keys().collect();
     let mut events = Vec::new();

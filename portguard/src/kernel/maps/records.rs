@@ -1,4 +1,4 @@
-//! Ring buffer bytes -> records.
+//! Reads records from the ring buffer.
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -17,22 +17,22 @@ pub enum Record {
         id: u64,
         /// Components below the root.
         path: Vec<Vec<u8>>,
-        /// Levels that were too deep to be recorded.
+        /// Levels that were too deep to record.
         missing: usize,
     },
 }
 
-/// The consumer's end of the ring buffer.
+/// The reading end of the ring buffer.
 pub struct Records {
     ring: RingBuf<MapData>,
 }
 
 impl Records {
-    pub(super) const fn new(ring: RingBuf<MapData>) -> Self {
+    pub(in crate::kernel) const fn new(ring: RingBuf<MapData>) -> Self {
         Self { ring }
     }
 
-    /// The next record, or `None` where the ring is empty. Bytes that are no record are passed over.
+    /// The next record, or `None` where the ring is empty. Skips bytes that are not a record.
     pub fn next_record(&mut self) -> Option<Record> {
         while let Some(item) = self.ring.next() {
             if let Some(record) = parse_record(&item) {
@@ -43,24 +43,18 @@ impl Records {
     }
 }
 
-/// Readable when the kernel has written records.
-///
-/// # Errors
-/// Where the event loop refuses the descriptor.
+/// Becomes readable when the kernel has written records.
 pub fn watch(records: Records) -> std::io::Result<AsyncFd<Records>> {
-    // SAFETY: the ring owns its descriptor for as long as it lives, and never changes it.
+    // SAFETY: the ring owns its descriptor as long as it exists, and never replaces it.
     unsafe { AsyncFd::register(records) }.map_err(Into::into)
 }
 
-/// The programs' own complaints.
+/// The log of the programs.
 pub type FaultLog = EbpfLogger<&'static dyn log::Log>;
 
-/// Readable when a program has complained.
-///
-/// # Errors
-/// Where the event loop refuses the descriptor.
+/// Becomes readable when a program has logged something.
 pub fn watch_faults(log: FaultLog) -> std::io::Result<AsyncFd<FaultLog>> {
-    // SAFETY: the logger owns its ring's descriptor for as long as it lives, and never changes it.
+    // SAFETY: the logger owns its ring's descriptor as long as it exists, and never replaces it.
     unsafe { AsyncFd::register(log) }.map_err(Into::into)
 }
 
@@ -70,7 +64,7 @@ impl AsRawFd for Records {
     }
 }
 
-/// Reads one record, or `None` where the bytes are none that portguard knows.
+/// Parses one record; `None` where the bytes are not a known record.
 #[must_use]
 pub fn parse_record(bytes: &[u8]) -> Option<Record> {
     let kind = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);

@@ -1,14 +1,9 @@
-//! The offsets that the programs read by, from the running kernel's BTF.
+//! The kernel offsets that the programs use, from the running kernel's BTF.
 
-use super::btf::{Btf, BtfError};
-use thiserror::Error;
+use crate::kernel::error::{BtfError, OffsetError};
+use crate::kernel::preflight::btf::Btf;
 
-/// A structure that is not as portguard knows it.
-#[derive(Debug, Error)]
-#[error("this kernel's structures are not as portguard knows them: {0}")]
-pub struct OffsetError(#[from] BtfError);
-
-/// Names of the programs' globals and their values.
+/// The programs' globals for offsets, and their values.
 #[derive(Clone, Debug)]
 pub struct Offsets(Vec<(&'static str, u32)>);
 
@@ -38,10 +33,7 @@ const FIELDS: [(&str, &str, &str); 20] = [
 ];
 
 impl Offsets {
-    /// Looks every field up.
-    ///
-    /// # Errors
-    /// Where one is missing.
+    /// Looks up every field.
     pub fn from_btf(btf: &Btf) -> Result<Self, OffsetError> {
         let mut offsets = Vec::with_capacity(FIELDS.len());
         for (global, structure, member) in FIELDS {
@@ -50,7 +42,7 @@ impl Offsets {
         let bit = btf.bit_offset("sock", "__sk_common.skc_ipv6only")?;
         offsets.push(("BIT_SK_IPV6ONLY", bit));
         if btf.offset("cgroup", "self")? != 0 {
-            return Err(BtfError::Unknown("cgroup.self at its beginning".into()).into());
+            return Err(BtfError::Unknown("cgroup.self at offset 0".into()).into());
         }
         Ok(Self(offsets))
     }

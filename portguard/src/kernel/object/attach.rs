@@ -1,0 +1,238 @@
+//! The programs and their links: loaded by this process, or taken over from pins.
+
+use crate::kernel::bpf_sys;
+use crate::kernel::error::{KernelError, refused};
+use crate::kernel::maps::counters::count;
+use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::records::FaultLog;
+use crate::kernel::object::hook::{Features, Hook, LSM_PROGRAMS, all_programs};
+use crate::kernel::object::load::{Loaded, cgroup_program, load_programs, lsm_program};
+use crate::kernel::preflight::environment::Environment;
+use crate::kernel::preflight::other_programs::ATTACH_TYPES;
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
+use aya_log::EbpfLogger;
+use portguard_common::Counter;
+use rustix::fd::AsFd as _;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// The programs of one hook.
+pub(in crate::kernel) struct Programs {
+    hook: Hook,
+    features: Features,
+    /// The object that they were loaded from; `None` where they were taken over from pins.
+    object: Option<Ebpf>,
+    cgroup_root: PathBuf,
+    /// Links that are not pinned yet, by program. Dropping one detaches its program.
+    links: BTreeMap<&'static str, FdLink>,
+    /// Ids of the programs, in the order of [`all_programs`]; 0 for one that is not attached.
+    ids: [u32; 4],
+}
+
+impl Programs {
+    /// Loads the object, with the maps that are pinned in `reuse` if given, attaches its programs for `hook` and
+    /// checks that they run.
+    pub(in crate::kernel) fn attach(
+        environment: &Environment,
+        hook: Hook,
+        reuse: Option<&Path>,
+    ) -> Result<(Maps, Self), KernelError> {
+        let Loaded { mut ebpf, features } = load_programs(environment, hook, reuse)?;
+        let maps = Maps::of_object(&mut ebpf)?;
+        let mut programs = Self {
+            hook,
+            features,
+            object: Some(ebpf),
+            cgroup_root: environment.cgroup_root.clone(),
+            links: BTreeMap::new(),
+            ids: [0; 4],
+        };
+        programs.attach_all()?;
+        if let Some(unresponsive) = programs.unresponsive_hooks(&maps)?.first() {
+            return Err(match unresponsive {
+                Hook::Lsm => KernelError::LsmNotRunning(environment.lsm_boot_parameter()),
+                Hook::Cgroup => KernelError::CgroupNotRunning,
+            });
+        }
+        Ok((maps, programs))
+    }
+
+    /// Takes over the programs of pinned links; `ids` are in the order of [`all_programs`].
+    pub(in crate::kernel) fn adopted(
+        environment: &Environment,
+        hook: Hook,
+        features: Features,
+        ids: [u32; 4],
+    ) -> Self {
+        Self {
+            hook,
+            features,
+            object: None,
+            cgroup_root: environment.cgroup_root.clone(),
+            links: BTreeMap::new(),
+            ids,
+        }
+    }
+
+    fn attach_all(&mut self) -> Result<(), KernelError> {
+        let path = &self.cgroup_root;
+        let root = File::open(path).map_err(|source| KernelError::Cgroup {
+            path: path.clone(),
+            source,
+        })?;
+        let Some(ebpf) = &mut self.object else {
+            return Ok(());
+        };
+        for (name, number) in all_programs().zip(&mut self.ids) {
+            let (link, id) = if LSM_PROGRAMS.contains(&name) {
+                // Nothing can detach a link that this process holds (BPF_LINK_DETACH is EOPNOTSUPP), and Linux 5.10
+                // does not attach an LSM program twice.
+                if self.hook == Hook::Cgroup || self.links.contains_key(name) {
+                    continue;
+                }
+                let program = lsm_program(ebpf, name)?;
+                attach_lsm(program).map_err(refused(name))?
+            } else {
+                let program = cgroup_program(ebpf, name)?;
+                attach_cgroup(program, &root).map_err(refused(name))?
+            };
+            // Drops an earlier link of this program only now that the next is in place.
+            self.links.insert(name, link);
+            *number = id;
+        }
+        Ok(())
+    }
+
+    /// Attaches again what may have been detached. Where `maps` are pinned the programs are loaded again first, as
+    /// only the pins hold their links.
+    pub(in crate::kernel) fn attach_again(
+        &mut self,
+        environment: &Environment,
+        maps: Option<&Path>,
+    ) -> Result<(), KernelError> {
+        if self.object.is_none() || maps.is_some() {
+            let mut loaded = load_programs(environment, self.hook, maps)?;
+            // The same maps are open already.
+            drop(Maps::of_object(&mut loaded.ebpf)?);
+            self.features = loaded.features;
+            self.object = Some(loaded.ebpf);
+        }
+        self.attach_all()
+    }
+
+    /// Whether there are links that are not pinned yet.
+    pub(in crate::kernel) fn has_unpinned_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Removes and returns a link that is not pinned yet, with the name of its program.
+    pub(in crate::kernel) fn take_link(&mut self) -> Option<(&'static str, FdLink)> {
+        self.links.pop_first()
+    }
+
+    /// Binds port 0, which every attached program counts, and returns the hooks that did not count it. Another
+    /// process's bind at the same moment proves the same, and so does a bind that fails for lack of a port: the hooks
+    /// run first.
+    pub(in crate::kernel) fn unresponsive_hooks(
+        &self,
+        maps: &Maps,
+    ) -> Result<Vec<Hook>, KernelError> {
+        let canaries = [
+            (Hook::Lsm, Counter::CanaryLsm),
+            (Hook::Cgroup, Counter::CanaryCgroup),
+        ];
+        let expected = canaries
+            .iter()
+            .filter(|(hook, _)| *hook == Hook::Cgroup || self.hook == Hook::Lsm);
+        let mut before = Vec::new();
+        for (hook, counter) in expected {
+            before.push((*hook, *counter, count(maps, *counter)?));
+        }
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let mut unresponsive = Vec::new();
+        for (hook, counter, earlier) in before {
+            if count(maps, counter)? == earlier {
+                unresponsive.push(hook);
+            }
+        }
+        match bound {
+            Err(error) if !unresponsive.is_empty() => Err(KernelError::Canary(error)),
+            _ => Ok(unresponsive),
+        }
+    }
+
+    /// What is wrong with the attached programs.
+    pub(in crate::kernel) fn problems(&self, maps: &Maps) -> Result<Vec<String>, KernelError> {
+        let mut problems = Vec::new();
+        for hook in self.unresponsive_hooks(maps)? {
+            problems.push(format!("the {} programs do not run", hook.as_str()));
+        }
+        let root = File::open(&self.cgroup_root).map_err(|source| KernelError::Cgroup {
+            path: self.cgroup_root.clone(),
+            source,
+        })?;
+        let [_, _, ids @ ..] = self.ids;
+        for ((attach_type, hook), id) in ATTACH_TYPES.into_iter().zip(ids) {
+            // Where the query fails nothing is reported: the canary bind was counted.
+            let attached = bpf_sys::programs_on(root.as_fd(), attach_type);
+            if attached.is_ok_and(|attached| !attached.contains(&id)) {
+                problems.push(format!(
+                    "{} is no longer attached to the root of the cgroup tree",
+                    hook.as_str()
+                ));
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Detaches and unloads the programs that are not pinned.
+    pub(in crate::kernel) fn detach(&mut self) {
+        self.links.clear();
+        // Unloads the programs.
+        self.object = None;
+    }
+
+    /// See [`crate::kernel::Enforcer::fault_log`].
+    pub(in crate::kernel) fn fault_log(&mut self) -> Option<FaultLog> {
+        match &mut self.object {
+            Some(ebpf) => EbpfLogger::init(ebpf).ok(),
+            None => {
+                let id = self.ids.into_iter().find(|id| *id != 0)?;
+                EbpfLogger::init_from_id(id).ok()
+            }
+        }
+    }
+
+    /// Ids of the programs, in the order of [`all_programs`]; 0 for one that is not attached.
+    pub(in crate::kernel) const fn ids(&self) -> [u32; 4] {
+        self.ids
+    }
+
+    pub(in crate::kernel) const fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    pub(in crate::kernel) const fn features(&self) -> Features {
+        self.features
+    }
+}
+
+/// The link, and the id of the program.
+fn attach_lsm(program: &mut Lsm) -> Result<(FdLink, u32), ProgramError> {
+    let link = program.attach()?;
+    let link = program.take_link(link)?;
+    Ok((link.into(), program.info()?.id()))
+}
+
+fn attach_cgroup(program: &mut CgroupSockAddr, root: &File) -> Result<(FdLink, u32), ProgramError> {
+    // The kernel makes every link ALLOW_MULTI; passing that flag is EINVAL.
+    let link = program.attach(root, CgroupAttachMode::Single)?;
+    let link = program.take_link(link)?;
+    let link = FdLink::try_from(link)
+        .map_err(|error| ProgramError::IOError(std::io::Error::other(error)))?;
+    Ok((link, program.info()?.id()))
+}

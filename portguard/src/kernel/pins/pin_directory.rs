@@ -1,0 +1,267 @@
+//! The directory of pins: locked, filled, replaced and removed.
+//!
+//! New links are pinned beside the old ones and renamed over them, so that every bind is decided.
+
+use crate::kernel::bpf_sys;
+use crate::kernel::error::{KernelError, PinError};
+use crate::kernel::maps::map_set::{self, Maps};
+use crate::kernel::object::attach::Programs;
+use crate::kernel::object::embedded::declared_shapes;
+use crate::kernel::object::hook::all_programs;
+use crate::kernel::pins::manifest::PinManifest;
+use crate::kernel::pins::pin_paths::{
+    PINS, directory_of, file_error, is_link, link_path, pin_failed,
+};
+use aya::programs::links::FdLink;
+use portguard_common::ABI_VERSION;
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// How long to wait for programs to be unloaded: another process may hold one.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the pinned maps cannot be used.
+#[derive(Debug, Error)]
+pub(in crate::kernel) enum UnusablePins {
+    /// This ABI's directory is not there.
+    #[error("the pins are gone")]
+    Missing,
+    /// A map is not there.
+    #[error("the pinned map {0} is missing")]
+    MissingMap(&'static str),
+    /// A map has another shape.
+    #[error("the pinned map {0} has another layout than this version's")]
+    MapShape(&'static str),
+    /// The object, which declares the shapes, cannot be read.
+    #[error(transparent)]
+    Object(#[from] KernelError),
+}
+
+/// The directory of pins, locked by this process.
+pub struct Pins {
+    root: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Pins {
+    /// Makes the directory where it is missing, and locks it.
+    pub fn open() -> Result<Self, PinError> {
+        let root = PathBuf::from(PINS);
+        let bpffs = root.parent().unwrap_or(&root);
+        let kind = rustix::fs::statfs(bpffs).map_err(|_| PinError::NoBpffs)?;
+        if kind.f_type.cast_unsigned() != BPF_FS_MAGIC {
+            return Err(PinError::NoBpffs);
+        }
+        match std::fs::create_dir(&root) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(file_error("make", &root)(error));
+            }
+            _ => {}
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(&root, flags, Mode::empty())
+            .map_err(|error| file_error("open", &root)(error.into()))?;
+        // Only root can open a directory of bpffs, so no other user can hold the lock.
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            PinError::Held {
+                pid: PinManifest::read(&directory_of(&root)).map(|manifest| manifest.pid),
+            }
+        })?;
+        let pins = Self { root, _lock: lock };
+        Ok(pins)
+    }
+
+    /// The directory of this ABI.
+    pub(in crate::kernel) fn directory(&self) -> PathBuf {
+        directory_of(&self.root)
+    }
+
+    /// Whether anything is pinned.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        children(&self.root).is_empty()
+    }
+
+    /// Checks that this ABI's directory has every map, each in this version's shape.
+    pub(in crate::kernel) fn check_maps(&self) -> Result<(), UnusablePins> {
+        let directory = self.directory();
+        if !directory.is_dir() {
+            return Err(UnusablePins::Missing);
+        }
+        let declared = declared_shapes()?;
+        for name in map_set::NAMES {
+            let pinned = map_set::pinned_shape(&directory.join(name));
+            let pinned = pinned.ok_or(UnusablePins::MissingMap(name))?;
+            if Some(&pinned) != declared.get(name) {
+                return Err(UnusablePins::MapShape(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins the maps whose pins are gone or hold something else.
+    pub(in crate::kernel) fn restore_maps(&self, maps: &Maps) -> Result<(), KernelError> {
+        let directory = self.directory();
+        let _ = std::fs::create_dir_all(&directory);
+        for (name, _) in maps.iter() {
+            let path = directory.join(name);
+            if map_set::pinned_shape(&path).is_none() {
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+        pin_maps(&directory, maps)
+    }
+
+    /// Makes a directory beside the current one, for new maps.
+    pub(in crate::kernel) fn stage(&self) -> Result<PathBuf, PinError> {
+        let path = self
+            .root
+            .join(format!("v{ABI_VERSION}_new_{}", std::process::id()));
+        std::fs::create_dir(&path).map_err(file_error("make", &path))?;
+        Ok(path)
+    }
+
+    /// Renames a staged directory to that of this ABI. The previous one is moved aside, for [`Self::sweep`] to remove.
+    pub(in crate::kernel) fn take_stage(&self, stage: &Path) -> Result<(), PinError> {
+        let directory = self.directory();
+        if directory.exists() {
+            let aside = self
+                .root
+                .join(format!("v{ABI_VERSION}_old_{}", std::process::id()));
+            std::fs::rename(&directory, &aside).map_err(file_error("rename", &directory))?;
+        }
+        std::fs::rename(stage, &directory).map_err(file_error("rename", stage))
+    }
+
+    /// Removes everything but this ABI's directory, and in that every link but those of `programs`.
+    pub(in crate::kernel) fn sweep(&self, programs: &[&str]) -> Result<(), PinError> {
+        let directory = self.directory();
+        for path in children(&self.root) {
+            if path != directory {
+                remove_tree(&path)?;
+            }
+        }
+        for name in all_programs().filter(|name| !programs.contains(name)) {
+            let path = link_path(&directory, name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(file_error("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything: when this returns enforcement has ended, unless another process holds a program.
+    pub fn remove_all(&self) -> Result<(), PinError> {
+        let programs = self.programs();
+        remove_tree(&self.root)?;
+        wait_for_unload(&programs);
+        Ok(())
+    }
+
+    /// Ids of all programs whose links are pinned, by any version.
+    pub(in crate::kernel) fn programs(&self) -> BTreeSet<u32> {
+        let directories = children(&self.root).into_iter();
+        let links = directories.flat_map(|directory| children(&directory));
+        let links = links.filter(|path| is_link(path));
+        let info = links.filter_map(|path| {
+            let link = bpf_sys::open_pin(&path).ok()?;
+            bpf_sys::link_info(link.as_fd()).ok()
+        });
+        info.map(|info| info.program).collect()
+    }
+}
+
+/// Pins each map that is not pinned yet.
+pub(in crate::kernel) fn pin_maps(directory: &Path, maps: &Maps) -> Result<(), KernelError> {
+    for (name, map) in maps.iter() {
+        let path = directory.join(name);
+        if !path.exists() {
+            map.pin(&path).map_err(|error| pin_failed(&path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Pins the links that are not pinned yet, each in place of the one before, and records what they are.
+pub(in crate::kernel) fn pin_programs(
+    directory: &Path,
+    programs: &mut Programs,
+) -> Result<(), KernelError> {
+    if programs.has_unpinned_links() {
+        PinManifest::invalidate(directory)?;
+    }
+    while let Some((name, link)) = programs.take_link() {
+        pin_link(directory, name, link)?;
+    }
+    PinManifest::of(programs).write(directory)
+}
+
+/// Pins a link in place of the one that is there: the old one goes when the new one is in place.
+fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelError> {
+    let fresh = directory.join(format!("link_{name}_new"));
+    let path = link_path(directory, name);
+    let _ = std::fs::remove_file(&fresh);
+    link.pin(&fresh)
+        .map_err(|error| pin_failed(&fresh, error))?;
+    std::fs::rename(&fresh, &path).map_err(file_error("rename", &fresh))?;
+    Ok(())
+}
+
+/// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
+/// (`bpf_link_put_deferred`, 5.10 to 7.2), and until then its program also decides.
+pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>) {
+    let until = Instant::now() + PATIENCE;
+    while programs.iter().any(|program| bpf_sys::is_loaded(*program)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Removes a tree, links before maps: a map without programs is harmless, and programs without pins are unloaded.
+fn remove_tree(directory: &Path) -> Result<(), PinError> {
+    let mut paths = children(directory);
+    paths.sort();
+    paths.reverse();
+    for path in paths {
+        if path.is_dir() {
+            remove_tree(&path)?;
+        } else {
+            std::fs::remove_file(&path).map_err(file_error("remove", &path))?;
+        }
+    }
+    std::fs::remove_dir(directory).map_err(file_error("remove", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_pins_name_the_map() {
+        for (error, text) in [
+            (UnusablePins::Missing, "the pins are gone"),
+            (
+                UnusablePins::MissingMap("POLICY"),
+                "the pinned map POLICY is missing",
+            ),
+            (
+                UnusablePins::MapShape("TRIE"),
+                "the pinned map TRIE has another layout than this version's",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

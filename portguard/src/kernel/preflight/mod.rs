@@ -1,0 +1,7 @@
+//! What the machine offers: its kernel's structures, its conditions, and the programs of others.
+
+pub(in crate::kernel) mod btf;
+pub(in crate::kernel) mod environment;
+pub(in crate::kernel) mod offsets;
+pub(in crate::kernel) mod other_programs;
+mod securityfs;
