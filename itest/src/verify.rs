@@ -48,8 +48,13 @@ fn program_of(error: &KernelError, suffix: &str) -> String {
     }
 }
 
-/// Prints a refusal on one line: where the verifier says much, the lines at the end that say why.
+/// Prints a refusal on one line.
 fn failed(name: &str, text: &str) {
+    println!("verify: {name} - FAIL {}", end_of_log(text));
+}
+
+/// The end of a verifier's log, where it says why it refused a program, on one line.
+pub(crate) fn end_of_log(text: &str) -> String {
     let state = |line: &&str| {
         let of_register =
             line.starts_with('R') && line[1..].starts_with(|c: char| c.is_ascii_digit());
@@ -60,7 +65,7 @@ fn failed(name: &str, text: &str) {
     let end = lines
         .get(lines.len().saturating_sub(3)..)
         .unwrap_or_default();
-    println!("verify: {name} - FAIL {}", end.join(" | "));
+    end.join(" | ")
 }
 
 /// Prints a loaded program's line; says whether it is a good one.

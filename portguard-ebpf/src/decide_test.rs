@@ -29,6 +29,7 @@ use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::{btf_map, fexit};
 use aya_ebpf::programs::FExitContext;
 use identity::{cgroup, groups};
+use kernel_read::Address;
 use maps::{MapImage, POLICY, Path};
 use portguard_common::{
     Header, HeaderFlags, Image as _, Lookup, MAX_CGROUP_DEPTH, Protocol, Request, UNRESOLVED_CLASS,
@@ -156,9 +157,9 @@ impl Lookup for Caller<'_> {
             return None;
         }
         groups::collect_by(groupless, || {
-            let gids = &raw const self.request.gids as u64;
+            let gids = Address::of(&raw const self.request.gids);
             let count = u64::from(self.request.gid_count);
-            groups::portguard_group_chunk(self.header.generation(), gids, 0, count);
+            groups::portguard_group_chunk(self.header.generation(), gids.0, 0, count);
         })
     }
 }

@@ -54,6 +54,15 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 pub struct Address(pub u64);
 
 impl Address {
+    /// Where a pointer of the verifier's points to.
+    ///
+    /// Such a pointer takes no arithmetic, or none as a number. Read back from the stack by the probe helper it
+    /// is one.
+    #[inline(always)]
+    pub fn of<T>(pointer: *const T) -> Self {
+        Self(Self(&raw const pointer as u64).read_at(0))
+    }
+
     /// Reads the field of type `T` at `offset`; zero where that faults.
     ///
     /// No branch on the outcome, since each would double what the verifier explores: the helper fills

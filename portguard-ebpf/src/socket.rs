@@ -215,15 +215,11 @@ impl CgroupBind {
     }
 
     /// The socket.
-    ///
-    /// The context's `sk` is a typed pointer that takes no arithmetic; read back from the stack by the
-    /// probe helper it is a number.
     #[inline(always)]
     fn sock(self) -> Address {
         // SAFETY: the program's own context.
         let sk = unsafe { (*self.0).__bindgen_anon_1.sk };
-        let slot = sk as *const u8;
-        Address(Address(&raw const slot as u64).read_at(0))
+        Address::of(sk as *const u8)
     }
 
     /// Inode number of the socket's network namespace.

@@ -1,16 +1,17 @@
-//! The decision as the kernel runs it, on made-up requests: it equals userspace's and the oracle's.
+//! The decision as compiled for the kernel, on made-up requests: it equals userspace's and the oracle's.
 //!
 //! `decide_test.rs` of `portguard-ebpf` has the same code and, by their pins, the same maps as the programs of
 //! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
 
 use super::Table;
 use crate::convert::{Said, oracle_says, parsed, tables_say, verdict, with_bind};
-use crate::generate::{GeneratorConfig, case, sparse_case};
-use crate::harness::foreign_object;
+use crate::generate::{self, GeneratorConfig};
+use crate::harness::foreign_object::object;
 use crate::harness::{Needs, TestEnv};
 use crate::oracle::{Model, OracleBind, Unreadable};
 use crate::seed::{cases, runner_from, seed};
-use anyhow::{Context as _, bail, ensure};
+use crate::verify::end_of_log;
+use anyhow::{Context as _, anyhow, bail, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::{FExit, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -52,7 +53,7 @@ struct Seen {
     by_rule: usize,
     unresolved: usize,
     no_memory: usize,
-    denied_unread: usize,
+    denied_unreadable: usize,
 }
 
 fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
@@ -69,9 +70,9 @@ fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
     let mut seen = Seen::default();
     for number in 0..policies {
         let (model, binds) = match number % 10 {
-            9 => drawn(&sparse_case(600..=4096, REQUESTS), &mut runner)?,
+            9 => drawn(&generate::sparse_case(600..=4096, REQUESTS), &mut runner)?,
             _ => drawn(
-                &case(&GeneratorConfig::wide(), 0..=24, REQUESTS),
+                &generate::case(&GeneratorConfig::wide(), 0..=24, REQUESTS),
                 &mut runner,
             )?,
         };
@@ -79,15 +80,12 @@ fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
         let requests = binds
             .into_iter()
             .enumerate()
-            .map(|(i, bind)| Asked::new(i, bind));
-        let requests: Vec<Asked> = requests.collect();
+            .map(|(i, bind)| Case::new(i, bind));
+        let requests: Vec<Case> = requests.collect();
         let results = programs.decide(&requests)?;
-        for (asked, result) in requests.iter().zip(results) {
-            asked
-                .check(&model, &tables, result, &mut seen)
-                .with_context(|| {
-                    format!("{asked:?}\nPORTGUARD_SEED={seed}\n{}", model.to_yaml())
-                })?;
+        for (case, result) in requests.iter().zip(results) {
+            case.check(&model, &tables, result, &mut seen)
+                .with_context(|| format!("{case:?}\nPORTGUARD_SEED={seed}\n{}", model.to_yaml()))?;
         }
     }
     seen.proves_something()
@@ -96,7 +94,7 @@ fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
 fn drawn<T>(strategy: &impl Strategy<Value = T>, runner: &mut TestRunner) -> anyhow::Result<T> {
     let tree = strategy.new_tree(runner);
     Ok(tree
-        .map_err(|reason| anyhow::anyhow!("no policy: {reason}"))?
+        .map_err(|reason| anyhow!("no policy: {reason}"))?
         .current())
 }
 
@@ -136,13 +134,13 @@ impl Programs {
         let mut pins = Vec::new();
         for entry in std::fs::read_dir(directory)? {
             let name = entry?.file_name().into_string();
-            pins.push(name.map_err(|name| anyhow::anyhow!("{name:?} is pinned"))?);
+            pins.push(name.map_err(|name| anyhow!("{name:?} is pinned"))?);
         }
         let mut loader = EbpfLoader::new();
         for name in &pins {
             loader.map_pin_path(name, directory.join(name));
         }
-        let mut object = loader.load_file(foreign_object::object("decide_test.o")?)?;
+        let mut object = loader.load_file(object("decide_test.o")?)?;
         let (requests, names, results) = (
             Array::try_from(taken(&mut object, "TEST_REQUESTS")?)?,
             Array::try_from(taken(&mut object, "TEST_NAMES")?)?,
@@ -150,7 +148,8 @@ impl Programs {
         );
         let program = object.program_mut("decide_batch").context("decide_batch")?;
         let program: &mut FExit = program.try_into()?;
-        program.load("bpf_fentry_test1", &Btf::from_sys_fs()?)?;
+        let loaded = program.load("bpf_fentry_test1", &Btf::from_sys_fs()?);
+        loaded.map_err(|error| anyhow!(end_of_log(&error.to_string())))?;
         program.attach()?;
         Ok(Self {
             object,
@@ -161,13 +160,13 @@ impl Programs {
     }
 
     /// Has the kernel decide all requests.
-    fn decide(&mut self, asked: &[Asked]) -> anyhow::Result<Vec<TestResult>> {
+    fn decide(&mut self, cases: &[Case]) -> anyhow::Result<Vec<TestResult>> {
         let mut numbers = HashMap::new();
-        let mut results = Vec::with_capacity(asked.len());
-        for batch in asked.chunks(BATCH) {
+        let mut results = Vec::with_capacity(cases.len());
+        for batch in cases.chunks(BATCH) {
             let mut requests = [TestRequest::default(); BATCH];
-            for (request, asked) in requests.iter_mut().zip(batch) {
-                *request = asked.request(&mut |name| self.number(&mut numbers, name))?;
+            for (request, case) in requests.iter_mut().zip(batch) {
+                *request = case.request(&mut |name| self.number(&mut numbers, name))?;
             }
             self.requests.set(0, requests, 0)?;
             let program = self
@@ -208,14 +207,14 @@ fn taken(object: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
         .with_context(|| format!("no map {name}"))
 }
 
-/// A bind to be decided.
+/// A bind to decide.
 #[derive(Debug)]
-struct Asked {
+struct Case {
     bind: OracleBind,
     unreadable: Unreadable,
 }
 
-impl Asked {
+impl Case {
     /// Request number `i`: of some the cgroup is deep, of some it, the groups or both cannot be read.
     fn new(i: usize, mut bind: OracleBind) -> Self {
         if i % 16 == 5 {
@@ -282,27 +281,33 @@ impl Asked {
     ) -> anyhow::Result<()> {
         let decision = decision(result)?;
         seen.add(decision);
-        let said = decision.map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit));
+        let actual = decision.map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit));
         if self.unreadable.cgroup || self.unreadable.groups {
-            let (wanted, reasons) = self.wanted_unreadable(model);
-            ensure!(said == wanted, "the kernel says {said:?}, not {wanted:?}");
+            let (expected, reasons) = self.expected_unreadable(model);
+            ensure!(
+                actual == expected,
+                "the kernel decides {actual:?}, not {expected:?}"
+            );
             let reason = decision.map_or(Reason::None, |decision| decision.reason);
             ensure!(reasons.contains(&reason), "{reason:?}, not {reasons:?}");
             let denied = decision.is_some_and(|d| d.verdict == Verdict::Deny);
-            seen.denied_unread += usize::from(denied && reason == Reason::None);
+            seen.denied_unreadable += usize::from(denied && reason == Reason::None);
             return Ok(());
         }
         let userspace = with_bind(&self.bind, |bind| tables.decide(bind));
         ensure!(
             decision == userspace,
-            "the kernel says {decision:?}, userspace {userspace:?}"
+            "the kernel decides {decision:?}, userspace {userspace:?}"
         );
         // The oracle does not know how deep the kernel reads.
         if self.bind.cgroup.len() <= MAX_LEVELS {
-            let wanted = oracle_says(model, &self.bind);
-            ensure!(said == wanted, "the kernel says {said:?}, not {wanted:?}");
+            let expected = oracle_says(model, &self.bind);
             ensure!(
-                tables_say(tables, &self.bind) == wanted,
+                actual == expected,
+                "the kernel decides {actual:?}, not {expected:?}"
+            );
+            ensure!(
+                tables_say(tables, &self.bind) == expected,
                 "userspace differs"
             );
         }
@@ -310,11 +315,11 @@ impl Asked {
     }
 
     /// What the oracle says where something cannot be read, and the reasons that may be given.
-    fn wanted_unreadable<'a>(&self, model: &'a Model) -> (Option<Said<'a>>, &'static [Reason]) {
+    fn expected_unreadable<'a>(&self, model: &'a Model) -> (Option<Said<'a>>, &'static [Reason]) {
         let Some((answer, unsure)) = model.decide_unreadable(&self.bind, self.unreadable) else {
             return (None, &[Reason::None]);
         };
-        let said = (
+        let actual = (
             verdict(answer.verdict),
             answer.rule,
             answer.report,
@@ -326,7 +331,7 @@ impl Asked {
             (true, true, false) => &[Reason::UnresolvedCgroup],
             (true, false, _) => &[Reason::NoMemory],
         };
-        (Some(said), reasons)
+        (Some(actual), reasons)
     }
 }
 
@@ -379,18 +384,18 @@ impl Seen {
             by_rule,
             unresolved,
             no_memory,
-            denied_unread,
+            denied_unreadable,
         } = self;
         println!(
             "{requests} requests, {decided} of protected ports, {by_rule} decided by a rule, {unresolved} with an \
-             unresolved cgroup, {no_memory} without memory, {denied_unread} denied all the same"
+             unresolved cgroup, {no_memory} without memory, {denied_unreadable} denied all the same"
         );
         ensure!(
             decided * 3 > *requests && by_rule * 3 > *decided,
             "most requests miss the rules"
         );
         ensure!(
-            *unresolved.min(no_memory).min(denied_unread) > requests / 1000,
+            *unresolved.min(no_memory).min(denied_unreadable) > requests / 1000,
             "hardly any request has a caller that cannot be read"
         );
         Ok(())
