@@ -7,12 +7,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use portguard::events::cgroup_paths::CgroupPaths;
-use portguard_policy::compile::compile;
+use portguard::events::sinks::Format;
 use portguard::events::{DecisionEvent, Enricher};
 use portguard::kernel::{Features, Record, parse_record};
-use portguard_policy::policy::Policy;
-use portguard::events::sinks::Format;
 use portguard::status::Description;
+use portguard_policy::compile::compile;
+use portguard_policy::policy::Policy;
 use std::path::Path;
 use std::sync::LazyLock;
 
