@@ -57,8 +57,6 @@ fn same_yaml(text: &str) {
     {
         return;
     }
-    // A block scalar at the end of a text has a line end to one of them only.
-    let text = &format!("{text}\n");
     let document = document::parse(text);
     let (Some(root), []) = (&document.root, &document.errors[..]) else {
         return;
@@ -98,7 +96,10 @@ fn same(node: &Node, other: &serde_yaml::Value) -> bool {
                 .iter()
                 .any(|radix| digits.starts_with(radix))
         }
-        (Value::String(text), Other::String(other)) => &**text == other,
+        // saphyr-parser gives block scalars without a line end one: those that are empty or end the file.
+        (Value::String(text), Other::String(other)) => {
+            text.trim_end_matches('\n') == other.trim_end_matches('\n')
+        }
         (Value::List(list), Other::Sequence(other)) => {
             list.len() == other.len() && list.iter().zip(other).all(|(a, b)| same(a, b))
         }

@@ -45,7 +45,7 @@ fn messages(text: &str) -> String {
 #[test]
 fn messages_are_those_of_the_golden_file() {
     let path = Path::new("tests/policy/messages.txt");
-    let table = std::fs::read_to_string(&path).unwrap();
+    let table = std::fs::read_to_string(path).unwrap();
     let mut written = String::new();
     for case in table.split_inclusive("\n====\n") {
         let case = case.strip_suffix("====\n").unwrap_or(case);
@@ -62,6 +62,6 @@ fn messages_are_those_of_the_golden_file() {
         written.push_str(&format!("{head}\n{text}\n----\n{shown}====\n"));
     }
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, written).unwrap();
+        std::fs::write(path, written).unwrap();
     }
 }

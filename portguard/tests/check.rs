@@ -82,7 +82,9 @@ p.yaml:9:5: 0 binds tcp/5432 in /
 #[test]
 fn check_exits_1_for_problems_and_2_for_usage() {
     let output = check("version: 2\n");
-    assert!(text(&output.stderr).starts_with("p.yaml:1:10: policy version 2 is unknown"));
+    assert!(
+        text(&output.stderr).starts_with("p.yaml:1:10: unsupported policy version 2, expected 1")
+    );
     assert_eq!(output.status.code(), Some(1));
     let usage = Command::new(env!("CARGO_BIN_EXE_portguard"))
         .arg("check")

@@ -126,7 +126,7 @@ fn diff_rejects_invalid_policy() {
     let output = portguard(&files, &["diff", "old.yaml", "new.yaml"]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        error.starts_with("new.yaml:1:10: policy version 2 is unknown"),
+        error.starts_with("new.yaml:1:10: unsupported policy version 2, expected 1"),
         "{error}"
     );
     assert_eq!(output.status.code(), Some(1));
