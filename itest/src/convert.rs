@@ -6,9 +6,6 @@ use portguard_policy::compile::{Bind, Tables, compile};
 use portguard_policy::policy::{Loaded, StaticNames};
 
 /// Reads a policy that has no problem.
-///
-/// # Panics
-/// With the problems, where there are any.
 #[must_use]
 pub fn parsed(text: &str) -> Loaded {
     portguard_policy::policy::parse("policy.yaml".as_ref(), text, &StaticNames::default())
@@ -80,9 +77,6 @@ pub fn oracle_says<'a>(model: &'a Model, bind: &OracleBind) -> Option<Said<'a>> 
 }
 
 /// Model -> YAML -> policy -> tables.
-///
-/// # Panics
-/// Where the parser or the compiler refuses the model.
 #[must_use]
 pub fn tables_of(model: &Model) -> Tables {
     let text = model.to_yaml();

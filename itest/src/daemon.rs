@@ -25,9 +25,6 @@ pub struct Daemon {
 
 impl Daemon {
     /// Runs portguard with a policy file or directory until it says that it is ready.
-    ///
-    /// # Errors
-    /// Where it cannot be started or ends instead; what it said is in the error.
     pub fn start(policy: &Path) -> anyhow::Result<Self> {
         let program = program();
         let socket = tempfile::tempdir()?;
@@ -66,9 +63,6 @@ impl Daemon {
     }
 
     /// Does something while the daemon is stopped, then lets it go on.
-    ///
-    /// # Errors
-    /// Where the daemon is gone, or what is done fails.
     pub fn frozen<T>(&self, done: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         self.signal(Signal::STOP)?;
         let result = done();
@@ -77,9 +71,6 @@ impl Daemon {
     }
 
     /// Lets a stopped daemon read all there is, and stops it again.
-    ///
-    /// # Errors
-    /// Where the daemon is gone.
     pub fn catch_up(&self) -> anyhow::Result<()> {
         self.signal(Signal::CONT)?;
         self.signal(Signal::STOP)

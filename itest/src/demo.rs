@@ -22,9 +22,6 @@ impl Drop for Shown {
 }
 
 /// The verb `demo`.
-///
-/// # Errors
-/// Where portguard does not start or does not end well, or the policy has no tests.
 pub fn run(policy: &Path, args: &[String]) -> anyhow::Result<()> {
     let entries = entries(policy)?;
     let mut child = Command::new(program())

@@ -1,4 +1,8 @@
 //! portguard's tests on real kernels: the real binary, real binds by real users in real cgroups.
+#![allow(
+    missing_docs,
+    reason = "a crate of tests: a name that says enough needs no comment"
+)]
 
 pub mod attack;
 pub mod bench;

@@ -32,17 +32,11 @@ struct Seen {
 }
 
 /// The verb `property`.
-///
-/// # Errors
-/// At the first bind that ends otherwise than the oracle says, with the policy and the seed.
 pub fn run() -> anyhow::Result<()> {
     run_policies(POLICIES)
 }
 
 /// As many policies as are asked for, or as `PORTGUARD_CASES` says.
-///
-/// # Errors
-/// As for [`run`].
 pub fn run_policies(policies: u32) -> anyhow::Result<()> {
     let seed = seed();
     let policies = cases(policies);

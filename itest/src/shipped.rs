@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 const PLACES: [&str; 2] = ["/policies", "policies"];
 
 /// The verb `shipped`.
-///
-/// # Errors
-/// At the first entry that does not hold, with the policy's name.
 pub fn run() -> anyhow::Result<()> {
     for path in policies(&directory()?)? {
         let entries = put_to_the_test(&path).with_context(|| path.display().to_string())?;
@@ -39,9 +36,6 @@ fn directory() -> anyhow::Result<PathBuf> {
 }
 
 /// The policy files of a directory, in order.
-///
-/// # Errors
-/// Where there are none.
 pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
@@ -59,9 +53,6 @@ pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Reads a shipped policy: it must have no problem, and not even a warning.
-///
-/// # Errors
-/// With the problems.
 pub fn read(path: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(path)?;
     let loaded = portguard_policy::policy::parse(path, &text, &SystemNames::LOCAL)
@@ -72,9 +63,6 @@ pub fn read(path: &Path) -> anyhow::Result<Policy> {
 }
 
 /// Entries that would hold for any policy prove nothing: there must be an allowed bind and a refused one.
-///
-/// # Errors
-/// Where one of them is missing.
 pub fn sees_both(policy: &Policy) -> anyhow::Result<()> {
     let expects = |verdict| policy.tests.iter().any(|test| test.expect == verdict);
     ensure!(

@@ -42,9 +42,6 @@ struct Taken {
 }
 
 /// Soaks for `parts` times `each`.
-///
-/// # Errors
-/// Where a bind was not refused, a sum is wrong, or memory or descriptors grow.
 pub fn run(env: &TestEnv, parts: u32, each: Duration) -> anyhow::Result<()> {
     let mut takes = Vec::new();
     let (mut decided, mut unreported) = (0, 0);
@@ -186,9 +183,6 @@ fn binder(uid: u32, refusal: i32, each: Duration) -> std::io::Result<Child> {
 }
 
 /// The verb `soak-binds`: binds as `uid` for a while, each of which must end with `refusal`; prints how many.
-///
-/// # Errors
-/// Where one ends otherwise.
 pub fn binds(uid: u32, refusal: i32, each: Duration) -> anyhow::Result<()> {
     let id = Uid::from_raw(uid);
     set_thread_res_uid(id, id, id)?;

@@ -11,9 +11,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::AsRawFd as _;
 
 /// The verb `verify`.
-///
-/// # Errors
-/// Where a program is refused; the lines have said which.
 pub fn run() -> anyhow::Result<()> {
     let environment = Environment::probe();
     let mut refused = 0;

@@ -172,8 +172,6 @@ impl Wrong {
         }
     }
 
-    /// # Errors
-    /// Where anything was wrong: the first few, and how many.
     fn none(self) -> anyhow::Result<()> {
         let first: Vec<&str> = self.0.iter().take(12).map(String::as_str).collect();
         ensure!(

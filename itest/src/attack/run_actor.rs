@@ -52,9 +52,6 @@ struct Open {
 }
 
 /// The verb `attack`: plays an actor from its step `position` on.
-///
-/// # Errors
-/// Where the process cannot become what the actor is.
 pub fn run(index: usize, root: &Path, position: usize) -> anyhow::Result<()> {
     let actor = ACTORS.get(index).context("there is no such actor")?;
     let play = Play { index, actor, root };
@@ -176,9 +173,6 @@ fn setuid_copy(owner: u32) -> PathBuf {
 }
 
 /// Makes a copy of this program that is set-uid for a user, which the caller removes.
-///
-/// # Errors
-/// Where it cannot be made.
 pub(super) fn make_setuid_copy(owner: u32) -> anyhow::Result<tempfile::TempPath> {
     let path = setuid_copy(owner);
     fs::copy("/proc/self/exe", &path)?;

@@ -91,9 +91,6 @@ impl Met {
 }
 
 /// The verb `storm`: one process of it.
-///
-/// # Errors
-/// Where a thread cannot become what it is told to.
 pub fn run(number: u8, root: &Path, outcome: &str) -> anyhow::Result<()> {
     let outcome: Outcome = serde_json::from_str(outcome)?;
     enter(root, THREADS, "cgroup.procs")?;

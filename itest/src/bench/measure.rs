@@ -19,17 +19,11 @@ pub(super) const PROTECTED: u16 = 700;
 pub(super) const OUTSIDE: u16 = 2000;
 
 /// What a bind of a TCP socket to `port` costs, in nanoseconds, where it must end with `wanted`.
-///
-/// # Errors
-/// Where a bind ends otherwise.
 pub(super) fn cost(port: u16, wanted: Result<(), Errno>) -> anyhow::Result<f64> {
     cost_after(port, wanted, || ())
 }
 
 /// The same, with something done before each bind.
-///
-/// # Errors
-/// Where a bind ends otherwise.
 pub(super) fn cost_after(
     port: u16,
     wanted: Result<(), Errno>,

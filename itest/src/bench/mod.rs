@@ -19,9 +19,6 @@ use tempfile::NamedTempFile;
 const LANDLOCK_PORTS: [u16; 3] = [1, 1000, 4096];
 
 /// The verb `bench`; `bench landlock PORTS` is the part of it that needs a process of its own.
-///
-/// # Errors
-/// Where the bare bind cannot be measured; a row that cannot be had is said and left out.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
     match args {
         [] => all(),

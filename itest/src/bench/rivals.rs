@@ -12,9 +12,6 @@ use landlock::{
 use std::process::Command;
 
 /// What a bind costs, protected and not, with an empty LSM program attached.
-///
-/// # Errors
-/// Where there is no such object, or the kernel refuses it.
 pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
     let mut object = foreign_object::load()?;
     let program: &mut Lsm = object
@@ -29,9 +26,6 @@ pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
 /// What a bind costs in a Landlock domain that allows so many ports.
 ///
 /// A domain cannot be left, so a process of its own enters it and prints the figure.
-///
-/// # Errors
-/// Where the kernel has no Landlock for ports (before 6.7, or not in `lsm=`).
 pub(super) fn landlock(ports: u16) -> anyhow::Result<f64> {
     let output = Command::new("/proc/self/exe")
         .args(["bench", "landlock", &ports.to_string()])
@@ -43,9 +37,6 @@ pub(super) fn landlock(ports: u16) -> anyhow::Result<f64> {
 }
 
 /// Enters the domain and prints what a bind costs in it.
-///
-/// # Errors
-/// Where the kernel has no Landlock for ports.
 pub(super) fn in_landlock(ports: u16) -> anyhow::Result<()> {
     let first = if ports == 1 { PROTECTED } else { 1 };
     let mut ruleset = Ruleset::default()

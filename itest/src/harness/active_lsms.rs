@@ -8,9 +8,6 @@ use std::fs::File;
 use std::io::Read as _;
 
 /// The active ones in their order, whether or not securityfs is mounted.
-///
-/// # Errors
-/// Where the kernel does not say.
 pub fn active() -> anyhow::Result<Vec<String>> {
     let context = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;

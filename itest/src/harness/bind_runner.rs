@@ -21,9 +21,6 @@ use std::process::{Command, Stdio};
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
 
 /// The mount point of the cgroup v2 tree.
-///
-/// # Errors
-/// Where there is none.
 pub fn cgroup_root() -> anyhow::Result<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     mounts
@@ -41,9 +38,6 @@ pub fn cgroup_root() -> anyhow::Result<PathBuf> {
 ///
 /// The cgroups must exist. An address in use means that the bind was let through. Bind number `i` is made
 /// by a process named [`name_of`]`(i)`.
-///
-/// # Errors
-/// Where a process cannot become what the bind is to come from.
 pub fn attempt(binds: &[&OracleBind]) -> anyhow::Result<Vec<i32>> {
     let mut child = Command::new("/proc/self/exe")
         .arg("act")
@@ -67,9 +61,6 @@ pub fn name_of(i: usize) -> String {
 }
 
 /// The verb `act`: binds as JSON on stdin, errnos as JSON on stdout.
-///
-/// # Errors
-/// Where a process cannot become what it is told to.
 pub fn act() -> anyhow::Result<()> {
     let binds: Vec<OracleBind> = serde_json::from_reader(std::io::stdin())?;
     let mut errnos = Vec::with_capacity(binds.len());
@@ -131,9 +122,6 @@ pub struct Cgroups(Vec<PathBuf>);
 
 impl Cgroups {
     /// Makes every level of `path` that is absent.
-    ///
-    /// # Errors
-    /// Where one cannot be made.
     pub fn make(&mut self, path: &[String]) -> anyhow::Result<()> {
         let mut at = cgroup_root()?;
         for name in path {
@@ -167,9 +155,6 @@ impl Drop for Cgroups {
 }
 
 /// Does something while this process is in a cgroup made for it.
-///
-/// # Errors
-/// Where the cgroup cannot be made or entered.
 pub fn within<T>(path: &[&str], done: impl FnOnce() -> T) -> anyhow::Result<T> {
     let path: Vec<String> = path.iter().map(|&name| name.to_owned()).collect();
     let root = cgroup_root()?;
@@ -217,9 +202,6 @@ pub struct Powers {
 }
 
 /// Version of the running kernel.
-///
-/// # Errors
-/// Where it cannot be read.
 pub fn kernel_version() -> anyhow::Result<(u32, u32)> {
     let release = rustix::system::uname()
         .release()
@@ -236,9 +218,6 @@ pub fn kernel_version() -> anyhow::Result<(u32, u32)> {
 
 impl Powers {
     /// Of this kernel, by the hook that a running portguard took.
-    ///
-    /// # Errors
-    /// Where the kernel's version cannot be read.
     pub fn of(by_cgroup_hook: bool) -> anyhow::Result<Self> {
         let kernel = kernel_version()?;
         let since = |version: (u32, u32)| kernel >= version;

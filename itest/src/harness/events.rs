@@ -13,9 +13,6 @@ const SENTINEL: u16 = 999;
 impl Instance {
     /// All lines of stdout up to that of a bind made now, which is left out: what happened before and
     /// is not among them was not reported.
-    ///
-    /// # Errors
-    /// Where the bind's own event does not come.
     pub fn lines_until_now(&self) -> anyhow::Result<Vec<String>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let [_, _, high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -46,9 +43,6 @@ impl Instance {
     }
 
     /// The events so far of the process of this name.
-    ///
-    /// # Errors
-    /// Where a line is no JSON, or the events do not come.
     pub fn events_of(&self, comm: &[u8]) -> anyhow::Result<Vec<Value>> {
         let comm = String::from_utf8_lossy(comm);
         let mut events = self.events()?;
@@ -57,9 +51,6 @@ impl Instance {
     }
 
     /// All events so far.
-    ///
-    /// # Errors
-    /// Where a line is no JSON, or the events do not come.
     pub fn events(&self) -> anyhow::Result<Vec<Value>> {
         self.lines_until_now()?
             .iter()
@@ -68,9 +59,6 @@ impl Instance {
     }
 
     /// The next event that is `wanted`; those before it are passed over.
-    ///
-    /// # Errors
-    /// Where it does not come.
     pub fn next_event(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let until = Instant::now() + DEADLINE;
         loop {
@@ -85,9 +73,6 @@ impl Instance {
     }
 
     /// What `portguard status --json` says once it is `wanted`.
-    ///
-    /// # Errors
-    /// Where it never says that.
     pub fn status_when(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let until = Instant::now() + DEADLINE;
         loop {

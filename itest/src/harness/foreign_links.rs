@@ -65,9 +65,6 @@ fn pin(object: &OwnedFd, path: &Path) -> anyhow::Result<()> {
 }
 
 /// Detaches a link behind its pin, which stays and looks alive.
-///
-/// # Errors
-/// Where there is no such pin, or the link is none that can be detached.
 pub(crate) fn detach(path: &Path) -> anyhow::Result<()> {
     let link = open_pin(path)?;
     let mut attribute = Attribute::default();
@@ -77,9 +74,6 @@ pub(crate) fn detach(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Pins what is pinned at `from` at `to` instead of what is there.
-///
-/// # Errors
-/// Where that cannot be.
 pub(crate) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     let object = open_pin(from)?;
     std::fs::remove_file(to)?;
@@ -87,9 +81,6 @@ pub(crate) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Pins a small array in place of what is at `path`.
-///
-/// # Errors
-/// Where that cannot be.
 pub(crate) fn replace_by_array(path: &Path) -> anyhow::Result<()> {
     let mut attribute = Attribute::default();
     // map_type BPF_MAP_TYPE_ARRAY, key_size; value_size, max_entries.

@@ -9,9 +9,6 @@ const DIRECTORIES: [&str; 2] = ["/lib/portguard", "target/ebpf"];
 
 /// Loads the programs that stand for those of others: `PORTGUARD_OTHERS_OBJECT`, else that of a guest or of the
 /// build.
-///
-/// # Errors
-/// Where there is none, or the kernel refuses it.
 pub(crate) fn load() -> anyhow::Result<Ebpf> {
     let path = match std::env::var_os("PORTGUARD_OTHERS_OBJECT") {
         Some(named) => PathBuf::from(named),

@@ -33,9 +33,6 @@ pub fn program() -> PathBuf {
 }
 
 /// A policy in a file of its own, removed when dropped.
-///
-/// # Errors
-/// Where it cannot be written.
 pub fn policy_file(text: &str) -> anyhow::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
     file.write_all(text.as_bytes())?;
@@ -67,18 +64,12 @@ pub struct Ended {
 
 impl Instance {
     /// Starts `portguard run --output json` and waits until it is ready.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
     pub fn start(env: &TestEnv, policy: &str) -> anyhow::Result<Self> {
         // What `auto` must take, without its vain look at the LSM first where there is none.
         Self::start_with(env, policy, env.auto_hook(), "json")
     }
 
     /// The same by a certain hook and with a certain output.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
     pub fn start_with(
         env: &TestEnv,
         policy: &str,
@@ -91,9 +82,6 @@ impl Instance {
     }
 
     /// The same with any arguments of `portguard run`.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
     pub fn start_by(
         env: &TestEnv,
         policy: &str,
@@ -105,9 +93,6 @@ impl Instance {
 
     /// The same, and its command and the path of its socket are handed to `prepare` before it starts. Of a
     /// standard output that is put elsewhere no line is collected.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
     pub fn start_prepared(
         env: &TestEnv,
         policy: &str,
@@ -122,9 +107,6 @@ impl Instance {
     }
 
     /// The same with a policy that is there already: a file or a directory.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
     pub fn start_on(
         env: &TestEnv,
         policy: &Path,
@@ -184,9 +166,6 @@ impl Instance {
     }
 
     /// Waits until it says something more on stderr.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
     pub fn wait_for(&mut self, text: &str) -> anyhow::Result<()> {
         self.wait_for_within(text, DEADLINE)
     }
@@ -220,9 +199,6 @@ impl Instance {
     }
 
     /// Writes another policy into its file.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
     pub fn change(&self, policy: &str) -> anyhow::Result<()> {
         let path = self.policy_path()?;
         // As an editor does it: another file under the same name, never a half-written one.
@@ -234,18 +210,12 @@ impl Instance {
     }
 
     /// The file of its policy.
-    ///
-    /// # Errors
-    /// Where it has none of its own.
     pub fn policy_path(&self) -> anyhow::Result<&Path> {
         let file = self.policy.as_ref().context("a policy of its own")?;
         Ok(file.path())
     }
 
     /// The next line of stdout.
-    ///
-    /// # Errors
-    /// Where none comes.
     pub fn next_line(&self) -> anyhow::Result<String> {
         self.stdout.recv_timeout(DEADLINE).context("no line")
     }
@@ -271,9 +241,6 @@ impl Instance {
     }
 
     /// What `portguard status --json` says.
-    ///
-    /// # Errors
-    /// Where it says nothing.
     pub fn status(&self) -> anyhow::Result<Value> {
         let output = self.command(&["status", "--json"]).output()?;
         serde_json::from_slice(&output.stdout)
@@ -281,26 +248,17 @@ impl Instance {
     }
 
     /// Sends a signal.
-    ///
-    /// # Errors
-    /// Where it is gone.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.child), signal).context("portguard is gone")
     }
 
     /// Sends a signal and waits for the end.
-    ///
-    /// # Errors
-    /// Where it does not end.
     pub fn end(self, signal: Signal) -> anyhow::Result<Ended> {
         self.signal(signal)?;
         self.end_by_itself()
     }
 
     /// Waits for the end.
-    ///
-    /// # Errors
-    /// Where it does not end.
     pub fn end_by_itself(mut self) -> anyhow::Result<Ended> {
         let until = Instant::now() + DEADLINE;
         // Its end closes both pipes.
@@ -318,9 +276,6 @@ impl Instance {
     }
 
     /// Ends it as an administrator would.
-    ///
-    /// # Errors
-    /// Where it ends otherwise than with 0.
     pub fn stop(self) -> anyhow::Result<Ended> {
         let ended = self.end(Signal::TERM)?;
         ensure!(

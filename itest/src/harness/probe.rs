@@ -128,9 +128,6 @@ impl Probe {
     }
 
     /// Starts the process.
-    ///
-    /// # Errors
-    /// Where it cannot be started.
     pub fn spawn(&self) -> anyhow::Result<Running> {
         let probe = serde_json::to_string(self)?;
         // This very program, even where its file was replaced since it began.
@@ -145,9 +142,6 @@ impl Probe {
     }
 
     /// Starts the process and waits for it.
-    ///
-    /// # Errors
-    /// Where it cannot become what it is told to.
     pub fn run(&self) -> anyhow::Result<Vec<Answer>> {
         let answers = self.spawn()?.wait()?;
         ensure!(
@@ -171,9 +165,6 @@ impl Drop for Running {
 
 impl Running {
     /// What became of its binds.
-    ///
-    /// # Errors
-    /// Where it could not become what it was told to.
     pub fn wait(mut self) -> anyhow::Result<Vec<Answer>> {
         let (mut answers, mut said) = (Vec::new(), String::new());
         let stdout = self.0.stdout.as_mut().context("stdout is a pipe")?;

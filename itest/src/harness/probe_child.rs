@@ -15,9 +15,6 @@ use std::os::unix::ffi::OsStrExt as _;
 const ADDRESS_ROOM: usize = 256;
 
 /// The verb `bind`; prints the answers as JSON.
-///
-/// # Errors
-/// Where the process cannot become what the probe says.
 pub fn run(probe: &str) -> anyhow::Result<()> {
     let probe: Probe = serde_json::from_str(probe)?;
     assume_identity(&probe)?;

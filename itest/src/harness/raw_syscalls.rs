@@ -204,9 +204,6 @@ pub(crate) fn unshare(flags: i32) -> io::Result<()> {
 }
 
 /// How many programs the kernel has loaded.
-///
-/// # Errors
-/// Where the kernel does not say.
 pub(crate) fn loaded_programs() -> io::Result<u32> {
     const BPF_PROG_GET_NEXT_ID: i32 = 11;
     let (mut count, mut id) = (0, 0u32);
@@ -237,9 +234,6 @@ pub(crate) fn loaded_programs() -> io::Result<u32> {
 }
 
 /// Runs something in a child of this process, which has one thread; it gives an errno or 0.
-///
-/// # Errors
-/// Where there is no child, or it could not do what it should, which it said on stderr.
 pub(crate) fn in_child(done: impl FnOnce() -> anyhow::Result<i32>) -> anyhow::Result<i32> {
     /// Above every errno that a bind ends with.
     const FAILED: i32 = 255;

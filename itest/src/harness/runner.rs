@@ -165,18 +165,12 @@ impl fmt::Display for NotApplicable {
 impl std::error::Error for NotApplicable {}
 
 /// Soaks this guest for so long, in ten parts.
-///
-/// # Errors
-/// Where anything is not as it must be.
 pub fn soak(long: Duration) -> anyhow::Result<()> {
     let env = TestEnv::new(Kind::Guest)?;
     crate::soak::run(&env, 10, long / 10)
 }
 
 /// Runs the tests whose name contains `filter` and prints how each ended.
-///
-/// # Errors
-/// Where one failed or none ran.
 pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),

@@ -42,9 +42,6 @@ impl Hold {
     }
 
     /// Starts the process and waits until all is bound.
-    ///
-    /// # Errors
-    /// Where it cannot become what it is told to.
     pub fn start(&self) -> anyhow::Result<Held> {
         let hold = serde_json::to_string(self)?;
         let mut child = Command::new("/proc/self/exe")
@@ -83,9 +80,6 @@ impl Held {
     }
 
     /// What accept(2) or recv(2) ends with on each socket that it has: `EAGAIN` while all is well.
-    ///
-    /// # Errors
-    /// Where the process is gone.
     pub fn errnos(&mut self) -> anyhow::Result<Vec<i32>> {
         self.stdin.write_all(b"\n")?;
         Ok(serde_json::from_str(&self.line()?)?)
@@ -108,9 +102,6 @@ impl Drop for Held {
 }
 
 /// The verb `hold`: binds, and answers each line of its input with how its sockets are.
-///
-/// # Errors
-/// Where the process cannot become what it is told to.
 pub fn run(hold: &str) -> anyhow::Result<()> {
     let hold: Hold = serde_json::from_str(hold)?;
     assume_identity(&hold.probe)?;

@@ -106,9 +106,6 @@ fn nfs_mount(env: &TestEnv) -> anyhow::Result<()> {
 }
 
 /// The verb `mount-nfs`: mounts from 127.0.0.1, both services on this port.
-///
-/// # Errors
-/// Where the kernel cannot.
 pub fn mount_nfs(port: u16, target: &Path) -> anyhow::Result<()> {
     let options = CString::new(format!(
         "vers=3,proto=tcp,mountproto=tcp,port={port},mountport={port},addr=127.0.0.1,\

@@ -24,9 +24,6 @@ const TESTS: &[(&str, TestFn)] = &[
 ];
 
 /// The verb `systemd`.
-///
-/// # Errors
-/// Where a test failed or none ran.
 pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
     let tests: Vec<Test> = TESTS
         .iter()
