@@ -7,15 +7,15 @@
 pub mod attack;
 pub mod bench;
 pub mod convert;
-pub mod daemon;
 pub mod demo;
 pub mod generate;
 pub mod harness;
 pub mod oracle;
-pub mod property;
+mod property;
 pub mod scenarios;
 pub mod seed;
 pub mod shipped;
 pub mod soak;
+pub mod suite;
 pub mod systemd;
 pub mod verify;
