@@ -1,21 +1,17 @@
-//! Where the oracle's words and portguard's meet, for the tests that compare the two.
+//! The oracle's types as portguard's, for the tests that compare the two.
 
-use crate::oracle::{Action, Answer, Model, OracleBind, Proto};
+use crate::oracle::{Action, Model, OracleBind, Proto};
 use portguard_common::{Decision, Protocol, Verdict};
 use portguard_policy::compile::{Bind, Tables, compile};
 use portguard_policy::policy::{Loaded, StaticNames};
 
-/// Reads a policy that has no problem.
-///
-/// # Panics
-/// With the problems, where there are any.
+/// Parses a policy without errors.
 #[must_use]
 pub fn parsed(text: &str) -> Loaded {
     portguard_policy::policy::parse("policy.yaml".as_ref(), text, &StaticNames::default())
         .unwrap_or_else(|problems| panic!("{}\n{text}", problems.render(false)))
 }
 
-/// A verdict in portguard's words.
 #[must_use]
 pub const fn verdict(action: Action) -> Verdict {
     match action {
@@ -25,7 +21,6 @@ pub const fn verdict(action: Action) -> Verdict {
     }
 }
 
-/// A protocol in portguard's words.
 #[must_use]
 pub const fn protocol(proto: Proto) -> Protocol {
     match proto {
@@ -36,7 +31,7 @@ pub const fn protocol(proto: Proto) -> Protocol {
     }
 }
 
-/// Does something with a bind in portguard's words.
+/// Calls `then` with the bind as portguard's type.
 pub fn with_bind<T>(bind: &OracleBind, then: impl FnOnce(&Bind<'_>) -> T) -> T {
     let cgroup: Vec<&str> = bind.cgroup.iter().map(String::as_str).collect();
     then(&Bind {
@@ -51,38 +46,30 @@ pub fn with_bind<T>(bind: &OracleBind, then: impl FnOnce(&Bind<'_>) -> T) -> T {
     })
 }
 
-/// What compiled tables decide.
+/// The decision of compiled tables.
 #[must_use]
 pub fn decided(tables: &Tables, bind: &OracleBind) -> Option<Decision> {
     with_bind(bind, |bind| tables.decide(bind))
 }
 
-/// Verdict, rule, whether it is reported, and whether the rule only reports.
-pub type Said<'a> = (Verdict, Option<&'a str>, bool, bool);
+/// Verdict, rule, whether it is reported, and whether the rule is in audit mode.
+pub type Outcome<'a> = (Verdict, Option<&'a str>, bool, bool);
 
-/// What compiled tables say of a bind.
 #[must_use]
-pub fn tables_say<'a>(tables: &'a Tables, bind: &OracleBind) -> Option<Said<'a>> {
+pub fn tables_outcome<'a>(tables: &'a Tables, bind: &OracleBind) -> Option<Outcome<'a>> {
     decided(tables, bind).map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit))
 }
 
-/// What the oracle says of a bind.
 #[must_use]
-pub fn oracle_says<'a>(model: &'a Model, bind: &OracleBind) -> Option<Said<'a>> {
-    model.decide(bind).map(
-        |Answer {
-             verdict: v,
-             rule,
-             report,
-             ..
-         }| (verdict(v), rule, report, model.only_reports(rule)),
-    )
+pub fn oracle_outcome<'a>(model: &'a Model, bind: &OracleBind) -> Option<Outcome<'a>> {
+    model.decide(bind).map(|decision| {
+        let rule = decision.rule;
+        let audit = model.only_reports(rule);
+        (verdict(decision.verdict), rule, decision.report, audit)
+    })
 }
 
 /// Model -> YAML -> policy -> tables.
-///
-/// # Panics
-/// Where the parser or the compiler refuses the model.
 #[must_use]
 pub fn tables_of(model: &Model) -> Tables {
     let text = model.to_yaml();

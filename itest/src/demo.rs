@@ -1,8 +1,9 @@
-//! `portguard-itest demo`: a policy enforced for a moment, with the binds of its own `tests:` made for real.
+//! `portguard-itest demo`: enforces a policy briefly and makes the binds of its `tests:`.
 
-use crate::harness::bind_runner::Cgroups;
-use crate::harness::instance::{DEADLINE, program};
-use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::cgroups::Cgroups;
+use crate::harness::instance::program;
+use crate::harness::lines::DEADLINE;
+use crate::harness::probe::{Attempt, BindResult, Probe};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_yaml::Value;
@@ -10,21 +11,17 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A portguard whose output is the terminal's; ended when dropped.
-struct Shown(Child);
+/// A portguard that writes to the terminal, killed when dropped.
+struct Foreground(Child);
 
-impl Drop for Shown {
+impl Drop for Foreground {
     fn drop(&mut self) {
-        // It may have ended already; std signals nobody else then.
+        // It may have ended already; std does not signal a reaped child.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The verb `demo`.
-///
-/// # Errors
-/// Where portguard does not start or does not end well, or the policy has no tests.
 pub fn run(policy: &Path, args: &[String]) -> anyhow::Result<()> {
     let entries = entries(policy)?;
     let mut child = Command::new(program())
@@ -34,8 +31,8 @@ pub fn run(policy: &Path, args: &[String]) -> anyhow::Result<()> {
         .stderr(Stdio::piped())
         .spawn()?;
     let stderr = child.stderr.take().context("stderr is a pipe")?;
-    let mut shown = Shown(child);
-    let (ready, told) = std::sync::mpsc::channel();
+    let mut portguard = Foreground(child);
+    let (ready, became_ready) = std::sync::mpsc::channel();
     let relay = std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             eprintln!("{line}");
@@ -44,14 +41,15 @@ pub fn run(policy: &Path, args: &[String]) -> anyhow::Result<()> {
             }
         }
     });
-    told.recv_timeout(DEADLINE)
+    became_ready
+        .recv_timeout(DEADLINE)
         .context("portguard did not become ready")?;
     for entry in &entries {
         show(entry)?;
     }
-    kill_process(Pid::from_child(&shown.0), Signal::TERM)?;
-    let status = shown.0.wait()?;
-    // It ends with the pipe.
+    kill_process(Pid::from_child(&portguard.0), Signal::TERM)?;
+    let status = portguard.0.wait()?;
+    // The thread ends when the pipe closes.
     let _ = relay.join();
     ensure!(status.success(), "portguard ended with {status}");
     Ok(())
@@ -66,21 +64,21 @@ fn entries(policy: &Path) -> anyhow::Result<Vec<Value>> {
     }
 }
 
-/// Makes the bind of one entry and says who made it.
+/// Makes the bind of one entry and prints its result.
 fn show(entry: &Value) -> anyhow::Result<()> {
-    let word = |key: &str| entry.get(key).and_then(Value::as_str);
+    let text = |key: &str| entry.get(key).and_then(Value::as_str);
     let port = entry
         .get("port")
         .and_then(Value::as_u64)
         .context("a test without port")?;
     let port = u16::try_from(port)?;
     let (uid, user) = user(entry.get("user"))?;
-    let cgroup = word("cgroup").unwrap_or("/").trim_matches('/').to_owned();
+    let cgroup = text("cgroup").unwrap_or("/").trim_matches('/').to_owned();
     let mut made = Cgroups::default();
     if !cgroup.is_empty() {
         made.make(&cgroup.split('/').map(str::to_owned).collect::<Vec<_>>())?;
     }
-    let protocol = word("protocol").unwrap_or("tcp");
+    let protocol = text("protocol").unwrap_or("tcp");
     let attempt = match protocol {
         "udp" => Attempt::udp(port),
         "sctp" => Attempt {
@@ -96,16 +94,16 @@ fn show(entry: &Value) -> anyhow::Result<()> {
     };
     let mut probe = Probe::user(uid).in_cgroup(&cgroup).bind(attempt);
     probe.comm = b"demo".to_vec();
-    let answers = probe.run()?;
-    let outcome: Vec<String> = answers.iter().map(said).collect();
+    let results = probe.run()?;
+    let described: Vec<String> = results.iter().map(describe).collect();
     eprintln!(
         "demo: {user} binds {protocol}/{port} in /{cgroup}: {}",
-        outcome.join(", ")
+        described.join(", ")
     );
     Ok(())
 }
 
-/// The uid and the name as the policy has it.
+/// The uid, and the name as in the policy.
 fn user(value: Option<&Value>) -> anyhow::Result<(u32, String)> {
     match value {
         None => Ok((0, "root".into())),
@@ -123,19 +121,20 @@ fn user(value: Option<&Value>) -> anyhow::Result<(u32, String)> {
             });
             let uid = uid
                 .or_else(|| name.parse().ok())
-                .with_context(|| format!("no user {name}"))?;
+                .with_context(|| format!("no such user: {name}"))?;
             Ok((uid, name.clone()))
         }
-        Some(other) => bail!("no user: {other:?}"),
+        Some(other) => bail!("not a user: {other:?}"),
     }
 }
 
-/// What the process that made the bind would say of it.
-fn said(answer: &Answer) -> String {
-    match *answer {
-        Answer::Bound(0) => "it has the port".to_owned(),
-        Answer::Bound(errno) => format!("refused, {}", std::io::Error::from_raw_os_error(errno)),
-        Answer::NoSocket(errno) | Answer::Unsupported(errno) => {
+fn describe(result: &BindResult) -> String {
+    match *result {
+        BindResult::Bound(0) => "it has the port".to_owned(),
+        BindResult::Bound(errno) => {
+            format!("refused, {}", std::io::Error::from_raw_os_error(errno))
+        }
+        BindResult::NoSocket(errno) | BindResult::Unsupported(errno) => {
             format!(
                 "not possible here, {}",
                 std::io::Error::from_raw_os_error(errno)

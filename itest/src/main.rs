@@ -1,8 +1,8 @@
-//! The command `portguard-itest`: one verb for each kind of test, and those the tests re-execute it with.
+//! The command `portguard-itest`: a verb for each kind of test, and hidden ones for child processes.
 
 use clap::{Parser, Subcommand};
-use portguard_itest::harness::{self, Kind, bind_runner, probe_child, socket_holder};
-use portguard_itest::{attack, bench, demo, property, scenarios, shipped, soak, systemd, verify};
+use portguard_itest::harness::{self, Kind, probe_child, socket_holder};
+use portguard_itest::{attack, bench, demo, scenarios, soak, suite, systemd, verify};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The tests that a machine without a BPF LSM can run: by the cgroup hooks
+    /// The tests that this machine can run, by the hooks that it has
     Native {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
-    /// All tests of a guest, which has nobody else in it
+    /// All tests of a guest
     Guest {
         /// This guest was booted without `bpf` in `lsm=`
         #[arg(long)]
@@ -38,14 +38,14 @@ enum Verb {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Loads every program and prints how many instructions the verifier looked at
+    /// Loads every program and prints how many instructions the verifier processed
     Verify,
     /// Measures the cost of a decision
     Bench {
         #[arg(hide = true)]
         args: Vec<String>,
     },
-    /// Binds at full load with reloads, restarts and kills, and adds up
+    /// Binds at full load with reloads, restarts and kills, and checks that all counts are exact
     Soak {
         /// How long, in minutes
         #[arg(long, default_value_t = 20)]
@@ -54,22 +54,18 @@ enum Verb {
     /// One process of a soak
     #[command(hide = true)]
     SoakBinds { uid: u32, refusal: i32, millis: u64 },
-    /// Random policies and real binds against the oracle
-    Property,
-    /// The shipped policies' own tests, by real binds
-    Shipped,
-    /// The shipped unit, where systemd has started it
+    /// The shipped unit, started by systemd
     Systemd {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
-    /// Becomes what a probe says and binds
+    /// Runs the probes on stdin
     #[command(hide = true)]
-    Bind { probe: String },
-    /// Becomes what it is told to, binds and keeps the sockets
+    Bind,
+    /// Runs a probe and keeps its sockets
     #[command(hide = true)]
     Hold { hold: String },
-    /// Plays an actor of the attack suite
+    /// Runs an actor of the attack suite
     #[command(hide = true)]
     Attack {
         actor: usize,
@@ -81,52 +77,46 @@ enum Verb {
     Storm {
         number: u8,
         cgroup: PathBuf,
-        outcome: String,
+        effects: String,
     },
     /// Mounts an NFS export of this machine
     #[command(hide = true)]
     MountNfs { port: u16, target: PathBuf },
-    /// Becomes each of many callers and binds
-    #[command(hide = true)]
-    Act,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
-        Verb::Native { filter } => harness::run(Kind::Native, filter.as_deref(), &scenarios::all()),
+        Verb::Native { filter } => harness::run(Kind::Native, filter.as_deref(), &suite::all()),
         Verb::Guest { no_bpf_lsm, filter } => {
             let kind = if no_bpf_lsm {
                 Kind::GuestWithoutLsm
             } else {
                 Kind::Guest
             };
-            harness::run(kind, filter.as_deref(), &scenarios::all())
+            harness::run(kind, filter.as_deref(), &suite::all())
         }
         Verb::Demo { policy, args } => demo::run(&policy, &args),
         Verb::Verify => verify::run(),
         Verb::Bench { args } => bench::run(&args),
-        Verb::Soak { minutes } => harness::soak(Duration::from_secs(minutes * 60)),
+        Verb::Soak { minutes } => soak::run_alone(Duration::from_secs(minutes * 60)),
         Verb::SoakBinds {
             uid,
             refusal,
             millis,
         } => soak::binds(uid, refusal, Duration::from_millis(millis)),
-        Verb::Property => property::run(),
-        Verb::Shipped => shipped::run(),
         Verb::Systemd { filter } => systemd::run(filter.as_deref()),
-        Verb::Bind { probe } => probe_child::run(&probe),
+        Verb::Bind => probe_child::run(),
         Verb::Hold { hold } => socket_holder::run(&hold),
         Verb::Attack {
             actor,
             cgroup,
             position,
-        } => attack::play(actor, &cgroup, position),
+        } => attack::run_actor(actor, &cgroup, position),
         Verb::Storm {
             number,
             cgroup,
-            outcome,
-        } => attack::storm(number, &cgroup, &outcome),
+            effects,
+        } => attack::storm(number, &cgroup, &effects),
         Verb::MountNfs { port, target } => scenarios::mount_nfs(port, &target),
-        Verb::Act => bind_runner::act(),
     }
 }

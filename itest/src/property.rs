@@ -1,61 +1,51 @@
-//! `portguard-itest property`: random binds under random policies, by the real portguard on this kernel.
-//!
-//! What the properties of the tables say of `decide`, this says of everything around it: the parser in
-//! the real binary, the maps, the programs, the walk up the cgroups, the credentials. Every errno must
-//! be the one that follows from the oracle's verdict, and every reported decision the oracle's.
+//! Random policies and real binds: every errno and every event must be the one that follows from the oracle.
 
-use crate::daemon::Daemon;
 use crate::generate::{GeneratorConfig, case};
-use crate::harness::bind_runner::{Cgroups, Powers, attempt, by_kernel};
-use crate::oracle::{Answer, Model, OracleBind};
+use crate::harness::cgroups::Cgroups;
+use crate::harness::env::by_kernel;
+use crate::harness::oracle_probe::errnos;
+use crate::harness::probe::Probe;
+use crate::harness::{SharedInstance, TestEnv};
+use crate::oracle::{Model, OracleBind, OracleDecision};
 use crate::seed::{cases, runner_from, seed};
-use anyhow::{Context, ensure};
+use anyhow::{Context as _, bail, ensure};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use serde_json::Value;
-use std::time::Duration;
 
-/// Policies tried; each costs a start of portguard.
-const POLICIES: u32 = 12;
-/// Binds under each.
-const BINDS: usize = 160;
+const BINDS_PER_POLICY: usize = 160;
 /// The users of the binds, none of whom needs to exist.
 const USERS: [u32; 4] = [0, 33, 1000, 1001];
 /// The cgroup that all others are made in.
 const BASE: &str = "portguard-itest.slice";
+/// In force before and after a random policy, which may report nothing.
+const BETWEEN: &str = "{ version: 1 }";
 
-/// What was seen, so that a run that proves nothing is noticed.
+/// What happened, so that a run that proves nothing fails.
 #[derive(Default)]
-struct Seen {
+struct Tally {
     let_through: usize,
     refused: usize,
     events: usize,
 }
 
-/// The verb `property`.
-///
-/// # Errors
-/// At the first bind that ends otherwise than the oracle says, with the policy and the seed.
-pub fn run() -> anyhow::Result<()> {
-    run_policies(POLICIES)
-}
-
-/// As many policies as are asked for, or as `PORTGUARD_CASES` says.
-///
-/// # Errors
-/// As for [`run`].
-pub fn run_policies(policies: u32) -> anyhow::Result<()> {
+/// As many policies as `PORTGUARD_CASES` says, or this many.
+pub(crate) fn run(env: &TestEnv, shared: &mut SharedInstance, policies: u32) -> anyhow::Result<()> {
     let seed = seed();
     let policies = cases(policies);
-    println!("property: {policies} policies, {BINDS} binds each, PORTGUARD_SEED={seed}");
+    println!("property: {policies} policies, {BINDS_PER_POLICY} binds each, PORTGUARD_SEED={seed}");
     let mut runner = runner_from(seed, policies);
-    let strategy = case(&GeneratorConfig::real(BASE, &USERS), 3..=12, BINDS);
-    let mut seen = Seen::default();
+    let strategy = case(
+        &GeneratorConfig::real(BASE, &USERS),
+        3..=12,
+        BINDS_PER_POLICY,
+    );
+    let mut tally = Tally::default();
     for number in 1..=policies {
         let (model, binds) = strategy
             .new_tree(&mut runner)
             .map_err(|reason| anyhow::anyhow!("no policy: {reason}"))?
             .current();
-        under(&model, &binds, &mut seen).with_context(|| {
+        check(env, shared, &model, &binds, &mut tally).with_context(|| {
             format!(
                 "policy {number} of PORTGUARD_SEED={seed}:\n{}",
                 model.to_yaml()
@@ -64,90 +54,100 @@ pub fn run_policies(policies: u32) -> anyhow::Result<()> {
     }
     println!(
         "property: {} binds let through, {} refused, {} events, all as the oracle says",
-        seen.let_through, seen.refused, seen.events
+        tally.let_through, tally.refused, tally.events
     );
     ensure!(
-        seen.let_through > 0 && seen.refused > 0,
-        "a run that proves nothing"
+        tally.let_through > 0 && tally.refused > 0,
+        "all binds ended the same"
     );
     Ok(())
 }
 
-fn under(model: &Model, binds: &[OracleBind], seen: &mut Seen) -> anyhow::Result<()> {
-    let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
-    std::fs::write(file.path(), model.to_yaml())?;
+fn check(
+    env: &TestEnv,
+    shared: &mut SharedInstance,
+    model: &Model,
+    binds: &[OracleBind],
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let mut cgroups = Cgroups::default();
-    let binds = distinct(binds);
-    for bind in &binds {
+    for bind in binds {
         cgroups.make(&bind.cgroup)?;
     }
-    let daemon = Daemon::start(file.path())?;
-    let powers = Powers::of(daemon.by_cgroup_hook())?;
-    let got = attempt(&binds)?;
-    for (i, (bind, got)) in binds.into_iter().zip(got).enumerate() {
-        let answer = model.decide(bind);
-        let wanted = match &answer {
-            Some(answer) if answer.enforced => powers.errno(bind, answer.verdict),
-            _ => by_kernel(bind),
+    let probes: Vec<Probe> = binds.iter().map(Probe::from).collect();
+    let (actual, events) = observe(env, shared, &model.to_yaml(), &probes)?;
+    for ((bind, probe), actual) in binds.iter().zip(&probes).zip(actual) {
+        let decision = model.decide(bind);
+        let by_kernel = by_kernel(bind.euid, bind.port);
+        let expected = match &decision {
+            Some(decision) if decision.enforced => {
+                let verdict = decision.verdict.name();
+                env.enforced(env.auto_hook(), verdict, true, by_kernel)
+            }
+            _ => by_kernel,
         };
         ensure!(
-            got == wanted,
-            "{bind:?} ended with errno {got}, not {wanted} ({answer:?})"
+            actual == expected,
+            "{bind:?} ended with errno {actual}, not {expected} ({decision:?})"
         );
-        *(if got == 0 {
-            &mut seen.let_through
+        *(if actual == 0 {
+            &mut tally.let_through
         } else {
-            &mut seen.refused
+            &mut tally.refused
         }) += 1;
-        if let Some(answer) = answer.filter(|answer| answer.report) {
-            let event = next_event(&daemon, i).with_context(|| format!("{bind:?}"))?;
-            same(&event, bind, &answer)
-                .with_context(|| format!("{bind:?} ({answer:?}) was reported as {event}"))?;
-            seen.events += 1;
-        }
+        let reported = decision.filter(|decision| decision.report);
+        check_event(&events, probe, bind, reported.as_ref())?;
+        tally.events += usize::from(reported.is_some());
     }
     Ok(())
 }
 
-/// Without binds that look the same in events: equal decisions may be folded into one.
-fn distinct(binds: &[OracleBind]) -> Vec<&OracleBind> {
-    let mut kept: Vec<&OracleBind> = Vec::with_capacity(binds.len());
-    for bind in binds {
-        let alike = |other: &&OracleBind| {
-            (other.port, other.protocol, other.uid) == (bind.port, bind.protocol, bind.uid)
-                && other.cgroup == bind.cgroup
-        };
-        if !kept.iter().any(alike) {
-            kept.push(bind);
-        }
-    }
-    kept
+/// Makes the binds of the probes under a policy: the errnos, and the events of that time.
+pub(crate) fn observe(
+    env: &TestEnv,
+    shared: &mut SharedInstance,
+    policy: &str,
+    probes: &[Probe],
+) -> anyhow::Result<(Vec<i32>, Vec<Value>)> {
+    let instance = shared.enforce(env, BETWEEN)?;
+    instance.reload(policy)?;
+    let errnos = errnos(probes)?;
+    instance.reload(BETWEEN)?;
+    Ok((errnos, instance.events()?))
 }
 
-/// The event of bind number `i`. Binds of other processes in the same moment are passed over.
-pub(crate) fn next_event(daemon: &Daemon, i: usize) -> anyhow::Result<Value> {
-    let name = crate::harness::bind_runner::name_of(i);
-    loop {
-        let event = daemon
-            .event(Duration::from_secs(5))
-            .with_context(|| format!("{name} made no event"))?;
-        if event["comm"] == name {
-            return Ok(event);
-        }
+/// A reported bind has one event, which says what the oracle says; any other has none.
+pub(crate) fn check_event(
+    events: &[Value],
+    probe: &Probe,
+    bind: &OracleBind,
+    expected: Option<&OracleDecision<'_>>,
+) -> anyhow::Result<()> {
+    let comm = String::from_utf8_lossy(&probe.comm);
+    let mut own = events.iter().filter(|event| event["comm"] == *comm);
+    match (own.next(), own.next(), expected) {
+        (None, _, None) => Ok(()),
+        (Some(event), None, Some(decision)) => matches_decision(event, bind, decision)
+            .with_context(|| format!("{bind:?} ({decision:?}) was reported as {event}")),
+        (first, second, _) => bail!("{bind:?} ({expected:?}) has events {first:?} {second:?}"),
     }
 }
 
-/// Whether an event says what the oracle says.
-pub(crate) fn same(event: &Value, bind: &OracleBind, answer: &Answer<'_>) -> anyhow::Result<()> {
-    let is = |key: &str, wanted: Value| {
-        ensure!(event[key] == wanted, "{key} is not {wanted}");
-        anyhow::Ok(())
-    };
-    is("verdict", answer.verdict.word().into())?;
-    is("rule", answer.rule.into())?;
-    is("enforced", answer.enforced.into())?;
-    is("uid", bind.uid.into())?;
-    is("euid", bind.euid.into())?;
-    is("protocol", bind.protocol.word().into())?;
-    is("cgroup", crate::oracle::slashed(&bind.cgroup).into())
+fn matches_decision(
+    event: &Value,
+    bind: &OracleBind,
+    decision: &OracleDecision<'_>,
+) -> anyhow::Result<()> {
+    for (key, expected) in [
+        ("verdict", Value::from(decision.verdict.name())),
+        ("rule", decision.rule.into()),
+        ("enforced", decision.enforced.into()),
+        ("uid", bind.uid.into()),
+        ("euid", bind.euid.into()),
+        ("protocol", bind.protocol.name().into()),
+        ("cgroup", crate::oracle::slashed(&bind.cgroup).into()),
+    ] {
+        ensure!(event[key] == expected, "{key} is not {expected}");
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Seeds: every random test prints the one that it used, and `PORTGUARD_SEED` replays it.
+//! Seeds: every random test prints its seed, and `PORTGUARD_SEED` repeats it.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,20 +13,20 @@ pub fn seed() -> u64 {
     })
 }
 
-/// How many policies to try: `PORTGUARD_CASES`, else `usual`.
+/// The number of cases: `PORTGUARD_CASES`, else `usual`.
 #[must_use]
 pub fn cases(usual: u32) -> u32 {
     number("PORTGUARD_CASES").map_or(usual, |cases| cases as u32)
 }
 
-/// A runner of so many cases, all of them following from the seed returned beside it.
+/// A runner of this many cases, and the seed that determines them.
 #[must_use]
 pub fn runner(cases: u32) -> (u64, TestRunner) {
     let seed = seed();
     (seed, runner_from(seed, cases))
 }
 
-/// A runner of so many cases from a given seed.
+/// A runner of this many cases from a given seed.
 #[must_use]
 pub fn runner_from(seed: u64, cases: u32) -> TestRunner {
     let mut bytes = [0; 32];

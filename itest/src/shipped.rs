@@ -1,28 +1,24 @@
-//! `portguard-itest shipped`: the policies that portguard ships, each put to its own `tests:`.
-//!
-//! Every entry is made a real bind, by that user in that cgroup, under the real portguard with that
-//! policy: the errno and the event must be what the entry expects.
+//! The shipped policies, each checked by its own `tests:`: every entry is made a real bind by that user in that
+//! cgroup, whose errno and event must be those that the entry expects.
 
-use crate::daemon::Daemon;
-use crate::harness::bind_runner::{ADDRESS, Cgroups, Powers, attempt, by_kernel};
-use crate::oracle::{Action, Answer, OracleBind, Proto};
-use crate::property::{next_event, same};
-use anyhow::{Context, ensure};
+use crate::harness::cgroups::Cgroups;
+use crate::harness::env::by_kernel;
+use crate::harness::probe::Probe;
+use crate::harness::{SharedInstance, TestEnv};
+use crate::oracle::{ADDRESS, Action, OracleBind, OracleDecision, Proto};
+use crate::property::{check_event, observe};
+use anyhow::{Context as _, ensure};
 use portguard_common::{Protocol, Verdict};
 use portguard_policy::policy::{Mode, Policy, PolicyTest, SystemNames};
 use std::path::{Path, PathBuf};
 
-/// Where the policies may lie: in a guest, in a checkout.
-const PLACES: [&str; 2] = ["/policies", "policies"];
+/// The directory of the policies: in a guest, in a checkout.
+const DIRECTORIES: [&str; 2] = ["/policies", "policies"];
 
-/// The verb `shipped`.
-///
-/// # Errors
-/// At the first entry that does not hold, with the policy's name.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     for path in policies(&directory()?)? {
-        let entries = put_to_the_test(&path).with_context(|| path.display().to_string())?;
-        println!("shipped: {} holds, {entries} binds", path.display());
+        let binds = check(env, shared, &path).with_context(|| path.display().to_string())?;
+        println!("shipped: {} holds, {binds} binds", path.display());
     }
     Ok(())
 }
@@ -31,17 +27,14 @@ fn directory() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("PORTGUARD_POLICIES") {
         return Ok(path.into());
     }
-    PLACES
+    DIRECTORIES
         .iter()
         .map(PathBuf::from)
         .find(|path| path.is_dir())
         .context("no policies: set PORTGUARD_POLICIES")
 }
 
-/// The policy files of a directory, in order.
-///
-/// # Errors
-/// Where there are none.
+/// The policy files of a directory, in order of their names.
 pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
@@ -54,14 +47,11 @@ pub fn policies(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     paths.sort();
-    ensure!(!paths.is_empty(), "{} holds no policy", directory.display());
+    ensure!(!paths.is_empty(), "{} has no policies", directory.display());
     Ok(paths)
 }
 
-/// Reads a shipped policy: it must have no problem, and not even a warning.
-///
-/// # Errors
-/// With the problems.
+/// Reads a shipped policy, which must have neither errors nor warnings.
 pub fn read(path: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(path)?;
     let loaded = portguard_policy::policy::parse(path, &text, &SystemNames::LOCAL)
@@ -71,11 +61,8 @@ pub fn read(path: &Path) -> anyhow::Result<Policy> {
     Ok(loaded.policy)
 }
 
-/// Entries that would hold for any policy prove nothing: there must be an allowed bind and a refused one.
-///
-/// # Errors
-/// Where one of them is missing.
-pub fn sees_both(policy: &Policy) -> anyhow::Result<()> {
+/// Entries that hold for any policy prove nothing: there must be an allowed bind and a denied one.
+pub fn expects_both(policy: &Policy) -> anyhow::Result<()> {
     let expects = |verdict| policy.tests.iter().any(|test| test.expect == verdict);
     ensure!(
         expects(Verdict::Allow),
@@ -85,68 +72,61 @@ pub fn sees_both(policy: &Policy) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn put_to_the_test(path: &Path) -> anyhow::Result<usize> {
+fn check(env: &TestEnv, shared: &mut SharedInstance, path: &Path) -> anyhow::Result<usize> {
     let policy = read(path)?;
-    sees_both(&policy)?;
+    expects_both(&policy)?;
     let mut cgroups = Cgroups::default();
     for test in &policy.tests {
         cgroups.make(&test.cgroup)?;
     }
-    let daemon = Daemon::start(path)?;
-    let powers = Powers::of(daemon.by_cgroup_hook())?;
-    let entries: Vec<(usize, &PolicyTest, OracleBind)> = policy
-        .tests
-        .iter()
+    // SCTP is not in every kernel, DCCP in few.
+    let entries: Vec<(&PolicyTest, OracleBind)> = (policy.tests.iter())
         .map(|test| (test, bind_of(test)))
         .filter(|(_, bind)| !matches!(bind.protocol, Proto::Sctp | Proto::Dccp))
-        .enumerate()
-        .map(|(i, (test, bind))| (i, test, bind))
         .collect();
-    let binds: Vec<&OracleBind> = entries.iter().map(|(_, _, bind)| bind).collect();
-    let errnos = attempt(&binds)?;
-    for ((i, test, bind), got) in entries.iter().zip(errnos) {
-        one(&daemon, powers, policy.mode, (*i, test, bind), got)
-            .with_context(|| format!("{}:{}", path.display(), test.location.line))?;
+    let probes: Vec<Probe> = entries.iter().map(|(_, bind)| bind.into()).collect();
+    let text = std::fs::read_to_string(path)?;
+    let (errnos, events) = observe(env, shared, &text, &probes)?;
+    for (((test, bind), probe), actual) in entries.iter().zip(&probes).zip(errnos) {
+        let check = || {
+            let decision = expected(test, policy.mode);
+            let by_kernel = by_kernel(bind.euid, bind.port);
+            let expected = if decision.enforced {
+                env.enforced(env.auto_hook(), decision.verdict.name(), true, by_kernel)
+            } else {
+                by_kernel
+            };
+            ensure!(
+                actual == expected,
+                "{bind:?} ended with errno {actual}, not {expected}"
+            );
+            let comm = String::from_utf8_lossy(&probe.comm);
+            let Some(event) = events.iter().find(|event| event["comm"] == *comm) else {
+                // The port may be unprotected, or the policy may not report the decision.
+                ensure!(decision.verdict == Action::Kernel, "{bind:?} has no event");
+                return Ok(());
+            };
+            let rule = decision.rule.or_else(|| event["rule"].as_str());
+            let decision = OracleDecision { rule, ..decision };
+            check_event(&events, probe, bind, Some(&decision))
+        };
+        check().with_context(|| format!("{}:{}", path.display(), test.location.line))?;
     }
     Ok(policy.tests.len())
 }
 
-/// Bind number `i` of an entry ended with `got`: so must it have, and its event say so.
-fn one(
-    daemon: &Daemon,
-    powers: Powers,
-    mode: Mode,
-    (i, test, bind): (usize, &PolicyTest, &OracleBind),
-    got: i32,
-) -> anyhow::Result<()> {
-    let verdict = match test.expect {
-        Verdict::Allow => Action::Allow,
-        Verdict::Deny => Action::Deny,
-        Verdict::Kernel => Action::Kernel,
-    };
-    let enforced = mode == Mode::Enforce;
-    let wanted = if enforced {
-        powers.errno(bind, verdict)
-    } else {
-        by_kernel(bind)
-    };
-    ensure!(
-        got == wanted,
-        "{bind:?} ended with errno {got}, not {wanted}"
-    );
-    let Some(event) = next_event(daemon, i).ok() else {
-        // An entry may be about a port that is not protected, or a policy may log less.
-        ensure!(verdict == Action::Kernel, "{bind:?} made no event");
-        return Ok(());
-    };
-    let rule = test.rule.as_deref().or_else(|| event["rule"].as_str());
-    let answer = Answer {
-        verdict,
-        rule,
+/// What an entry expects, of an unnamed rule if it names none.
+fn expected(test: &PolicyTest, mode: Mode) -> OracleDecision<'_> {
+    OracleDecision {
+        verdict: match test.expect {
+            Verdict::Allow => Action::Allow,
+            Verdict::Deny => Action::Deny,
+            Verdict::Kernel => Action::Kernel,
+        },
+        rule: test.rule.as_deref(),
         report: true,
-        enforced,
-    };
-    same(&event, bind, &answer).with_context(|| format!("reported as {event}"))
+        enforced: mode == Mode::Enforce,
+    }
 }
 
 fn bind_of(test: &PolicyTest) -> OracleBind {
@@ -166,7 +146,7 @@ fn bind_of(test: &PolicyTest) -> OracleBind {
             test.groups.clone()
         },
         cgroup: test.cgroup.clone(),
-        // Where the test names no address, the loopback interface does.
+        // A test without an address binds one of the loopback interface.
         address: if test.address.is_unspecified() {
             ADDRESS.into()
         } else {

@@ -1,10 +1,11 @@
-//! A busy host, for as long as one likes: binds at full load, reloads, restarts and kills, and after each part the
-//! sums: binds made, decisions counted, decisions reported or counted as dropped.
+//! Soak: binds at full load with reloads, restarts and kills. After each part the sums must be exact: binds made,
+//! decisions counted, decisions reported or counted as dropped.
 
-use crate::harness::TestEnv;
+use crate::harness::events::decisions;
 use crate::harness::instance::{Instance, program};
 use crate::harness::probe::inet;
 use crate::harness::raw_syscalls;
+use crate::harness::{Kind, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Signal, Uid};
 use rustix::thread::set_thread_res_uid;
@@ -14,45 +15,47 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Denies the same by tables that have nothing in common.
+/// Two policies that deny the same by different tables.
 const POLICIES: [&str; 2] = [
     "version: 1\nrules:\n  - { name: all, action: deny, ports: [\"600-1023\"] }\n",
     "version: 1\nrules:\n  - { name: v4, action: deny, ports: [\"600-1023\"], addresses: [127.0.0.0/8], cgroups: [\"/**\"] }\n",
 ];
 
-/// Who binds: each uid a process of its own.
+/// The uids that bind, each in its own process.
 const UIDS: [u32; 3] = [0, 1000, 1001];
 
 /// How one part of a soak ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// SIGTERM: everything is reported first.
+    /// SIGTERM: all decisions are reported first.
     Term,
-    /// SIGKILL: what the daemon had read and not yet written is lost, and nothing else.
+    /// SIGKILL: only decisions that the daemon had read and not yet written are lost.
     Kill,
 }
 
-/// What the daemon takes.
+/// Resources of the daemon.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
+struct Usage {
     /// Resident memory, KiB.
     resident: u64,
     /// Open descriptors.
     descriptors: usize,
 }
 
-/// Soaks for `parts` times `each`.
-///
-/// # Errors
-/// Where a bind was not refused, a sum is wrong, or memory or descriptors grow.
+/// The verb `soak`: ten parts in this guest.
+pub fn run_alone(duration: Duration) -> anyhow::Result<()> {
+    run(&TestEnv::new(Kind::Guest)?, 10, duration / 10)
+}
+
+/// Runs `parts` parts of length `each`.
 pub fn run(env: &TestEnv, parts: u32, each: Duration) -> anyhow::Result<()> {
-    let mut takes = Vec::new();
+    let mut usages = Vec::new();
     let (mut decided, mut unreported) = (0, 0);
     for part in 0..parts {
         let end = if part % 3 == 1 { End::Kill } else { End::Term };
-        let (binds, reported, taken) = one_part(env, each, end, decided)
+        let (binds, reported, usage) = one_part(env, each, end, decided)
             .with_context(|| format!("part {part}, which ends by {end:?}"))?;
-        // What a killed daemon had not read yet, the next one reports.
+        // The next daemon reports what a killed one had not read.
         let most = binds + unreported;
         let least = if end == End::Term { binds } else { 0 };
         ensure!(
@@ -63,22 +66,22 @@ pub fn run(env: &TestEnv, parts: u32, each: Duration) -> anyhow::Result<()> {
         decided += binds;
         println!(
             "soak: part {part} ({end:?}): {binds} binds refused, {} KiB resident, {} descriptors",
-            taken.resident, taken.descriptors
+            usage.resident, usage.descriptors
         );
-        takes.push(taken);
+        usages.push(usage);
     }
     detach()?;
     let (first, last) = (
-        takes.first().context("a part")?,
-        takes.last().context("a part")?,
+        usages.first().context("a part")?,
+        usages.last().context("a part")?,
     );
     ensure!(
         last.resident <= first.resident + first.resident / 4,
-        "memory grows: {takes:?}"
+        "memory grows: {usages:?}"
     );
     ensure!(
         last.descriptors <= first.descriptors + 1,
-        "descriptors grow: {takes:?}"
+        "descriptors grow: {usages:?}"
     );
     println!("soak: {decided} binds, each refused and counted once");
     Ok(())
@@ -94,13 +97,13 @@ fn detach() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One daemon's life: how many binds were made in it, how many decisions it reported, and what it took.
+/// One daemon from start to end: binds made, decisions reported, and resources used.
 fn one_part(
     env: &TestEnv,
     each: Duration,
     end: End,
     before: u64,
-) -> anyhow::Result<(u64, u64, Taken)> {
+) -> anyhow::Result<(u64, u64, Usage)> {
     let mut instance = Instance::start_by(env, POLICIES[0], env.auto_hook(), &["--pin"])?;
     let refusal = env.denial(instance.hook);
     let binders: Vec<Child> = UIDS
@@ -111,10 +114,8 @@ fn one_part(
     let (mut reported, mut reloads) = (0, 0usize);
     while Instant::now() < until {
         reloads += 1;
-        instance.change(POLICIES[reloads % 2])?;
-        let reload = instance.command(&["reload"]).output()?;
-        ensure!(reload.status.success(), "reload: {reload:?}");
-        reported += counts(instance.lines())?;
+        instance.reload(POLICIES[reloads % 2])?;
+        reported += decisions(&instance.lines(), None)?;
     }
     let mut binds = 0;
     for child in binders {
@@ -126,7 +127,7 @@ fn one_part(
         );
         binds += String::from_utf8(output.stdout)?.trim().parse::<u64>()?;
     }
-    let taken = Taken::of(instance.pid())?;
+    let usage = Usage::of(instance.pid())?;
     let status = instance.status()?;
     let deny = status["decisions"]["deny"].as_u64().context("deny")?;
     ensure!(
@@ -145,21 +146,11 @@ fn one_part(
     } else {
         Signal::TERM
     })?;
-    reported += counts(ended.rest)?;
-    Ok((binds, reported, taken))
+    reported += decisions(&ended.stdout, None)?;
+    Ok((binds, reported, usage))
 }
 
-/// What events stand for, of those that the binders made.
-fn counts(lines: Vec<String>) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for line in lines {
-        let event: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-        sum += event["count"].as_u64().context("count")?;
-    }
-    Ok(sum)
-}
-
-impl Taken {
+impl Usage {
     fn of(pid: u32) -> anyhow::Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let resident = status
@@ -185,10 +176,7 @@ fn binder(uid: u32, refusal: i32, each: Duration) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// The verb `soak-binds`: binds as `uid` for a while, each of which must end with `refusal`; prints how many.
-///
-/// # Errors
-/// Where one ends otherwise.
+/// The verb `soak-binds`: binds as `uid` until `each` has passed, and prints the number; each must end with `refusal`.
 pub fn binds(uid: u32, refusal: i32, each: Duration) -> anyhow::Result<()> {
     let id = Uid::from_raw(uid);
     set_thread_res_uid(id, id, id)?;
@@ -197,7 +185,7 @@ pub fn binds(uid: u32, refusal: i32, each: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + each;
     let mut made = 0u64;
     while Instant::now() < until {
-        // Over forty ports: many keys at a time, each with many decisions.
+        // Forty ports make many aggregates with many decisions each.
         for port in 600..640 {
             let errno = raw_syscalls::bind(
                 socket.as_fd(),

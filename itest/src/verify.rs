@@ -1,7 +1,7 @@
-//! `portguard-itest verify`: what each program costs this kernel's verifier.
+//! `portguard-itest verify`: how many instructions of each program this kernel's verifier processes.
 //!
-//! A line a program: `verify: NAME INSTRUCTIONS ok`, or `verify: NAME - FAIL MESSAGE`. The cgroup
-//! programs are loaded twice, since those that also deny (`bind4+deny`) are other code to the verifier.
+//! One line per program: `verify: NAME INSTRUCTIONS ok` or `verify: NAME - FAIL MESSAGE`. The cgroup
+//! programs are loaded twice, since the verifier sees other code if they also deny (`bind4+deny`).
 
 use anyhow::{Context, ensure};
 use aya::Btf;
@@ -10,10 +10,6 @@ use portguard::kernel::{Environment, GRANT_PROBE, Hook, KernelError, load_progra
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::AsRawFd as _;
 
-/// The verb `verify`.
-///
-/// # Errors
-/// Where a program is refused; the lines have said which.
 pub fn run() -> anyhow::Result<()> {
     let environment = Environment::probe();
     let mut refused = 0;
@@ -22,7 +18,7 @@ pub fn run() -> anyhow::Result<()> {
             Ok(mut loaded) => {
                 for (name, program) in loaded.ebpf.programs_mut() {
                     let of_cgroup = matches!(program, Program::CgroupSockAddr(_));
-                    // A kernel without grants refuses the probe, which is what that is for.
+                    // A kernel without grants rejects the probe, which is its purpose.
                     if name != GRANT_PROBE && (of_cgroup || hook == Hook::Lsm) {
                         let suffix = if of_cgroup { suffix } else { "" };
                         refused +=
@@ -36,11 +32,11 @@ pub fn run() -> anyhow::Result<()> {
             }
         }
     }
-    ensure!(refused == 0, "{refused} programs were refused");
+    ensure!(refused == 0, "{refused} programs were rejected");
     Ok(())
 }
 
-/// Which program an error is about.
+/// The program that an error is about.
 fn program_of(error: &KernelError, suffix: &str) -> String {
     match error {
         KernelError::Program { name, .. } => format!("{name}{suffix}"),
@@ -48,7 +44,7 @@ fn program_of(error: &KernelError, suffix: &str) -> String {
     }
 }
 
-/// Prints a refusal on one line.
+/// Prints a rejection on one line.
 fn failed(name: &str, text: &str) {
     println!("verify: {name} - FAIL {}", end_of_log(text));
 }
@@ -68,17 +64,19 @@ pub(crate) fn end_of_log(text: &str) -> String {
     end.join(" | ")
 }
 
-/// Prints a loaded program's line; says whether it is a good one.
-fn verified(shown: &str, name: &str, program: &mut Program) -> bool {
+/// Prints the line of a loaded program: whether its count is known.
+fn verified(label: &str, name: &str, program: &mut Program) -> bool {
     let counted = program
         .info()
         .map_err(anyhow::Error::from)
         .map(|info| info.verified_instruction_count())
-        .and_then(|count| count.map_or_else(|| by_the_log(name, program), |n| Ok(u64::from(n))));
+        .and_then(|count| {
+            count.map_or_else(|| count_from_log(name, program), |n| Ok(u64::from(n)))
+        });
     match counted {
-        Ok(count) => println!("verify: {shown} {count} ok"),
+        Ok(count) => println!("verify: {label} {count} ok"),
         Err(error) => {
-            failed(shown, &format!("{error:#}"));
+            failed(label, &format!("{error:#}"));
             return false;
         }
     }
@@ -87,9 +85,9 @@ fn verified(shown: &str, name: &str, program: &mut Program) -> bool {
 
 /// The count from the verifier's own log, for kernels that do not keep it (before 5.16).
 ///
-/// The log is asked for only when a load fails, and its last line has the count. So the program is
-/// loaded again while no descriptor is left for it: verified in full, and then refused with EMFILE.
-fn by_the_log(name: &str, program: &mut Program) -> anyhow::Result<u64> {
+/// aya asks for the log only when a load fails; its last line has the count. So the program is
+/// loaded again while no descriptor is free: it is verified in full, and then the load fails with EMFILE.
+fn count_from_log(name: &str, program: &mut Program) -> anyhow::Result<u64> {
     let btf = Btf::from_sys_fs()?;
     unload(program)?;
     let usual = getrlimit(Resource::Nofile);
@@ -127,11 +125,11 @@ fn load(name: &str, program: &mut Program, btf: &Btf) -> Result<(), ProgramError
 fn processed(log: &str) -> anyhow::Result<u64> {
     let (_, after) = log
         .rsplit_once("processed ")
-        .context("the verifier's log has no count")?;
+        .context("the verifier log has no count")?;
     let number = after.split(' ').next().unwrap_or_default();
     number
         .parse()
-        .with_context(|| format!("the verifier's log says `processed {number}`"))
+        .with_context(|| format!("the verifier log has `processed {number}`"))
 }
 
 #[cfg(test)]
@@ -139,7 +137,7 @@ mod tests {
     use super::processed;
 
     #[test]
-    fn the_count_is_read_from_the_last_line() {
+    fn count_is_read_from_last_line() {
         let log = "func#0 @0\nprocessed by hand\nprocessed 3421 insns (limit 1000000) max_states_per_insn 4\n";
         assert_eq!(processed(log).ok(), Some(3421));
         assert!(processed("unknown func bpf_probe_read#4").is_err());

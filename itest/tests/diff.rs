@@ -1,5 +1,5 @@
-//! `diff` is exact: a bind that the naive oracle decides otherwise under the new policy lies in one
-//! region of the difference, with both effects, and every other bind lies in none.
+//! `diff` is exact: a bind that the oracle decides differently under the new policy is in one region of the
+//! difference, with both effects, and every other bind is in none.
 
 use portguard_itest::convert::{parsed, protocol, with_bind};
 use portguard_itest::generate::{GeneratorConfig, case};
@@ -13,7 +13,7 @@ use std::cell::Cell;
 
 fn effect(model: &Model, bind: &OracleBind) -> &'static str {
     match model.decide(bind) {
-        Some(answer) => match (answer.verdict, answer.enforced) {
+        Some(decision) => match (decision.verdict, decision.enforced) {
             (Action::Kernel, _) => "kernel",
             (Action::Allow, true) => "allow",
             (Action::Deny, true) => "deny",
@@ -35,7 +35,7 @@ fn exact(
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let found = changes(&space).map_err(|error| TestCaseError::fail(error.to_string()))?;
     for bind in binds {
-        // The oracle's binds are made where both policies judge them.
+        // The oracle's binds are in the host's network namespace.
         let here: Vec<_> = found
             .iter()
             .filter(|changed| changed.netns != Netns::Others)
@@ -44,14 +44,14 @@ fn exact(
             .map(|changed| (changed.old.effect(), changed.new.effect()))
             .collect();
         let (before, after) = (effect(old, bind), effect(new, bind));
-        let wanted: Vec<_> = (before != after)
+        let expected: Vec<_> = (before != after)
             .then_some((before, after))
             .into_iter()
             .collect();
-        changed.set(changed.get() + wanted.len());
+        changed.set(changed.get() + expected.len());
         prop_assert_eq!(
             here,
-            wanted,
+            expected,
             "{:?}\n{}\n----\n{}",
             bind,
             old.to_yaml(),
@@ -61,7 +61,7 @@ fn exact(
     Ok(())
 }
 
-/// The model with one thing changed.
+/// The model with one change.
 fn mutated(model: &Model, how: usize, at: usize) -> Model {
     let mut new = model.clone();
     let at = at % new.rules.len().max(1);
@@ -90,7 +90,7 @@ fn mutated(model: &Model, how: usize, at: usize) -> Model {
 }
 
 #[test]
-fn every_change_is_in_one_region_and_nothing_else_is() {
+fn diff_has_every_change_in_one_region() {
     let changed = Cell::new(0);
     let count = cases(1000).div_ceil(4);
     let (seed, mut runner) = runner(count);
@@ -101,7 +101,7 @@ fn every_change_is_in_one_region_and_nothing_else_is() {
         0..9usize,
         0..12usize,
     );
-    let outcome = runner.run(&strategy, |((old, binds), (other, more), how, at)| {
+    let result = runner.run(&strategy, |((old, binds), (other, more), how, at)| {
         let new = if how == 8 {
             other
         } else {
@@ -109,8 +109,8 @@ fn every_change_is_in_one_region_and_nothing_else_is() {
         };
         exact(&old, &new, &[binds, more].concat(), &changed)
     });
-    if let Err(failure) = outcome {
-        panic!("replay with PORTGUARD_SEED={seed}\n{failure}");
+    if let Err(failure) = result {
+        panic!("repeat with PORTGUARD_SEED={seed}\n{failure}");
     }
     println!("{} binds changed", changed.get());
     assert!(

@@ -1,6 +1,6 @@
-//! `docs/failure-modes.md` and the tests that provoke its faults: no row without a test, no test without a row.
+//! Every row of `docs/failure-modes.md` has a test, and every test of a fault has a row.
 
-use portguard_itest::scenarios::{FAULTS, all};
+use portguard_itest::{scenarios::faults::ROWS as FAULTS, suite::all};
 use std::collections::BTreeSet;
 
 const DOC: &str = include_str!("../../docs/failure-modes.md");
@@ -14,15 +14,15 @@ fn rows() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn every_row_has_a_test_and_every_test_a_row() {
+fn rows_and_tests_match() {
     let documented: Vec<&str> = rows().iter().map(|cells| cells[0]).collect();
     let tested: Vec<&str> = FAULTS.iter().map(|(row, _)| *row).collect();
-    // In the same order too, so that each is easily found.
+    // In the same order too.
     assert_eq!(documented, tested);
 }
 
 #[test]
-fn every_fault_is_provoked_by_a_test_of_its_own() {
+fn each_fault_has_its_own_test() {
     let named: BTreeSet<&str> = FAULTS.iter().map(|(_, test)| *test).collect();
     assert_eq!(named.len(), FAULTS.len(), "a test stands for two rows");
     let tests: BTreeSet<&str> = all().iter().map(|test| test.name).collect();
@@ -38,7 +38,7 @@ fn every_fault_is_provoked_by_a_test_of_its_own() {
 }
 
 #[test]
-fn every_row_says_what_happens_and_what_to_do() {
+fn rows_have_three_cells() {
     for cells in rows() {
         assert_eq!(cells.len(), 3, "{cells:?}");
         assert!(cells.iter().all(|cell| !cell.is_empty()), "{cells:?}");

@@ -1,6 +1,6 @@
-//! The largest policies that the limits allow: they compile, in what time and to what size, and are right.
+//! The largest policies that the limits allow compile and decide correctly; time and size are printed.
 
-use portguard_itest::convert::{oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::convert::{oracle_outcome, parsed, tables_of, tables_outcome};
 use portguard_itest::oracle::{Action, Logged, Model, ModelRule, OracleBind, Proto};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::lint::{Host, lint};
@@ -9,7 +9,7 @@ use portguard_policy::compile::compile;
 use portguard_policy::policy::StaticNames;
 use std::time::Instant;
 
-/// Rules that no bind of the clusters meets early: the last ones decide.
+/// Many rules with users of their own, so that late rules decide.
 fn many(rules: usize, users: usize) -> Model {
     let each = users / rules;
     let rules = (0..rules)
@@ -19,7 +19,7 @@ fn many(rules: usize, users: usize) -> Model {
             ModelRule {
                 ports: (number % 5 != 0).then(|| vec![(80 + (number % 900) as u16, 1000)]),
                 protocols: (number % 7 == 0).then(|| vec![Proto::Udp]),
-                // Every other uid, so that no two make a range.
+                // Every other uid, so that no two form a range.
                 users: Some(
                     (0..each as u32)
                         .map(|i| (2 * (first + i), 2 * (first + i)))
@@ -39,7 +39,7 @@ fn many(rules: usize, users: usize) -> Model {
     }
 }
 
-/// Binds over all users of [`many`], at the edges of ports and with and without a cgroup.
+/// Binds of all users of [`many`], at the edges of ports, with and without a cgroup.
 fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
     (0..2 * users as u32 + 10).step_by(131).flat_map(|uid| {
         [(80, ""), (980, "group-3"), (1000, "group-63"), (1023, "")].map(|(port, cgroup)| {
@@ -62,7 +62,7 @@ fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
 }
 
 #[test]
-fn the_largest_policy_compiles_and_is_right() {
+fn largest_policy_compiles_and_decides() {
     let (rules, users) = (4096, 65_536);
     let model = many(rules, users);
     let text = model.to_yaml();
@@ -84,16 +84,16 @@ fn the_largest_policy_compiles_and_is_right() {
     assert_eq!(tables.user_count(), users);
     for bind in sweep(users) {
         assert_eq!(
-            tables_say(&tables, &bind),
-            oracle_says(&model, &bind),
+            tables_outcome(&tables, &bind),
+            oracle_outcome(&model, &bind),
             "{bind:?}"
         );
     }
 }
 
-/// `check`'s proofs and `diff` of the largest policy, beside one that differs in one rule.
+/// The proofs of `check` and `diff` of the largest policy and one that differs in one rule.
 #[test]
-fn the_largest_policy_is_proved_and_compared() {
+fn largest_policy_is_linted_and_compared() {
     let old = many(4096, 65_536);
     let mut new = old.clone();
     new.rules[2000].users = Some(vec![(7, 8)]);
@@ -112,13 +112,16 @@ fn the_largest_policy_is_proved_and_compared() {
     );
     assert!(!rows.is_empty());
     let is_it = |rule: &Option<String>| rule.as_deref() == Some("rule-2000");
-    let said = |row: &Row<Change>| is_it(&row.said.old.rule) || is_it(&row.said.new.rule);
-    assert!(rows.iter().all(said), "nothing changes between other rules");
+    let changed = |row: &Row<Change>| is_it(&row.said.old.rule) || is_it(&row.said.new.rule);
+    assert!(
+        rows.iter().all(changed),
+        "nothing changes between other rules"
+    );
 }
 
-/// Rule `b` has the users whose number has bit `b` set: all 65,536 of them are told apart.
+/// Rule `b` has the users with bit `b` set, so that each of the 65,536 has its own class.
 #[test]
-fn users_that_share_no_class_fit_too() {
+fn users_without_shared_classes_compile() {
     let users = 65_536u32;
     let mut model = many(17, 17);
     for (bit, rule) in model.rules.iter_mut().enumerate() {
@@ -141,15 +144,15 @@ fn users_that_share_no_class_fit_too() {
     );
     for bind in sweep(users as usize) {
         assert_eq!(
-            tables_say(&tables, &bind),
-            oracle_says(&model, &bind),
+            tables_outcome(&tables, &bind),
+            oracle_outcome(&model, &bind),
             "{bind:?}"
         );
     }
 }
 
 #[test]
-fn the_last_of_4096_rules_on_one_port_decides() {
+fn last_of_4096_rules_decides() {
     let mut model = many(4096, 4096);
     for rule in &mut model.rules {
         rule.ports = Some(vec![(80, 80)]);
@@ -167,12 +170,15 @@ fn the_last_of_4096_rules_on_one_port_decides() {
         address: [127, 0, 0, 1].into(),
         v6only: false,
     };
-    assert_eq!(oracle_says(&model, &bind).unwrap().1, Some("rule-4095"));
-    assert_eq!(tables_say(&tables, &bind), oracle_says(&model, &bind));
+    assert_eq!(oracle_outcome(&model, &bind).unwrap().1, Some("rule-4095"));
+    assert_eq!(
+        tables_outcome(&tables, &bind),
+        oracle_outcome(&model, &bind)
+    );
 }
 
 #[test]
-fn one_rule_over_the_limit_is_refused() {
+fn rule_over_the_limit_is_rejected() {
     let model = many(4097, 4097);
     let text = model.to_yaml();
     let loaded = portguard_policy::policy::parse("p.yaml".as_ref(), &text, &StaticNames::default());

@@ -1,24 +1,24 @@
-//! The shipped policies: each is read without a warning and holds what its own `tests:` say.
-#![expect(clippy::expect_used, reason = "a test says by panicking what is wrong")]
+//! The shipped policies: each parses without warnings, and its own `tests:` pass.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use portguard_itest::shipped::{policies, read, sees_both};
+use portguard_itest::shipped::{expects_both, policies, read};
 use portguard_policy::compile::{Bind, compile};
 use std::path::{Path, PathBuf};
 
-fn shipped() -> Vec<PathBuf> {
+fn paths() -> Vec<PathBuf> {
     let directory = Path::new("../policies");
-    policies(&directory).expect("portguard ships policies")
+    policies(directory).expect("portguard ships policies")
 }
 
 #[test]
-fn every_shipped_policy_holds_what_its_tests_say() {
-    for path in shipped() {
-        let shown = path.display();
-        let policy = read(&path).unwrap_or_else(|error| panic!("{shown}: {error:#}"));
-        sees_both(&policy).unwrap_or_else(|error| panic!("{shown}: {error:#}"));
-        let tables = compile(&policy, 1).unwrap_or_else(|error| panic!("{shown}: {error}"));
+fn shipped_policies_pass_their_tests() {
+    for path in paths() {
+        let name = path.display();
+        let policy = read(&path).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        expects_both(&policy).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let tables = compile(&policy, 1).unwrap_or_else(|error| panic!("{name}: {error}"));
         for test in &policy.tests {
-            let line = format!("{shown}:{}", test.location.line);
+            let line = format!("{name}:{}", test.location.line);
             let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
             let decision = tables.decide(&Bind::of_test(test, &cgroup));
             let Some(decision) = decision else {
@@ -33,13 +33,13 @@ fn every_shipped_policy_holds_what_its_tests_say() {
                 );
             }
         }
-        println!("{shown}: {} tests pass", policy.tests.len());
+        println!("{name}: {} tests pass", policy.tests.len());
     }
 }
 
 #[test]
-fn every_shipped_policy_says_first_who_it_is_for() {
-    for path in shipped() {
+fn shipped_policies_begin_with_their_purpose() {
+    for path in paths() {
         let text = std::fs::read_to_string(&path).expect("it was listed");
         let first = text.lines().next().unwrap_or_default();
         assert!(

@@ -1,10 +1,10 @@
-//! Compiled decisions equal the naive oracle's, over random policies and binds.
+//! Compiled decisions equal those of the oracle, over random policies and binds.
 //!
-//! The whole way is taken: a model, its YAML, the parser, the compiler, the code that the kernel
-//! runs. `PORTGUARD_SEED` replays a run, `PORTGUARD_CASES` sets how many policies are tried.
+//! Each policy goes from a model by its YAML through the parser and the compiler to the code that the kernel
+//! runs. `PORTGUARD_SEED` repeats a run, `PORTGUARD_CASES` sets the number of policies.
 
 use portguard_common::Page;
-use portguard_itest::convert::{decided, oracle_says, parsed, tables_of, tables_say};
+use portguard_itest::convert::{decided, oracle_outcome, parsed, tables_of, tables_outcome};
 use portguard_itest::generate::{GeneratorConfig, case, model, sparse_case};
 use portguard_itest::oracle::{Action, Model, OracleBind, Proto, rules_yaml};
 use portguard_itest::seed::{cases, runner};
@@ -21,14 +21,14 @@ const BINDS: usize = 128;
 fn agree(model: &Model, binds: &[OracleBind]) -> Result<(), TestCaseError> {
     let tables = tables_of(model);
     for bind in binds {
-        let (said, wanted) = (tables_say(&tables, bind), oracle_says(model, bind));
-        prop_assert_eq!(said, wanted, "{:?} under\n{}", bind, model.to_yaml());
+        let (actual, expected) = (tables_outcome(&tables, bind), oracle_outcome(model, bind));
+        prop_assert_eq!(actual, expected, "{:?} under\n{}", bind, model.to_yaml());
     }
     Ok(())
 }
 
-/// Runs a property over so many cases, all of them from the printed seed.
-fn hold<S: Strategy>(
+/// Checks a property on this many cases from the printed seed.
+fn check<S: Strategy>(
     name: &str,
     cases: u32,
     strategy: S,
@@ -38,7 +38,7 @@ fn hold<S: Strategy>(
     let (seed, mut runner) = runner(cases);
     println!("{name}: {cases} policies, PORTGUARD_SEED={seed}");
     if let Err(failure) = runner.run(&strategy, property) {
-        panic!("{name}: replay with PORTGUARD_SEED={seed}\n{failure}");
+        panic!("{name}: repeat with PORTGUARD_SEED={seed}\n{failure}");
     }
     println!("{name}: {:.1} s", start.elapsed().as_secs_f64());
 }
@@ -48,30 +48,30 @@ fn compiled_decisions_equal_the_oracle() {
     let tried = std::cell::Cell::new(0usize);
     let decided = std::cell::Cell::new(0usize);
     let by_rule = std::cell::Cell::new(0usize);
-    hold(
+    check(
         "small policies",
         cases(1000),
         case(&GeneratorConfig::wide(), 0..=24, BINDS),
         |(model, binds)| {
-            let answers = || binds.iter().filter_map(|bind| model.decide(bind));
+            let decisions = || binds.iter().filter_map(|bind| model.decide(bind));
             tried.set(tried.get() + binds.len());
-            decided.set(decided.get() + answers().count());
-            by_rule.set(by_rule.get() + answers().filter(|a| a.rule.is_some()).count());
+            decided.set(decided.get() + decisions().count());
+            by_rule.set(by_rule.get() + decisions().filter(|a| a.rule.is_some()).count());
             agree(&model, &binds)
         },
     );
     let (tried, decided, by_rule) = (tried.get(), decided.get(), by_rule.get());
     println!("{tried} binds, {decided} of protected ports, {by_rule} decided by a rule");
-    // A generator that misses proves nothing.
+    // A generator whose binds miss all rules proves nothing.
     assert!(decided * 3 > tried, "most binds miss the protected ports");
     assert!(by_rule * 3 > decided, "most binds miss every rule");
 }
 
-/// A rule that the parser calls dead must be dead. (That it finds each dead rule is not asked for.)
+/// A rule with the warning "never decides" must never decide. The warning may miss some.
 #[test]
-fn a_rule_said_never_to_decide_never_does() {
+fn dead_rule_never_decides() {
     let warned = std::cell::Cell::new(0usize);
-    hold(
+    check(
         "dead rules",
         cases(1000).div_ceil(5),
         case(&GeneratorConfig::wide(), 4..=40, BINDS),
@@ -85,26 +85,26 @@ fn a_rule_said_never_to_decide_never_does() {
                 let dead = problem.message.split('`').nth(1).expect("the rule's name");
                 warned.set(warned.get() + 1);
                 for bind in &binds {
-                    let deciding = model.decide(bind).and_then(|answer| answer.rule);
+                    let deciding = model.decide(bind).and_then(|decision| decision.rule);
                     prop_assert_ne!(deciding, Some(dead), "{:?}: {}", bind, problem.message);
                 }
             }
             Ok(())
         },
     );
-    println!("{} rules said to be dead", warned.get());
-    assert!(warned.get() > 50, "hardly any rule is said to be dead");
+    println!("{} warnings of dead rules", warned.get());
+    assert!(warned.get() > 50, "hardly any rule is dead");
 }
 
-/// Files of a directory in byte order of their names, rules in a row, the last setting wins.
+/// The files of a directory are read in byte order: rules are appended, the last value of a setting wins.
 #[test]
-fn a_directory_of_files_is_one_policy() {
+fn directory_of_files_is_one_policy() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (first, last) = (
         directory.path().join("10-first.yaml"),
         directory.path().join("9-last.yaml"),
     );
-    hold(
+    check(
         "policies of two files",
         cases(1000).div_ceil(10),
         (
@@ -123,7 +123,7 @@ fn a_directory_of_files_is_one_policy() {
             .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
             let tables = compile(&loaded.policy, 1).expect("within the limits");
             for bind in &binds {
-                prop_assert_eq!(tables_say(&tables, bind), oracle_says(&model, bind));
+                prop_assert_eq!(tables_outcome(&tables, bind), oracle_outcome(&model, bind));
             }
             Ok(())
         },
@@ -132,7 +132,7 @@ fn a_directory_of_files_is_one_policy() {
 
 #[test]
 fn compiled_decisions_equal_the_oracle_with_rules_in_many_words() {
-    hold(
+    check(
         "policies of hundreds of rules",
         cases(1000).div_ceil(25),
         case(
@@ -150,7 +150,7 @@ fn compiled_decisions_equal_the_oracle_with_rules_in_many_words() {
 #[test]
 fn compiled_decisions_equal_the_oracle_where_late_rules_decide() {
     let late = std::cell::Cell::new(0usize);
-    hold(
+    check(
         "policies of thousands of rules",
         cases(1000).div_ceil(50),
         sparse_case(600..=4096, 4 * BINDS),
@@ -167,8 +167,8 @@ fn compiled_decisions_equal_the_oracle_where_late_rules_decide() {
 }
 
 #[test]
-fn every_port_is_protected_or_not_as_the_policy_says() {
-    hold(
+fn protected_ports_are_those_of_the_policy() {
+    check(
         "protected ports",
         cases(1000).div_ceil(20),
         model(&GeneratorConfig::wide(), 0..=8),
@@ -196,8 +196,8 @@ fn every_port_is_protected_or_not_as_the_policy_says() {
 }
 
 #[test]
-fn the_digest_names_what_the_policy_says() {
-    hold(
+fn digest_depends_on_content_only() {
+    check(
         "digests",
         cases(1000).div_ceil(5),
         model(&GeneratorConfig::wide(), 1..=12),
@@ -230,7 +230,7 @@ fn the_digest_names_what_the_policy_says() {
 }
 
 #[test]
-fn generations_differ_in_their_numbers_alone() {
+fn generation_does_not_change_decisions() {
     let (_, mut runner) = runner(20);
     runner
         .run(
@@ -241,7 +241,7 @@ fn generations_differ_in_their_numbers_alone() {
                 prop_assert!(tables.pages().len() < portguard_common::MAX_PAGES as usize);
                 prop_assert_eq!(size_of::<Page>(), 4096);
                 for bind in &binds {
-                    prop_assert_eq!(tables_say(&tables, bind), oracle_says(&model, bind));
+                    prop_assert_eq!(tables_outcome(&tables, bind), oracle_outcome(&model, bind));
                 }
                 Ok(())
             },

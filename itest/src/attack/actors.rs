@@ -1,54 +1,54 @@
-//! The table of actors: who binds, in which state, and what that must count for.
+//! The table of actors: the callers, and the identity that decides for each.
 
-/// Something that an actor does before it binds.
+/// What an actor does before it binds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    /// Enters a cgroup below the suite's own, with the whole process.
+    /// Moves the process to a cgroup below the suite's.
     Cgroup(&'static str),
     /// Sets real, effective and saved uid.
     Uids(u32, u32, u32),
-    /// Makes a network namespace.
+    /// Creates a network namespace.
     Netns,
-    /// Goes back to the network namespace of init.
+    /// Returns to the network namespace of init.
     HostNetns,
-    /// Makes a user namespace and is root in it.
+    /// Creates a user namespace and is root in it.
     Userns,
-    /// Makes a user namespace and a network namespace of it.
+    /// Creates a user namespace and, owned by it, a network namespace.
     UsernsAndNetns,
-    /// Goes on in a child.
+    /// Continues in a child.
     Fork,
-    /// Goes on in a second thread; the first changes its own uids.
+    /// Continues in a second thread; the first changes its own uids.
     ThreadOf(u32),
-    /// Goes on in a second thread; the first enters a threaded cgroup.
+    /// Continues in a second thread; the first moves to a threaded cgroup.
     ThreadLeaderIn(&'static str),
-    /// Enters a threaded cgroup, with this thread only.
+    /// Moves only this thread to a threaded cgroup.
     ThreadCgroup(&'static str),
-    /// Goes on in a binary that is set-uid for this user.
+    /// Continues in a binary that is set-user-ID for this user.
     SetUid(u32),
 }
 
-/// An actor. Sockets are made between `before` and `after`, and bound after `after`.
+/// Sockets are made between `before` and `after`, and bound after `after`.
 #[derive(Debug)]
 pub(super) struct Actor {
     pub(super) name: &'static str,
     pub(super) before: &'static [Step],
     pub(super) after: &'static [Step],
-    /// Real and effective uid as the bind must see them, of the initial user namespace.
+    /// Real uid at the bind, in the initial user namespace.
     pub(super) uid: u32,
     pub(super) euid: u32,
-    /// The bind is made from a cgroup that the policy jails.
+    /// The binding thread is in a cgroup that the policy jails.
     pub(super) jailed: bool,
-    /// The socket is of the host's network namespace.
-    pub(super) judged: bool,
-    /// The kernel's own rule lets it bind.
+    /// The socket belongs to the host's network namespace.
+    pub(super) host_netns: bool,
+    /// The kernel alone lets it bind privileged ports.
     pub(super) capable: bool,
 }
 
-/// A cgroup of processes that the policy jails.
+/// The cgroup that the policy jails.
 pub(super) const JAIL: &str = "jail";
-/// A cgroup that it does not jail.
+/// A cgroup that the policy does not jail.
 pub(super) const YARD: &str = "yard";
-/// A cgroup whose children are threaded, and those: the second is jailed.
+/// A cgroup and its threaded children, of which the second is jailed.
 pub(super) const THREADS: &str = "threads";
 pub(super) const THREADS_FREE: &str = "threads/free";
 pub(super) const THREADS_JAIL: &str = "threads/jail";
@@ -62,9 +62,9 @@ const ROOT_AGAIN: Step = Uids(0, 0, 0);
 const WWW: Step = Uids(33, 33, 33);
 const ALICE: Step = Uids(1000, 1000, 1000);
 
-/// One line of the table.
+/// One row of the table.
 macro_rules! actors {
-    ($($name:literal $before:tt $after:tt $uid:literal $euid:literal $jailed:ident $judged:ident $capable:ident)*) => {
+    ($($name:literal $before:tt $after:tt $uid:literal $euid:literal $jailed:ident $host_netns:ident $capable:ident)*) => {
         &[$(Actor {
             name: $name,
             before: &$before,
@@ -72,7 +72,7 @@ macro_rules! actors {
             uid: $uid,
             euid: $euid,
             jailed: actors!(@$jailed),
-            judged: actors!(@$judged),
+            host_netns: actors!(@$host_netns),
             capable: actors!(@$capable),
         }),*]
     };
@@ -80,9 +80,9 @@ macro_rules! actors {
     (@no) => { false };
 }
 
-/// Every actor. Rules on the uid mean 33; the uids are those of the initial user namespace.
+/// Every actor. Rules on the uid name 33.
 pub(super) const ACTORS: &[Actor] = actors![
-    // name                                     before the socket                                      after the socket            uid  euid jailed judged capable
+    // name                                     before the socket                                      after the socket            uid  euid jailed host-netns capable
     "root"                                      []                                                     []                          0    0    no     yes    yes
     "the user of a rule"                        [WWW]                                                  []                          33   33   no     yes    no
     "another user"                              [ALICE]                                                []                          1000 1000 no     yes    no

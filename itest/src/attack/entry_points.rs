@@ -1,15 +1,15 @@
-//! The table of ways to a port: what each hook must make of it.
+//! The table of entry points: the ways to bind a port, and which hook decides each.
 
 use crate::harness::probe::{Attempt, BindSyscall, inet, inet6};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What a hook makes of a way.
+/// Whether a hook decides an entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Judged and reported, once.
-    Judged,
-    /// No hook there: a limit that the README names.
-    Unseen,
+pub(super) enum Coverage {
+    /// Decided and reported, once.
+    Decided,
+    /// There is no hook: a limit that the README names.
+    Missed,
 }
 
 /// The form of the address.
@@ -21,27 +21,25 @@ pub(super) enum Form {
     V6,
     /// `sockaddr_in6` with an IPv4-mapped address.
     Mapped,
-    /// `sockaddr_in` that says `AF_UNSPEC`, with the wildcard.
+    /// `sockaddr_in` of `AF_UNSPEC` with the wildcard address.
     Unspec,
 }
 
 /// A socket option set before the bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setup {
-    /// None.
     Plain,
     /// `SO_REUSEPORT`
     ReusePort,
-    /// `TCP_REPAIR`, which wants `CAP_NET_ADMIN`.
+    /// `TCP_REPAIR`, which needs `CAP_NET_ADMIN`.
     Repair,
     /// `IP_BIND_ADDRESS_NO_PORT`
     NoPort,
 }
 
-/// A version of Linux.
+/// A Linux version.
 type Version = (u32, u32);
 
-/// A way to a port.
 #[derive(Debug)]
 pub(super) struct EntryPoint {
     pub(super) name: &'static str,
@@ -50,13 +48,13 @@ pub(super) struct EntryPoint {
     form: Form,
     pub(super) setup: Setup,
     pub(super) syscall: BindSyscall,
-    pub(super) by_lsm: Seen,
-    pub(super) by_cgroup: Seen,
+    by_lsm: Coverage,
+    by_cgroup: Coverage,
     /// `allow` can skip the kernel's capability check.
     pub(super) grantable: bool,
-    /// `protocol` of its events.
+    /// The `protocol` of its events.
     pub(super) protocol: &'static str,
-    /// The kernels of the guests that have it: the first and the last.
+    /// The first and the last kernel of the guests that has it.
     pub(super) kernels: (Version, Version),
 }
 
@@ -89,8 +87,8 @@ macro_rules! entry_points {
             form: Form::$form,
             setup: Setup::$setup,
             syscall: BindSyscall::$syscall,
-            by_lsm: Seen::$lsm,
-            by_cgroup: Seen::$cgroup,
+            by_lsm: Coverage::$lsm,
+            by_cgroup: Coverage::$cgroup,
             grantable: entry_points!(@$grantable),
             protocol: stringify!($protocol),
             kernels: $kernels,
@@ -100,41 +98,41 @@ macro_rules! entry_points {
     (@never) => { false };
 }
 
-/// Every way by which a bind reaches a port of the host.
+/// Every way to bind a port of the host.
 pub(super) const ENTRY_POINTS: &[EntryPoint] = entry_points![
-    // name                      socket                       form   setup     syscall       by LSM by cgroup grant protocol kernels
-    "tcp"                        (INET, STREAM, 0)            V4     Plain     Bind       Judged Judged    grant tcp      EVERY
-    "udp"                        (INET, DGRAM, 0)             V4     Plain     Bind       Judged Judged    grant udp      EVERY
-    "tcp of AF_INET6"            (INET6, STREAM, 0)           V6     Plain     Bind       Judged Judged    grant tcp      EVERY
-    "udp of AF_INET6"            (INET6, DGRAM, 0)            V6     Plain     Bind       Judged Judged    grant udp      EVERY
-    "tcp, IPv4-mapped"           (INET6, STREAM, 0)           Mapped Plain     Bind       Judged Judged    grant tcp      EVERY
-    "udp, IPv4-mapped"           (INET6, DGRAM, 0)            Mapped Plain     Bind       Judged Judged    grant udp      EVERY
-    "tcp by AF_UNSPEC"           (INET, STREAM, 0)            Unspec Plain     Bind       Judged Judged    grant tcp      EVERY
-    "udp by AF_UNSPEC"           (INET, DGRAM, 0)             Unspec Plain     Bind       Judged Judged    grant udp      EVERY
-    "SO_REUSEPORT"               (INET, DGRAM, 0)             V4     ReusePort Bind       Judged Judged    grant udp      EVERY
-    "TCP_REPAIR"                 (INET, STREAM, 0)            V4     Repair    Bind       Judged Judged    grant tcp      EVERY
-    "IP_BIND_ADDRESS_NO_PORT"    (INET, STREAM, 0)            V4     NoPort    Bind       Judged Judged    grant tcp      EVERY
-    "mptcp"                      (INET, STREAM, MPTCP)        V4     Plain     Bind       Judged Judged    grant tcp      SINCE_6_1
-    "udplite"                    (INET, DGRAM, UDPLITE)       V4     Plain     Bind       Judged Judged    grant udp      UNTIL_6_18
-    "dccp"                       (INET, DCCP_SOCKET, DCCP)    V4     Plain     Bind       Judged Judged    grant dccp     UNTIL_6_12
-    "sctp"                       (INET, STREAM, SCTP)         V4     Plain     Bind       Judged Unseen    never sctp     EVERY
-    "sctp SEQPACKET"             (INET, SEQPACKET, SCTP)      V4     Plain     Bind       Judged Unseen    never sctp     EVERY
-    "sctp of AF_INET6"           (INET6, STREAM, SCTP)        V6     Plain     Bind       Judged Unseen    never sctp     EVERY
-    "sctp, IPv4 in 16 bytes"     (INET6, STREAM, SCTP)        V4     Plain     Bind       Judged Unseen    never sctp     EVERY
-    "sctp bindx"                 (INET, STREAM, SCTP)         V4     Plain     Bindx      Judged Unseen    never sctp     EVERY
-    "sctp bindx of AF_INET6"     (INET6, SEQPACKET, SCTP)     V6     Plain     Bindx      Judged Unseen    never sctp     EVERY
-    "AF_SMC"                     (SMC, STREAM, 0)             V4     Plain     Bind       Judged Judged    grant tcp      UNTIL_6_12
-    "AF_SMC over IPv6"           (SMC, STREAM, 1)             V6     Plain     Bind       Judged Judged    grant tcp      UNTIL_6_12
-    "IPPROTO_SMC"                (INET, STREAM, IPPROTO_SMC)  V4     Plain     Bind       Judged Judged    grant tcp      ONLY_6_12
-    "IORING_OP_BIND"             (INET, STREAM, 0)            V4     Plain     IoUring    Judged Judged    grant tcp      SINCE_6_12
-    "IORING_OP_BIND by SQPOLL"   (INET, STREAM, 0)            V4     Plain     Sqpoll     Judged Judged    grant tcp      SINCE_6_12
-    "socketcall"                 (INET, STREAM, 0)            V4     Plain     Socketcall Judged Judged    grant tcp      EVERY
-    "bind by int 0x80"           (INET6, DGRAM, 0)            V6     Plain     Bind32     Judged Judged    grant udp      EVERY
-    "a 32-bit binary"            (INET, STREAM, 0)            V4     Plain     Elf32      Judged Judged    grant tcp      EVERY
+    // name                      socket                       form   setup     syscall       LSM    cgroup  grant protocol kernels
+    "tcp"                        (INET, STREAM, 0)            V4     Plain     Bind       Decided Decided  grant tcp      EVERY
+    "udp"                        (INET, DGRAM, 0)             V4     Plain     Bind       Decided Decided  grant udp      EVERY
+    "tcp of AF_INET6"            (INET6, STREAM, 0)           V6     Plain     Bind       Decided Decided  grant tcp      EVERY
+    "udp of AF_INET6"            (INET6, DGRAM, 0)            V6     Plain     Bind       Decided Decided  grant udp      EVERY
+    "tcp, IPv4-mapped"           (INET6, STREAM, 0)           Mapped Plain     Bind       Decided Decided  grant tcp      EVERY
+    "udp, IPv4-mapped"           (INET6, DGRAM, 0)            Mapped Plain     Bind       Decided Decided  grant udp      EVERY
+    "tcp by AF_UNSPEC"           (INET, STREAM, 0)            Unspec Plain     Bind       Decided Decided  grant tcp      EVERY
+    "udp by AF_UNSPEC"           (INET, DGRAM, 0)             Unspec Plain     Bind       Decided Decided  grant udp      EVERY
+    "SO_REUSEPORT"               (INET, DGRAM, 0)             V4     ReusePort Bind       Decided Decided  grant udp      EVERY
+    "TCP_REPAIR"                 (INET, STREAM, 0)            V4     Repair    Bind       Decided Decided  grant tcp      EVERY
+    "IP_BIND_ADDRESS_NO_PORT"    (INET, STREAM, 0)            V4     NoPort    Bind       Decided Decided  grant tcp      EVERY
+    "mptcp"                      (INET, STREAM, MPTCP)        V4     Plain     Bind       Decided Decided  grant tcp      SINCE_6_1
+    "udplite"                    (INET, DGRAM, UDPLITE)       V4     Plain     Bind       Decided Decided  grant udp      UNTIL_6_18
+    "dccp"                       (INET, DCCP_SOCKET, DCCP)    V4     Plain     Bind       Decided Decided  grant dccp     UNTIL_6_12
+    "sctp"                       (INET, STREAM, SCTP)         V4     Plain     Bind       Decided Missed   never sctp     EVERY
+    "sctp SEQPACKET"             (INET, SEQPACKET, SCTP)      V4     Plain     Bind       Decided Missed   never sctp     EVERY
+    "sctp of AF_INET6"           (INET6, STREAM, SCTP)        V6     Plain     Bind       Decided Missed   never sctp     EVERY
+    "sctp, IPv4 in 16 bytes"     (INET6, STREAM, SCTP)        V4     Plain     Bind       Decided Missed   never sctp     EVERY
+    "sctp bindx"                 (INET, STREAM, SCTP)         V4     Plain     Bindx      Decided Missed   never sctp     EVERY
+    "sctp bindx of AF_INET6"     (INET6, SEQPACKET, SCTP)     V6     Plain     Bindx      Decided Missed   never sctp     EVERY
+    "AF_SMC"                     (SMC, STREAM, 0)             V4     Plain     Bind       Decided Decided  grant tcp      UNTIL_6_12
+    "AF_SMC over IPv6"           (SMC, STREAM, 1)             V6     Plain     Bind       Decided Decided  grant tcp      UNTIL_6_12
+    "IPPROTO_SMC"                (INET, STREAM, IPPROTO_SMC)  V4     Plain     Bind       Decided Decided  grant tcp      ONLY_6_12
+    "IORING_OP_BIND"             (INET, STREAM, 0)            V4     Plain     IoUring    Decided Decided  grant tcp      SINCE_6_12
+    "IORING_OP_BIND by SQPOLL"   (INET, STREAM, 0)            V4     Plain     Sqpoll     Decided Decided  grant tcp      SINCE_6_12
+    "socketcall"                 (INET, STREAM, 0)            V4     Plain     Socketcall Decided Decided  grant tcp      EVERY
+    "bind by int 0x80"           (INET6, DGRAM, 0)            V6     Plain     Bind32     Decided Decided  grant udp      EVERY
+    "a 32-bit binary"            (INET, STREAM, 0)            V4     Plain     Elf32      Decided Decided  grant tcp      EVERY
 ];
 
 impl EntryPoint {
-    /// A bind by this way. A wildcard address needs no interface that is up.
+    /// A bind of a port. The wildcard address needs no interface that is up.
     pub(super) fn attempt(&self, port: u16, wildcard: bool) -> Attempt {
         let (v4, v6) = if wildcard {
             (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
@@ -149,6 +147,14 @@ impl EntryPoint {
         };
         let (domain, kind, protocol) = self.socket;
         Attempt::new(domain, kind, protocol, address).by(self.syscall)
+    }
+
+    pub(super) fn coverage(&self, hook: &str) -> Coverage {
+        if hook == "lsm" {
+            self.by_lsm
+        } else {
+            self.by_cgroup
+        }
     }
 
     /// Whether the guests' kernel of this version has it.

@@ -1,10 +1,9 @@
-//! Ways to a port that are out of scope, and the words by which the README's limits name each.
+//! Ways to a port that are out of scope, and the words that name each in the README's limits.
 
-/// A way that portguard does not judge.
+/// A way that portguard does not decide.
 pub struct Limit {
-    /// The way.
     pub way: &'static str,
-    /// Words of the README's section "Limits".
+    /// A part of the README's section "Limits".
     pub named: &'static str,
 }
 
@@ -51,11 +50,11 @@ mod tests {
     use super::OUT_OF_SCOPE;
 
     #[test]
-    fn the_readme_names_every_limit() {
+    fn readme_names_every_limit() {
         let readme = include_str!("../../../README.md");
         let (_, rest) = readme.split_once("\n## Limits\n").expect("a section");
         let section = rest.split("\n## ").next().unwrap_or_default();
-        // However the lines are broken.
+        // Line breaks do not matter.
         let text = section.split_whitespace().collect::<Vec<_>>().join(" ");
         let missing: Vec<&str> = OUT_OF_SCOPE
             .iter()

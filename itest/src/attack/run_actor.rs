@@ -1,9 +1,10 @@
-//! What an actor's process does: its steps, its sockets, its binds; the answers go to stdout.
+//! The process of an actor: its steps, its sockets, its binds; the results go to stdout.
 
 use super::actors::{ACTORS, Actor, Step};
 use super::entry_points::{ENTRY_POINTS, Setup};
-use super::{PORTS, enter, port};
-use crate::harness::probe::{Answer, Attempt};
+use super::policy::{PORTS, port};
+use crate::harness::cgroups::enter;
+use crate::harness::probe::{Attempt, BindResult};
 use crate::harness::probe_child::bind_via;
 use crate::harness::raw_syscalls;
 use anyhow::{Context as _, anyhow};
@@ -22,21 +23,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 
-/// A bind as it was tried.
+/// A bind of an actor.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Tried {
+pub(super) struct ActorBind {
     /// Index in [`ENTRY_POINTS`].
-    pub(super) way: usize,
-    /// Which ports: see [`PORTS`].
+    pub(super) entry_point: usize,
+    /// Index in [`PORTS`].
     pub(super) ports: usize,
     /// The process that made the bind.
     pub(super) pid: u32,
-    pub(super) answer: Answer,
+    pub(super) result: BindResult,
 }
 
-/// An actor in play.
 #[derive(Clone, Copy)]
-struct Play<'a> {
+struct Runner<'a> {
     index: usize,
     actor: &'static Actor,
     /// The suite's cgroup.
@@ -45,28 +45,25 @@ struct Play<'a> {
 
 /// A socket with the bind that it is for.
 struct Open {
-    way: usize,
+    entry_point: usize,
     ports: usize,
     attempt: Attempt,
     socket: Result<OwnedFd, i32>,
 }
 
-/// The verb `attack`: plays an actor from its step `position` on.
-///
-/// # Errors
-/// Where the process cannot become what the actor is.
+/// The verb `attack`: runs an actor from its step `position` on.
 pub fn run(index: usize, root: &Path, position: usize) -> anyhow::Result<()> {
     let actor = ACTORS.get(index).context("there is no such actor")?;
-    let play = Play { index, actor, root };
+    let runner = Runner { index, actor, root };
     be_dumpable()?;
     if position == 0 {
         set_thread_groups(&[])?;
     }
-    play.before(position)
+    runner.before(position)
 }
 
-impl Play<'_> {
-    /// Takes the steps before the socket from `position` on, and goes on.
+impl Runner<'_> {
+    /// Takes the steps before the socket from `position` on, and continues.
     fn before(self, position: usize) -> anyhow::Result<()> {
         let Some(step) = self.actor.before.get(position) else {
             return self.after(0, self.sockets());
@@ -76,7 +73,7 @@ impl Play<'_> {
             Step::SetUid(owner) => Err(self.exec_setuid(owner, next)?),
             Step::ThreadOf(leader) => self.thread(|| set_uids(leader, leader, leader), next),
             Step::ThreadLeaderIn(path) => {
-                self.thread(|| enter(self.root, path, "cgroup.threads"), next)
+                self.thread(|| enter(&self.root.join(path), "cgroup.threads"), next)
             }
             step => {
                 self.step(step)?;
@@ -103,8 +100,8 @@ impl Play<'_> {
     /// A step of this thread alone.
     fn step(self, step: Step) -> anyhow::Result<()> {
         match step {
-            Step::Cgroup(path) => enter(self.root, path, "cgroup.procs"),
-            Step::ThreadCgroup(path) => enter(self.root, path, "cgroup.threads"),
+            Step::Cgroup(path) => enter(&self.root.join(path), "cgroup.procs"),
+            Step::ThreadCgroup(path) => enter(&self.root.join(path), "cgroup.threads"),
             Step::Uids(real, effective, saved) => set_uids(real, effective, saved),
             Step::Netns => Ok(raw_syscalls::unshare(libc::CLONE_NEWNET)?),
             Step::HostNetns => {
@@ -115,12 +112,12 @@ impl Play<'_> {
             Step::Userns => become_root_of(libc::CLONE_NEWUSER),
             Step::UsernsAndNetns => become_root_of(libc::CLONE_NEWUSER | libc::CLONE_NEWNET),
             Step::Fork | Step::ThreadOf(_) | Step::ThreadLeaderIn(_) | Step::SetUid(_) => {
-                Err(anyhow!("no step of a thread"))
+                Err(anyhow!("not a step of one thread"))
             }
         }
     }
 
-    /// Goes on in a second thread, after the first did something to itself.
+    /// Continues in a second thread after the first has changed itself.
     fn thread(
         self,
         leader: impl FnOnce() -> anyhow::Result<()>,
@@ -140,7 +137,7 @@ impl Play<'_> {
         })
     }
 
-    /// Goes on in a copy of this program that is set-uid for `owner`; comes back only with an error.
+    /// Continues in a copy of this program that is set-user-ID for `owner`; returns only on failure.
     fn exec_setuid(self, owner: u32, position: usize) -> anyhow::Result<anyhow::Error> {
         let error = Command::new(setuid_copy(owner))
             .args(["attack", &self.index.to_string()])
@@ -153,15 +150,15 @@ impl Play<'_> {
     fn sockets(self) -> Vec<Open> {
         let every = ENTRY_POINTS.iter().enumerate();
         every
-            .flat_map(|(way, of)| {
+            .flat_map(|(number, entry_point)| {
                 (0..PORTS.len()).map(move |ports| {
-                    let attempt = of.attempt(port(way, ports), !self.actor.judged);
+                    let attempt = entry_point.attempt(port(number, ports), !self.actor.host_netns);
                     let socket =
                         raw_syscalls::socket(attempt.domain, attempt.kind, attempt.protocol);
                     Open {
-                        way,
+                        entry_point: number,
                         ports,
-                        socket: socket.and_then(|socket| set_up(socket, of.setup)),
+                        socket: socket.and_then(|socket| set_up(socket, entry_point.setup)),
                         attempt,
                     }
                 })
@@ -170,29 +167,26 @@ impl Play<'_> {
     }
 }
 
-/// Where the copy of this program lies that is set-uid for a user.
+/// The path of the copy of this program that is set-user-ID for a user.
 fn setuid_copy(owner: u32) -> PathBuf {
     PathBuf::from(format!("/tmp/portguard-itest-setuid-{owner}"))
 }
 
-/// Makes a copy of this program that is set-uid for a user, which the caller removes.
-///
-/// # Errors
-/// Where it cannot be made.
+/// Makes a copy of this program that is set-user-ID for a user, removed when dropped.
 pub(super) fn make_setuid_copy(owner: u32) -> anyhow::Result<tempfile::TempPath> {
     let path = setuid_copy(owner);
     fs::copy("/proc/self/exe", &path)?;
     let path = tempfile::TempPath::try_from_path(path)?;
     chown(&path, Some(owner), None)?;
-    // After chown(2), which takes the bit away.
+    // After chown(2), which clears the bit.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))?;
     Ok(path)
 }
 
 fn set_uids(real: u32, effective: u32, saved: u32) -> anyhow::Result<()> {
-    // Of this thread alone, and without what libc would do to the others.
+    // Of this thread alone: libc would change all threads.
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).or_else(|error| {
-        // Whoever gave up root before has its gid already.
+        // A thread that gave up root already has gid 0.
         if error == rustix::io::Errno::PERM {
             Ok(())
         } else {
@@ -204,12 +198,12 @@ fn set_uids(real: u32, effective: u32, saved: u32) -> anyhow::Result<()> {
     be_dumpable()
 }
 
-/// Makes /proc/self this user's again, which other ids take away.
+/// Makes /proc/self accessible again after a change of ids.
 fn be_dumpable() -> anyhow::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
-/// Makes a user namespace, with others if wanted, and is its uid 0.
+/// Creates a user namespace, perhaps with others, and becomes its uid 0.
 fn become_root_of(flags: i32) -> anyhow::Result<()> {
     let uid = rustix::process::geteuid().as_raw();
     raw_syscalls::unshare(flags)?;
@@ -235,26 +229,25 @@ fn set_up(socket: OwnedFd, setup: Setup) -> Result<OwnedFd, i32> {
 }
 
 fn bind_all(sockets: &[Open]) -> anyhow::Result<()> {
-    let tried: Vec<Tried> = sockets
+    let binds: Vec<ActorBind> = sockets
         .iter()
         .map(|open| {
-            let (pid, answer) = bind_one(open);
-            Tried {
-                way: open.way,
+            let (pid, result) = bind_one(open);
+            ActorBind {
+                entry_point: open.entry_point,
                 ports: open.ports,
                 pid,
-                answer,
+                result,
             }
         })
         .collect();
-    println!("{}", serde_json::to_string(&tried)?);
+    println!("{}", serde_json::to_string(&binds)?);
     Ok(())
 }
 
-/// The process that bound, and how that ended.
-fn bind_one(open: &Open) -> (u32, Answer) {
+fn bind_one(open: &Open) -> (u32, BindResult) {
     match &open.socket {
-        Err(errno) => (std::process::id(), Answer::NoSocket(*errno)),
+        Err(errno) => (std::process::id(), BindResult::NoSocket(*errno)),
         Ok(socket) => bind_via(&open.attempt, socket.as_fd()),
     }
 }

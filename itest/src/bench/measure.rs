@@ -1,8 +1,8 @@
-//! The clock of the bench: what one bind(2) costs.
+//! The clock of the bench: the cost of one bind(2).
 //!
-//! In a guest under `-icount shift=0` a nanosecond of `CLOCK_MONOTONIC` is one instruction. Each bind
-//! is timed alone on a fresh socket, what reading the clock costs is taken off, and the median leaves
-//! out those that a timer interrupt fell into.
+//! In a guest under `-icount shift=0` a nanosecond of `CLOCK_MONOTONIC` is one instruction. Each bind is
+//! timed alone on a new socket, the cost of reading the clock is subtracted, and the median excludes
+//! binds that a timer interrupted.
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
-/// Binds a figure is the median of: their events fit any ring, so none is lost.
+/// Binds of one figure, which is their median. Their events fit the ring buffer, so none is lost.
 pub(super) const BINDS: usize = 201;
 
 /// A protected port of every policy here.
@@ -18,35 +18,29 @@ pub(super) const PROTECTED: u16 = 700;
 /// A port that no policy here protects.
 pub(super) const OUTSIDE: u16 = 2000;
 
-/// What a bind of a TCP socket to `port` costs, in nanoseconds, where it must end with `wanted`.
-///
-/// # Errors
-/// Where a bind ends otherwise.
-pub(super) fn cost(port: u16, wanted: Result<(), Errno>) -> anyhow::Result<f64> {
-    cost_after(port, wanted, || ())
+/// The cost in nanoseconds of a bind of a TCP socket to `port`, which must end with `expected`.
+pub(super) fn cost(port: u16, expected: Result<(), Errno>) -> anyhow::Result<f64> {
+    cost_after(port, expected, || ())
 }
 
-/// The same, with something done before each bind.
-///
-/// # Errors
-/// Where a bind ends otherwise.
+/// The same with an action before each bind.
 pub(super) fn cost_after(
     port: u16,
-    wanted: Result<(), Errno>,
+    expected: Result<(), Errno>,
     mut before: impl FnMut(),
 ) -> anyhow::Result<f64> {
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-    // The first bind fills caches, of the kernel and of the programs; it is not counted.
+    // The first bind fills caches of the kernel and the programs, and is not counted.
     let mut costs = Vec::with_capacity(BINDS);
     for round in 0..=BINDS {
         before();
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         let start = Instant::now();
-        let got = bind(black_box(&fd), black_box(&address));
+        let actual = bind(black_box(&fd), black_box(&address));
         let took = start.elapsed();
         anyhow::ensure!(
-            got == wanted,
-            "bind to port {port} ended with {got:?}, not {wanted:?}"
+            actual == expected,
+            "bind to port {port} ended with {actual:?}, expected {expected:?}"
         );
         if round > 0 {
             costs.push(took.as_nanos() as u64);
@@ -55,7 +49,7 @@ pub(super) fn cost_after(
     Ok(median(&mut costs).saturating_sub(clock()) as f64)
 }
 
-/// What reading the clock twice costs.
+/// The cost of reading the clock twice.
 fn clock() -> u64 {
     let mut costs: Vec<u64> = (0..BINDS)
         .map(|_| {

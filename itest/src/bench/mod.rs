@@ -1,27 +1,26 @@
-//! `portguard-itest bench`: what portguard adds to a bind(2), beside an empty LSM program and Landlock.
+//! `portguard-itest bench`: the cost of portguard in a bind(2), beside an empty LSM program and Landlock.
 //!
-//! Meant for a guest of one CPU under `-icount shift=0`, where the figures are instructions and repeat
-//! to a few in a thousand. Everything is a ratio to a bare bind of the same boot. A row is
-//! `bench: ROW<TAB>INSTRUCTIONS<TAB>RATIO<TAB>TARGET<TAB>BARE`, where BARE is the cost of a bare bind, and `-` in rows that do
-//! not measure portguard. A missed target is not a failure here.
+//! For a guest of one CPU under `-icount shift=0`, where figures are instructions and repeat to a few in a
+//! thousand. Each is also given as a ratio to a bare bind of the same boot. A row is
+//! `bench: ROW<TAB>INSTRUCTIONS<TAB>RATIO<TAB>TARGET<TAB>BARE`, where BARE is the cost of a bare bind, and `-` in rows
+//! that do not measure portguard. A missed target is not a failure.
 
 mod measure;
 mod policies;
 mod rivals;
 
-use crate::daemon::Daemon;
+use crate::harness::cgroups::within;
+use crate::harness::frozen::Frozen;
+use crate::harness::instance::Instance;
+use crate::harness::{Kind, TestEnv};
 use crate::oracle::{Action, Model};
 use measure::{OUTSIDE, PROTECTED, cost, cost_after};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
 
-/// Domains of so many ports are measured.
+/// The numbers of ports of the Landlock domains.
 const LANDLOCK_PORTS: [u16; 3] = [1, 1000, 4096];
 
-/// The verb `bench`; `bench landlock PORTS` is the part of it that needs a process of its own.
-///
-/// # Errors
-/// Where the bare bind cannot be measured; a row that cannot be had is said and left out.
+/// The verb `bench`; `bench landlock PORTS` is the part that needs its own process.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
     match args {
         [] => all(),
@@ -30,7 +29,7 @@ pub fn run(args: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// What there is to compare with; what could not be had is absent.
+/// The figures to compare with, as far as they could be measured.
 struct Yardsticks {
     bare: f64,
     bare_outside: f64,
@@ -46,7 +45,6 @@ fn all() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a row.
 fn row(name: &str, insns: f64, bare: f64, target: &str) {
     let ratio = insns / bare;
     println!("bench: {name}\t{insns:.0}\t{ratio:.3}\t{target}\t{bare:.0}");
@@ -57,8 +55,8 @@ fn yardstick(name: &str, insns: f64, bare: f64) {
     println!("bench: {name}\t{insns:.0}\t{:.3}\t\t-", insns / bare);
 }
 
-/// The figure, or a line that says why there is none.
-fn known<T>(name: &str, figure: anyhow::Result<T>) -> Option<T> {
+/// The figure; or prints a row with the reason why there is none.
+fn measured<T>(name: &str, figure: anyhow::Result<T>) -> Option<T> {
     figure
         .inspect_err(|error| println!("bench: {name}\t-\t-\tnot measured: {error:#}"))
         .ok()
@@ -69,7 +67,7 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
     yardstick("bare bind", bare, bare);
     let bare_outside = cost(OUTSIDE, Ok(()))?;
     yardstick("bare bind, port not privileged", bare_outside, bare_outside);
-    let empty = known("empty LSM program", rivals::empty_program());
+    let empty = measured("empty LSM program", rivals::empty_program());
     if let Some((protected, outside)) = empty {
         yardstick("empty LSM program", protected, bare);
         yardstick(
@@ -80,7 +78,7 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
     }
     let landlock = LANDLOCK_PORTS.map(|ports| {
         let name = format!("Landlock, ports: {ports}");
-        known(&name, rivals::landlock(ports)).inspect(|insns| yardstick(&name, *insns, bare))
+        measured(&name, rivals::landlock(ports)).inspect(|insns| yardstick(&name, *insns, bare))
     });
     Ok(Yardsticks {
         bare,
@@ -90,21 +88,18 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
     })
 }
 
-/// Runs portguard with a policy, whose file is to be kept as long.
-fn start(model: &Model) -> anyhow::Result<(NamedTempFile, Daemon)> {
-    let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
-    std::fs::write(file.path(), model.to_yaml())?;
-    let daemon = Daemon::start(file.path())?;
-    Ok((file, daemon))
+fn start(model: &Model) -> anyhow::Result<Instance> {
+    Instance::start(&TestEnv::new(Kind::Guest)?, &model.to_yaml())
 }
 
-/// Measures with portguard running, its daemon stopped.
-fn under(model: &Model, port: u16, wanted: Result<(), Errno>) -> anyhow::Result<f64> {
-    let (_file, daemon) = start(model)?;
-    daemon.frozen(|| cost(port, wanted))
+/// Measures while portguard enforces a policy and its daemon is stopped.
+fn under(model: &Model, port: u16, expected: Result<(), Errno>) -> anyhow::Result<f64> {
+    let instance = start(model)?;
+    let _frozen = Frozen::new(&instance)?;
+    cost(port, expected)
 }
 
-/// "no more than" a figure, where that is known.
+/// The target "no more than" a figure, if that is known.
 fn at_most(limit: Option<f64>, which: &str) -> String {
     match limit {
         Some(limit) => format!("<= {limit:.0} ({which})"),
@@ -112,14 +107,14 @@ fn at_most(limit: Option<f64>, which: &str) -> String {
     }
 }
 
-/// Binds that make no event.
+/// Binds without an event.
 fn silent_rows(yard: &Yardsticks) {
     let quiet = |name: &str, model: &Model, target: &str| {
-        known(name, under(model, PROTECTED, Ok(())))
+        measured(name, under(model, PROTECTED, Ok(())))
             .inspect(|insns| row(name, *insns, yard.bare, target))
     };
     let outside = "outside protect";
-    if let Some(insns) = known(outside, under(&policies::own_ports(1), OUTSIDE, Ok(()))) {
+    if let Some(insns) = measured(outside, under(&policies::own_ports(1), OUTSIDE, Ok(()))) {
         let limit = at_most(yard.empty_outside.map(|e| e + 60.0), "empty LSM + 60");
         row(outside, insns, yard.bare_outside, &limit);
     }
@@ -139,41 +134,42 @@ fn silent_rows(yard: &Yardsticks) {
     quiet("no event, a grant", &policies::one(Action::Allow), "");
     let refused = "no event, a denial";
     let denied = under(&policies::one(Action::Deny), PROTECTED, Err(Errno::ACCESS));
-    if let Some(insns) = known(refused, denied) {
+    if let Some(insns) = measured(refused, denied) {
         row(refused, insns, yard.bare, "");
     }
 }
 
-/// Binds in a cgroup that the last rule names.
+/// Binds in the cgroup of the last rule.
 fn cgroup_rows(yard: &Yardsticks) {
-    let figures = crate::harness::bind_runner::within(policies::CGROUP, || {
+    let figures = within(policies::CGROUP, || {
         for rules in [1, 1000, 4096] {
             let name = format!("no event, rules by cgroup: {rules}");
             let figure = under(&policies::cgroups(rules), PROTECTED, Ok(()));
-            if let Some(insns) = known(&name, figure) {
+            if let Some(insns) = measured(&name, figure) {
                 row(&name, insns, yard.bare, "");
             }
         }
     });
-    known("no event, rules by cgroup", figures);
+    measured("no event, rules by cgroup", figures);
 }
 
-/// Binds that are reported.
+/// Binds with an event.
 fn event_rows(yard: &Yardsticks) {
     let target = at_most(Some(yard.bare * 1.4), "1.4 x bare");
     let name = "with event, daemon behind";
-    if let Some(insns) = known(name, under(&policies::reported(), PROTECTED, Ok(()))) {
+    if let Some(insns) = measured(name, under(&policies::reported(), PROTECTED, Ok(()))) {
         row(name, insns, yard.bare, &target);
     }
-    // The ring is empty at each bind, so each wakes whoever waits for it.
+    // The ring buffer is empty at each bind, so each event wakes the daemon.
     let name = "with event, ring empty";
-    if let Some(insns) = known(name, caught_up()) {
+    if let Some(insns) = measured(name, caught_up()) {
         row(name, insns, yard.bare, &target);
     }
 }
 
 fn caught_up() -> anyhow::Result<f64> {
-    let (_file, daemon) = start(&policies::reported())?;
-    // A daemon that is gone makes no figure wrong silently: its program is gone too, and the ratio shows it.
-    cost_after(PROTECTED, Ok(()), || drop(daemon.catch_up()))
+    let instance = start(&policies::reported())?;
+    let frozen = Frozen::new(&instance)?;
+    // If the daemon is gone, so is its program, and the ratio shows it.
+    cost_after(PROTECTED, Ok(()), || drop(frozen.catch_up()))
 }

@@ -1,12 +1,12 @@
-//! The policies of the bench: each has the port that is bound in its last rule.
+//! The policies of the bench: the last rule of each matches the bind.
 
 use super::measure::PROTECTED;
 use crate::oracle::{Action, Logged, Model, ModelRule};
 
-/// Ports of the rules that are only passed over lie from here on.
+/// The first port of the rules that do not match.
 const OTHERS: u16 = 10_000;
 
-/// The cgroup that the bench binds in where cgroups count.
+/// The cgroup of binds that are decided by cgroup.
 pub(super) const CGROUP: &[&str] = &["portguard-bench", "worker"];
 
 fn rule(number: usize, port: u16) -> ModelRule {
@@ -26,14 +26,14 @@ fn model(rules: Vec<ModelRule>) -> Model {
     }
 }
 
-/// So many rules, a port each. `kernel`, so that the kernel's own capability check is paid as in a bare bind.
+/// This many rules with a port each. `kernel`, so that the kernel checks the capability as in a bare bind.
 pub(super) fn own_ports(rules: u16) -> Model {
     let others = (1..rules).map(|number| rule(number.into(), OTHERS + number));
     let last = rule(rules.into(), PROTECTED);
     model(others.chain([last]).collect())
 }
 
-/// One rule, with this action.
+/// One rule with this action.
 pub(super) fn one(action: Action) -> Model {
     let mut model = own_ports(1);
     for rule in &mut model.rules {
@@ -42,7 +42,7 @@ pub(super) fn one(action: Action) -> Model {
     model
 }
 
-/// One rule, every decision reported.
+/// One rule; every decision is reported.
 pub(super) fn reported() -> Model {
     Model {
         log: Logged::All,
@@ -50,7 +50,7 @@ pub(super) fn reported() -> Model {
     }
 }
 
-/// So many rules on the one port, a user each; root's is the last.
+/// This many rules of one port with a user each; root is in the last.
 pub(super) fn one_port(rules: u32) -> Model {
     let mut model = own_ports(0);
     model.rules = (1..=rules)
@@ -69,7 +69,7 @@ pub(super) fn one_port(rules: u32) -> Model {
     model
 }
 
-/// So many rules on the one port, a cgroup each; the bench's is the last.
+/// This many rules of one port with a cgroup each; that of the bench is in the last.
 pub(super) fn cgroups(rules: usize) -> Model {
     let mut model = own_ports(0);
     model.rules = (1..=rules)

@@ -1,4 +1,4 @@
-//! What portguard is measured beside: an empty LSM program, and Landlock.
+//! What portguard is compared with: an empty LSM program, and Landlock.
 
 use super::measure::{OUTSIDE, PROTECTED, cost};
 use crate::harness::foreign_object;
@@ -11,10 +11,7 @@ use landlock::{
 };
 use std::process::Command;
 
-/// What a bind costs, protected and not, with an empty LSM program attached.
-///
-/// # Errors
-/// Where there is no such object, or the kernel refuses it.
+/// The cost of a bind, protected and not, with an empty LSM program attached.
 pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
     let mut object = foreign_object::load()?;
     let program: &mut Lsm = object
@@ -26,12 +23,9 @@ pub(super) fn empty_program() -> anyhow::Result<(f64, f64)> {
     Ok((cost(PROTECTED, Ok(()))?, cost(OUTSIDE, Ok(()))?))
 }
 
-/// What a bind costs in a Landlock domain that allows so many ports.
+/// The cost of a bind in a Landlock domain that allows this many ports.
 ///
-/// A domain cannot be left, so a process of its own enters it and prints the figure.
-///
-/// # Errors
-/// Where the kernel has no Landlock for ports (before 6.7, or not in `lsm=`).
+/// A process cannot leave a domain, so a child enters it and prints the figure.
 pub(super) fn landlock(ports: u16) -> anyhow::Result<f64> {
     let output = Command::new("/proc/self/exe")
         .args(["bench", "landlock", &ports.to_string()])
@@ -42,10 +36,7 @@ pub(super) fn landlock(ports: u16) -> anyhow::Result<f64> {
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// Enters the domain and prints what a bind costs in it.
-///
-/// # Errors
-/// Where the kernel has no Landlock for ports.
+/// Enters the domain and prints the cost of a bind in it.
 pub(super) fn in_landlock(ports: u16) -> anyhow::Result<()> {
     let first = if ports == 1 { PROTECTED } else { 1 };
     let mut ruleset = Ruleset::default()

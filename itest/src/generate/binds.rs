@@ -1,13 +1,14 @@
-//! Random binds, most of them made beside an edge of a policy's ranges or in the middle of a rule.
+//! Random binds, most of them at the edge of a range of a policy or inside a rule.
 
-use super::{GeneratorConfig, LAST_UID, fields};
+use super::config::{GeneratorConfig, LAST_UID};
+use super::fields;
 use crate::oracle::{Model, ModelRule, OracleBind, Path, Proto, Span};
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::net::IpAddr;
 
-/// Where a bind is made, relative to the policy that it is made under.
+/// A bind relative to the policy that it is tried under.
 #[derive(Clone, Debug)]
 pub(super) struct Aim {
     port: Near<u16>,
@@ -18,18 +19,18 @@ pub(super) struct Aim {
     gids: Vec<u32>,
     address: (IpAddr, bool),
     path: (Option<Index>, Path, Twist),
-    /// Aimed at one rule: its first port, user and cgroup.
+    /// A rule whose first port, user and cgroup it takes.
     rule: Option<Index>,
 }
 
-/// A number of its own, or one beside an edge of the policy's ranges.
+/// A number, or one at the edge of a range of the policy.
 #[derive(Clone, Debug)]
 struct Near<T> {
     own: T,
     edge: Option<(Index, i8)>,
 }
 
-/// What becomes of a path taken from the policy.
+/// How a path of the policy is changed.
 #[derive(Clone, Copy, Debug)]
 enum Twist {
     AsIs,
@@ -139,7 +140,7 @@ impl Edges {
         };
         match twist {
             Twist::Below => path.push("worker".to_owned()),
-            // A real tree is kept flat; only a decision alone may be asked of a deep one.
+            // Real trees are kept flat; deep paths are for decisions without real binds.
             Twist::FarBelow if config.beyond => {
                 path.extend((0..18).map(|level| format!("level-{level}")));
             }
@@ -176,7 +177,7 @@ impl Edges {
     }
 }
 
-/// Moves a bind to where a rule matches, as far as the rule names anything.
+/// Changes a bind so that a rule matches it, as far as possible.
 fn hit(bind: &mut OracleBind, rule: &ModelRule) {
     fn first<T>(entries: Option<&Vec<T>>) -> Option<&T> {
         entries.and_then(|entries| entries.first())

@@ -1,27 +1,26 @@
-//! The fields of rules and binds beside ports, protocols, users and plain cgroups.
+//! The fields of rules and binds besides ports, protocols, users and plain cgroups.
 
-use super::{GeneratorConfig, span, unique};
-use crate::oracle::{Action, Logged, ModelRule, Net, Path};
+use super::config::{GeneratorConfig, LAST_UID};
+use crate::oracle::{ADDRESS, Action, Logged, ModelRule, Net, Path, Span};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Gids where things happen.
-const GIDS: [u32; 7] = [0, 33, 100, 1000, 1003, 2000, super::LAST_UID];
+const GIDS: [u32; 7] = [0, 33, 100, 1000, 1003, 2000, LAST_UID];
 
-/// Addresses that a bind on any machine may have.
+/// Addresses that any machine can bind.
 fn addresses() -> Vec<IpAddr> {
     vec![
-        crate::harness::bind_runner::ADDRESS.into(),
+        ADDRESS.into(),
         Ipv4Addr::new(127, 77, 0, 2).into(),
         Ipv4Addr::new(127, 78, 0, 1).into(),
         Ipv4Addr::UNSPECIFIED.into(),
         Ipv6Addr::LOCALHOST.into(),
         Ipv6Addr::UNSPECIFIED.into(),
         Ipv6Addr::UNSPECIFIED.into(),
-        crate::harness::bind_runner::ADDRESS.to_ipv6_mapped().into(),
+        ADDRESS.to_ipv6_mapped().into(),
     ]
 }
 
@@ -51,7 +50,7 @@ pub(super) fn gids() -> impl Strategy<Value = Vec<u32>> {
     vec(gid(), 1..=4).prop_map(unique)
 }
 
-/// An address, and `IPV6_V6ONLY`, which an IPv4-mapped one does not go with.
+/// An address, and `IPV6_V6ONLY`, which excludes IPv4-mapped addresses.
 pub(super) fn address() -> impl Strategy<Value = (IpAddr, bool)> {
     (select(addresses()), any::<bool>()).prop_map(|(address, only)| {
         let mapped = address.is_ipv6() && address.to_canonical().is_ipv4();
@@ -59,7 +58,7 @@ pub(super) fn address() -> impl Strategy<Value = (IpAddr, bool)> {
     })
 }
 
-/// A cgroup pattern: often a plain path, else with some of its names made patterns.
+/// A cgroup pattern: often a plain path, else one with patterns for some names.
 pub(super) fn pattern(config: &GeneratorConfig) -> impl Strategy<Value = Path> + use<> {
     let base = config.base.clone();
     let name = select(config.names.clone());
@@ -91,7 +90,7 @@ fn unit() -> impl Strategy<Value = String> {
     select(units.map(str::to_owned).to_vec())
 }
 
-/// A rule with the further fields alone; most have none of them.
+/// A rule with only the further fields; most have none.
 pub(super) fn further(_: &GeneratorConfig) -> impl Strategy<Value = ModelRule> + use<> {
     (
         weighted(0.2, vec(span(gid().boxed()), 1..=3)),
@@ -108,4 +107,25 @@ pub(super) fn further(_: &GeneratorConfig) -> impl Strategy<Value = ModelRule> +
             log,
             ..ModelRule::new(String::new(), Action::Kernel)
         })
+}
+
+/// A range, often of one number.
+pub(super) fn span<T: Ord + Copy + std::fmt::Debug>(
+    one: BoxedStrategy<T>,
+) -> impl Strategy<Value = Span<T>> {
+    prop_oneof![
+        3 => one.clone().prop_map(|at| (at, at)),
+        2 => (one.clone(), one).prop_map(|(a, b)| (a.min(b), a.max(b))),
+    ]
+}
+
+/// Without repeated entries, for which the parser warns.
+pub(super) fn unique<T: PartialEq>(entries: Vec<T>) -> Vec<T> {
+    let mut kept = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if !kept.contains(&entry) {
+            kept.push(entry);
+        }
+    }
+    kept
 }

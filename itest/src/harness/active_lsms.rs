@@ -1,4 +1,4 @@
-//! The kernel's security modules, asked by the tests themselves: what portguard says of them is tested.
+//! The active security modules, found without portguard, whose own result is under test.
 
 use anyhow::Context as _;
 use portguard::kernel::{Environment, Hook, load_programs};
@@ -7,14 +7,11 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use std::fs::File;
 use std::io::Read as _;
 
-/// The active ones in their order, whether or not securityfs is mounted.
-///
-/// # Errors
-/// Where the kernel does not say.
+/// The active modules in order, whether or not securityfs is mounted.
 pub fn active() -> anyhow::Result<Vec<String>> {
     let context = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
-    // Attached nowhere: it goes with its descriptor.
+    // The mount is attached nowhere, and ends with its descriptor.
     let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, read_only)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -23,7 +20,7 @@ pub fn active() -> anyhow::Result<Vec<String>> {
     Ok(text.trim().split(',').map(str::to_owned).collect())
 }
 
-/// Why no BPF LSM program runs on this kernel: none is in its list, or it is refused when loaded.
+/// Why this kernel runs no BPF LSM programs: `bpf` is not active, or a load fails.
 #[must_use]
 pub fn without_bpf() -> Option<String> {
     let names = match active().context("the active LSMs cannot be read") {
@@ -34,6 +31,6 @@ pub fn without_bpf() -> Option<String> {
         return Some(format!("no bpf among the active LSMs {}", names.join(",")));
     }
     let error = load_programs(&Environment::probe(), Hook::Lsm, None).err()?;
-    let said = error.to_string();
-    Some(said.lines().next().unwrap_or_default().to_owned())
+    let text = error.to_string();
+    Some(text.lines().next().unwrap_or_default().to_owned())
 }

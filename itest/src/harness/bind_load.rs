@@ -1,4 +1,4 @@
-//! Binds without a pause while something else happens, and counts what they end with.
+//! Continuous binds in the background, counted by errno.
 
 use crate::harness::probe::inet;
 use crate::harness::raw_syscalls;
@@ -10,23 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// A thread of this process, root in the cgroup that this process is in, that binds one port.
+/// A thread of this process that binds one port as root.
 pub(crate) struct BindLoad {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<BTreeMap<i32, u64>, i32>>>,
 }
 
 impl BindLoad {
-    /// Begins to bind UDP `port` on an address of 127/8 of its own, `binds` times at the most.
+    /// Starts to bind UDP `port` on 127.9.9.`last`, at most `binds` times.
     pub(crate) fn start(last: u8, port: u16, binds: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let address = inet(libc::AF_INET, Ipv4Addr::new(127, 9, 9, last), port);
             let mut ended: BTreeMap<i32, u64> = BTreeMap::new();
             let mut socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
             for _ in 0..binds {
-                if told.load(Ordering::Relaxed) {
+                if stopped.load(Ordering::Relaxed) {
                     break;
                 }
                 let errno = raw_syscalls::bind(socket.as_fd(), &address, 16);
@@ -43,21 +43,20 @@ impl BindLoad {
         }
     }
 
-    /// Whether it has made all its binds.
     pub(crate) fn is_done(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends it: how often its binds ended with which errno.
+    /// Stops it: the number of binds by errno.
     pub(crate) fn stop(mut self) -> anyhow::Result<BTreeMap<i32, u64>> {
         self.stop.store(true, Ordering::Relaxed);
         self.join()
     }
 
-    /// Waits until all its binds are made.
+    /// Waits until it has made all its binds.
     pub(crate) fn join(&mut self) -> anyhow::Result<BTreeMap<i32, u64>> {
         let thread = self.thread.take().context("ended before")?;
-        let ended = thread.join().map_err(|_| anyhow!("the hammer panicked"))?;
+        let ended = thread.join().map_err(|_| anyhow!("the thread panicked"))?;
         ended.map_err(|errno| anyhow!("no socket: errno {errno}"))
     }
 }

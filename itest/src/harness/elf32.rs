@@ -1,13 +1,13 @@
-//! A 32-bit program: it binds its standard input to the address in it, and ends with the errno.
+//! A 32-bit program that binds its stdin to an address and exits with the errno.
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::process::{Command, Stdio};
 
-/// Where the file is mapped.
+/// The address that the file is mapped at.
 const BASE: u32 = 0x0804_8000;
-/// The headers of file and segment.
+/// The size of the ELF header and the program header.
 const HEADERS: u32 = 52 + 32;
 
 /// `bind(0, ADDRESS, length)` and `exit(errno)`.
@@ -27,7 +27,7 @@ fn code(address: u32, length: u32) -> Vec<u8> {
     ]
 }
 
-/// The program's file.
+/// The ELF file.
 fn file(address: &[u8]) -> Vec<u8> {
     let length = u32::try_from(address.len()).unwrap_or(0);
     let size = u32::try_from(code(0, 0).len()).unwrap_or(0);
@@ -49,15 +49,15 @@ fn file(address: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Binds by such a program: its pid and the errno. The error is that of a kernel that runs none.
+/// Binds by such a program: its pid and the errno. Fails where the kernel runs no 32-bit programs.
 pub(crate) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(u32, i32), i32> {
     let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(-1);
-    // Not closed on exec: the program is found by this descriptor.
+    // Not closed on exec, since the path of the program is that of this descriptor.
     let program = memfd_create("bind32", MemfdFlags::empty()).map_err(|e| e.raw_os_error())?;
     let mut program = std::fs::File::from(program);
     program.write_all(&file(address)).map_err(errno)?;
     let path = format!("/proc/self/fd/{}", program.as_raw_fd());
-    // The file may not be open for writing while it is run.
+    // A file that is open for writing cannot be executed.
     let readable = std::fs::File::open(&path).map_err(errno)?;
     drop(program);
     let path = format!("/proc/self/fd/{}", readable.as_raw_fd());

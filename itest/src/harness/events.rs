@@ -1,27 +1,25 @@
-//! What a running portguard reports: the lines of its standard output, and the events that they are.
+//! The events of a running portguard: lines of its stdout, found by the bind that caused them.
 
-use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A port that every policy of the tests protects and reports, for the bind that comes after all others.
+/// A port that the policies of the tests protect and report, for a bind whose event ends a list of events.
 const SENTINEL: u16 = 999;
 
 impl Instance {
-    /// All lines of stdout up to that of a bind made now, which is left out: what happened before and
-    /// is not among them was not reported.
-    ///
-    /// # Errors
-    /// Where the bind's own event does not come.
+    /// All lines of stdout up to the event of a bind made now, which is left out. An earlier bind that is not in
+    /// them was not reported.
     pub fn lines_until_now(&self) -> anyhow::Result<Vec<String>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let [_, _, high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let [.., pid] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(127, pid | 128, high, low.max(1));
-        // Refused or not: it is the event that counts.
+        // Refused or not: only the event matters.
         drop(UdpSocket::bind((address, SENTINEL)));
         let mark = address.to_string();
         let mut lines = Vec::new();
@@ -39,16 +37,13 @@ impl Instance {
         }
     }
 
-    /// The lines of stdout so far, whatever is on its way.
+    /// The lines of stdout so far, without waiting for more.
     #[must_use]
     pub fn lines(&mut self) -> Vec<String> {
         self.stdout.try_iter().collect()
     }
 
-    /// The events so far of the process of this name.
-    ///
-    /// # Errors
-    /// Where a line is no JSON, or the events do not come.
+    /// The events so far of the process with this name.
     pub fn events_of(&self, comm: &[u8]) -> anyhow::Result<Vec<Value>> {
         let comm = String::from_utf8_lossy(comm);
         let mut events = self.events()?;
@@ -57,46 +52,50 @@ impl Instance {
     }
 
     /// All events so far.
-    ///
-    /// # Errors
-    /// Where a line is no JSON, or the events do not come.
     pub fn events(&self) -> anyhow::Result<Vec<Value>> {
-        self.lines_until_now()?
-            .iter()
-            .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line:?}")))
-            .collect()
+        let lines = self.lines_until_now()?;
+        lines.iter().map(|line| parse(line)).collect()
     }
 
-    /// The next event that is `wanted`; those before it are passed over.
-    ///
-    /// # Errors
-    /// Where it does not come.
-    pub fn next_event(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    /// The next event that fits; those before it are skipped.
+    pub fn next_event(&self, fits: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let until = Instant::now() + DEADLINE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = self.stdout.recv_timeout(left).context("no such event")?;
-            let event =
-                serde_json::from_str(&line).with_context(|| format!("no JSON: {line:?}"))?;
-            if wanted(&event) {
+            let event = parse(&line)?;
+            if fits(&event) {
                 return Ok(event);
             }
         }
     }
 
-    /// What `portguard status --json` says once it is `wanted`.
-    ///
-    /// # Errors
-    /// Where it never says that.
-    pub fn status_when(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    /// The output of `portguard status --json` once it fits.
+    pub fn status_when(&self, fits: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let until = Instant::now() + DEADLINE;
         loop {
             let status = self.status()?;
-            if wanted(&status) {
+            if fits(&status) {
                 return Ok(status);
             }
             ensure!(Instant::now() < until, "it stays at {status}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+pub(crate) fn parse(line: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(line).with_context(|| format!("not JSON: {line:?}"))
+}
+
+/// How many decisions these events stand for, of one verdict or of all.
+pub(crate) fn decisions(lines: &[String], verdict: Option<&str>) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for line in lines {
+        let event = parse(line)?;
+        if verdict.is_none_or(|verdict| event["verdict"] == verdict) {
+            sum += event["count"].as_u64().with_context(|| line.clone())?;
+        }
+    }
+    Ok(sum)
 }

@@ -1,4 +1,4 @@
-//! The kernel's links as somebody with bpf(2) rights meets them: found by number, detached, pinned elsewhere.
+//! What another program with bpf(2) rights can do to links and pins: detach and replace them.
 
 use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,12 +14,11 @@ const OBJ_GET: i32 = 7;
 const MAP_CREATE: i32 = 0;
 const LINK_DETACH: i32 = 34;
 
-/// Room for the attributes of every command here, zeroed.
+/// Zeroed room for the attributes of every command used here.
 type Attribute = [u64; 16];
 
 fn bpf(command: i32, mut attribute: Attribute) -> io::Result<i32> {
-    // SAFETY: the kernel reads and writes the attribute, whose size it is told; what it points to is alive for the
-    // call.
+    // SAFETY: the kernel reads and writes the attribute within the given size; what it points to outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -35,7 +34,7 @@ fn bpf(command: i32, mut attribute: Attribute) -> io::Result<i32> {
 }
 
 fn descriptor(fd: i32) -> OwnedFd {
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: a new descriptor with no other owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
@@ -64,10 +63,7 @@ fn pin(object: &OwnedFd, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Detaches a link behind its pin, which stays and looks alive.
-///
-/// # Errors
-/// Where there is no such pin, or the link is none that can be detached.
+/// Detaches a link whose pin stays.
 pub(crate) fn detach(path: &Path) -> anyhow::Result<()> {
     let link = open_pin(path)?;
     let mut attribute = Attribute::default();
@@ -76,26 +72,20 @@ pub(crate) fn detach(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pins what is pinned at `from` at `to` instead of what is there.
-///
-/// # Errors
-/// Where that cannot be.
+/// Replaces the pin at `to` by a second pin of the object at `from`.
 pub(crate) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     let object = open_pin(from)?;
     std::fs::remove_file(to)?;
     pin(&object, to)
 }
 
-/// Pins a small array in place of what is at `path`.
-///
-/// # Errors
-/// Where that cannot be.
+/// Replaces the pin at `path` by one of a small array.
 pub(crate) fn replace_by_array(path: &Path) -> anyhow::Result<()> {
     let mut attribute = Attribute::default();
     // map_type BPF_MAP_TYPE_ARRAY, key_size; value_size, max_entries.
     attribute[0] = 2 | 4 << 32;
     attribute[1] = 8 | 1 << 32;
-    // Linux before 5.11 counts maps as locked memory. The limit is put back, since daemons inherit it.
+    // Linux before 5.11 counts maps as locked memory. The limit is restored, since daemons inherit it.
     let limit = getrlimit(Resource::Memlock);
     let infinite = Rlimit {
         current: None,

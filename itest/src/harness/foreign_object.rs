@@ -1,17 +1,13 @@
-//! Objects beside portguard's own: `test_programs.rs` and `decide_test.rs` of `portguard-ebpf/src`.
+//! BPF objects of the tests: `test_programs.rs` and `decide_test.rs` of `portguard-ebpf/src`.
 
 use anyhow::Context as _;
 use aya::Ebpf;
 use std::path::PathBuf;
 
-/// Where objects are in a guest, and where the build puts them.
+/// The directories of the objects: in a guest, in the build.
 const DIRECTORIES: [&str; 2] = ["/lib/portguard", "target/ebpf"];
 
-/// Loads the programs that stand for those of others: `PORTGUARD_OTHERS_OBJECT`, else that of a guest or of the
-/// build.
-///
-/// # Errors
-/// Where there is none, or the kernel refuses it.
+/// Loads the foreign programs: `PORTGUARD_OTHERS_OBJECT`, else the object of a guest or of the build.
 pub(crate) fn load() -> anyhow::Result<Ebpf> {
     let path = match std::env::var_os("PORTGUARD_OTHERS_OBJECT") {
         Some(named) => PathBuf::from(named),

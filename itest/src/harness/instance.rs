@@ -1,25 +1,22 @@
-//! A portguard that runs: started with a policy, its events collected, ended and looked at.
+//! A running portguard: started with a policy, reloaded, signalled, ended.
 
-use crate::harness::TestEnv;
+use crate::harness::env::TestEnv;
+use crate::harness::lines::{DEADLINE, drain, lines};
 use anyhow::{Context as _, bail, ensure};
+use portguard::control::{Reply, Request, ask};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
-
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tempfile::{NamedTempFile, TempDir};
 
 /// The daemon's socket, in a directory of its own.
 const SOCKET: &str = "socket";
 
-/// An emulated machine is slow.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
-
-/// The program: `PORTGUARD_BIN`, else the one beside this, else `/bin/portguard`.
+/// The binary: `PORTGUARD_BIN`, else the one beside this, else `/bin/portguard`.
 #[must_use]
 pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("PORTGUARD_BIN") {
@@ -32,10 +29,7 @@ pub fn program() -> PathBuf {
         .unwrap_or_else(|| "/bin/portguard".into())
 }
 
-/// A policy in a file of its own, removed when dropped.
-///
-/// # Errors
-/// Where it cannot be written.
+/// A policy in a temporary file.
 pub fn policy_file(text: &str) -> anyhow::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
     file.write_all(text.as_bytes())?;
@@ -46,54 +40,44 @@ pub fn policy_file(text: &str) -> anyhow::Result<NamedTempFile> {
 pub struct Instance {
     child: Child,
     pub(crate) stdout: Receiver<String>,
-    stderr: Receiver<String>,
-    /// What it said on stderr so far.
-    pub said: String,
-    /// The hook that it was told to take or must have taken.
+    stderr_lines: Receiver<String>,
+    /// Its stderr as far as it was read.
+    pub stderr: String,
+    /// The hook that enforces.
     pub hook: &'static str,
     policy: Option<NamedTempFile>,
     socket: TempDir,
 }
 
-/// What a portguard left when it ended.
+/// A portguard that has ended.
 pub struct Ended {
-    /// How.
     pub status: ExitStatus,
-    /// All that it said on stderr.
-    pub said: String,
-    /// The lines of stdout that nobody had read.
-    pub rest: Vec<String>,
+    /// All of its stderr.
+    pub stderr: String,
+    /// The lines of its stdout that no test had read.
+    pub stdout: Vec<String>,
 }
 
 impl Instance {
-    /// Starts `portguard run --output json` and waits until it is ready.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
+    /// Starts `portguard run --no-fold --output json` and waits until it is ready.
     pub fn start(env: &TestEnv, policy: &str) -> anyhow::Result<Self> {
-        // What `auto` must take, without its vain look at the LSM first where there is none.
+        // Not `auto`, which would try the LSM in vain where there is none.
         Self::start_with(env, policy, env.auto_hook(), "json")
     }
 
-    /// The same by a certain hook and with a certain output.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
+    /// The same with the arguments of `--hook` and `--output`.
     pub fn start_with(
         env: &TestEnv,
         policy: &str,
         hook: &'static str,
         output: &str,
     ) -> anyhow::Result<Self> {
-        // Every decision by itself: what a test looks for is one bind's event.
+        // An event for each bind: that is what tests look for.
         let arguments = ["--no-fold", "--output", output];
         Self::start_by(env, policy, hook, &arguments)
     }
 
-    /// The same with any arguments of `portguard run`.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
+    /// Starts `portguard run` with any arguments.
     pub fn start_by(
         env: &TestEnv,
         policy: &str,
@@ -103,11 +87,8 @@ impl Instance {
         Self::start_prepared(env, policy, hook, arguments, |_, _| Ok(()))
     }
 
-    /// The same, and its command and the path of its socket are handed to `prepare` before it starts. Of a
-    /// standard output that is put elsewhere no line is collected.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
+    /// The same; `prepare` gets the command and the path of the socket first. If it redirects stdout, no lines are
+    /// collected.
     pub fn start_prepared(
         env: &TestEnv,
         policy: &str,
@@ -121,10 +102,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// The same with a policy that is there already: a file or a directory.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
+    /// Starts it with an existing policy, a file or a directory.
     pub fn start_on(
         env: &TestEnv,
         policy: &Path,
@@ -157,10 +135,10 @@ impl Instance {
         let mut child = command
             .spawn()
             .with_context(|| program.display().to_string())?;
-        // It has its own ends of what `prepare` gave it, and nobody else must hold them open.
+        // Closes this process's copies of the descriptors that `prepare` passed.
         drop(command);
         let stdout = child.stdout.take().map_or_else(|| channel().1, lines);
-        let stderr = lines(child.stderr.take().context("stderr is a pipe")?);
+        let stderr_lines = lines(child.stderr.take().context("stderr is a pipe")?);
         let hook = if hook == "auto" {
             env.auto_hook()
         } else {
@@ -169,24 +147,17 @@ impl Instance {
         let mut instance = Self {
             child,
             stdout,
-            stderr,
-            said: String::new(),
+            stderr_lines,
+            stderr: String::new(),
             hook,
             policy: None,
             socket,
         };
-        instance.wait_until_ready(env.patience())?;
+        instance.wait_for_within("portguard: ready", env.patience())?;
         Ok(instance)
     }
 
-    fn wait_until_ready(&mut self, within: Duration) -> anyhow::Result<()> {
-        self.wait_for_within("portguard: ready", within)
-    }
-
-    /// Waits until it says something more on stderr.
-    ///
-    /// # Errors
-    /// Where it ends instead, or takes too long.
+    /// Waits for the next line on stderr that contains `text`.
     pub fn wait_for(&mut self, text: &str) -> anyhow::Result<()> {
         self.wait_for_within(text, DEADLINE)
     }
@@ -195,19 +166,19 @@ impl Instance {
         let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.stderr.recv_timeout(left) {
+            match self.stderr_lines.recv_timeout(left) {
                 Ok(line) => {
-                    self.said.push_str(&line);
-                    self.said.push('\n');
+                    self.stderr.push_str(&line);
+                    self.stderr.push('\n');
                     if line.contains(text) {
                         return Ok(());
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("no {text:?} after {within:?}; it said:\n{}", self.said)
+                    bail!("no {text:?} after {within:?}; stderr:\n{}", self.stderr)
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    bail!("it ended before it said {text:?}:\n{}", self.said)
+                    bail!("it ended without {text:?}; stderr:\n{}", self.stderr)
                 }
             }
         }
@@ -215,42 +186,41 @@ impl Instance {
 
     /// Closes the reading end of its stderr.
     pub fn close_stderr(&mut self) {
-        // The reading thread ends at the next line, which finds nobody.
-        self.stderr = channel().1;
+        // The reading thread ends at the next line, which it cannot hand on.
+        self.stderr_lines = channel().1;
     }
 
-    /// Writes another policy into its file.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
+    /// Replaces its policy file.
     pub fn change(&self, policy: &str) -> anyhow::Result<()> {
         let path = self.policy_path()?;
-        // As an editor does it: another file under the same name, never a half-written one.
-        let mut next =
-            tempfile::Builder::new().tempfile_in(path.parent().context("a directory")?)?;
+        // By rename, as editors do it: the daemon never sees half a file.
+        let directory = path.parent().context("a directory")?;
+        let mut next = tempfile::Builder::new().tempfile_in(directory)?;
         next.write_all(policy.as_bytes())?;
         next.persist(path)?;
         Ok(())
     }
 
+    /// Puts another policy in force.
+    pub fn reload(&self, policy: &str) -> anyhow::Result<()> {
+        self.change(policy)?;
+        match ask(&self.socket(), &Request::Reload)? {
+            Reply::Reloaded { .. } => Ok(()),
+            other => bail!("reload: {other:?}\n{policy}"),
+        }
+    }
+
     /// The file of its policy.
-    ///
-    /// # Errors
-    /// Where it has none of its own.
     pub fn policy_path(&self) -> anyhow::Result<&Path> {
         let file = self.policy.as_ref().context("a policy of its own")?;
         Ok(file.path())
     }
 
     /// The next line of stdout.
-    ///
-    /// # Errors
-    /// Where none comes.
     pub fn next_line(&self) -> anyhow::Result<String> {
         self.stdout.recv_timeout(DEADLINE).context("no line")
     }
 
-    /// Its process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -262,7 +232,7 @@ impl Instance {
         self.socket.path().join(SOCKET)
     }
 
-    /// A command of portguard's that asks the daemon.
+    /// A portguard command that talks to this daemon.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
@@ -270,101 +240,66 @@ impl Instance {
         command
     }
 
-    /// What `portguard status --json` says.
-    ///
-    /// # Errors
-    /// Where it says nothing.
+    /// The output of `portguard status --json`.
     pub fn status(&self) -> anyhow::Result<Value> {
         let output = self.command(&["status", "--json"]).output()?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| format!("status: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Sends a signal.
-    ///
-    /// # Errors
-    /// Where it is gone.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.child), signal).context("portguard is gone")
     }
 
     /// Sends a signal and waits for the end.
-    ///
-    /// # Errors
-    /// Where it does not end.
     pub fn end(self, signal: Signal) -> anyhow::Result<Ended> {
         self.signal(signal)?;
         self.end_by_itself()
     }
 
     /// Waits for the end.
-    ///
-    /// # Errors
-    /// Where it does not end.
     pub fn end_by_itself(mut self) -> anyhow::Result<Ended> {
         let until = Instant::now() + DEADLINE;
-        // Its end closes both pipes.
-        let rest = drain(&self.stdout, until)?;
-        for line in drain(&self.stderr, until)? {
-            self.said.push_str(&line);
-            self.said.push('\n');
+        // Both pipes close when it ends.
+        let stdout = drain(&self.stdout, until)?;
+        for line in drain(&self.stderr_lines, until)? {
+            self.stderr.push_str(&line);
+            self.stderr.push('\n');
         }
         let status = self.child.wait()?;
         Ok(Ended {
             status,
-            said: std::mem::take(&mut self.said),
-            rest,
+            stderr: std::mem::take(&mut self.stderr),
+            stdout,
         })
     }
 
-    /// Ends it as an administrator would.
-    ///
-    /// # Errors
-    /// Where it ends otherwise than with 0.
+    /// Ends it by SIGTERM; its exit code must be 0.
     pub fn stop(self) -> anyhow::Result<Ended> {
         let ended = self.end(Signal::TERM)?;
         ensure!(
             ended.status.code() == Some(0),
             "SIGTERM ended it with {}:\n{}",
             ended.status,
-            ended.said
+            ended.stderr
         );
         Ok(ended)
     }
 }
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        // Gone already where the test ended it; std knows and signals nobody else.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Ended {
+    /// How many events it reported as lost.
+    pub(crate) fn lost(&self) -> anyhow::Result<u64> {
+        let mut lines = self.stderr.lines();
+        let lost = lines.find_map(|line| line.split("; ").nth(1)?.strip_suffix(" events lost"));
+        Ok(lost.with_context(|| self.stderr.clone())?.parse()?)
     }
 }
 
-/// The lines of a pipe, as they come.
-pub(crate) fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver): (Sender<String>, _) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-            if sender
-                .send(String::from_utf8_lossy(&line).into_owned())
-                .is_err()
-            {
-                break;
-            }
-        }
-    });
-    receiver
-}
-
-/// All lines up to the pipe's end.
-pub(crate) fn drain(from: &Receiver<String>, until: Instant) -> anyhow::Result<Vec<String>> {
-    let mut lines = Vec::new();
-    loop {
-        match from.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(line) => lines.push(line),
-            Err(RecvTimeoutError::Disconnected) => return Ok(lines),
-            Err(RecvTimeoutError::Timeout) => bail!("it has not ended after {DEADLINE:?}"),
-        }
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // It has ended already if the test ended it; std does not signal a reaped child.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

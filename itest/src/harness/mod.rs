@@ -2,18 +2,27 @@
 
 pub mod active_lsms;
 pub(crate) mod bind_load;
-pub mod bind_runner;
+pub(crate) mod cgroups;
+pub(crate) mod doctor;
 pub(crate) mod elf32;
+pub mod env;
 pub(crate) mod events;
 pub(crate) mod foreign_links;
 pub(crate) mod foreign_object;
+pub(crate) mod frozen;
 pub mod instance;
+pub(crate) mod lines;
 pub(crate) mod monitor_client;
+pub(crate) mod oracle_probe;
 pub mod probe;
 pub mod probe_child;
 pub(crate) mod raw_syscalls;
 pub mod runner;
 pub(crate) mod scrape;
+pub mod shared;
 pub mod socket_holder;
+pub(crate) mod sysctl;
 
-pub use runner::{Kind, Needs, NotApplicable, Test, TestEnv, run, soak};
+pub use env::{Kind, TestEnv};
+pub use runner::{Needs, NotApplicable, Run, SharedTable, Table, Test, run};
+pub use shared::SharedInstance;

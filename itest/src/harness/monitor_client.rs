@@ -1,28 +1,29 @@
-//! A `portguard monitor` that runs, and what it printed.
+//! A running `portguard monitor`.
 
-use crate::harness::instance::{DEADLINE, Instance, drain, lines};
+use crate::harness::instance::Instance;
+use crate::harness::lines::{DEADLINE, drain, lines};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-/// A monitor, killed when dropped.
-pub(crate) struct Watching {
+/// Killed when dropped.
+pub(crate) struct MonitorClient {
     child: Child,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
 
-impl Watching {
-    /// Starts one that prints JSON, and waits until no decision escapes it.
+impl MonitorClient {
+    /// Starts one that prints JSON, and waits until it monitors.
     pub(crate) fn start(instance: &Instance, filter: &[&str]) -> anyhow::Result<Self> {
         let mut command = instance.command(&["monitor", "--output", "json"]);
         command.args(filter);
         Self::by(command)
     }
 
-    /// The same by a command of its own.
+    /// The same with another command line.
     pub(crate) fn by(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -31,40 +32,40 @@ impl Watching {
             .spawn()?;
         let stdout = lines(child.stdout.take().context("stdout is a pipe")?);
         let stderr = lines(child.stderr.take().context("stderr is a pipe")?);
-        let watching = Self {
+        let monitor = Self {
             child,
             stdout,
             stderr,
         };
-        let said = watching.stderr.recv_timeout(DEADLINE)?;
-        ensure!(said.starts_with("portguard: monitoring "), "{said}");
-        Ok(watching)
+        let line = monitor.stderr.recv_timeout(DEADLINE)?;
+        ensure!(line.starts_with("portguard: monitoring "), "{line}");
+        Ok(monitor)
     }
 
-    /// The next line.
     pub(crate) fn next(&self) -> anyhow::Result<String> {
         self.stdout.recv_timeout(DEADLINE).context("no decision")
     }
 
-    /// Stops it, or lets it go on.
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.child), signal).context("the monitor is gone")
     }
 
-    /// The lines that nobody has read, where it ended because its daemon did.
+    /// The remaining lines, once it has ended because its daemon ended.
     pub(crate) fn rest(mut self) -> anyhow::Result<Vec<String>> {
         let until = Instant::now() + DEADLINE;
-        let (rest, said) = (drain(&self.stdout, until)?, drain(&self.stderr, until)?);
+        let (rest, stderr) = (drain(&self.stdout, until)?, drain(&self.stderr, until)?);
         let code = self.child.wait()?.code();
-        let ended = said.last().is_some_and(|line| line.ends_with(" has ended"));
-        ensure!(code == Some(3) && ended, "{code:?}: {said:?}");
+        let ended = stderr
+            .last()
+            .is_some_and(|line| line.ends_with(" has ended"));
+        ensure!(code == Some(3) && ended, "{code:?}: {stderr:?}");
         Ok(rest)
     }
 }
 
-impl Drop for Watching {
+impl Drop for MonitorClient {
     fn drop(&mut self) {
-        // Gone already where it ended; std knows and signals nobody else.
+        // It may have ended already; std does not signal a reaped child.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

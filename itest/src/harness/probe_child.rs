@@ -1,48 +1,65 @@
-//! What a probe's process does: it becomes who it is told to be, binds, and says what came of it.
+//! What a probe's process does: it takes on the probe's identity, binds, and prints the results.
 
-use crate::harness::bind_runner::cgroup_root;
+use crate::harness::cgroups::{cgroup_root, enter};
 use crate::harness::elf32;
-use crate::harness::probe::{Answer, Attempt, BindSyscall, Netns, Probe};
+use crate::harness::probe::{Attempt, BindResult, BindSyscall, Netns, Probe};
 use crate::harness::raw_syscalls;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_name, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Room for any length that a test claims.
 const ADDRESS_ROOM: usize = 256;
 
-/// The verb `bind`; prints the answers as JSON.
-///
-/// # Errors
-/// Where the process cannot become what the probe says.
-pub fn run(probe: &str) -> anyhow::Result<()> {
-    let probe: Probe = serde_json::from_str(probe)?;
-    assume_identity(&probe)?;
-    let mut answers = Vec::new();
-    for attempt in &probe.attempts {
-        answers.push(
-            match raw_syscalls::socket(attempt.domain, attempt.kind, attempt.protocol) {
-                Err(errno) => Answer::NoSocket(errno),
-                Ok(socket) => bind_via(attempt, socket.as_fd()).1,
-            },
-        );
+/// The verb `bind`: probes as JSON on stdin; a line of results for each on stdout.
+pub fn run() -> anyhow::Result<()> {
+    let probes: Vec<Probe> = serde_json::from_reader(std::io::stdin())?;
+    if let [probe] = &probes[..] {
+        return bind_all(probe);
     }
-    println!("{}", serde_json::to_string(&answers)?);
+    for probe in &probes {
+        // Each in a child: the identity of the last cannot be given up again.
+        let status = raw_syscalls::in_child(|| bind_all(probe).map(|()| 0))?;
+        ensure!(status == 0, "{probe:?}: the child ended with {status}");
+    }
     Ok(())
 }
 
-/// Binds: the process that did, and what came of it.
-pub(crate) fn bind_via(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -> (u32, Answer) {
+fn bind_all(probe: &Probe) -> anyhow::Result<()> {
+    assume_identity(probe).with_context(|| format!("{probe:?}"))?;
+    let results: Vec<BindResult> = probe
+        .attempts
+        .iter()
+        .map(|attempt| match open(attempt) {
+            Err(errno) => BindResult::NoSocket(errno),
+            Ok(socket) => bind_via(attempt, socket.as_fd()).1,
+        })
+        .collect();
+    println!("{}", serde_json::to_string(&results)?);
+    Ok(())
+}
+
+fn open(attempt: &Attempt) -> Result<OwnedFd, i32> {
+    let socket = raw_syscalls::socket(attempt.domain, attempt.kind, attempt.protocol)?;
+    if let Some(only) = attempt.v6only {
+        set_ipv6_v6only(&socket, only).map_err(|error| error.raw_os_error())?;
+    }
+    Ok(socket)
+}
+
+/// Binds: the process that did, and the result.
+pub(crate) fn bind_via(attempt: &Attempt, socket: BorrowedFd<'_>) -> (u32, BindResult) {
     let mut binder = std::process::id();
     let mut buffer = attempt.address.clone();
     let len = attempt
         .len
         .unwrap_or(u32::try_from(buffer.len()).unwrap_or(u32::MAX));
     buffer.resize(ADDRESS_ROOM, 0);
-    let answer = match attempt.syscall {
+    let result = match attempt.syscall {
         BindSyscall::Bind => Ok(raw_syscalls::bind(socket, &buffer, len)),
         BindSyscall::Bindx => Ok(raw_syscalls::bindx(socket, &buffer, len)),
         BindSyscall::IoUring => raw_syscalls::uring(socket, &buffer, len, false),
@@ -54,27 +71,27 @@ pub(crate) fn bind_via(attempt: &Attempt, socket: std::os::fd::BorrowedFd<'_>) -
             errno
         }),
     };
-    let answer = match answer {
-        Ok(errno) => Answer::Bound(errno),
-        Err(errno) => Answer::Unsupported(errno),
+    let result = match result {
+        Ok(errno) => BindResult::Bound(errno),
+        Err(errno) => BindResult::Unsupported(errno),
     };
-    (binder, answer)
+    (binder, result)
 }
 
 pub(crate) fn assume_identity(probe: &Probe) -> anyhow::Result<()> {
-    if !probe.cgroup.is_empty() {
-        let path = OsStr::from_bytes(&probe.cgroup);
-        let procs = cgroup_root()?.join(path).join("cgroup.procs");
-        std::fs::write(&procs, "0").with_context(|| procs.display().to_string())?;
+    if let Some(cgroup) = &probe.cgroup {
+        let path = cgroup_root()?.join(OsStr::from_bytes(cgroup));
+        enter(&path, "cgroup.procs")?;
     }
     if probe.netns == Some(Netns::New) {
         raw_syscalls::unshare(libc::CLONE_NEWNET).context("a network namespace")?;
     }
     // This process has one thread, so what is set for the thread is set for the process.
-    let gid = Gid::from_raw(probe.gid);
+    let [real_gid, effective_gid] = probe.gids.map(Gid::from_raw);
+    let groups: Vec<Gid> = probe.groups.iter().copied().map(Gid::from_raw).collect();
     let [real, effective, saved] = probe.uids.map(Uid::from_raw);
-    set_thread_groups(&[])?;
-    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(real_gid, effective_gid, effective_gid)?;
     set_thread_res_uid(real, effective, saved)?;
     if probe.netns == Some(Netns::NewWithUser) {
         raw_syscalls::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET)

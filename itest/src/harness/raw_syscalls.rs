@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper makes as crookedly as the tests need them.
+//! System calls with arguments that safe wrappers do not allow.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -19,18 +19,18 @@ fn last_errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(-1)
 }
 
-fn answer(result: i32) -> i32 {
+fn errno_of(result: i32) -> i32 {
     if result == 0 { 0 } else { last_errno() }
 }
 
-/// socket(2), whatever the numbers.
+/// socket(2) with any numbers.
 pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> Result<OwnedFd, i32> {
     // SAFETY: takes three numbers.
     let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
     if fd < 0 {
         return Err(last_errno());
     }
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
         "the kernel would read past the buffer"
     );
     // SAFETY: the kernel reads `len` bytes, which the buffer has.
-    answer(unsafe { libc::bind(fd.as_raw_fd(), buffer.as_ptr().cast(), len) })
+    errno_of(unsafe { libc::bind(fd.as_raw_fd(), buffer.as_ptr().cast(), len) })
 }
 
 /// `sctp_bindx`.
@@ -52,10 +52,10 @@ pub(crate) fn bindx(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
     );
     let option = buffer.as_ptr().cast();
     // SAFETY: the kernel reads `len` bytes, which the buffer has.
-    answer(unsafe { libc::setsockopt(fd.as_raw_fd(), SOL_SCTP, BINDX_ADD, option, len) })
+    errno_of(unsafe { libc::setsockopt(fd.as_raw_fd(), SOL_SCTP, BINDX_ADD, option, len) })
 }
 
-/// An option that is one word.
+/// Sets an option of four bytes.
 pub(crate) fn set_option(
     fd: BorrowedFd<'_>,
     level: i32,
@@ -64,7 +64,7 @@ pub(crate) fn set_option(
 ) -> Result<(), i32> {
     let size = 4;
     // SAFETY: the kernel reads the four bytes of `value`.
-    match answer(unsafe {
+    match errno_of(unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             level,
@@ -78,7 +78,7 @@ pub(crate) fn set_option(
     }
 }
 
-/// `IORING_OP_BIND`, with a polling thread if wanted. The error is that of a kernel without it.
+/// `IORING_OP_BIND`, optionally by a polling thread. Fails where the kernel lacks it.
 pub(crate) fn uring(fd: BorrowedFd<'_>, buffer: &[u8], len: u32, polled: bool) -> Result<i32, i32> {
     let errno = |error: io::Error| error.raw_os_error().unwrap_or(-1);
     let mut builder = io_uring::IoUring::builder();
@@ -106,14 +106,14 @@ pub(crate) fn uring(fd: BorrowedFd<'_>, buffer: &[u8], len: u32, polled: bool) -
     Ok(-done.result())
 }
 
-/// Memory below 4 GiB, where the 32-bit system call table can point.
+/// Memory below 4 GiB, which 32-bit system calls can address.
 #[cfg(target_arch = "x86_64")]
 struct Low(*mut u32);
 
 #[cfg(target_arch = "x86_64")]
 impl Low {
     const BYTES: usize = 4096;
-    /// Where the arguments of socketcall lie, behind the address.
+    /// Where the arguments of socketcall are, after the address.
     const ARGUMENTS: usize = 512;
 
     fn new(address: &[u8]) -> Result<Self, i32> {
@@ -126,7 +126,7 @@ impl Low {
             return Err(last_errno());
         }
         let low = Self(at.cast());
-        // SAFETY: the mapping is larger than the address, and nobody else's.
+        // SAFETY: the mapping is larger than the address, and has no other user.
         unsafe { std::ptr::copy_nonoverlapping(address.as_ptr(), at.cast(), address.len()) };
         Ok(low)
     }
@@ -161,13 +161,13 @@ fn int80(number: usize, first: usize, second: usize, third: usize) -> i32 {
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
-    // The 32-bit table answers in 32 bits.
+    // The result has 32 bits.
     -(u32::try_from(result & 0xffff_ffff)
         .unwrap_or(0)
         .cast_signed())
 }
 
-/// bind by the 32-bit table: through socketcall, or as a call of its own.
+/// bind of the 32-bit system call table: by socketcall, or directly.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn bind32(
     fd: BorrowedFd<'_>,
@@ -187,13 +187,13 @@ pub(crate) fn bind32(
     Ok(int80(SOCKETCALL, SYS_BIND as usize, arguments.addr(), 0))
 }
 
-/// There is no 32-bit table.
+/// There is no 32-bit system call table.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn bind32(_: BorrowedFd<'_>, _: &[u8], _: u32, _: bool) -> Result<i32, i32> {
     Err(libc::ENOSYS)
 }
 
-/// A new network namespace, and before it a user namespace if wanted.
+/// unshare(2)
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
     // SAFETY: changes the namespaces of this process, which has one thread; no memory is touched.
     if unsafe { libc::unshare(flags) } == 0 {
@@ -203,10 +203,7 @@ pub(crate) fn unshare(flags: i32) -> io::Result<()> {
     }
 }
 
-/// How many programs the kernel has loaded.
-///
-/// # Errors
-/// Where the kernel does not say.
+/// The number of loaded BPF programs.
 pub(crate) fn loaded_programs() -> io::Result<u32> {
     const BPF_PROG_GET_NEXT_ID: i32 = 11;
     let (mut count, mut id) = (0, 0u32);
@@ -236,17 +233,14 @@ pub(crate) fn loaded_programs() -> io::Result<u32> {
     }
 }
 
-/// Runs something in a child of this process, which has one thread; it gives an errno or 0.
-///
-/// # Errors
-/// Where there is no child, or it could not do what it should, which it said on stderr.
-pub(crate) fn in_child(done: impl FnOnce() -> anyhow::Result<i32>) -> anyhow::Result<i32> {
-    /// Above every errno that a bind ends with.
+/// Runs `action` in a child of this process, which must have one thread: an errno or 0.
+pub(crate) fn in_child(action: impl FnOnce() -> anyhow::Result<i32>) -> anyhow::Result<i32> {
+    /// No bind ends with this errno.
     const FAILED: i32 = 255;
     // SAFETY: this process has one thread, so the child's memory is whole, and it ends below.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let code = done().unwrap_or_else(|error| {
+        let code = action().unwrap_or_else(|error| {
             eprintln!("{error:#}");
             FAILED
         });

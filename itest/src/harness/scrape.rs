@@ -1,4 +1,4 @@
-//! What the daemon serves for Prometheus, fetched by HTTP and read by a parser of its format.
+//! The daemon's Prometheus metrics, fetched by HTTP and parsed.
 
 use anyhow::{Context as _, bail, ensure};
 use prometheus_parse::{Scrape, Value};
@@ -6,16 +6,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// How long an emulated machine may take to answer.
+/// How long the daemon may take to response: emulated machines are slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A sample: its name, labels that it must have, and its value.
+/// A sample: its name, some of its labels, and its value.
 pub(crate) type Sample<'a> = (&'a str, &'a [(&'a str, &'a str)], u32);
 
-/// One answer.
 pub(crate) struct Scraped(Scrape);
 
-/// An address that nobody listens on.
+/// A free address of the loopback interface.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?)
@@ -30,11 +29,11 @@ impl Scraped {
             stream,
             "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        let (head, body) = response
             .split_once("\r\n\r\n")
-            .with_context(|| answer.clone())?;
+            .with_context(|| response.clone())?;
         ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
         ensure!(
             head.to_ascii_lowercase()
@@ -65,14 +64,14 @@ impl Scraped {
         }
     }
 
-    /// Sees to it that samples have these values.
-    pub(crate) fn says(&self, wanted: &[Sample<'_>]) -> anyhow::Result<()> {
-        for &(name, labels, wanted) in wanted {
+    /// Fails unless samples have these values.
+    pub(crate) fn check(&self, expected: &[Sample<'_>]) -> anyhow::Result<()> {
+        for &(name, labels, expected) in expected {
             let value = self.value(name, labels)?;
-            // Whole numbers, far below those that a float cannot hold.
+            // The values are small whole numbers, which a float holds exactly.
             ensure!(
-                value.to_bits() == f64::from(wanted).to_bits(),
-                "{name} {labels:?} is {value}, not {wanted}"
+                value.to_bits() == f64::from(expected).to_bits(),
+                "{name} {labels:?} is {value}, not {expected}"
             );
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! A process that has bound its sockets and keeps them: what is there before portguard is.
+//! A process that holds bound sockets, for tests of sockets bound before portguard started.
 
-use crate::harness::probe::{Answer, Probe};
+use crate::harness::probe::{BindResult, Probe};
 use crate::harness::probe_child::{assume_identity, bind_via};
 use crate::harness::raw_syscalls;
 use anyhow::{Context as _, ensure};
@@ -16,21 +16,20 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Who binds what, and what becomes of the sockets then.
+/// A probe, and what its process does with its sockets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hold {
-    /// The process and its binds.
     pub probe: Probe,
-    /// Sockets that could listen do not.
+    /// TCP sockets are not put into the listening state.
     pub idle: bool,
-    /// The sockets are on their way to another process, and open in none.
+    /// The sockets are in flight in an `SCM_RIGHTS` message, and no process has them open.
     pub in_flight: bool,
-    /// The process ends where its first socket, one of UDP, is aborted.
+    /// The process ends when its first socket, a UDP socket, is aborted.
     pub brittle: bool,
 }
 
 impl Hold {
-    /// Keeps the sockets of a probe, listening.
+    /// Holds the sockets of a probe, listening.
     #[must_use]
     pub const fn of(probe: Probe) -> Self {
         Self {
@@ -41,10 +40,7 @@ impl Hold {
         }
     }
 
-    /// Starts the process and waits until all is bound.
-    ///
-    /// # Errors
-    /// Where it cannot become what it is told to.
+    /// Starts the process and waits until it has bound its sockets.
     pub fn start(&self) -> anyhow::Result<Held> {
         let hold = serde_json::to_string(self)?;
         let mut child = Command::new("/proc/self/exe")
@@ -59,33 +55,28 @@ impl Hold {
             child,
             stdin,
             stdout: BufReader::new(stdout),
-            answers: Vec::new(),
+            results: Vec::new(),
         };
-        held.answers = serde_json::from_str(&held.line()?)?;
+        held.results = serde_json::from_str(&held.line()?)?;
         Ok(held)
     }
 }
 
-/// A process that keeps its sockets, killed when dropped.
+/// A process that holds sockets, killed when dropped.
 pub struct Held {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    /// What came of its binds.
-    pub answers: Vec<Answer>,
+    pub results: Vec<BindResult>,
 }
 
 impl Held {
-    /// Its number.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What accept(2) or recv(2) ends with on each socket that it has: `EAGAIN` while all is well.
-    ///
-    /// # Errors
-    /// Where the process is gone.
+    /// The errno of accept(2) or recv(2) on each of its sockets: `EAGAIN` unless it was closed.
     pub fn errnos(&mut self) -> anyhow::Result<Vec<i32>> {
         self.stdin.write_all(b"\n")?;
         Ok(serde_json::from_str(&self.line()?)?)
@@ -101,34 +92,31 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Gone already where it failed; std knows and signals nobody else.
+        // It may have ended already; std does not signal a reaped child.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The verb `hold`: binds, and answers each line of its input with how its sockets are.
-///
-/// # Errors
-/// Where the process cannot become what it is told to.
+/// The verb `hold`: binds, and for each line of its input prints the errnos of its sockets.
 pub fn run(hold: &str) -> anyhow::Result<()> {
     let hold: Hold = serde_json::from_str(hold)?;
     assume_identity(&hold.probe)?;
-    let (mut answers, mut sockets) = (Vec::new(), Vec::new());
+    let (mut results, mut sockets) = (Vec::new(), Vec::new());
     for attempt in &hold.probe.attempts {
         let kind = attempt.kind | libc::SOCK_NONBLOCK;
-        answers.push(
+        results.push(
             match raw_syscalls::socket(attempt.domain, kind, attempt.protocol) {
-                Err(errno) => Answer::NoSocket(errno),
+                Err(errno) => BindResult::NoSocket(errno),
                 Ok(socket) => {
-                    // So that others can have the port too, as far as their user is the same.
+                    // So that processes of the same user can bind the port too.
                     let _ = set_socket_reuseport(&socket, true);
-                    let answer = bind_via(attempt, socket.as_fd()).1;
+                    let result = bind_via(attempt, socket.as_fd()).1;
                     if attempt.kind != libc::SOCK_DGRAM && !hold.idle {
                         listen(&socket, 8)?;
                     }
                     sockets.push((attempt.kind, socket));
-                    answer
+                    result
                 }
             },
         );
@@ -137,7 +125,7 @@ pub fn run(hold: &str) -> anyhow::Result<()> {
         .in_flight
         .then(|| send_away(&mut sockets))
         .transpose()?;
-    println!("{}", serde_json::to_string(&answers)?);
+    println!("{}", serde_json::to_string(&results)?);
     if let (true, Some((_, socket))) = (hold.brittle, sockets.first()) {
         rustix::io::ioctl_fionbio(socket, false)?;
         let aborted = recv(socket, &mut [0; 8], RecvFlags::empty()).err();
@@ -164,7 +152,7 @@ fn errno_of(kind: i32, socket: &OwnedFd) -> i32 {
     outcome.err().map_or(0, Errno::raw_os_error)
 }
 
-/// Puts the sockets into a message that nobody takes, and closes them.
+/// Puts the sockets into a message that is never received, and closes them.
 fn send_away(sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     const MOST: usize = 8;
     let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);

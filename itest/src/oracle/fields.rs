@@ -1,9 +1,9 @@
-//! Patterns and networks as the documentation words them, matched the slow and obvious way.
+//! Patterns and networks, matched in the slow and obvious way.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// Whether a name matches a pattern in which each `*` stands for any bytes, none too.
+/// Whether a name matches a pattern in which `*` stands for any bytes or none.
 pub(super) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
@@ -18,7 +18,7 @@ pub(super) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Whether a cgroup, or one above it, matches a pattern.
+/// Whether a cgroup or one of its ancestors matches a pattern.
 pub(super) fn path_matches(pattern: &[String], path: &[String]) -> bool {
     let Some((first, rest)) = pattern.split_first() else {
         return true;
@@ -31,12 +31,12 @@ pub(super) fn path_matches(pattern: &[String], path: &[String]) -> bool {
     })
 }
 
-/// A network: an address and the bits of it that count.
+/// A network: an address and the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Net(pub IpAddr, pub u8);
 
 impl Net {
-    /// Whether the network has an address. A wildcard address is only in that very network of one.
+    /// Whether the network contains an address. A wildcard address is only in the network of itself or of all.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
         let (own, address) = (self.0.to_canonical(), address.to_canonical());
@@ -73,14 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_match_anything_within_a_name() {
+    fn star_matches_within_a_name() {
         let hit = |pattern: &str, name: &str| glob(pattern.as_bytes(), name.as_bytes());
         assert!(hit("docker-*.scope", "docker-.scope") && hit("*a*b*", "xxaxxbxx") && hit("*", ""));
         assert!(!hit("docker-*.scope", "docker-1.scop") && !hit("a*", "ba"));
     }
 
     #[test]
-    fn paths_match_at_any_depth() {
+    fn double_star_matches_any_depth() {
         let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
         let hit = |pattern, at| path_matches(&path(pattern), &path(at));
         assert!(hit("**/a", "a") && hit("**/a", "x/y/a/z") && hit("a/**/b", "a/b"));

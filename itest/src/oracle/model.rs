@@ -1,24 +1,21 @@
-//! What the oracle speaks of: policies, rules and binds, in its own words.
+//! The oracle's types: policies, rules, binds and decisions.
 
-use super::Net;
+use super::fields::Net;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// A verdict, which is also a rule's action.
+/// A rule's action, and the verdict of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// May bind, with or without the capability.
     Allow,
-    /// May not bind.
     Deny,
-    /// The kernel's own rule decides.
     Kernel,
 }
 
 impl Action {
-    /// The word in policies and events.
+    /// The name in policies and events.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
@@ -27,26 +24,20 @@ impl Action {
     }
 }
 
-/// A protocol that rules can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Proto {
-    /// TCP.
     Tcp,
-    /// UDP.
     Udp,
-    /// SCTP.
     Sctp,
-    /// DCCP.
     Dccp,
 }
 
 impl Proto {
-    /// All four.
     pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Sctp, Self::Dccp];
 
-    /// The word in policies and events.
+    /// The name in policies and events.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
@@ -59,18 +50,16 @@ impl Proto {
 /// Which decisions are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logged {
-    /// Every decision.
     All,
-    /// Denials only.
     Deny,
     /// None.
     None,
 }
 
 impl Logged {
-    /// The word in policies.
+    /// The name in policies.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::All => "all",
             Self::Deny => "deny",
@@ -79,13 +68,13 @@ impl Logged {
     }
 }
 
-/// First and last of a range, both in it.
+/// First and last of a range, both included.
 pub type Span<T> = (T, T);
 
-/// Components of a cgroup path below the root.
+/// The components of a cgroup path below the root.
 pub type Path = Vec<String>;
 
-/// One rule; an absent field matches everything.
+/// A rule; an absent field matches everything.
 #[derive(Clone, Debug)]
 pub struct ModelRule {
     /// `name:`
@@ -113,7 +102,7 @@ pub struct ModelRule {
 }
 
 impl ModelRule {
-    /// A rule that names nothing.
+    /// A rule that matches every bind.
     #[must_use]
     pub const fn new(name: String, action: Action) -> Self {
         Self {
@@ -132,7 +121,6 @@ impl ModelRule {
     }
 }
 
-/// A policy.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// `mode:` is `enforce` (else `audit`).
@@ -147,12 +135,13 @@ pub struct Model {
     pub rules: Vec<ModelRule>,
 }
 
-/// A bind, as much of it as rules can match.
+/// The address of binds where it does not matter: one of the loopback network that hardly any server uses.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
+
+/// A bind, as far as rules can match it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OracleBind {
-    /// Port.
     pub port: u16,
-    /// Protocol of the socket.
     pub protocol: Proto,
     /// Real uid.
     pub uid: u32,
@@ -160,9 +149,7 @@ pub struct OracleBind {
     pub euid: u32,
     /// Real, effective and supplementary gids.
     pub gids: Vec<u32>,
-    /// The caller's cgroup.
     pub cgroup: Path,
-    /// The address.
     pub address: IpAddr,
     /// `IPV6_V6ONLY` of the socket.
     pub v6only: bool,
@@ -173,19 +160,33 @@ pub struct OracleBind {
 pub struct Unreadable {
     /// The path of its cgroup.
     pub cgroup: bool,
-    /// Its groups.
     pub groups: bool,
 }
 
-/// What the oracle says of a bind of a protected port.
+/// The oracle's decision on a bind of a protected port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<'a> {
-    /// The verdict.
+pub struct OracleDecision<'a> {
     pub verdict: Action,
-    /// The deciding rule, `None` for the default.
+    /// The deciding rule; `None` for the default.
     pub rule: Option<&'a str>,
-    /// Whether it is reported.
     pub report: bool,
-    /// Whether it is carried out: neither the policy nor the rule is in audit mode.
+    /// Neither the policy nor the rule is in audit mode.
     pub enforced: bool,
+}
+
+impl OracleBind {
+    /// TCP by a user in a cgroup.
+    #[must_use]
+    pub fn tcp(port: u16, uid: u32, cgroup: Path) -> Self {
+        Self {
+            port,
+            protocol: Proto::Tcp,
+            uid,
+            euid: uid,
+            gids: vec![uid],
+            cgroup,
+            address: ADDRESS.into(),
+            v6only: false,
+        }
+    }
 }

@@ -1,10 +1,10 @@
-//! The oracle's own writer of policies.
+//! The oracle's own YAML writer.
 
-use super::{Model, ModelRule, Span};
+use super::model::{Model, ModelRule, Span};
 use std::fmt::Write as _;
 
 impl Model {
-    /// The policy file that says the same.
+    /// The policy as a file.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let mut text = self.settings_yaml();
@@ -12,20 +12,20 @@ impl Model {
         text
     }
 
-    /// The settings alone, with the version: the head of a file.
+    /// The version and the settings, without rules.
     #[must_use]
     pub fn settings_yaml(&self) -> String {
         let mode = if self.enforce { "enforce" } else { "audit" };
         format!(
             "version: 1\nmode: {mode}\ndefault: {}\nprotect: {}\nlog: {}\n",
-            self.default.word(),
+            self.default.name(),
             spans_yaml(&self.protect),
-            self.log.word(),
+            self.log.name(),
         )
     }
 }
 
-/// The `rules:` of a file.
+/// The `rules:` section.
 #[must_use]
 pub fn rules_yaml(rules: &[ModelRule]) -> String {
     if rules.is_empty() {
@@ -44,14 +44,14 @@ fn rule_yaml(text: &mut String, rule: &ModelRule) {
         let _ = writeln!(text, "{key}: {value}");
     };
     line("  - name", quoted(&rule.name));
-    line("    action", rule.action.word().to_owned());
+    line("    action", rule.action.name().to_owned());
     if let Some(ports) = &rule.ports {
         line("    ports", spans_yaml(ports));
     }
     if let Some(protocols) = &rule.protocols {
         line(
             "    protocols",
-            list(protocols.iter().map(|p| p.word().to_owned())),
+            list(protocols.iter().map(|p| p.name().to_owned())),
         );
     }
     if let Some(users) = &rule.users {
@@ -73,7 +73,7 @@ fn rule_yaml(text: &mut String, rule: &ModelRule) {
         line("    mode", "audit".to_owned());
     }
     if let Some(log) = rule.log {
-        line("    log", log.word().to_owned());
+        line("    log", log.name().to_owned());
     }
     if let Some(cgroups) = &rule.cgroups {
         line(
@@ -83,13 +83,13 @@ fn rule_yaml(text: &mut String, rule: &ModelRule) {
     }
 }
 
-/// A path as it is written: `/` for the root.
+/// A path as policies and events write it: `/` is the root.
 #[must_use]
 pub fn slashed(path: &[String]) -> String {
     format!("/{}", path.join("/"))
 }
 
-/// One number alone, a range in quotes.
+/// A single number as such, a range in quotes.
 fn spans_yaml<T: PartialEq + std::fmt::Display>(spans: &[Span<T>]) -> String {
     list(spans.iter().map(|(first, last)| {
         if first == last {
@@ -104,7 +104,7 @@ fn list(entries: impl Iterator<Item = String>) -> String {
     format!("[{}]", entries.collect::<Vec<_>>().join(", "))
 }
 
-/// A YAML scalar in single quotes, in which only the quote itself is special.
+/// A YAML scalar in single quotes, in which only the quote is special.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -1,7 +1,7 @@
-//! Equal decisions of a second: the first at once, the others as one event with their number.
+//! Aggregation: of equal decisions the first is an event at once, the others of a second are one event with a count.
 
-use super::Table;
-use crate::harness::bind_runner::Cgroups;
+use crate::harness::Table;
+use crate::harness::cgroups::Cgroups;
 use crate::harness::instance::{Ended, Instance};
 use crate::harness::probe::{Attempt, Probe};
 use crate::harness::{Needs, TestEnv};
@@ -12,8 +12,12 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
-    ("folds_equal_decisions", Needs::Nothing, folds),
-    ("log_of_policy", Needs::Nothing, log_of_policy),
+    (
+        "aggregation_of_equal_decisions",
+        Needs::Nothing,
+        equal_decisions,
+    ),
+    ("log_setting", Needs::Nothing, log_setting),
 ];
 
 const POLICY: &str = "version: 1
@@ -23,16 +27,16 @@ rules:
   - { name: web, action: allow, ports: [80], users: [33] }
 ";
 
-/// How long equal decisions are folded.
+/// How long equal decisions are aggregated.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// So many binds.
+/// Adds `count` equal binds.
 fn times(probe: Probe, attempt: &Attempt, count: usize) -> Probe {
     (0..count).fold(probe, |probe, _| probe.bind(attempt.clone()))
 }
 
-/// Binds that are equal among themselves and differ from all others, and how many: in port, protocol, uid,
-/// cgroup or verdict. What a process binds is told from what others do by its name.
+/// Processes and the sizes of their groups of equal binds. Groups differ in port, protocol, uid, cgroup or verdict; the
+/// name of a process identifies its events.
 fn plan(cgroup: &str) -> Vec<(Probe, Vec<usize>)> {
     let root = || Probe::user(0);
     let tcp = Attempt::tcp;
@@ -53,11 +57,11 @@ fn plan(cgroup: &str) -> Vec<(Probe, Vec<usize>)> {
     ]
 }
 
-/// The counts of each process's events, by what tells them apart, in the order in which they came.
+/// The counts of the events of each process, in order, by protocol, port and verdict.
 type Counts = BTreeMap<String, BTreeMap<String, Vec<u64>>>;
 
 fn counts(lines: &str) -> anyhow::Result<Counts> {
-    let mut of = Counts::new();
+    let mut counts = Counts::new();
     for line in lines.lines() {
         let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         let comm = event["comm"].as_str().context("comm")?.to_owned();
@@ -66,13 +70,13 @@ fn counts(lines: &str) -> anyhow::Result<Counts> {
             event["protocol"], event["port"], event["verdict"]
         );
         let count = event["count"].as_u64().context("count")?;
-        (of.entry(comm).or_default().entry(key).or_default()).push(count);
+        (counts.entry(comm).or_default().entry(key).or_default()).push(count);
     }
-    Ok(of)
+    Ok(counts)
 }
 
-/// Makes the binds of the plan, as fast as they can be made.
-fn play(plan: &[(Probe, Vec<usize>)]) -> anyhow::Result<Duration> {
+/// Makes the binds of the plan as fast as possible.
+fn run_all(plan: &[(Probe, Vec<usize>)]) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let running: Vec<_> = (plan.iter())
         .map(|(probe, _)| probe.spawn())
@@ -83,7 +87,7 @@ fn play(plan: &[(Probe, Vec<usize>)]) -> anyhow::Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn folds(env: &TestEnv) -> anyhow::Result<()> {
+fn equal_decisions(env: &TestEnv) -> anyhow::Result<()> {
     let name = format!("pgfold-{}", std::process::id());
     let mut cgroups = Cgroups::default();
     cgroups.make(std::slice::from_ref(&name))?;
@@ -94,42 +98,42 @@ fn folds(env: &TestEnv) -> anyhow::Result<()> {
     let arguments = ["--output", "text", "--sink", "stdout", "--sink", &sink];
     let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     let before = first_at_once(&instance)?;
-    let took = play(&plan)?;
+    let took = run_all(&plan)?;
     let ended = instance.stop()?;
     let counts = counts(&std::fs::read_to_string(file)?)?;
-    for (probe, wanted) in &plan {
+    for (probe, expected) in &plan {
         let comm = String::from_utf8_lossy(&probe.comm).into_owned();
         let of = counts
             .get(&comm)
             .with_context(|| format!("{comm}: {counts:?}"))?;
         let mut sums: Vec<u64> = of.values().map(|counts| counts.iter().sum()).collect();
-        let mut wanted: Vec<u64> = wanted.iter().map(|&count| count as u64).collect();
+        let mut expected: Vec<u64> = expected.iter().map(|&count| count as u64).collect();
         sums.sort_unstable();
-        wanted.sort_unstable();
-        ensure!(sums == wanted, "{sums:?}, not {wanted:?}: {of:?}");
+        expected.sort_unstable();
+        ensure!(sums == expected, "{sums:?}, not {expected:?}: {of:?}");
         for counts in of.values() {
             let first_alone = counts.first() == Some(&1);
-            // One window, which begins with the first decision: two events at the most.
-            let folded = took >= WINDOW || counts.len() <= 2;
-            ensure!(first_alone && folded, "in {took:?}: {of:?}");
+            // A window begins with its first decision, so there are at most two events.
+            let aggregated = took >= WINDOW || counts.len() <= 2;
+            ensure!(first_alone && aggregated, "in {took:?}: {of:?}");
         }
     }
     let all: usize = plan.iter().flat_map(|(_, counts)| counts).sum();
-    summed_up(&ended, before + all)
+    expect_total(&ended, before + all)
 }
 
-/// What the kernel counted is what was bound.
-fn summed_up(ended: &Ended, all: usize) -> anyhow::Result<()> {
+/// The kernel counted each bind.
+fn expect_total(ended: &Ended, all: usize) -> anyhow::Result<()> {
     let summed = format!("portguard: decided {all}: ");
     ensure!(
-        ended.said.contains(&summed) && ended.said.contains("; 0 events lost"),
+        ended.stderr.contains(&summed) && ended.stderr.contains("; 0 events lost"),
         "{summed}: {}",
-        ended.said
+        ended.stderr
     );
     Ok(())
 }
 
-/// The first is told while its window runs, the others at its end, as `xN`: how many binds that took.
+/// The first event comes within the window, the others as one `xN` at its end: how many binds were made to see that.
 fn first_at_once(instance: &Instance) -> anyhow::Result<usize> {
     let heading = instance.next_line()?;
     ensure!(heading.starts_with("TIME"), "{heading}");
@@ -137,26 +141,26 @@ fn first_at_once(instance: &Instance) -> anyhow::Result<usize> {
     for tried in 1..6 {
         let began = Instant::now();
         probe(1).run()?;
-        let first = shown(&instance.next_line()?)?;
+        let first = count_of(&instance.next_line()?)?;
         let at = began.elapsed();
         probe(8).run()?;
-        let rest = shown(&instance.next_line()?)?;
-        ensure!(first == 1, "the first is told as {first}");
+        let rest = count_of(&instance.next_line()?)?;
+        ensure!(first == 1, "the first line has count {first}");
         if rest == 8 && at < WINDOW {
             return Ok(9 * tried);
         }
-        // A machine so slow that the window ended in between: all of them are told, and it is tried again.
-        let mut told = rest;
-        while told < 8 {
-            told += shown(&instance.next_line()?)?;
+        // The machine was so slow that the window ended in between: all are reported, and the test repeats.
+        let mut reported = rest;
+        while reported < 8 {
+            reported += count_of(&instance.next_line()?)?;
         }
-        ensure!(told == 8, "{told} told of 8");
+        ensure!(reported == 8, "{reported} reported of 8");
     }
-    bail!("the first of equal decisions was never told within {WINDOW:?}")
+    bail!("the first of equal decisions was never reported within {WINDOW:?}")
 }
 
-/// How many decisions a line of the table stands for.
-fn shown(line: &str) -> anyhow::Result<u64> {
+/// The number of decisions of a line of the table.
+fn count_of(line: &str) -> anyhow::Result<u64> {
     ensure!(line.contains(" deny "), "{line}");
     match line.rsplit_once(", x") {
         Some((_, count)) => count.parse().with_context(|| line.to_owned()),
@@ -164,32 +168,35 @@ fn shown(line: &str) -> anyhow::Result<u64> {
     }
 }
 
-/// `log:` keeps events back, and counts none the less.
-fn log_of_policy(env: &TestEnv) -> anyhow::Result<()> {
+/// `log:` suppresses events but not counts.
+fn log_setting(env: &TestEnv) -> anyhow::Result<()> {
     let policy = |log: &str| format!("{POLICY}log: {log}\n");
     let arguments = ["--output", "json"];
     let instance = Instance::start_by(env, &policy("all"), env.auto_hook(), &arguments)?;
-    let mut wanted = Vec::new();
-    for (log, told) in [("all", 12), ("deny", 8), ("none", 0)] {
-        instance.change(&policy(log))?;
-        instance.command(&["reload"]).output()?;
-        play(&[
+    let mut expected = Vec::new();
+    for (log, reported) in [("all", 12), ("deny", 8), ("none", 0)] {
+        instance.reload(&policy(log))?;
+        run_all(&[
             (times(Probe::user(0), &Attempt::tcp(701), 8), vec![8]),
             (times(Probe::user(33), &Attempt::tcp(80), 3), vec![3]),
             (times(Probe::user(33), &Attempt::tcp(82), 1), vec![1]),
         ])?;
-        wanted.push((log, instance.status()?["policy"]["hash"].clone(), told));
+        expected.push((log, instance.status()?["policy"]["hash"].clone(), reported));
     }
     let ended = instance.stop()?;
-    let mut told: BTreeMap<String, u64> = BTreeMap::new();
-    for line in &ended.rest {
+    let mut reported: BTreeMap<String, u64> = BTreeMap::new();
+    for line in &ended.stdout {
         let event: Value = serde_json::from_str(line)?;
         let count = event["count"].as_u64().with_context(|| line.clone())?;
-        *told.entry(event["policy"].to_string()).or_default() += count;
+        *reported.entry(event["policy"].to_string()).or_default() += count;
     }
-    for (log, hash, wanted) in wanted {
-        let told = told.get(&hash.to_string()).copied().unwrap_or_default();
-        ensure!(told == wanted, "log: {log}: {told} told: {:?}", ended.rest);
+    for (log, hash, expected) in expected {
+        let reported = reported.get(&hash.to_string()).copied().unwrap_or_default();
+        ensure!(
+            reported == expected,
+            "log: {log}: {reported} reported: {:?}",
+            ended.stdout
+        );
     }
-    summed_up(&ended, 36)
+    expect_total(&ended, 36)
 }

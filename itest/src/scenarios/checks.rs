@@ -1,18 +1,19 @@
-//! What every scenario asks: was the bind answered as the verdict says, and reported as it was?
+//! The checks of most scenarios: a bind ended as its verdict says, and its event says so too.
 
+use crate::harness::env::by_kernel;
 use crate::harness::instance::Instance;
-use crate::harness::probe::{Answer, Probe};
+use crate::harness::probe::{BindResult, Probe};
 use crate::harness::{NotApplicable, TestEnv};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-/// A verdict as the test expects it.
+/// An expected decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verdict {
     pub(super) word: &'static str,
     pub(super) rule: Option<&'static str>,
     pub(super) audit: bool,
-    /// `reason` of the event.
+    /// The `reason` of the event.
     pub(super) reason: Option<&'static str>,
 }
 
@@ -34,7 +35,7 @@ pub(super) const fn deny(rule: &'static str) -> Verdict {
     }
 }
 
-/// By the kernel's rule because a rule says so.
+/// The verdict `kernel` of a rule.
 pub(super) const fn kernel(rule: &'static str) -> Verdict {
     Verdict {
         word: "kernel",
@@ -44,7 +45,7 @@ pub(super) const fn kernel(rule: &'static str) -> Verdict {
     }
 }
 
-/// By the policy's default.
+/// The policy's default.
 pub(super) const fn default(word: &'static str) -> Verdict {
     Verdict {
         word,
@@ -62,57 +63,31 @@ impl Verdict {
         }
     }
 
-    /// By the default, for this reason.
+    /// The default, for this reason.
     pub(super) const fn because(self, reason: &'static str) -> Self {
         Self {
             reason: Some(reason),
             ..self
         }
     }
-
-    /// What the bind ends with.
-    fn errno(
-        self,
-        env: &TestEnv,
-        instance: &Instance,
-        probe: &Probe,
-        port: u16,
-        grantable: bool,
-    ) -> i32 {
-        match self.word {
-            "deny" if !self.audit => env.denial(instance.hook),
-            "allow" if !self.audit && grantable && env.grants() => 0,
-            _ => by_kernel(probe, port),
-        }
-    }
 }
 
-/// The kernel's own rule: a process has the capability while its effective uid is 0.
-pub(super) fn by_kernel(probe: &Probe, port: u16) -> i32 {
-    let [_, effective, _] = probe.uids;
-    if (1..1024).contains(&port) && effective != 0 {
-        libc::EACCES
-    } else {
-        0
-    }
-}
-
-/// The one answer of a probe with one attempt; what the kernel does not have is said, not passed over.
-pub(super) fn answer(probe: &Probe) -> anyhow::Result<i32> {
+/// The errno of a probe with one bind. It is not applicable where the kernel lacks the protocol or system call.
+pub(super) fn errno_of(probe: &Probe) -> anyhow::Result<i32> {
     match probe.run()?[..] {
-        [Answer::Bound(errno)] => Ok(errno),
-        [Answer::NoSocket(errno)] => {
+        [BindResult::Bound(errno)] => Ok(errno),
+        [BindResult::NoSocket(errno)] => {
             Err(NotApplicable(format!("socket() ends with errno {errno}")).into())
         }
-        [Answer::Unsupported(errno)] => {
-            Err(NotApplicable(format!("this way to bind ends with errno {errno}")).into())
+        [BindResult::Unsupported(errno)] => {
+            Err(NotApplicable(format!("the kernel lacks this bind, errno {errno}")).into())
         }
-        ref other => bail!("one answer expected: {other:?}"),
+        ref other => bail!("one result expected: {other:?}"),
     }
 }
 
-/// The bind ends as the verdict says, and its one event says so too.
-pub(super) fn judged(
+/// The bind ends as the verdict says, and has one event, which says so too.
+pub(super) fn expect_decision(
     env: &TestEnv,
     instance: &Instance,
     probe: &Probe,
@@ -120,34 +95,41 @@ pub(super) fn judged(
 ) -> anyhow::Result<Value> {
     let attempt = probe.attempts.first().context("a bind")?;
     let port = port_of(&attempt.address)?;
-    let grantable = attempt.protocol != 132;
-    let want = verdict.errno(env, instance, probe, port, grantable);
-    let seen = answer(probe)?;
+    let [uid, euid, _] = probe.uids;
+    let grantable = attempt.protocol != libc::IPPROTO_SCTP;
+    let by_kernel = by_kernel(euid, port);
+    let expected = if verdict.audit {
+        by_kernel
+    } else {
+        env.enforced(instance.hook, verdict.word, grantable, by_kernel)
+    };
+    let actual = errno_of(probe)?;
     let events = instance.events_of(&probe.comm)?;
     let what = || format!("{verdict:?}, {probe:?}, events {events:?}");
-    ensure!(seen == want, "errno {seen} instead of {want}: {}", what());
+    ensure!(
+        actual == expected,
+        "errno {actual}, expected {expected}: {}",
+        what()
+    );
     let [event] = &events[..] else {
-        bail!("{} events instead of one: {}", events.len(), what());
+        bail!("{} events, expected one: {}", events.len(), what());
     };
     let refused = verdict.word == "deny" && !verdict.audit;
-    let errno = refused.then_some(if want == libc::EPERM {
+    let errno = refused.then_some(if expected == libc::EPERM {
         "EPERM"
     } else {
         "EACCES"
     });
-    let [uid, euid, _] = probe.uids;
+    let granted = verdict.word == "allow" && !verdict.audit && grantable && env.grants();
     for (field, value) in [
         ("verdict", json!(verdict.word)),
         ("rule", json!(verdict.rule)),
         ("enforced", json!(!verdict.audit)),
-        (
-            "granted",
-            json!(verdict.word == "allow" && !verdict.audit && grantable && env.grants()),
-        ),
+        ("granted", json!(granted)),
         ("port", json!(port)),
         ("uid", json!(uid)),
         ("euid", json!(euid)),
-        ("gid", json!(probe.gid)),
+        ("gid", json!(probe.gids[0])),
         ("hook", json!(instance.hook)),
         ("errno", json!(errno)),
         ("count", json!(1)),
@@ -158,14 +140,21 @@ pub(super) fn judged(
     Ok(event.clone())
 }
 
-/// The bind ends with this errno and nothing is reported of it.
-pub(super) fn unjudged(instance: &Instance, probe: &Probe, want: i32) -> anyhow::Result<()> {
-    let seen = answer(probe)?;
+/// The bind ends with this errno and has no event.
+pub(super) fn expect_no_decision(
+    instance: &Instance,
+    probe: &Probe,
+    expected: i32,
+) -> anyhow::Result<()> {
+    let actual = errno_of(probe)?;
     let events = instance.events_of(&probe.comm)?;
-    ensure!(seen == want, "errno {seen} instead of {want}: {probe:?}");
+    ensure!(
+        actual == expected,
+        "errno {actual}, expected {expected}: {probe:?}"
+    );
     ensure!(
         events.is_empty(),
-        "an event for a bind that is not judged: {events:?}, {probe:?}"
+        "a bind that is not decided has events {events:?}: {probe:?}"
     );
     Ok(())
 }

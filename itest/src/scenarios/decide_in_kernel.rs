@@ -1,13 +1,12 @@
-//! The decision as compiled for the kernel, on made-up requests: it equals userspace's and the oracle's.
+//! The decision as compiled for the kernel, on generated requests: it equals that of userspace and of the oracle.
 //!
 //! `decide_test.rs` of `portguard-ebpf` has the same code and, by their pins, the same maps as the programs of
 //! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
 
-use super::Table;
-use crate::convert::{Said, oracle_says, parsed, tables_say, verdict, with_bind};
+use crate::convert::{Outcome, oracle_outcome, parsed, tables_outcome, verdict, with_bind};
 use crate::generate::{self, GeneratorConfig};
 use crate::harness::foreign_object::object;
-use crate::harness::{Needs, TestEnv};
+use crate::harness::{Needs, Table, TestEnv};
 use crate::oracle::{Model, OracleBind, Unreadable};
 use crate::seed::{cases, runner_from, seed};
 use crate::verify::end_of_log;
@@ -35,9 +34,8 @@ pub(super) const TESTS: Table = &[(
     decide_matches_oracle_in_kernel,
 )];
 
-/// Policies tried.
 const POLICIES: u32 = 50;
-/// Requests under each: 100,000 in all.
+/// Requests under each policy: 100,000 in all.
 const REQUESTS: usize = 2_000;
 
 // SAFETY: plain numbers without padding.
@@ -45,15 +43,15 @@ unsafe impl aya::Pod for TestRequest {}
 // SAFETY: as above.
 unsafe impl aya::Pod for TestName {}
 
-/// What was seen, so that a run that proves nothing is noticed.
+/// What happened, so that a run that proves nothing fails.
 #[derive(Default)]
-struct Seen {
+struct Tally {
     requests: usize,
     decided: usize,
     by_rule: usize,
     unresolved: usize,
     no_memory: usize,
-    denied_unreadable: usize,
+    denied_unresolved: usize,
 }
 
 fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
@@ -67,7 +65,7 @@ fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
     let policies = cases(POLICIES);
     println!("{policies} policies, {REQUESTS} requests each, PORTGUARD_SEED={seed}");
     let mut runner = runner_from(seed, policies);
-    let mut seen = Seen::default();
+    let mut tally = Tally::default();
     for number in 0..policies {
         let (model, binds) = match number % 10 {
             9 => drawn(&generate::sparse_case(600..=4096, REQUESTS), &mut runner)?,
@@ -80,15 +78,18 @@ fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
         let requests = binds
             .into_iter()
             .enumerate()
-            .map(|(i, bind)| Case::new(i, bind));
-        let requests: Vec<Case> = requests.collect();
+            .map(|(i, bind)| Request::new(i, bind));
+        let requests: Vec<Request> = requests.collect();
         let results = programs.decide(&requests)?;
-        for (case, result) in requests.iter().zip(results) {
-            case.check(&model, &tables, result, &mut seen)
-                .with_context(|| format!("{case:?}\nPORTGUARD_SEED={seed}\n{}", model.to_yaml()))?;
+        for (request, result) in requests.iter().zip(results) {
+            request
+                .check(&model, &tables, result, &mut tally)
+                .with_context(|| {
+                    format!("{request:?}\nPORTGUARD_SEED={seed}\n{}", model.to_yaml())
+                })?;
         }
     }
-    seen.proves_something()
+    tally.proves_something()
 }
 
 fn drawn<T>(strategy: &impl Strategy<Value = T>, runner: &mut TestRunner) -> anyhow::Result<T> {
@@ -98,7 +99,7 @@ fn drawn<T>(strategy: &impl Strategy<Value = T>, runner: &mut TestRunner) -> any
         .current())
 }
 
-/// A started portguard, detached when this is dropped.
+/// Attached programs, detached when dropped.
 struct InKernel(Enforcer);
 
 impl InKernel {
@@ -159,16 +160,16 @@ impl Programs {
         })
     }
 
-    /// Has the kernel decide all requests.
-    fn decide(&mut self, cases: &[Case]) -> anyhow::Result<Vec<TestResult>> {
+    /// The kernel's decisions on all requests.
+    fn decide(&mut self, requests: &[Request]) -> anyhow::Result<Vec<TestResult>> {
         let mut numbers = HashMap::new();
-        let mut results = Vec::with_capacity(cases.len());
-        for batch in cases.chunks(BATCH) {
-            let mut requests = [TestRequest::default(); BATCH];
-            for (request, case) in requests.iter_mut().zip(batch) {
-                *request = case.request(&mut |name| self.number(&mut numbers, name))?;
+        let mut results = Vec::with_capacity(requests.len());
+        for batch in requests.chunks(BATCH) {
+            let mut encoded = [TestRequest::default(); BATCH];
+            for (slot, request) in encoded.iter_mut().zip(batch) {
+                *slot = request.encode(&mut |name| self.number(&mut numbers, name))?;
             }
-            self.requests.set(0, requests, 0)?;
+            self.requests.set(0, encoded, 0)?;
             let program = self
                 .object
                 .program("decide_batch")
@@ -179,7 +180,7 @@ impl Programs {
         Ok(results)
     }
 
-    /// The number of a name, which is written where it is new.
+    /// The number of a name; a new name is written first.
     fn number<'a>(
         &mut self,
         numbers: &mut HashMap<&'a str, u16>,
@@ -209,13 +210,13 @@ fn taken(object: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
 
 /// A bind to decide.
 #[derive(Debug)]
-struct Case {
+struct Request {
     bind: OracleBind,
     unreadable: Unreadable,
 }
 
-impl Case {
-    /// Request number `i`: of some the cgroup is deep, of some it, the groups or both cannot be read.
+impl Request {
+    /// Request number `i`. Some have a deep cgroup, some a caller whose cgroup or groups cannot be read.
     fn new(i: usize, mut bind: OracleBind) -> Self {
         if i % 16 == 5 {
             bind.cgroup
@@ -230,7 +231,7 @@ impl Case {
         }
     }
 
-    fn request<'a>(
+    fn encode<'a>(
         &'a self,
         number: &mut impl FnMut(&'a str) -> anyhow::Result<u16>,
     ) -> anyhow::Result<TestRequest> {
@@ -263,7 +264,7 @@ impl Case {
             .get_mut(..bind.gids.len())
             .context("too many gids")?;
         gids.copy_from_slice(&bind.gids);
-        // As the kernel walks: from the cgroup, or the deepest level that rules can name, to the top.
+        // In the order of the kernel's walk: from the cgroup, or the deepest level that rules can name, to the root.
         let levels = bind.cgroup.iter().take(MAX_LEVELS).rev();
         for (slot, name) in request.names.iter_mut().zip(levels) {
             *slot = number(name)?;
@@ -271,27 +272,30 @@ impl Case {
         Ok(request)
     }
 
-    /// Compares a result.
+    /// Compares a result with userspace and the oracle.
     fn check(
         &self,
         model: &Model,
         tables: &Tables,
         result: TestResult,
-        seen: &mut Seen,
+        tally: &mut Tally,
     ) -> anyhow::Result<()> {
         let decision = decision(result)?;
-        seen.add(decision);
+        tally.add(decision);
         let actual = decision.map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit));
         if self.unreadable.cgroup || self.unreadable.groups {
             let (expected, reasons) = self.expected_unreadable(model);
             ensure!(
                 actual == expected,
-                "the kernel decides {actual:?}, not {expected:?}"
+                "the kernel decides {actual:?}, expected {expected:?}"
             );
             let reason = decision.map_or(Reason::None, |decision| decision.reason);
-            ensure!(reasons.contains(&reason), "{reason:?}, not {reasons:?}");
+            ensure!(
+                reasons.contains(&reason),
+                "{reason:?}, expected one of {reasons:?}"
+            );
             let denied = decision.is_some_and(|d| d.verdict == Verdict::Deny);
-            seen.denied_unreadable += usize::from(denied && reason == Reason::None);
+            tally.denied_unresolved += usize::from(denied && reason == Reason::None);
             return Ok(());
         }
         let userspace = with_bind(&self.bind, |bind| tables.decide(bind));
@@ -299,31 +303,34 @@ impl Case {
             decision == userspace,
             "the kernel decides {decision:?}, userspace {userspace:?}"
         );
-        // The oracle does not know how deep the kernel reads.
+        // The oracle has no limit on the depth of cgroups.
         if self.bind.cgroup.len() <= MAX_LEVELS {
-            let expected = oracle_says(model, &self.bind);
+            let expected = oracle_outcome(model, &self.bind);
             ensure!(
                 actual == expected,
-                "the kernel decides {actual:?}, not {expected:?}"
+                "the kernel decides {actual:?}, expected {expected:?}"
             );
             ensure!(
-                tables_say(tables, &self.bind) == expected,
+                tables_outcome(tables, &self.bind) == expected,
                 "userspace differs"
             );
         }
         Ok(())
     }
 
-    /// What the oracle says where something cannot be read, and the reasons that may be given.
-    fn expected_unreadable<'a>(&self, model: &'a Model) -> (Option<Said<'a>>, &'static [Reason]) {
-        let Some((answer, unsure)) = model.decide_unreadable(&self.bind, self.unreadable) else {
+    /// What the oracle decides if something cannot be read, and the possible reasons.
+    fn expected_unreadable<'a>(
+        &self,
+        model: &'a Model,
+    ) -> (Option<Outcome<'a>>, &'static [Reason]) {
+        let Some((decision, unsure)) = model.decide_unreadable(&self.bind, self.unreadable) else {
             return (None, &[Reason::None]);
         };
         let actual = (
-            verdict(answer.verdict),
-            answer.rule,
-            answer.report,
-            model.only_reports(answer.rule),
+            verdict(decision.verdict),
+            decision.rule,
+            decision.report,
+            model.only_reports(decision.rule),
         );
         let reasons: &[Reason] = match (unsure, self.unreadable.cgroup, self.unreadable.groups) {
             (false, ..) => &[Reason::None],
@@ -335,7 +342,7 @@ impl Case {
     }
 }
 
-/// The decision that a result says; `None` for a port that is not protected.
+/// The decision of a result; `None` for a port that is not protected.
 fn decision(result: TestResult) -> anyhow::Result<Option<Decision>> {
     ensure!(
         result & wire::FAULT == 0,
@@ -356,7 +363,7 @@ fn decision(result: TestResult) -> anyhow::Result<Option<Decision>> {
     }))
 }
 
-/// An address as two words, as its bytes are in memory.
+/// An address as two words with the same bytes in memory.
 fn halves(address: IpAddr) -> (u64, u64) {
     match address {
         IpAddr::V4(address) => (u32::from_ne_bytes(address.octets()).into(), 0),
@@ -367,7 +374,7 @@ fn halves(address: IpAddr) -> (u64, u64) {
     }
 }
 
-impl Seen {
+impl Tally {
     fn add(&mut self, decision: Option<Decision>) {
         self.requests += 1;
         let Some(decision) = decision else { return };
@@ -384,18 +391,18 @@ impl Seen {
             by_rule,
             unresolved,
             no_memory,
-            denied_unreadable,
+            denied_unresolved,
         } = self;
         println!(
             "{requests} requests, {decided} of protected ports, {by_rule} decided by a rule, {unresolved} with an \
-             unresolved cgroup, {no_memory} without memory, {denied_unreadable} denied all the same"
+             unresolved cgroup, {no_memory} without memory, {denied_unresolved} denied in spite of that"
         );
         ensure!(
             decided * 3 > *requests && by_rule * 3 > *decided,
             "most requests miss the rules"
         );
         ensure!(
-            *unresolved.min(no_memory).min(denied_unreadable) > requests / 1000,
+            *unresolved.min(no_memory).min(denied_unresolved) > requests / 1000,
             "hardly any request has a caller that cannot be read"
         );
         Ok(())

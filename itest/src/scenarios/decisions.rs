@@ -1,40 +1,35 @@
-//! Verdicts: grants, denials, the kernel's own rule, audit mode, two uids, cgroups, what is protected.
+//! Decisions: verdicts, default, audit mode, uids, cgroups, protected ports.
 
-use super::Table;
-use super::checks::{allow, answer, by_kernel, default, deny, judged, kernel, unjudged};
-use crate::harness::bind_runner::Cgroups;
+use super::checks::{allow, default, deny, errno_of, expect_decision, expect_no_decision, kernel};
+use crate::harness::cgroups::Cgroups;
+use crate::harness::env::by_kernel;
 use crate::harness::instance::Instance;
 use crate::harness::probe::{Attempt, Probe};
-use crate::harness::{Needs, TestEnv};
+use crate::harness::{Needs, SharedInstance, SharedTable, Table, TestEnv};
 use anyhow::ensure;
 
-pub(super) const TESTS: Table = &[
-    ("grant", Needs::Nothing, grant),
-    ("denial_of_root", Needs::Nothing, denial_of_root),
-    ("kernel_for_both", Needs::Nothing, kernel_for_both),
+pub(super) const TESTS: Table = &[(
+    "hooks_decide_and_release",
+    Needs::Nothing,
+    hooks_decide_and_release,
+)];
+
+pub(super) const SHARED: SharedTable = &[
+    ("kernel_rule", Needs::Nothing, kernel_rule),
     ("default_deny", Needs::Nothing, default_deny),
+    ("uids_that_differ", Needs::Nothing, uids_that_differ),
+    ("rules_first_match", Needs::Nothing, rules_first_match),
+    ("cgroup_and_below", Needs::Nothing, cgroup_and_below),
     (
-        "audit_changes_nothing",
+        "ports_outside_protect",
         Needs::Nothing,
-        audit_changes_nothing,
+        ports_outside_protect,
     ),
-    (
-        "both_uids_for_a_grant",
-        Needs::Nothing,
-        both_uids_for_a_grant,
-    ),
-    ("first_match_wins", Needs::Nothing, first_match_wins),
-    ("cgroup_and_all_below", Needs::Nothing, cgroup_and_all_below),
-    ("outside_protect", Needs::Nothing, outside_protect),
-    ("protect_above_1023", Needs::Nothing, protect_above_1023),
-    (
-        "port_byte_order_and_edges",
-        Needs::Nothing,
-        port_byte_order_and_edges,
-    ),
+    ("ports_above_1023", Needs::Nothing, ports_above_1023),
+    ("ports_at_edges", Needs::Nothing, ports_at_edges),
 ];
 
-/// uid 33 may have 80, root may not have 81, everything else is the kernel's.
+/// Allows uid 33 port 80, denies root port 81.
 pub(super) const POLICY: &str = "
 version: 1
 default: kernel
@@ -43,99 +38,80 @@ rules:
   - { name: no-root, action: deny, ports: [81], users: [0] }
 ";
 
-fn grant(env: &TestEnv) -> anyhow::Result<()> {
+/// By every hook: grants and denials, both in audit mode, and their end with portguard.
+fn hooks_decide_and_release(env: &TestEnv) -> anyhow::Result<()> {
+    let web = || Probe::user(33).bind(Attempt::tcp(80));
+    let root = |port| Probe::user(0).bind(Attempt::tcp(port));
     for hook in env.hooks() {
-        let web = Probe::user(33).bind(Attempt::tcp(80));
-        ensure!(
-            answer(&web)? == libc::EACCES,
-            "uid 33 may bind 80 before portguard runs"
-        );
+        let before = errno_of(&web())?;
+        ensure!(before == libc::EACCES, "uid 33 may bind 80 already");
         let instance = Instance::start_with(env, POLICY, hook, "json")?;
-        let event = judged(env, &instance, &web, allow("web"))?;
+        let event = expect_decision(env, &instance, &web(), allow("web"))?;
         ensure!(
             event["protocol"] == "tcp"
                 && event["family"] == "inet"
                 && event["address"] == "127.0.0.1",
             "{event}"
         );
-        judged(
-            env,
-            &instance,
-            &Probe::user(1000).bind(Attempt::tcp(80)),
-            default("kernel"),
-        )?;
+        let other = Probe::user(1000).bind(Attempt::tcp(80));
+        expect_decision(env, &instance, &other, default("kernel"))?;
+        expect_decision(env, &instance, &root(81), deny("no-root"))?;
+        expect_decision(env, &instance, &root(82), default("kernel"))?;
+        instance.reload(&format!("{POLICY}mode: audit\n"))?;
+        expect_decision(env, &instance, &web(), allow("web").in_audit())?;
+        expect_decision(env, &instance, &root(81), deny("no-root").in_audit())?;
+        expect_decision(env, &instance, &root(80), default("kernel").in_audit())?;
+        instance.reload(POLICY)?;
+        expect_decision(env, &instance, &root(81), deny("no-root"))?;
         instance.stop()?;
+        let after = (errno_of(&web())?, errno_of(&root(81))?);
         ensure!(
-            answer(&web)? == libc::EACCES,
-            "uid 33 may bind 80 after portguard has ended"
+            after == (libc::EACCES, 0),
+            "{hook}: grants or denials outlive portguard: {after:?}"
         );
     }
     Ok(())
 }
 
-fn denial_of_root(env: &TestEnv) -> anyhow::Result<()> {
-    for hook in env.hooks() {
-        let instance = Instance::start_with(env, POLICY, hook, "json")?;
-        judged(
-            env,
-            &instance,
-            &Probe::user(0).bind(Attempt::tcp(81)),
-            deny("no-root"),
-        )?;
-        judged(
-            env,
-            &instance,
-            &Probe::user(0).bind(Attempt::tcp(82)),
-            default("kernel"),
-        )?;
-        instance.stop()?;
-        ensure!(
-            answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0,
-            "a denial outlives portguard"
-        );
-    }
-    Ok(())
-}
-
-fn kernel_for_both(env: &TestEnv) -> anyhow::Result<()> {
+fn kernel_rule(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy =
         "{ version: 1, default: deny, rules: [{ name: own, action: kernel, ports: [83] }] }";
-    let instance = Instance::start(env, policy)?;
-    judged(
+    let instance = shared.enforce(env, policy)?;
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(0).bind(Attempt::tcp(83)),
         kernel("own"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1000).bind(Attempt::tcp(83)),
         kernel("own"),
     )?;
     Ok(())
 }
 
-fn default_deny(env: &TestEnv) -> anyhow::Result<()> {
+fn default_deny(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy =
         "{ version: 1, default: deny, rules: [{ name: web, action: allow, ports: [80] }] }";
-    let instance = Instance::start(env, policy)?;
+    let instance = shared.enforce(env, policy)?;
     for uid in [0, 1000] {
-        judged(
+        expect_decision(
             env,
-            &instance,
+            instance,
             &Probe::user(uid).bind(Attempt::tcp(84)),
             default("deny"),
         )?;
-        judged(
+        expect_decision(
             env,
-            &instance,
+            instance,
             &Probe::user(uid).bind(Attempt::udp(84)),
             default("deny"),
         )?;
-        judged(
+        expect_decision(
             env,
-            &instance,
+            instance,
             &Probe::user(uid).bind(Attempt::tcp(80)),
             allow("web"),
         )?;
@@ -143,40 +119,14 @@ fn default_deny(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn audit_changes_nothing(env: &TestEnv) -> anyhow::Result<()> {
-    let policy = format!("{POLICY}mode: audit\n");
-    for hook in env.hooks() {
-        let instance = Instance::start_with(env, &policy, hook, "json")?;
-        judged(
-            env,
-            &instance,
-            &Probe::user(33).bind(Attempt::tcp(80)),
-            allow("web").in_audit(),
-        )?;
-        judged(
-            env,
-            &instance,
-            &Probe::user(0).bind(Attempt::tcp(81)),
-            deny("no-root").in_audit(),
-        )?;
-        judged(
-            env,
-            &instance,
-            &Probe::user(0).bind(Attempt::tcp(80)),
-            default("kernel").in_audit(),
-        )?;
-    }
-    Ok(())
-}
-
-fn both_uids_for_a_grant(env: &TestEnv) -> anyhow::Result<()> {
+fn uids_that_differ(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy = "
 version: 1
 rules:
   - { name: granted, action: allow, ports: [85], users: [33] }
   - { name: refused, action: deny, ports: [86], users: [33] }
 ";
-    let instance = Instance::start(env, policy)?;
+    let instance = shared.enforce(env, policy)?;
     let cases = [
         ((33, 33), allow("granted"), deny("refused")),
         ((33, 1000), default("kernel"), deny("refused")),
@@ -192,13 +142,13 @@ rules:
                 .uids(real, effective)
                 .bind(Attempt::tcp(port))
         };
-        judged(env, &instance, &probe(85), granted)?;
-        judged(env, &instance, &probe(86), refused)?;
+        expect_decision(env, instance, &probe(85), granted)?;
+        expect_decision(env, instance, &probe(86), refused)?;
     }
     Ok(())
 }
 
-fn first_match_wins(env: &TestEnv) -> anyhow::Result<()> {
+fn rules_first_match(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 rules:
@@ -206,48 +156,48 @@ rules:
   - { name: many, action: deny, ports: ["80-90"], users: ["1000-1999"] }
   - { name: all, action: allow, ports: ["80-100"], protocols: [tcp] }
 "#;
-    let instance = Instance::start(env, policy)?;
-    judged(
+    let instance = shared.enforce(env, policy)?;
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1000).bind(Attempt::tcp(87)),
         allow("one"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1001).bind(Attempt::tcp(87)),
         deny("many"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1000).bind(Attempt::udp(88)),
         deny("many"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(2000).bind(Attempt::tcp(88)),
         allow("all"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(2000).bind(Attempt::udp(88)),
         default("kernel"),
     )?;
     Ok(())
 }
 
-fn cgroup_and_all_below(env: &TestEnv) -> anyhow::Result<()> {
+fn cgroup_and_below(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let top = format!("pgtest-{}", std::process::id());
     let policy = format!(
         "{{ version: 1, default: kernel, rules: [
             {{ name: below, action: allow, ports: [89], cgroups: [\"/{top}/a\"] }},
             {{ name: not, action: deny, ports: [89], cgroups: [\"/{top}\"] }}] }}"
     );
-    let instance = Instance::start(env, &policy)?;
+    let instance = shared.enforce(env, &policy)?;
     let mut made = Cgroups::default();
     for (path, verdict) in [
         (vec![], default("kernel")),
@@ -269,39 +219,39 @@ fn cgroup_and_all_below(env: &TestEnv) -> anyhow::Result<()> {
         } else {
             probe.in_cgroup(full.join("/"))
         };
-        let event = judged(env, &instance, &probe, verdict)?;
-        let shown = format!("/{}", full.join("/"));
+        let event = expect_decision(env, instance, &probe, verdict)?;
+        let path = format!("/{}", full.join("/"));
         ensure!(
-            outside || event["cgroup"] == shown.as_str(),
-            "cgroup is not {shown}: {event}"
+            outside || event["cgroup"] == path.as_str(),
+            "cgroup is not {path}: {event}"
         );
     }
     Ok(())
 }
 
-fn outside_protect(env: &TestEnv) -> anyhow::Result<()> {
+fn ports_outside_protect(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 default: deny
 protect: ["80-89", 999]
 "#;
-    let instance = Instance::start(env, policy)?;
-    judged(
+    let instance = shared.enforce(env, policy)?;
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(0).bind(Attempt::tcp(80)),
         default("deny"),
     )?;
     for port in [79, 90, 443, 20_480, 8080] {
         let probe = Probe::user(0).bind(Attempt::tcp(port));
-        unjudged(&instance, &probe, 0)?;
+        expect_no_decision(instance, &probe, 0)?;
         let probe = Probe::user(1000).bind(Attempt::tcp(port));
-        unjudged(&instance, &probe, by_kernel(&probe, port))?;
+        expect_no_decision(instance, &probe, by_kernel(1000, port))?;
     }
     Ok(())
 }
 
-fn protect_above_1023(env: &TestEnv) -> anyhow::Result<()> {
+fn ports_above_1023(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 protect: [999, "5432-5433"]
@@ -309,35 +259,35 @@ rules:
   - { name: db, action: allow, ports: [5432], users: [1000] }
   - { name: not-you, action: deny, ports: [5432] }
 "#;
-    let instance = Instance::start(env, policy)?;
-    judged(
+    let instance = shared.enforce(env, policy)?;
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1000).bind(Attempt::tcp(5432)),
         allow("db"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1001).bind(Attempt::tcp(5432)),
         deny("not-you"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(0).bind(Attempt::tcp(5432)),
         deny("not-you"),
     )?;
-    judged(
+    expect_decision(
         env,
-        &instance,
+        instance,
         &Probe::user(1001).bind(Attempt::tcp(5433)),
         default("kernel"),
     )?;
     Ok(())
 }
 
-fn port_byte_order_and_edges(env: &TestEnv) -> anyhow::Result<()> {
+fn ports_at_edges(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policy = r#"
 version: 1
 default: kernel
@@ -346,21 +296,21 @@ rules:
   - { name: http, action: allow, ports: [80], users: [1000] }
   - { name: edges, action: deny, ports: [1, 1023, 1024, 65535] }
 "#;
-    let instance = Instance::start(env, policy)?;
+    let instance = shared.enforce(env, policy)?;
     let user = |port| Probe::user(1000).bind(Attempt::tcp(port));
     let root = |port| Probe::user(0).bind(Attempt::tcp(port));
-    judged(env, &instance, &user(80), allow("http"))?;
-    // 80 with its bytes exchanged.
-    unjudged(&instance, &user(20_480), 0)?;
+    expect_decision(env, instance, &user(80), allow("http"))?;
+    // 80 with its bytes swapped.
+    expect_no_decision(instance, &user(20_480), 0)?;
     for port in [1, 1023, 1024, 65_535] {
-        judged(env, &instance, &user(port), deny("edges"))?;
-        judged(env, &instance, &root(port), deny("edges"))?;
+        expect_decision(env, instance, &user(port), deny("edges"))?;
+        expect_decision(env, instance, &root(port), deny("edges"))?;
     }
     for port in [0, 1025, 65_534] {
-        unjudged(&instance, &user(port), 0)?;
-        unjudged(&instance, &root(port), 0)?;
+        expect_no_decision(instance, &user(port), 0)?;
+        expect_no_decision(instance, &root(port), 0)?;
     }
-    judged(env, &instance, &user(1022), default("kernel"))?;
-    judged(env, &instance, &root(1022), default("kernel"))?;
+    expect_decision(env, instance, &user(1022), default("kernel"))?;
+    expect_decision(env, instance, &root(1022), default("kernel"))?;
     Ok(())
 }

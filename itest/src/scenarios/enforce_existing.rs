@@ -1,7 +1,7 @@
-//! Sockets that were bound before portguard is there, and closed by `portguard inventory --enforce-existing`.
+//! `portguard inventory --enforce-existing`: sockets that it closes, and those that it cannot.
 
-use super::Table;
-use super::inventory::{USER, at, bound, inventory, policy, port, says, tcp, udp, unit};
+use super::inventory::{USER, at, bound, expect_fields, inventory, policy, port, tcp, udp, unit};
+use crate::harness::Table;
 use crate::harness::probe::{Attempt, Probe, inet6};
 use crate::harness::socket_holder::Hold;
 use crate::harness::{Needs, NotApplicable, TestEnv};
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use std::net::Ipv6Addr;
 
 pub(super) const TESTS: Table = &[
-    ("existing_idle", Needs::Nothing, idle),
-    ("existing_closed", Needs::Nothing, closed),
-    ("existing_udp_keeps_its_port", Needs::Nothing, udp_stays),
+    ("enforce_existing_idle", Needs::Nothing, idle),
+    ("enforce_existing_closed", Needs::Nothing, closed),
+    ("enforce_existing_udp", Needs::Nothing, udp_keeps_port),
 ];
 
-/// A TCP socket that is bound and does not listen: shown since Linux 6.8.
+/// A TCP socket that is bound and does not listen, which the kernel lists since 6.8.
 fn idle(env: &TestEnv) -> anyhow::Result<()> {
     let hold = Hold {
         idle: true,
@@ -24,33 +24,33 @@ fn idle(env: &TestEnv) -> anyhow::Result<()> {
     let held = hold.start()?;
     bound(&held)?;
     let rules = "default: deny\n";
-    let (_, objects, said) = inventory(&policy(rules), &["--enforce-existing"])?;
+    let (_, objects, stderr) = inventory(&policy(rules), &["--enforce-existing"])?;
     if env.kernel < (6, 8) && objects.is_empty() {
         return Err(
             NotApplicable("the kernel does not list such sockets (Linux 6.8)".into()).into(),
         );
     }
     let object = at(&objects, 0)?;
-    says(
+    expect_fields(
         object,
         json!({ "state": "bound", "violation": true, "closed": false }),
     )?;
     ensure!(
-        said.contains("it is bound but does not listen")
-            || said.contains("lacks SOCK_DESTROY support"),
-        "{said}"
+        stderr.contains("it is bound but does not listen")
+            || stderr.contains("lacks SOCK_DESTROY support"),
+        "{stderr}"
     );
     Ok(())
 }
 
-/// Exactly the denied sockets are closed: not those of others on the same port, nor any in audit mode.
+/// Only denied sockets are closed: not allowed ones on the same port, and none in audit mode.
 fn closed(_: &TestEnv) -> anyhow::Result<()> {
     let (unit, _cgroups) = unit("service")?;
     let v6 = inet6(Ipv6Addr::LOCALHOST, port(1));
     let v6 = Attempt::new(libc::AF_INET6, libc::SOCK_STREAM, 0, v6);
     let denied = Probe::user(USER).bind(tcp(0)).bind(v6).bind(tcp(2));
     let mut denied = Hold::of(denied).start()?;
-    // The same user, so that they can share the ports.
+    // The same user, so that both can bind the ports.
     let allowed = Probe::user(USER).in_cgroup(&unit).bind(tcp(0)).bind(tcp(2));
     let mut allowed = Hold::of(allowed).start()?;
     bound(&denied)?;
@@ -62,25 +62,28 @@ fn closed(_: &TestEnv) -> anyhow::Result<()> {
         port(2)
     );
     let audit = policy(&rules) + "mode: audit\n";
-    let (code, objects, said) = inventory(&audit, &["--enforce-existing"])?;
-    ensure!(code == Some(1), "mode audit, {code:?}: {said}");
-    ensure!(said.contains("audit mode: nothing is closed"), "{said}");
+    let (code, objects, stderr) = inventory(&audit, &["--enforce-existing"])?;
+    ensure!(code == Some(1), "mode audit, {code:?}: {stderr}");
+    ensure!(stderr.contains("audit mode: nothing is closed"), "{stderr}");
     let closed =
         |object: &Value| object["closed"] == json!(null) && object["enforced"] == json!(false);
     ensure!(objects.iter().all(closed), "{objects:?}");
     ensure!(denied.errnos()? == [libc::EAGAIN; 3], "audit closed one");
 
-    let (code, objects, said) = inventory(&policy(&rules), &["--enforce-existing"])?;
-    unsupported(&said)?;
-    ensure!(code == Some(0), "{code:?}: {said} {objects:?}");
-    ensure!(said.contains("no longer accepts connections"), "{said}");
+    let (code, objects, stderr) = inventory(&policy(&rules), &["--enforce-existing"])?;
+    unsupported(&stderr)?;
+    ensure!(code == Some(0), "{code:?}: {stderr} {objects:?}");
+    ensure!(stderr.contains("no longer accepts connections"), "{stderr}");
     let closed = objects
         .iter()
         .filter(|object| object["closed"] == json!(true));
     ensure!(closed.count() == 2, "{objects:?}");
     let errnos = denied.errnos()?;
-    let wanted = [libc::EINVAL, libc::EINVAL, libc::EAGAIN];
-    ensure!(errnos == wanted, "accept(2): {errnos:?}, not {wanted:?}");
+    let expected = [libc::EINVAL, libc::EINVAL, libc::EAGAIN];
+    ensure!(
+        errnos == expected,
+        "accept(2): {errnos:?}, not {expected:?}"
+    );
     let errnos = allowed.errnos()?;
     ensure!(
         errnos == [libc::EAGAIN; 2],
@@ -89,36 +92,39 @@ fn closed(_: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A bound UDP socket is aborted and keeps its port: that is said, and is no success.
-fn udp_stays(_: &TestEnv) -> anyhow::Result<()> {
+/// A bound UDP socket is aborted but keeps its port, which is reported as a failure.
+fn udp_keeps_port(_: &TestEnv) -> anyhow::Result<()> {
     let mut held = Hold::of(Probe::user(USER).bind(udp(0, 0))).start()?;
     bound(&held)?;
-    let (code, objects, said) = inventory(&policy("default: deny\n"), &["--enforce-existing"])?;
-    unsupported(&said)?;
-    ensure!(code == Some(1), "{code:?}: {said}");
-    ensure!(said.contains("keeps its port: stop the program"), "{said}");
-    says(at(&objects, 0)?, json!({ "closed": false }))?;
+    let (code, objects, stderr) = inventory(&policy("default: deny\n"), &["--enforce-existing"])?;
+    unsupported(&stderr)?;
+    ensure!(code == Some(1), "{code:?}: {stderr}");
+    ensure!(
+        stderr.contains("keeps its port: stop the program"),
+        "{stderr}"
+    );
+    expect_fields(at(&objects, 0)?, json!({ "closed": false }))?;
     let errnos = held.errnos()?;
     ensure!(errnos == [libc::ECONNABORTED], "recv(2): {errnos:?}");
     drop(held);
-    // A program that ends by that lets go of it.
+    // A program that ends for that reason frees the port.
     let hold = Hold {
         brittle: true,
         ..Hold::of(Probe::user(USER).bind(udp(0, 0)))
     };
     let _held = hold.start()?;
-    let (code, objects, said) = inventory(&policy("default: deny\n"), &["--enforce-existing"])?;
-    let aborted = said.contains("which keeps its port");
-    ensure!(aborted || said.contains("closed udp/"), "{said}");
-    // An emulated machine may be too slow to see it end.
-    ensure!(code == Some(i32::from(aborted)), "{code:?}: {said}");
-    says(at(&objects, 0)?, json!({ "closed": !aborted }))
+    let (code, objects, stderr) = inventory(&policy("default: deny\n"), &["--enforce-existing"])?;
+    let aborted = stderr.contains("which keeps its port");
+    ensure!(aborted || stderr.contains("closed udp/"), "{stderr}");
+    // On an emulated machine it may not have ended yet.
+    ensure!(code == Some(i32::from(aborted)), "{code:?}: {stderr}");
+    expect_fields(at(&objects, 0)?, json!({ "closed": !aborted }))
 }
 
-/// Where a kernel without `SOCK_DESTROY` says so.
-fn unsupported(said: &str) -> anyhow::Result<()> {
-    if said.contains("kernel lacks SOCK_DESTROY support") {
-        ensure!(said.contains("stop the program"), "no mend: {said}");
+/// Not applicable if the kernel lacks `SOCK_DESTROY`, which must be reported.
+fn unsupported(stderr: &str) -> anyhow::Result<()> {
+    if stderr.contains("kernel lacks SOCK_DESTROY support") {
+        ensure!(stderr.contains("stop the program"), "no fix: {stderr}");
         let why = "SOCK_DESTROY: EOPNOTSUPP (no CONFIG_INET_DIAG_DESTROY)";
         return Err(NotApplicable(why.into()).into());
     }

@@ -1,10 +1,11 @@
-//! Sockets that hold protected ports when `portguard run` starts, or when its policy changes: counted, said,
-//! and closed where that is wanted.
+//! Sockets bound before `portguard run` started or its policy changed: counted, reported, and closed by
+//! `--enforce-existing`.
 
-use super::Table;
 use super::inventory::{USER, bound, policy, port, tcp};
-use crate::harness::instance::{DEADLINE, Instance};
-use crate::harness::probe::{Answer, Probe};
+use crate::harness::Table;
+use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
+use crate::harness::probe::{BindResult, Probe};
 use crate::harness::scrape::{Scraped, free_address};
 use crate::harness::socket_holder::{Held, Hold};
 use crate::harness::{Needs, NotApplicable, TestEnv};
@@ -13,17 +14,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
-    ("elders_counted", Needs::Nothing, counted),
-    ("elders_closed", Needs::Nothing, closed),
-    ("elders_in_audit_mode", Needs::Nothing, in_audit_mode),
+    ("existing_at_start_counted", Needs::Nothing, counted),
+    ("existing_at_start_closed", Needs::Nothing, closed),
+    ("existing_at_start_audit", Needs::Nothing, in_audit_mode),
 ];
 
-/// Denies everybody our ports.
+/// Denies the ports of these tests.
 fn denied() -> String {
     policy("default: deny\n")
 }
 
-/// Lets the holder have them.
+/// Allows the holder to bind them.
 fn allowed() -> String {
     policy(&format!(
         "default: deny\nrules: [{{ name: theirs, action: allow, users: [{USER}] }}]\n"
@@ -44,30 +45,33 @@ fn start(env: &TestEnv, policy: &str, more: &[&str]) -> anyhow::Result<(Instance
     Ok((instance, address))
 }
 
-/// Waits until `status` and the metrics say so many.
-fn violations(instance: &Instance, address: SocketAddr, wanted: u32) -> anyhow::Result<()> {
+/// Waits until `status` counts this many, and checks the metrics.
+fn violations(instance: &Instance, address: SocketAddr, expected: u32) -> anyhow::Result<()> {
     let until = Instant::now() + DEADLINE;
     loop {
         let status = instance.status()?;
-        if status["violations"] == wanted {
+        if status["violations"] == expected {
             break;
         }
-        ensure!(Instant::now() < until, "not {wanted} violations: {status}");
+        ensure!(
+            Instant::now() < until,
+            "not {expected} violations: {status}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
-    Scraped::from(address)?.says(&[("portguard_existing_violations", &[], wanted)])?;
+    Scraped::from(address)?.check(&[("portguard_existing_violations", &[], expected)])?;
     let output = instance.command(&["status"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let said = format!("{wanted} sockets bound before hold protected ports against the policy");
-    ensure!(text.contains(&said) == (wanted > 0), "{text}");
+    let line = format!("{expected} sockets bound before hold protected ports against the policy");
+    ensure!(text.contains(&line) == (expected > 0), "{text}");
     Ok(())
 }
 
-/// Waits until it has said something of both sockets, before it was ready or since then.
-fn said(instance: &mut Instance, what: &str) -> anyhow::Result<()> {
+/// Waits for a line about each of the two sockets, unless it has come already.
+fn wait_for_both(instance: &mut Instance, what: &str) -> anyhow::Result<()> {
     for offset in [0, 1] {
         let part = format!("tcp/{} 127.77.0.2 of ", port(offset));
-        while !(instance.said.lines()).any(|line| line.contains(&part) && line.contains(what)) {
+        while !(instance.stderr.lines()).any(|line| line.contains(&part) && line.contains(what)) {
             instance.wait_for(&part)?;
         }
     }
@@ -76,18 +80,18 @@ fn said(instance: &mut Instance, what: &str) -> anyhow::Result<()> {
 
 const WARNING: &str = "has been there before, against the policy: see `portguard inventory`";
 
-/// At the start and after each reload, for the policy that is in force then.
+/// Violations are counted at the start and after each reload, by the policy in force.
 fn counted(env: &TestEnv) -> anyhow::Result<()> {
     let mut held = held()?;
     let (mut instance, address) = start(env, &denied(), &[])?;
-    said(&mut instance, WARNING)?;
+    wait_for_both(&mut instance, WARNING)?;
     violations(&instance, address, 2)?;
     instance.change(&allowed())?;
     instance.wait_for("is in force")?;
     violations(&instance, address, 0)?;
-    instance.said.clear();
+    instance.stderr.clear();
     instance.change(&denied())?;
-    said(&mut instance, WARNING)?;
+    wait_for_both(&mut instance, WARNING)?;
     violations(&instance, address, 2)?;
     let errnos = held.errnos()?;
     ensure!(errnos == [libc::EAGAIN; 2], "touched: {errnos:?}");
@@ -95,20 +99,20 @@ fn counted(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where that is wanted: at the start, and after a reload that denies what was allowed.
+/// With `--enforce-existing` sockets are closed at the start and after a reload that denies them.
 fn closed(env: &TestEnv) -> anyhow::Result<()> {
     let mut first = held()?;
     let (mut instance, address) = start(env, &denied(), &["--enforce-existing"])?;
-    gone(&mut instance, &mut first)?;
-    // What accepts no more has its port none the less, which a kernel before 6.8 does not show.
+    wait_for_close(&mut instance, &mut first)?;
+    // A closed listener keeps its port, which kernels before 6.8 do not list.
     let left = if env.kernel >= (6, 8) { 2 } else { 0 };
     violations(&instance, address, left)?;
-    ensure!(!instance.said.contains(WARNING), "{}", instance.said);
+    ensure!(!instance.stderr.contains(WARNING), "{}", instance.stderr);
     drop(first);
     instance.change(&allowed())?;
     instance.wait_for("is in force")?;
     let mut second = held()?;
-    instance.said.clear();
+    instance.stderr.clear();
     instance.command(&["reload"]).output()?;
     violations(&instance, address, 0)?;
     let errnos = second.errnos()?;
@@ -117,7 +121,7 @@ fn closed(env: &TestEnv) -> anyhow::Result<()> {
         "allowed, and closed: {errnos:?}"
     );
     instance.change(&denied())?;
-    gone(&mut instance, &mut second)?;
+    wait_for_close(&mut instance, &mut second)?;
     violations(&instance, address, left)?;
     drop(second);
     instance.command(&["reload"]).output()?;
@@ -126,13 +130,13 @@ fn closed(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Both sockets accept no more, and that is said; or the kernel cannot, and that is.
-fn gone(instance: &mut Instance, held: &mut Held) -> anyhow::Result<()> {
-    while !instance.said.contains("lacks SOCK_DESTROY support") {
-        if (instance.said.matches("no longer accepts connections")).count() == 2 {
+/// Both sockets are closed, and that is reported; or the kernel cannot close them, and that is reported.
+fn wait_for_close(instance: &mut Instance, held: &mut Held) -> anyhow::Result<()> {
+    while !instance.stderr.contains("lacks SOCK_DESTROY support") {
+        if (instance.stderr.matches("no longer accepts connections")).count() == 2 {
             let errnos = held.errnos()?;
             ensure!(errnos == [libc::EINVAL; 2], "accept(2): {errnos:?}");
-            return said(instance, "closed tcp/");
+            return wait_for_both(instance, "closed tcp/");
         }
         instance.wait_for("closed")?;
     }
@@ -140,18 +144,21 @@ fn gone(instance: &mut Instance, held: &mut Held) -> anyhow::Result<()> {
     Err(NotApplicable(why.into()).into())
 }
 
-/// What only reports closes nothing.
+/// Audit mode closes nothing.
 fn in_audit_mode(env: &TestEnv) -> anyhow::Result<()> {
     let mut held = held()?;
     let (mut instance, address) =
         start(env, &denied(), &["--enforce-existing", "--mode", "audit"])?;
-    said(&mut instance, WARNING)?;
+    wait_for_both(&mut instance, WARNING)?;
     violations(&instance, address, 2)?;
     let errnos = held.errnos()?;
     ensure!(errnos == [libc::EAGAIN; 2], "audit closed one: {errnos:?}");
-    let answers = Probe::user(USER).bind(tcp(2)).run()?;
-    ensure!(answers == [Answer::Bound(0)], "audit denies: {answers:?}");
-    Scraped::from(address)?.says(&[
+    let results = Probe::user(USER).bind(tcp(2)).run()?;
+    ensure!(
+        results == [BindResult::Bound(0)],
+        "audit denies: {results:?}"
+    );
+    Scraped::from(address)?.check(&[
         ("portguard_decisions_total", &[("verdict", "deny")], 1),
         ("portguard_policy_info", &[("mode", "audit")], 1),
         ("portguard_enforcing", &[], 0),

@@ -1,9 +1,10 @@
-//! The policy's files change while it is in force: by every way in which they are changed, the binds that
-//! follow are decided by what they say then; broken ones change nothing and are told everywhere.
+//! Changes of policy files: later binds are decided by the new files, however they are replaced; broken files change
+//! nothing and are reported.
 
-use super::Table;
-use super::checks::{default, deny, judged};
-use crate::harness::instance::{DEADLINE, Instance};
+use super::checks::{default, deny, expect_decision};
+use crate::harness::Table;
+use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
 use crate::harness::probe::{Attempt, Probe};
 use crate::harness::scrape::{Scraped, free_address};
 use crate::harness::{Needs, TestEnv};
@@ -18,17 +19,24 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
-    ("changed_file", Needs::Nothing, changed_file),
-    ("changed_directory", Needs::Nothing, changed_directory),
-    ("changed_config_map", Needs::Nothing, changed_config_map),
-    ("broken_policy_is_told", Needs::Nothing, broken_is_told),
+    ("policy_file_changed", Needs::Nothing, file_changed),
+    (
+        "policy_directory_changed",
+        Needs::Nothing,
+        directory_changed,
+    ),
+    (
+        "policy_config_map_changed",
+        Needs::Nothing,
+        config_map_changed,
+    ),
+    ("policy_broken_on_reload", Needs::Nothing, broken_on_reload),
 ];
 
-const TAKEN: &str = "is in force";
+const IN_FORCE: &str = "is in force";
 const REFUSED: &str =
     "portguard: reload failed, keeping the previous policy: mend the files and reload again";
 
-/// Denies root one port.
 fn denying(port: u16) -> String {
     format!("version: 1\nrules:\n  - {{ name: only, action: deny, ports: [{port}], users: [0] }}\n")
 }
@@ -37,28 +45,27 @@ fn root(port: u16) -> Probe {
     Probe::user(0).bind(Attempt::tcp(port))
 }
 
-/// Root may not bind the port, and may bind the one that it could not before.
+/// Root is denied `port` and may bind `free`.
 fn denies(env: &TestEnv, instance: &Instance, port: u16, free: u16) -> anyhow::Result<()> {
-    judged(env, instance, &root(port), deny("only"))?;
-    judged(env, instance, &root(free), default("kernel"))?;
+    expect_decision(env, instance, &root(port), deny("only"))?;
+    expect_decision(env, instance, &root(free), default("kernel"))?;
     Ok(())
 }
 
-/// How many reloads succeeded, and that none failed.
+/// The number of reloads that succeeded; none may have failed.
 fn reloads(instance: &Instance, done: u64) -> anyhow::Result<()> {
     let status = instance.status()?;
     let reloads = &status["reloads"];
     ensure!(
         reloads["done"] == done && reloads["failed"] == 0,
-        "not {done} reloads: {reloads}; it said:\n{}",
-        instance.said
+        "not {done} reloads: {reloads}; stderr:\n{}",
+        instance.stderr
     );
     Ok(())
 }
 
-/// Between the moment at which it was read and that from which on it is watched; in place; and by another file
-/// under its name: nobody tells the daemon. Then by SIGHUP without a change.
-fn changed_file(env: &TestEnv) -> anyhow::Result<()> {
+/// The file changes between being read and being watched, in place, and by a rename; then SIGHUP reloads it unchanged.
+fn file_changed(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let (path, mark) = (
         directory.path().join("p.yaml"),
@@ -68,7 +75,7 @@ fn changed_file(env: &TestEnv) -> anyhow::Result<()> {
     let sink = format!("file:{}", mark.display());
     let (changed, until) = (path.clone(), Instant::now() + DEADLINE);
     let changing = std::thread::spawn(move || {
-        // It opens its sinks once it has read the policy, and then loads its programs.
+        // It opens its sinks after it has read the policy and before it loads its programs.
         while !mark.exists() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -76,29 +83,29 @@ fn changed_file(env: &TestEnv) -> anyhow::Result<()> {
     });
     let arguments = ["--no-fold", "--sink", "stdout", "--sink", &sink];
     let mut instance = Instance::start_on(env, &path, env.auto_hook(), &arguments)?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     let written = changing.join();
     written.map_err(|_| anyhow!("the writer panicked"))??;
     denies(env, &instance, 702, 701)?;
     fs::write(&path, denying(703))?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     denies(env, &instance, 703, 702)?;
     let next = directory.path().join("next");
     fs::write(&next, denying(704))?;
     fs::rename(&next, &path)?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     denies(env, &instance, 704, 703)?;
     reloads(&instance, 3)?;
     instance.signal(Signal::HUP)?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     denies(env, &instance, 704, 703)?;
     reloads(&instance, 4)?;
     instance.stop()?;
     Ok(())
 }
 
-/// Files come and go; those that are none of the policy's change nothing.
-fn changed_directory(env: &TestEnv) -> anyhow::Result<()> {
+/// Policy files appear and vanish; other files change nothing.
+fn directory_changed(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path();
     let second = "version: 1\nrules: [{ name: second, action: deny, ports: [702], users: [0] }]\n";
@@ -109,17 +116,17 @@ fn changed_directory(env: &TestEnv) -> anyhow::Result<()> {
         fs::write(path.join(other), "no policy: [")?;
     }
     fs::write(path.join("20-second.yaml"), second)?;
-    instance.wait_for(TAKEN)?;
-    judged(env, &instance, &root(701), deny("only"))?;
-    judged(env, &instance, &root(702), deny("second"))?;
+    instance.wait_for(IN_FORCE)?;
+    expect_decision(env, &instance, &root(701), deny("only"))?;
+    expect_decision(env, &instance, &root(702), deny("second"))?;
     fs::rename(path.join("10-first.yaml"), path.join("10-first.off"))?;
-    instance.wait_for(TAKEN)?;
-    judged(env, &instance, &root(701), default("kernel"))?;
-    judged(env, &instance, &root(702), deny("second"))?;
+    instance.wait_for(IN_FORCE)?;
+    expect_decision(env, &instance, &root(701), default("kernel"))?;
+    expect_decision(env, &instance, &root(702), deny("second"))?;
     fs::rename(path.join("10-first.off"), path.join("30-last.yml"))?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     fs::remove_file(path.join("20-second.yaml"))?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     denies(env, &instance, 701, 702)?;
     reloads(&instance, 4)?;
     instance.stop()?;
@@ -131,8 +138,8 @@ fn started_on(env: &TestEnv, path: &Path) -> anyhow::Result<Instance> {
     Instance::start_on(env, path, env.auto_hook(), &arguments)
 }
 
-/// As the kubelet does it: the files are links through `..data`, and that link is replaced.
-fn changed_config_map(env: &TestEnv) -> anyhow::Result<()> {
+/// The files are links through `..data`, and that link is replaced, as the kubelet does.
+fn config_map_changed(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path();
     let publish = |version: &str, port: u16| -> anyhow::Result<()> {
@@ -149,7 +156,7 @@ fn changed_config_map(env: &TestEnv) -> anyhow::Result<()> {
     for (version, before, port, free) in [("..v2", "..v1", 702, 701), ("..v3", "..v2", 703, 702)] {
         publish(version, port)?;
         fs::remove_dir_all(path.join(before))?;
-        instance.wait_for(TAKEN)?;
+        instance.wait_for(IN_FORCE)?;
         denies(env, &instance, port, free)?;
     }
     reloads(&instance, 2)?;
@@ -157,12 +164,12 @@ fn changed_config_map(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn said(output: &Output) -> (String, String) {
+fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// The mistake and its caret, as `portguard check` shows them.
+/// The error and its place, as `portguard check` prints them.
 const MISTAKE: [&str; 3] = [":2:1: unknown key `mod`", "^^^", "did you mean `mode`?"];
 
 fn shows_mistake(text: &str) -> anyhow::Result<()> {
@@ -172,8 +179,8 @@ fn shows_mistake(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A broken policy changes nothing, and is told by all that tell how it stands, until it is mended.
-fn broken_is_told(env: &TestEnv) -> anyhow::Result<()> {
+/// A broken policy changes nothing, and is reported by stderr, `status` and metrics until it is fixed.
+fn broken_on_reload(env: &TestEnv) -> anyhow::Result<()> {
     let address = free_address()?;
     let metrics = address.to_string();
     let arguments = ["--no-fold", "--output", "json", "--metrics", &metrics];
@@ -182,10 +189,10 @@ fn broken_is_told(env: &TestEnv) -> anyhow::Result<()> {
     let before = instance.status()?["policy"].clone();
     instance.change("version: 1\nmod: audit\n")?;
     instance.wait_for(REFUSED)?;
-    shows_mistake(&instance.said)?;
-    told_broken(&instance, address, &before, 1)?;
+    shows_mistake(&instance.stderr)?;
+    expect_broken(&instance, address, &before, 1)?;
     let output = instance.command(&["reload"]).output()?;
-    let (stdout, stderr) = said(&output);
+    let (stdout, stderr) = texts(&output);
     ensure!(
         output.status.code() == Some(1)
             && stdout.is_empty()
@@ -193,24 +200,24 @@ fn broken_is_told(env: &TestEnv) -> anyhow::Result<()> {
         "{output:?}"
     );
     shows_mistake(&stderr)?;
-    told_broken(&instance, address, &before, 2)?;
+    expect_broken(&instance, address, &before, 2)?;
     denies(env, &instance, 701, 702)?;
-    // No files at all are as broken.
+    // A missing file is an error too.
     fs::remove_file(instance.policy_path()?)?;
     instance.wait_for("No such file or directory")?;
     denies(env, &instance, 701, 702)?;
     instance.change(&denying(702))?;
-    instance.wait_for(TAKEN)?;
+    instance.wait_for(IN_FORCE)?;
     denies(env, &instance, 702, 701)?;
     let output = instance.command(&["status"]).output()?;
-    let (stdout, _) = said(&output);
+    let (stdout, _) = texts(&output);
     ensure!(
         output.status.code() == Some(0) && !stdout.contains("the last failed"),
-        "mended, and still: {output:?}"
+        "fixed, and still: {output:?}"
     );
     let status = instance.status()?;
     ensure!(status["reloads"]["error"] == Value::Null, "{status}");
-    Scraped::from(address)?.says(&[
+    Scraped::from(address)?.check(&[
         ("portguard_reload_failed", &[], 0),
         ("portguard_reloads_total", &[("result", "failure")], 3),
         ("portguard_reloads_total", &[("result", "success")], 1),
@@ -220,11 +227,11 @@ fn broken_is_told(env: &TestEnv) -> anyhow::Result<()> {
 
 /// `portguard reload`, with a daemon and without.
 fn reload_command(env: &TestEnv, instance: Instance) -> anyhow::Result<()> {
-    // A rule that can never decide is a warning, which whoever reloads sees.
+    // A rule that can never decide is a warning, which the command prints.
     let dead = "  - { name: dead, action: deny, ports: [703], users: [0] }\n";
     instance.change(&(denying(703) + dead))?;
     let output = instance.command(&["reload"]).output()?;
-    let (stdout, stderr) = said(&output);
+    let (stdout, stderr) = texts(&output);
     let hash = instance.status()?["policy"]["hash"].clone();
     let hash = hash.as_str().context("hash")?;
     ensure!(
@@ -239,7 +246,7 @@ fn reload_command(env: &TestEnv, instance: Instance) -> anyhow::Result<()> {
     let mut orphan = instance.command(&["reload"]);
     instance.stop()?;
     let output = orphan.output()?;
-    let (stdout, stderr) = said(&output);
+    let (stdout, stderr) = texts(&output);
     ensure!(
         output.status.code() == Some(3)
             && stdout.is_empty()
@@ -250,15 +257,15 @@ fn reload_command(env: &TestEnv, instance: Instance) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `status` as text and as JSON, and the metrics.
-fn told_broken(
+/// Whether `status` as text and as JSON, and the metrics, report the broken policy.
+fn expect_broken(
     instance: &Instance,
     address: SocketAddr,
     policy: &Value,
     failed: u32,
 ) -> anyhow::Result<()> {
     let output = instance.command(&["status"]).output()?;
-    let (stdout, _) = said(&output);
+    let (stdout, _) = texts(&output);
     let counted = format!("0 done, {failed} failed, the last ");
     ensure!(
         output.status.code() == Some(1)
@@ -274,7 +281,7 @@ fn told_broken(
         status["enforcing"] == "enforce" && status["policy"] == *policy,
         "something changed: {status}"
     );
-    Scraped::from(address)?.says(&[
+    Scraped::from(address)?.check(&[
         ("portguard_reload_failed", &[], 1),
         ("portguard_reloads_total", &[("result", "failure")], failed),
         ("portguard_enforcing", &[], 1),

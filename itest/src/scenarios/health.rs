@@ -1,10 +1,11 @@
-//! What keeps enforcement in place, and what ends it: health, one daemon at a time, `detach`.
+//! Health checks, a second daemon, and `detach`.
 
-use super::Table;
-use super::checks::{deny, judged};
+use super::checks::{deny, expect_decision};
 use super::pins::{POLICY, PinCleanup, denied, detach, directory, enforced, free, pinned};
+use crate::harness::Table;
 use crate::harness::foreign_links;
-use crate::harness::instance::{DEADLINE, Instance, policy_file, program};
+use crate::harness::instance::{Instance, policy_file, program};
+use crate::harness::lines::DEADLINE;
 use crate::harness::raw_syscalls::loaded_programs;
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
@@ -16,31 +17,31 @@ use std::time::Instant;
 
 pub(super) const TESTS: Table = &[
     ("pins_detach", Needs::Guest, pins_detach),
-    ("health", Needs::Guest, health),
+    ("health_restores_hooks", Needs::Guest, health_restores_hooks),
     ("two_daemons", Needs::Guest, two_daemons),
 ];
 
 fn pins_detach(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
-    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let stdout = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let nothing = detach()?;
     ensure!(
-        said(&nothing).contains("nothing is pinned"),
+        stdout(&nothing).contains("nothing is pinned"),
         "{}",
-        said(&nothing)
+        stdout(&nothing)
     );
     let before = loaded_programs()?;
     // Without a daemon.
     pinned(env, hook)?.end(Signal::KILL)?;
     let output = detach()?;
     ensure!(
-        output.status.code() == Some(0) && said(&output).contains("removed the pins"),
+        output.status.code() == Some(0) && stdout(&output).contains("removed the pins"),
         "{output:?}"
     );
     ensure!(!Path::new(PINS).exists(), "{PINS} is left");
     free()?;
-    // With one, pinned and not: it ends too.
+    // With a daemon, which ends too.
     for arguments in [&["--pin"][..], &[]] {
         let instance = Instance::start_by(env, POLICY, hook, arguments)?;
         enforced(env, hook)?;
@@ -48,11 +49,11 @@ fn pins_detach(env: &TestEnv) -> anyhow::Result<()> {
             let held = detach()?;
             ensure!(
                 held.status.code() == Some(3),
-                "it took a daemon's pins away: {held:?}"
+                "it removed a daemon's pins: {held:?}"
             );
-            let why = String::from_utf8_lossy(&held.stderr).into_owned();
+            let stderr = String::from_utf8_lossy(&held.stderr).into_owned();
             let who = format!("another portguard (pid {}) holds the pins", instance.pid());
-            ensure!(why.contains(&who), "it does not say who: {why}");
+            ensure!(stderr.contains(&who), "the pid is not named: {stderr}");
         }
         let output = instance.command(&["detach"]).output()?;
         ensure!(output.status.code() == Some(0), "{output:?}");
@@ -73,24 +74,24 @@ fn pins_detach(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hooks that are taken away from a running daemon are noticed, counted and put back.
-fn health(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+/// Hooks detached behind a running daemon are found, counted and restored.
+fn health_restores_hooks(env: &TestEnv) -> anyhow::Result<()> {
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let pins = directory()?;
     let mut reattached = 0;
-    let mut harms: Vec<(PathBuf, bool)> = vec![
+    let mut damages: Vec<(PathBuf, bool)> = vec![
         (pins.join("link_bind4"), true),
         (pins.join("link_bind6"), false),
         (pins.join("META"), false),
         (pins.join("TRIE"), false),
     ];
     if hook == "lsm" {
-        harms.push((pins.join("link_socket_bind"), false));
+        damages.push((pins.join("link_socket_bind"), false));
     }
-    for (path, behind) in harms {
+    for (path, behind) in damages {
         if behind {
             foreign_links::detach(&path)?;
         } else {
@@ -110,17 +111,17 @@ fn health(env: &TestEnv) -> anyhow::Result<()> {
     instance.end(Signal::KILL)?;
     enforced(env, hook)?;
     let after = pinned(env, hook)?;
-    ensure!(after.said.contains("took over"), "{}", after.said);
+    ensure!(after.stderr.contains("took over"), "{}", after.stderr);
     after.stop()?;
     Ok(())
 }
 
 fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let first = pinned(env, env.auto_hook())?;
     let socket = first.socket();
     let other = std::env::temp_dir().join("another-socket");
-    for (socket, said) in [
+    for (socket, message) in [
         (
             &socket,
             format!("process {} (portguard) listens on", first.pid()),
@@ -137,14 +138,14 @@ fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
             .arg("--socket")
             .arg(socket)
             .output()?;
-        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
-            output.status.code() == Some(3) && why.contains(&said),
-            "the second ended with {} and said {why:?}, not {said:?}",
+            output.status.code() == Some(3) && stderr.contains(&message),
+            "the second ended with {} and {stderr:?}, not {message:?}",
             output.status
         );
     }
-    judged(env, &first, &denied(), deny("no-root"))?;
+    expect_decision(env, &first, &denied(), deny("no-root"))?;
     first.stop()?;
     Ok(())
 }

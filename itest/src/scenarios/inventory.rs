@@ -1,10 +1,9 @@
-//! Sockets that were bound before portguard is there: `portguard inventory` names them and says what the policy
-//! says of each.
+//! `portguard inventory`: the sockets that hold protected ports, and the verdict of the policy on each.
 
-use super::Table;
-use crate::harness::bind_runner::{Cgroups, cgroup_root};
+use crate::harness::Table;
+use crate::harness::cgroups::{Cgroups, cgroup_root};
 use crate::harness::instance::{policy_file, program};
-use crate::harness::probe::{Answer, Attempt, Netns, Probe, inet, inet6};
+use crate::harness::probe::{Attempt, BindResult, Netns, Probe, inet, inet6};
 use crate::harness::socket_holder::{Held, Hold};
 use crate::harness::{Needs, NotApplicable, TestEnv};
 use anyhow::{Context as _, ensure};
@@ -13,18 +12,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
 pub(super) const TESTS: Table = &[
-    ("existing_listed", Needs::Nothing, listed),
-    ("existing_scopes", Needs::Nothing, scopes),
-    ("existing_passed_on", Needs::Nothing, passed_on),
-    ("existing_in_flight", Needs::Nothing, in_flight),
-    ("existing_rights", Needs::Nothing, rights),
+    ("inventory_lists_sockets", Needs::Nothing, lists_sockets),
+    ("inventory_scope", Needs::Nothing, scope),
+    ("inventory_passed_sockets", Needs::Nothing, passed_sockets),
+    ("inventory_in_flight", Needs::Nothing, in_flight),
+    ("inventory_without_rights", Needs::Nothing, without_rights),
 ];
 
 pub(super) const USER: u32 = 1000;
-/// An address of the loopback network of our own.
+/// An address of the loopback network for these tests.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 2);
 
-/// Ports that no other run of this machine uses, outside those that the kernel gives away.
+/// Ports that no parallel run on this machine uses, below the ports that the kernel assigns.
 pub(super) fn port(offset: u16) -> u16 {
     let slot = u16::try_from(std::process::id() % 700).unwrap_or(0);
     20_000 + slot * 16 + offset
@@ -39,7 +38,7 @@ pub(super) fn udp(offset: u16, protocol: i32) -> Attempt {
     Attempt::new(libc::AF_INET, libc::SOCK_DGRAM, protocol, address)
 }
 
-/// A cgroup that is named as a unit's, for this test alone.
+/// A cgroup with the name of a unit of this test.
 pub(super) fn unit(kind: &str) -> anyhow::Result<(String, Cgroups)> {
     let name = format!("pgtest-{}.{kind}", std::process::id());
     let mut cgroups = Cgroups::default();
@@ -47,7 +46,7 @@ pub(super) fn unit(kind: &str) -> anyhow::Result<(String, Cgroups)> {
     Ok((name, cgroups))
 }
 
-/// A policy that protects our ports and no other.
+/// A policy that protects only the ports of these tests.
 pub(super) fn policy(rules: &str) -> String {
     format!(
         "version: 1\nprotect: [\"{}-{}\"]\n{rules}",
@@ -56,7 +55,7 @@ pub(super) fn policy(rules: &str) -> String {
     )
 }
 
-/// What `portguard inventory` says: exit code, objects, and its words.
+/// `portguard inventory --json`: exit code, objects, stderr.
 pub(super) fn inventory(
     policy: &str,
     more: &[&str],
@@ -67,22 +66,21 @@ pub(super) fn inventory(
         .arg(file.path())
         .args(more)
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     let objects = lines.lines().map(serde_json::from_str);
     let objects = objects.collect::<Result<_, _>>().context(lines.clone())?;
-    Ok((output.status.code(), objects, said))
+    Ok((output.status.code(), objects, stderr))
 }
 
 pub(super) fn at(objects: &[Value], offset: u16) -> anyhow::Result<&Value> {
     let mut objects = objects.iter();
     let found = objects.find(|object| object["port"] == port(offset));
-    found.with_context(|| format!("nothing at port {}", port(offset)))
+    found.with_context(|| format!("no socket on port {}", port(offset)))
 }
 
-/// Checks fields of an object.
-pub(super) fn says(object: &Value, wanted: Value) -> anyhow::Result<()> {
-    for (key, value) in wanted.as_object().into_iter().flatten() {
+pub(super) fn expect_fields(object: &Value, expected: Value) -> anyhow::Result<()> {
+    for (key, value) in expected.as_object().into_iter().flatten() {
         ensure!(object[key] == *value, "{key} is not {value}: {object}");
     }
     Ok(())
@@ -90,10 +88,10 @@ pub(super) fn says(object: &Value, wanted: Value) -> anyhow::Result<()> {
 
 pub(super) fn bound(held: &Held) -> anyhow::Result<()> {
     let bound = held
-        .answers
+        .results
         .iter()
-        .all(|answer| *answer == Answer::Bound(0));
-    ensure!(bound, "{:?}", held.answers);
+        .all(|result| *result == BindResult::Bound(0));
+    ensure!(bound, "{:?}", held.results);
     Ok(())
 }
 
@@ -113,8 +111,8 @@ fn of_every_kind(unit: &str) -> Probe {
         .bind(Attempt::new(libc::AF_INET, libc::SOCK_STREAM, 132, sctp))
 }
 
-/// Every protocol, family and wildcard, with uid, unit, program and verdict.
-fn listed(_: &TestEnv) -> anyhow::Result<()> {
+/// Every protocol and family is listed, with uid, unit, program and verdict.
+fn lists_sockets(_: &TestEnv) -> anyhow::Result<()> {
     let (unit, _cgroups) = unit("service")?;
     let probe = of_every_kind(&unit);
     let comm = String::from_utf8_lossy(&probe.comm).into_owned();
@@ -123,28 +121,28 @@ fn listed(_: &TestEnv) -> anyhow::Result<()> {
         "rules:\n  - {{ name: unit, action: allow, protocols: [tcp], units: [{unit}] }}\n  \
          - {{ name: no, action: deny, users: [{USER}] }}\n"
     );
-    let (code, objects, said) = inventory(&policy(&rules), &[])?;
-    ensure!(code == Some(1), "exit code {code:?}: {said}");
+    let (code, objects, stderr) = inventory(&policy(&rules), &[])?;
+    ensure!(code == Some(1), "exit code {code:?}: {stderr}");
     let sockets = [
         (0, "tcp", "inet", "127.77.0.2", json!(null), "listen"),
         (1, "udp", "inet", "127.77.0.2", json!(null), "bound"),
-        // The kernel makes a socket that names an IPv6 address one of IPv6 only.
+        // A socket with an IPv6 address other than `::` is IPv6-only.
         (2, "tcp", "inet6", "::1", json!(false), "listen"),
         (3, "udp", "inet6", "::", json!(true), "bound"),
         (5, "udp", "inet", "127.77.0.2", json!(null), "bound"),
         (6, "tcp", "inet", "127.77.0.2", json!(null), "listen"),
         (7, "sctp", "inet", "127.77.0.2", json!(null), "listen"),
     ];
-    for (answer, wanted) in held.answers.iter().zip(sockets) {
-        let (offset, protocol, family, address, dual_stack, state) = wanted;
-        // UDP-Lite, MPTCP and SCTP are not everywhere.
-        if offset > 3 && matches!(answer, Answer::NoSocket(_)) {
+    for (result, expected) in held.results.iter().zip(sockets) {
+        let (offset, protocol, family, address, dual_stack, state) = expected;
+        // Not every kernel has UDP-Lite, MPTCP and SCTP.
+        if offset > 3 && matches!(result, BindResult::NoSocket(_)) {
             continue;
         }
-        ensure!(*answer == Answer::Bound(0), "{protocol}: {answer:?}");
+        ensure!(*result == BindResult::Bound(0), "{protocol}: {result:?}");
         let allowed = protocol == "tcp";
         let object = at(&objects, offset)?;
-        says(
+        expect_fields(
             object,
             json!({
                 "protocol": protocol, "family": family, "address": address, "dual_stack": dual_stack,
@@ -155,7 +153,7 @@ fn listed(_: &TestEnv) -> anyhow::Result<()> {
             }),
         )?;
         let process = &object["processes"][0];
-        says(
+        expect_fields(
             process,
             json!({ "pid": held.pid(), "comm": comm, "uid": USER, "euid": USER, "unit": unit,
                 "cgroup": format!("/{unit}") }),
@@ -164,12 +162,12 @@ fn listed(_: &TestEnv) -> anyhow::Result<()> {
         ensure!(process["exe"] == json!(exe), "not {exe:?}: {process}");
     }
     text(&policy(&rules), &unit)?;
-    let (code, _, said) = inventory(&policy("rules: []\n"), &[])?;
-    ensure!(code == Some(0), "nothing is denied: {code:?}: {said}");
+    let (code, _, stderr) = inventory(&policy("rules: []\n"), &[])?;
+    ensure!(code == Some(0), "nothing is denied: {code:?}: {stderr}");
     Ok(())
 }
 
-/// The table says the same.
+/// The table has the same content.
 fn text(policy: &str, unit: &str) -> anyhow::Result<()> {
     let file = policy_file(policy)?;
     let output = Command::new(program())
@@ -180,41 +178,41 @@ fn text(policy: &str, unit: &str) -> anyhow::Result<()> {
     let line = format!("udp/{}", port(1));
     let line = table.lines().find(|text| text.starts_with(&line));
     let line = line.with_context(|| table.clone())?;
-    let words: Vec<&str> = line.split_whitespace().collect();
-    ensure!(words.contains(&unit), "no unit: {table}");
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    ensure!(columns.contains(&unit), "no unit: {table}");
     ensure!(line.contains("1000") && line.contains("deny"), "{table}");
-    ensure!(words.last() == Some(&"no"), "no rule: {table}");
+    ensure!(columns.last() == Some(&"no"), "no rule: {table}");
     ensure!(!table.contains("NETNS"), "all is the host's: {table}");
     Ok(())
 }
 
-/// Sockets in other network namespaces count where the policy's scope is all.
-fn scopes(_: &TestEnv) -> anyhow::Result<()> {
+/// Sockets in other network namespaces are listed only with `scope: all`.
+fn scope(_: &TestEnv) -> anyhow::Result<()> {
     let any = Ipv4Addr::UNSPECIFIED;
     let probe = Probe::user(USER).in_netns(Netns::New);
     let held = Hold::of(probe.bind(Attempt::tcp_at(any, port(0)))).start()?;
     bound(&held)?;
-    let (code, objects, said) = inventory(&policy("default: deny\n"), &[])?;
+    let (code, objects, stderr) = inventory(&policy("default: deny\n"), &[])?;
     ensure!(
         code == Some(0) && objects.is_empty(),
-        "scope host, {code:?}: {objects:?} {said}"
+        "scope host, {code:?}: {objects:?} {stderr}"
     );
-    let (code, objects, said) = inventory(&policy("default: deny\nscope: all\n"), &[])?;
-    ensure!(code == Some(1), "scope all, {code:?}: {said}");
-    // A sandbox may hide processes even from root, which is said.
+    let (code, objects, stderr) = inventory(&policy("default: deny\nscope: all\n"), &[])?;
+    ensure!(code == Some(1), "scope all, {code:?}: {stderr}");
+    // A sandbox may hide processes even from root, which is reported.
     let hidden = "do not show their network namespace: sockets in there are not listed";
-    ensure!(said.is_empty() || said.contains(hidden), "{said}");
+    ensure!(stderr.is_empty() || stderr.contains(hidden), "{stderr}");
     let netns = std::fs::read_link(format!("/proc/{}/ns/net", held.pid()))?;
     let netns = netns.display().to_string();
     let number = netns.trim_matches(|char: char| !char.is_ascii_digit());
-    says(
+    expect_fields(
         at(&objects, 0)?,
         json!({ "host_netns": false, "netns": number.parse::<u32>()?, "violation": true, "rule": null }),
     )
 }
 
-/// systemd makes its sockets in the socket unit's cgroup and passes them on: that is who is judged.
-fn passed_on(_: &TestEnv) -> anyhow::Result<()> {
+/// A socket that systemd passed to a service is evaluated in the cgroup of its socket unit and in the service's.
+fn passed_sockets(_: &TestEnv) -> anyhow::Result<()> {
     let (unit, _cgroups) = unit("socket")?;
     let (service, _service) = self::unit("service")?;
     let held = Hold::of(Probe::user(USER).in_cgroup(&unit).bind(tcp(0))).start()?;
@@ -227,27 +225,27 @@ fn passed_on(_: &TestEnv) -> anyhow::Result<()> {
         ))
     };
     for allowed in [&unit, &service] {
-        let (code, objects, said) = inventory(&rules(allowed), &[])?;
-        ensure!(code == Some(0), "{allowed}, {code:?}: {objects:?} {said}");
+        let (code, objects, stderr) = inventory(&rules(allowed), &[])?;
+        ensure!(code == Some(0), "{allowed}, {code:?}: {objects:?} {stderr}");
         let object = at(&objects, 0)?;
-        says(
+        expect_fields(
             object,
             json!({ "verdict": "allow", "rule": "web", "unit": service }),
         )?;
-        says(
+        expect_fields(
             &object["judged"],
             json!({ "uid": USER, "cgroup": format!("/{allowed}") }),
         )?;
     }
     let (code, objects, _) = inventory(&rules("other.service"), &[])?;
     ensure!(code == Some(1), "neither is allowed: {objects:?}");
-    says(
+    expect_fields(
         &at(&objects, 0)?["judged"],
         json!({ "cgroup": format!("/{service}") }),
     )
 }
 
-/// A socket that no process has open is judged by its user; root's may be the kernel's own, and is let be.
+/// A socket that no process has open is evaluated by its uid; one of root may be the kernel's own and is no violation.
 fn in_flight(_: &TestEnv) -> anyhow::Result<()> {
     for (uid, by, verdict) in [(USER, "nobody", "deny"), (0, "kernel", "kernel")] {
         let hold = Hold {
@@ -256,14 +254,14 @@ fn in_flight(_: &TestEnv) -> anyhow::Result<()> {
         };
         let held = hold.start()?;
         bound(&held)?;
-        let (code, objects, said) = inventory(&policy("default: deny\n"), &[])?;
-        if said.contains("do not show what they have open") {
+        let (code, objects, stderr) = inventory(&policy("default: deny\n"), &[])?;
+        if stderr.contains("do not show what they have open") {
             let why = "a sandbox hides processes from root";
             return Err(NotApplicable(why.into()).into());
         }
         let denied = verdict == "deny";
-        ensure!(code == Some(i32::from(denied)), "{code:?}: {said}");
-        says(
+        ensure!(code == Some(i32::from(denied)), "{code:?}: {stderr}");
+        expect_fields(
             at(&objects, 0)?,
             json!({ "by": by, "verdict": verdict, "violation": denied, "processes": [], "uid": uid }),
         )?;
@@ -271,13 +269,13 @@ fn in_flight(_: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A user who cannot see whose a socket is gets no wrong answer.
-fn rights(_: &TestEnv) -> anyhow::Result<()> {
+/// A user without the rights to see the holders gets an error instead of a wrong list.
+fn without_rights(_: &TestEnv) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::CommandExt as _;
     let held = Hold::of(Probe::user(USER).bind(tcp(0))).start()?;
     bound(&held)?;
-    for (more, wanted) in [
+    for (more, expected) in [
         ("", "cannot see which process holds tcp/"),
         ("scope: all\n", "cannot "),
     ] {
@@ -289,11 +287,11 @@ fn rights(_: &TestEnv) -> anyhow::Result<()> {
             .uid(USER + 1)
             .gid(USER + 1)
             .output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let code = output.status.code();
-        ensure!(code == Some(3), "{code:?}: {said}");
-        ensure!(said.contains(wanted), "{said}");
-        ensure!(said.contains("run as root, or with CAP_"), "{said}");
+        ensure!(code == Some(3), "{code:?}: {stderr}");
+        ensure!(stderr.contains(expected), "{stderr}");
+        ensure!(stderr.contains("run as root, or with CAP_"), "{stderr}");
     }
     Ok(())
 }

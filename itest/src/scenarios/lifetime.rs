@@ -1,15 +1,17 @@
-//! A life of portguard: signals, a stopped daemon, new cgroups, a storm of binds.
+//! Signals, a stopped daemon, a storm of binds.
 
-use super::Table;
-use super::checks::{allow, answer, deny, judged};
+use super::checks::{allow, deny, errno_of, expect_decision};
 use super::decisions::POLICY;
-use crate::harness::bind_runner::{ADDRESS, Cgroups, attempt, name_of};
+use crate::harness::cgroups::Cgroups;
+use crate::harness::events::decisions;
+use crate::harness::frozen::Frozen;
 use crate::harness::instance::{Ended, Instance};
-use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::oracle_probe::errnos;
+use crate::harness::probe::{Attempt, BindResult, Probe};
 use crate::harness::raw_syscalls::loaded_programs;
-use crate::harness::{Needs, TestEnv};
-use crate::oracle::{OracleBind, Proto, slashed};
-use anyhow::{Context as _, ensure};
+use crate::harness::{Needs, SharedInstance, SharedTable, Table, TestEnv};
+use crate::oracle::{OracleBind, slashed};
+use anyhow::ensure;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -19,15 +21,16 @@ pub(super) const TESTS: Table = &[
         Needs::Nothing,
         signals_leave_nothing,
     ),
-    (
-        "new_cgroups_while_stopped",
-        Needs::Nothing,
-        new_cgroups_while_stopped,
-    ),
     ("storm", Needs::Nothing, storm),
 ];
 
-/// Cgroups that are made while the daemon cannot look.
+pub(super) const SHARED: SharedTable = &[(
+    "cgroups_made_while_stopped",
+    Needs::Nothing,
+    cgroups_made_while_stopped,
+)];
+
+/// Cgroups made while the daemon is stopped.
 const CGROUPS: usize = 200;
 /// Binds of each of the two processes of the storm.
 const STORM: usize = 500;
@@ -36,13 +39,13 @@ fn signals_leave_nothing(env: &TestEnv) -> anyhow::Result<()> {
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
         let before = loaded_programs()?;
         let instance = Instance::start(env, POLICY)?;
-        judged(
+        expect_decision(
             env,
             &instance,
             &Probe::user(33).bind(Attempt::tcp(80)),
             allow("web"),
         )?;
-        judged(
+        expect_decision(
             env,
             &instance,
             &Probe::user(0).bind(Attempt::tcp(81)),
@@ -61,11 +64,11 @@ fn signals_leave_nothing(env: &TestEnv) -> anyhow::Result<()> {
             );
         }
         ensure!(
-            answer(&Probe::user(33).bind(Attempt::tcp(80)))? == libc::EACCES,
+            errno_of(&Probe::user(33).bind(Attempt::tcp(80)))? == libc::EACCES,
             "a grant outlives {signal:?}"
         );
         ensure!(
-            answer(&Probe::user(0).bind(Attempt::tcp(81)))? == 0,
+            errno_of(&Probe::user(0).bind(Attempt::tcp(81)))? == 0,
             "a denial outlives {signal:?}"
         );
         // The kernel frees programs after a grace period.
@@ -78,81 +81,50 @@ fn signals_leave_nothing(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A portguard that is stopped; it goes on when this is dropped, whatever happens.
-pub(super) struct Stopped<'a>(&'a Instance);
-
-impl<'a> Stopped<'a> {
-    pub(super) fn new(instance: &'a Instance) -> anyhow::Result<Self> {
-        instance.signal(Signal::STOP)?;
-        Ok(Self(instance))
-    }
-}
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.signal(Signal::CONT) {
-            eprintln!("{error:#}");
-        }
-    }
-}
-
-fn new_cgroups_while_stopped(env: &TestEnv) -> anyhow::Result<()> {
+/// The programs find the path of a new cgroup by themselves.
+fn cgroups_made_while_stopped(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let top = format!("pgnew-{}", std::process::id());
     let policy = format!(
         "{{ version: 1, rules: [
             {{ name: in, action: allow, ports: [80], cgroups: [\"/{top}/in\"] }},
             {{ name: out, action: deny, ports: [80], cgroups: [\"/{top}\"] }}] }}"
     );
-    let instance = Instance::start(env, &policy)?;
+    let instance = shared.enforce(env, &policy)?;
     let inside = |number: usize| number.is_multiple_of(2);
     let binds: Vec<OracleBind> = (0..CGROUPS)
         .map(|number| {
             let parent = if inside(number) { "in" } else { "out" };
-            bind_in([top.clone(), parent.to_owned(), format!("c{number}")])
+            let cgroup = vec![top.clone(), parent.to_owned(), format!("c{number}")];
+            OracleBind::tcp(80, 1000, cgroup)
         })
         .collect();
+    let probes: Vec<Probe> = binds.iter().map(Probe::from).collect();
     let mut made = Cgroups::default();
     let errnos = {
-        let _stopped = Stopped::new(&instance)?;
+        let _frozen = Frozen::new(instance)?;
         for bind in &binds {
             made.make(&bind.cgroup)?;
         }
-        attempt(&binds.iter().collect::<Vec<_>>())?
+        errnos(&probes)?
     };
     let events = instance.events()?;
-    for (number, (bind, seen)) in binds.iter().zip(errnos).enumerate() {
-        let want = match (inside(number), env.grants()) {
-            (true, true) => 0,
-            (true, false) => libc::EACCES,
-            (false, _) => env.denial(instance.hook),
-        };
-        let path = slashed(&bind.cgroup);
-        ensure!(seen == want, "errno {seen} instead of {want} in {path}");
-        let comm = name_of(number);
-        let of_it: Vec<_> = events
-            .iter()
-            .filter(|event| event["comm"] == comm)
-            .collect();
+    for (number, (bind, actual)) in binds.iter().zip(errnos).enumerate() {
         let word = if inside(number) { "allow" } else { "deny" };
-        let right = matches!(of_it[..], [event]
+        let expected = env.enforced(instance.hook, word, true, libc::EACCES);
+        let path = slashed(&bind.cgroup);
+        ensure!(
+            actual == expected,
+            "errno {actual}, expected {expected}, in {path}"
+        );
+        let comm = String::from_utf8_lossy(&probes[number].comm);
+        let own: Vec<_> = (events.iter())
+            .filter(|event| event["comm"] == *comm)
+            .collect();
+        let right = matches!(own[..], [event]
             if event["verdict"] == word && event["cgroup"] == path.as_str());
-        ensure!(right, "{word} in {path} is reported as {of_it:?}");
+        ensure!(right, "{word} in {path} is reported as {own:?}");
     }
     Ok(())
-}
-
-/// A bind of port 80 from a cgroup.
-fn bind_in(cgroup: [String; 3]) -> OracleBind {
-    OracleBind {
-        port: 80,
-        protocol: Proto::Tcp,
-        uid: 1000,
-        euid: 1000,
-        gids: vec![1000],
-        cgroup: cgroup.into(),
-        address: ADDRESS.into(),
-        v6only: false,
-    }
 }
 
 fn storm(env: &TestEnv) -> anyhow::Result<()> {
@@ -160,7 +132,7 @@ fn storm(env: &TestEnv) -> anyhow::Result<()> {
     let one = |uid: u32, shift: usize| {
         let mut probe = Probe::user(uid);
         for number in 0..STORM {
-            // Addresses of their own: the processes must not meet.
+            // Each process has its own addresses, so no address is in use.
             let [.., high, low] = u32::try_from(number).unwrap_or(0).to_be_bytes();
             let address = std::net::Ipv4Addr::new(
                 127,
@@ -183,13 +155,13 @@ fn storm(env: &TestEnv) -> anyhow::Result<()> {
         .iter()
         .map(|(probe, _)| probe.spawn())
         .collect::<Result<Vec<_>, _>>()?;
-    for (running, (probe, wants)) in running.into_iter().zip(&plans) {
-        let answers = running.wait()?;
-        ensure!(answers.len() == STORM, "{} answers", answers.len());
-        for (answer, want) in answers.iter().zip(wants.iter().cycle()) {
+    for (running, (probe, expected)) in running.into_iter().zip(&plans) {
+        let results = running.wait()?;
+        ensure!(results.len() == STORM, "{} results", results.len());
+        for (result, expected) in results.iter().zip(expected.iter().cycle()) {
             ensure!(
-                *answer == Answer::Bound(*want),
-                "{answer:?} instead of {want} for uid {:?}",
+                *result == BindResult::Bound(*expected),
+                "{result:?}, expected {expected}, for uid {:?}",
                 probe.uids
             );
         }
@@ -197,7 +169,7 @@ fn storm(env: &TestEnv) -> anyhow::Result<()> {
     summed_up(&instance.stop()?)
 }
 
-/// The counters are exact, and every decision is either reported or counted as lost.
+/// The counters are exact, and every decision is reported or counted as lost.
 fn summed_up(ended: &Ended) -> anyhow::Result<()> {
     let (allowed, denied) = (STORM.div_ceil(3), (STORM - 1).div_ceil(3));
     let all = 2 * STORM;
@@ -205,17 +177,12 @@ fn summed_up(ended: &Ended) -> anyhow::Result<()> {
         "portguard: decided {all}: {allowed} allow, {denied} deny, {} kernel; ",
         all - allowed - denied
     );
-    let lost: u64 = ended
-        .said
-        .lines()
-        .find_map(|line| line.strip_prefix(&start)?.strip_suffix(" events lost"))
-        .with_context(|| format!("no line \"{start}N events lost\": {}", ended.said))?
-        .parse()?;
-    let mut reported = 0;
-    for line in &ended.rest {
-        let event: serde_json::Value = serde_json::from_str(line)?;
-        reported += event["count"].as_u64().context("count")?;
-    }
+    ensure!(
+        ended.stderr.contains(&start),
+        "no line {start:?}: {}",
+        ended.stderr
+    );
+    let (reported, lost) = (decisions(&ended.stdout, None)?, ended.lost()?);
     ensure!(
         reported + lost == u64::try_from(all)?,
         "{reported} decisions reported, {lost} lost, of {all}"

@@ -1,9 +1,9 @@
-//! What Prometheus sees of a running daemon: the binds that were made, and how it stands.
+//! Metrics of a running daemon.
 
-use super::Table;
-use super::checks::by_kernel;
+use crate::harness::Table;
+use crate::harness::env::by_kernel;
 use crate::harness::instance::Instance;
-use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::probe::{Attempt, BindResult, Probe};
 use crate::harness::scrape::{Scraped, free_address};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
@@ -12,7 +12,7 @@ use std::process::Command;
 
 pub(super) const TESTS: Table = &[
     ("metrics_of_binds", Needs::Nothing, of_binds),
-    ("metrics_address_taken", Needs::Nothing, address_taken),
+    ("metrics_address_in_use", Needs::Nothing, address_in_use),
 ];
 
 const POLICY: &str = "version: 1
@@ -22,7 +22,6 @@ rules:
   - { name: quiet, action: deny, ports: [83], users: [0], log: none }
 ";
 
-/// So many binds of one port.
 fn times(uid: u32, port: u16, count: usize) -> Probe {
     (0..count).fold(Probe::user(uid), |probe, _| probe.bind(Attempt::tcp(port)))
 }
@@ -40,22 +39,24 @@ fn of_binds(env: &TestEnv) -> anyhow::Result<()> {
         (&web, granted),
         (&times(0, 81, 5), denial),
         (&times(0, 83, 2), denial),
-        (&by_default, by_kernel(&by_default, 82)),
+        (&by_default, by_kernel(1000, 82)),
     ] {
-        let answers = probe.run()?;
+        let results = probe.run()?;
         ensure!(
-            answers.iter().all(|answer| *answer == Answer::Bound(errno)),
-            "not {errno}: {answers:?}"
+            results
+                .iter()
+                .all(|result| *result == BindResult::Bound(errno)),
+            "not {errno}: {results:?}"
         );
     }
-    // The bind that it waits for is one more of the default's.
+    // The sentinel bind is one more decision of the default.
     let events = instance.events_of(&web.comm)?;
     let policy = events.first().context("the grants' event")?["policy"].clone();
     let policy = policy.as_str().context("a policy's hash")?;
     let scraped = Scraped::from(address)?;
     let rule = "portguard_rule_decisions_total";
     let version = env!("CARGO_PKG_VERSION");
-    scraped.says(&[
+    scraped.check(&[
         ("portguard_decisions_total", &[("verdict", "allow")], 3),
         ("portguard_decisions_total", &[("verdict", "deny")], 7),
         ("portguard_decisions_total", &[("verdict", "kernel")], 5),
@@ -84,7 +85,7 @@ fn of_binds(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every reason is there from the start, so that a rate is one from the first drop on.
+/// Every reason has a sample from the start, so that rates work from the first drop on.
 fn no_drops(scraped: &Scraped) -> anyhow::Result<()> {
     let dropped = "portguard_events_dropped_total";
     let mut reasons = scraped.labels(dropped, "reason");
@@ -94,15 +95,15 @@ fn no_drops(scraped: &Scraped) -> anyhow::Result<()> {
         "{reasons:?}"
     );
     for reason in &reasons {
-        scraped.says(&[(dropped, &[("reason", reason)], 0)])?;
+        scraped.check(&[(dropped, &[("reason", reason)], 0)])?;
     }
     Ok(())
 }
 
-/// Said with the mend, before anything is enforced.
-fn address_taken(env: &TestEnv) -> anyhow::Result<()> {
-    let taken = TcpListener::bind("127.0.0.1:0")?;
-    let address = taken.local_addr()?.to_string();
+/// An address in use is an error, with the fix, before anything is enforced.
+fn address_in_use(env: &TestEnv) -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
     let policy = crate::harness::instance::policy_file(POLICY)?;
     let socket = tempfile::tempdir()?;
     let output = Command::new(crate::harness::instance::program())
@@ -112,17 +113,17 @@ fn address_taken(env: &TestEnv) -> anyhow::Result<()> {
         .arg("--socket")
         .arg(socket.path().join("socket"))
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let wanted = format!(
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let expected = format!(
         "--metrics {address}: cannot listen there: Address already in use (os error 98); give an \
          address of this host and a free port"
     );
     ensure!(
-        output.status.code() == Some(3) && said.contains(&wanted),
-        "{}: {said}",
+        output.status.code() == Some(3) && stderr.contains(&expected),
+        "{}: {stderr}",
         output.status
     );
-    let answers = times(0, 81, 1).run()?;
-    ensure!(answers == [Answer::Bound(0)], "enforced: {answers:?}");
+    let results = times(0, 81, 1).run()?;
+    ensure!(results == [BindResult::Bound(0)], "enforced: {results:?}");
     Ok(())
 }

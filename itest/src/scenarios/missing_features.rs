@@ -1,8 +1,7 @@
-//! What `run` and `doctor` say of a machine that lacks something: made so in a mount namespace of the
-//! test's own.
+//! `run` and `doctor` on a machine that lacks a feature, hidden by mounts in a new mount namespace.
 
-use super::Table;
 use super::decisions::POLICY;
+use crate::harness::Table;
 use crate::harness::instance::{policy_file, program};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
@@ -14,20 +13,20 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 pub(super) const TESTS: Table = &[
-    ("no_cgroup_v2", Needs::Nothing, no_cgroup_v2),
-    ("no_btf", Needs::Nothing, no_btf),
+    ("missing_cgroup_v2", Needs::Nothing, missing_cgroup_v2),
+    ("missing_btf", Needs::Nothing, missing_btf),
 ];
 
-fn no_cgroup_v2(env: &TestEnv) -> anyhow::Result<()> {
+fn missing_cgroup_v2(env: &TestEnv) -> anyhow::Result<()> {
     let root = env.cgroups.clone();
     lacks("cgroup v2: not mounted", "mount -t cgroup2", move || {
         unmount(&root, UnmountFlags::DETACH)
     })
 }
 
-fn no_btf(_: &TestEnv) -> anyhow::Result<()> {
-    let wanted = "the kernel's BTF: cannot read /sys/kernel/btf/vmlinux";
-    lacks(wanted, "CONFIG_DEBUG_INFO_BTF=y", || {
+fn missing_btf(_: &TestEnv) -> anyhow::Result<()> {
+    let expected = "the kernel's BTF: cannot read /sys/kernel/btf/vmlinux";
+    lacks(expected, "CONFIG_DEBUG_INFO_BTF=y", || {
         mount(
             "none",
             "/sys/kernel/btf",
@@ -38,9 +37,9 @@ fn no_btf(_: &TestEnv) -> anyhow::Result<()> {
     })
 }
 
-/// `run` and `doctor` end with 3, name what is missing and its fix.
+/// `run` and `doctor` exit with 3 and name what is missing and the fix.
 pub(super) fn lacks(
-    wanted: &str,
+    expected: &str,
     fix: &str,
     take_away: impl Fn() -> rustix::io::Result<()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
@@ -52,24 +51,24 @@ pub(super) fn lacks(
         command.args(arguments);
         in_own_mounts(&mut command, take_away);
         let output = command.output()?;
-        let said = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
+        let text = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
         let code = output.status.code();
-        ensure!(code == Some(3), "{arguments:?}: exit code {code:?}: {said}");
-        ensure!(said.contains(fix), "{arguments:?}: no fix: {said}");
+        ensure!(code == Some(3), "{arguments:?}: exit code {code:?}: {text}");
+        ensure!(text.contains(fix), "{arguments:?}: no fix: {text}");
         if arguments[0] == "run" {
-            ensure!(said.contains(wanted), "{arguments:?}: {said}");
+            ensure!(text.contains(expected), "{arguments:?}: {text}");
         }
     }
     Ok(())
 }
 
-/// Has a command started in a mount namespace of its own, changed by system calls alone.
+/// Has a command start in a new mount namespace, changed by system calls alone.
 pub(super) fn in_own_mounts(
     command: &mut Command,
     change: impl Fn() -> rustix::io::Result<()> + Send + Sync + 'static,
 ) {
     let prepare = move || {
-        // SAFETY: the child of a fork, about to exec: it leaves nobody's descriptors behind.
+        // SAFETY: the child of a fork, about to exec, shares no descriptor table.
         unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
         mount_change(
             "/",

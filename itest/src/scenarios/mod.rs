@@ -1,4 +1,4 @@
-//! The tests: what portguard must do, seen from outside.
+//! Scenarios: what portguard must do, observed from outside.
 
 mod addresses;
 mod aggregation;
@@ -9,7 +9,7 @@ mod decisions;
 mod enforce_existing;
 mod environment;
 mod existing_at_start;
-mod faults;
+pub mod faults;
 mod file_changes;
 mod flood;
 mod health;
@@ -26,59 +26,46 @@ mod reload;
 mod servers;
 mod sinks;
 
-pub(crate) use crate::harness::NotApplicable;
-pub use faults::ROWS as FAULTS;
 pub use identity::mount_nfs;
-pub(crate) use protocols::Setting;
 
-use crate::attack;
-use crate::harness::{Needs, Test, TestEnv};
+use crate::harness::{SharedTable, Table};
 
-/// What a test does.
-pub(crate) type TestFn = fn(&TestEnv) -> anyhow::Result<()>;
+/// Tests of decisions.
+pub(crate) const SHARED: [SharedTable; 9] = [
+    decisions::SHARED,
+    addresses::TESTS,
+    cgroups::TESTS,
+    protocols::TESTS,
+    lifetime::SHARED,
+    environment::SHARED,
+    policies::TESTS,
+    servers::TESTS,
+    identity::TESTS,
+];
 
-/// A module's tests.
-pub(crate) type Table = &'static [(&'static str, Needs, TestFn)];
+/// Tests whose result may differ from kernel to kernel.
+pub(crate) const KERNEL: [Table; 6] = [
+    decisions::TESTS,
+    decide_in_kernel::TESTS,
+    lifetime::TESTS,
+    reload::TESTS,
+    environment::TESTS,
+    missing_features::TESTS,
+];
 
-/// All tests, in the order in which they run.
-#[must_use]
-pub fn all() -> Vec<Test> {
-    let tables = [
-        (false, decisions::TESTS),
-        (false, decide_in_kernel::TESTS),
-        (false, addresses::TESTS),
-        (false, cgroups::TESTS),
-        (false, protocols::TESTS),
-        (false, lifetime::TESTS),
-        (false, reload::TESTS),
-        (true, file_changes::TESTS),
-        (true, flood::TESTS),
-        (true, aggregation::TESTS),
-        (true, sinks::TESTS),
-        (true, metrics::TESTS),
-        (true, monitors::TESTS),
-        (true, pins::TESTS),
-        (true, health::TESTS),
-        (false, environment::TESTS),
-        (false, missing_features::TESTS),
-        (true, inventory::TESTS),
-        (true, enforce_existing::TESTS),
-        (true, existing_at_start::TESTS),
-        (false, policies::TESTS),
-        (false, servers::TESTS),
-        (false, identity::TESTS),
-        (false, attack::TESTS),
-    ];
-    let faults = faults::TABLES.map(|table| (true, table));
-    let last = [(false, identity::LAST)];
-    let tables = tables.into_iter().chain(faults).chain(last);
-    let tests = tables.flat_map(|(lifecycle, table)| {
-        table.iter().map(move |&(name, needs, run)| Test {
-            name,
-            needs,
-            lifecycle,
-            run,
-        })
-    });
-    tests.collect()
-}
+/// Tests of the daemon.
+pub(crate) const LIFECYCLE: [Table; 11] = [
+    file_changes::TESTS,
+    flood::TESTS,
+    aggregation::TESTS,
+    sinks::TESTS,
+    metrics::TESTS,
+    monitors::TESTS,
+    pins::TESTS,
+    health::TESTS,
+    inventory::TESTS,
+    enforce_existing::TESTS,
+    existing_at_start::TESTS,
+];
+
+pub(crate) const LAST: Table = identity::LAST;

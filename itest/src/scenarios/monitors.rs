@@ -1,10 +1,10 @@
-//! `portguard monitor`: several at once, each with what it wants; one that does not read; who may.
+//! `portguard monitor`: filters, slow readers, access rights.
 
-use super::Table;
+use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
-use crate::harness::bind_runner::Cgroups;
+use crate::harness::cgroups::Cgroups;
 use crate::harness::instance::Instance;
-use crate::harness::monitor_client::Watching;
+use crate::harness::monitor_client::MonitorClient;
 use crate::harness::probe::{Attempt, Probe};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
@@ -15,9 +15,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
 pub(super) const TESTS: Table = &[
-    ("monitors_get_theirs", Needs::Nothing, get_theirs),
-    ("monitor_that_does_not_read", Needs::Nothing, does_not_read),
-    ("monitor_by_others", Needs::Nothing, by_others),
+    ("monitor_filters", Needs::Nothing, filters),
+    ("monitor_slow_reader", Needs::Nothing, slow_reader),
+    ("monitor_access_rights", Needs::Nothing, access_rights),
 ];
 
 const POLICY: &str = "version: 1
@@ -26,7 +26,6 @@ rules:
   - { name: no-root, action: deny, ports: [81, 702], users: [0] }
 ";
 
-/// The ports of decisions.
 fn ports(lines: &[String]) -> anyhow::Result<Vec<u64>> {
     lines
         .iter()
@@ -37,7 +36,7 @@ fn ports(lines: &[String]) -> anyhow::Result<Vec<u64>> {
         .collect()
 }
 
-fn get_theirs(env: &TestEnv) -> anyhow::Result<()> {
+fn filters(env: &TestEnv) -> anyhow::Result<()> {
     let unit = format!("pgmon-{}", std::process::id());
     let cgroup = format!("{unit}.service");
     let mut cgroups = Cgroups::default();
@@ -54,8 +53,8 @@ fn get_theirs(env: &TestEnv) -> anyhow::Result<()> {
         (&["--unit", &unit], &[80]),
         (&["--port", "82", "--verdict", "deny"], &[]),
     ];
-    let watching: Vec<_> = (filters.iter())
-        .map(|(filter, _)| Watching::start(&instance, filter))
+    let monitors: Vec<_> = (filters.iter())
+        .map(|(filter, _)| MonitorClient::start(&instance, filter))
         .collect::<Result<_, _>>()?;
     for probe in [
         Probe::user(33).in_cgroup(&cgroup).bind(Attempt::tcp(80)),
@@ -64,28 +63,28 @@ fn get_theirs(env: &TestEnv) -> anyhow::Result<()> {
     ] {
         probe.run()?;
     }
-    // What was decided before the end is told before the end.
+    // Monitors get all decisions made before the end.
     let ended = instance.stop()?;
-    for ((filter, wanted), watching) in filters.iter().zip(watching) {
-        let lines = watching.rest()?;
-        ensure!(ports(&lines)? == *wanted, "{filter:?}: {lines:?}");
-        let same = lines.iter().all(|line| ended.rest.contains(line));
+    for ((filter, expected), monitor) in filters.iter().zip(monitors) {
+        let lines = monitor.rest()?;
+        ensure!(ports(&lines)? == *expected, "{filter:?}: {lines:?}");
+        let same = lines.iter().all(|line| ended.stdout.contains(line));
         ensure!(same, "{filter:?}, not as on stdout: {lines:?}");
     }
-    ensure!(ports(&ended.rest)? == [80, 81, 82], "{:?}", ended.rest);
+    ensure!(ports(&ended.stdout)? == [80, 81, 82], "{:?}", ended.stdout);
     Ok(())
 }
 
-/// Decisions of a round, and rounds: more than wait for a monitor that does not read.
+/// Decisions of a round, and rounds: more than are queued for a monitor that does not read.
 const ROUND: u64 = 400;
 const ROUNDS: u64 = 12;
 
-/// Nor does it keep anybody else from theirs. Equal decisions, each of them by itself (`--no-fold`).
-fn does_not_read(env: &TestEnv) -> anyhow::Result<()> {
+/// A stopped monitor delays no other, and learns how many decisions it missed.
+fn slow_reader(env: &TestEnv) -> anyhow::Result<()> {
     let instance = Instance::start(env, POLICY)?;
     let (slow, fast) = (
-        Watching::start(&instance, &[])?,
-        Watching::start(&instance, &[])?,
+        MonitorClient::start(&instance, &[])?,
+        MonitorClient::start(&instance, &[])?,
     );
     slow.signal(Signal::STOP)?;
     for round in 1..=ROUNDS {
@@ -94,7 +93,7 @@ fn does_not_read(env: &TestEnv) -> anyhow::Result<()> {
             ended.get(&env.denial(instance.hook)) == Some(&ROUND),
             "{ended:?}"
         );
-        // The other has all of them meanwhile, one by one.
+        // The other monitor gets all of them meanwhile.
         for number in 0..ROUND {
             let line = fast.next()?;
             let event: Value = serde_json::from_str(&line)?;
@@ -105,37 +104,37 @@ fn does_not_read(env: &TestEnv) -> anyhow::Result<()> {
         }
     }
     slow.signal(Signal::CONT)?;
-    let (mut seen, mut dropped) = (0, 0);
-    while seen + dropped < ROUND * ROUNDS {
+    let (mut received, mut dropped) = (0, 0);
+    while received + dropped < ROUND * ROUNDS {
         let line = slow.next()?;
         let event: Value = serde_json::from_str(&line)?;
         match event["dropped"].as_u64() {
             Some(number) => dropped += number,
-            None => seen += 1,
+            None => received += 1,
         }
     }
     ensure!(
-        seen + dropped == ROUND * ROUNDS && dropped > 0 && seen > 0,
-        "{seen} seen, {dropped} dropped of {}",
+        received + dropped == ROUND * ROUNDS && dropped > 0 && received > 0,
+        "{received} received, {dropped} dropped of {}",
         ROUND * ROUNDS
     );
     let status = instance.status()?;
     ensure!(status["drops"]["ring_full"] == 0, "{status}");
     let ended = instance.stop()?;
-    for watching in [slow, fast] {
-        let rest = watching.rest()?;
-        ensure!(rest.is_empty(), "told twice: {rest:?}");
+    for monitor in [slow, fast] {
+        let rest = monitor.rest()?;
+        ensure!(rest.is_empty(), "received twice: {rest:?}");
     }
     ensure!(
-        ended.rest.len() as u64 == ROUND * ROUNDS,
+        ended.stdout.len() as u64 == ROUND * ROUNDS,
         "{} on stdout",
-        ended.rest.len()
+        ended.stdout.len()
     );
-    println!("monitor: {seen} seen, {dropped} dropped by one that was stopped");
+    println!("monitor: {received} received, {dropped} dropped by one that was stopped");
     Ok(())
 }
 
-/// The group that may, who is in it, and who is not.
+/// The group with access, a member, and a user outside it.
 const GROUP: u32 = 4242;
 const MEMBER: u32 = 1000;
 const OTHER: u32 = 1001;
@@ -145,18 +144,18 @@ fn as_user(mut command: Command, uid: u32, gid: u32) -> Command {
     command
 }
 
-fn by_others(env: &TestEnv) -> anyhow::Result<()> {
+fn access_rights(env: &TestEnv) -> anyhow::Result<()> {
     let group = GROUP.to_string();
     let arguments = ["--no-fold", "--output", "json", "--socket-group", &group];
     let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     let socket = instance.socket();
-    // The test's own directory is root's alone.
+    // Only root may enter the test's temporary directory.
     let directory = socket.parent().context("a directory")?;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
-    let monitor = || instance.command(&["monitor", "--output", "json"]);
-    let watching = Watching::by(as_user(monitor(), MEMBER, GROUP))?;
+    let command = || instance.command(&["monitor", "--output", "json"]);
+    let monitor = MonitorClient::by(as_user(command(), MEMBER, GROUP))?;
     Probe::user(0).bind(Attempt::tcp(81)).run()?;
-    let line = watching.next()?;
+    let line = monitor.next()?;
     ensure!(ports(std::slice::from_ref(&line))? == [81], "{line}");
     for command in ["status", "reload"] {
         let output = as_user(instance.command(&[command]), MEMBER, GROUP).output()?;
@@ -164,22 +163,22 @@ fn by_others(env: &TestEnv) -> anyhow::Result<()> {
     }
     let detach = as_user(instance.command(&["detach"]), MEMBER, GROUP).output()?;
     refused(&detach, 1, "portguard: only root may detach\n")?;
-    let wanted = format!(
+    let expected = format!(
         "portguard: no right to connect to {}: only root and the group {GROUP} have it\n",
         socket.display()
     );
-    for command in [monitor(), instance.command(&["status"])] {
-        refused(&as_user(command, OTHER, OTHER).output()?, 3, &wanted)?;
+    for command in [command(), instance.command(&["status"])] {
+        refused(&as_user(command, OTHER, OTHER).output()?, 3, &expected)?;
     }
     instance.stop()?;
     Ok(())
 }
 
-fn refused(output: &Output, code: i32, wanted: &str) -> anyhow::Result<()> {
-    let said = String::from_utf8_lossy(&output.stderr);
+fn refused(output: &Output, code: i32, expected: &str) -> anyhow::Result<()> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.code() == Some(code) && said == wanted && output.stdout.is_empty(),
-        "not {code} {wanted:?}: {output:?}"
+        output.status.code() == Some(code) && stderr == expected && output.stdout.is_empty(),
+        "not {code} {expected:?}: {output:?}"
     );
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! Enforcement that outlives its daemon: by pins that a killed one leaves, that lie, and that the next takes over.
+//! Pins: enforcement that outlives its daemon, and the next start that takes it over.
 
-use super::Table;
-use super::checks::{allow, answer, by_kernel, deny, judged};
+use super::checks::{allow, deny, errno_of, expect_decision};
+use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
+use crate::harness::env::by_kernel;
 use crate::harness::foreign_links;
 use crate::harness::instance::{Instance, program};
 use crate::harness::probe::{Attempt, Probe};
@@ -16,10 +17,14 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 pub(super) const TESTS: Table = &[
-    ("pins_outlive_a_kill", Needs::Guest, pins_outlive_a_kill),
-    ("pins_that_lie", Needs::Guest, pins_that_lie),
+    ("pins_outlive_kill", Needs::Guest, pins_outlive_kill),
+    ("pins_damaged", Needs::Guest, pins_damaged),
     ("pins_replaced", Needs::Guest, pins_replaced),
-    ("pins_killed_anywhere", Needs::Guest, pins_killed_anywhere),
+    (
+        "pins_killed_at_any_moment",
+        Needs::Guest,
+        pins_killed_at_any_moment,
+    ),
 ];
 
 pub(super) const POLICY: &str = "version: 1
@@ -28,7 +33,7 @@ rules:
   - { name: no-root, action: deny, ports: [81], users: [0] }
 ";
 
-/// Removes all pins when dropped, so that no test disturbs the next.
+/// Removes all pins when dropped.
 pub(super) struct PinCleanup;
 
 impl Drop for PinCleanup {
@@ -68,43 +73,46 @@ pub(super) fn denied() -> Probe {
     Probe::user(0).bind(Attempt::tcp(81))
 }
 
-/// Both binds as the policy says, whoever reports them.
+/// Both binds end as the policy says.
 pub(super) fn enforced(env: &TestEnv, hook: &str) -> anyhow::Result<()> {
-    let want = if env.grants() { 0 } else { libc::EACCES };
-    let seen = answer(&granted())?;
-    ensure!(seen == want, "errno {seen} instead of {want} for the grant");
-    let (seen, want) = (answer(&denied())?, env.denial(hook));
+    let expected = if env.grants() { 0 } else { libc::EACCES };
+    let actual = errno_of(&granted())?;
     ensure!(
-        seen == want,
-        "errno {seen} instead of {want} for the denial"
+        actual == expected,
+        "errno {actual}, expected {expected}, for the grant"
+    );
+    let (actual, expected) = (errno_of(&denied())?, env.denial(hook));
+    ensure!(
+        actual == expected,
+        "errno {actual}, expected {expected}, for the denial"
     );
     Ok(())
 }
 
-/// Both binds as without portguard.
+/// Both binds end as without portguard.
 pub(super) fn free() -> anyhow::Result<()> {
     for probe in [granted(), denied()] {
         let port = if probe.uids[0] == 0 { 81 } else { 80 };
-        let (seen, want) = (answer(&probe)?, by_kernel(&probe, port));
+        let (actual, expected) = (errno_of(&probe)?, by_kernel(probe.uids[1], port));
         ensure!(
-            seen == want,
-            "errno {seen} on {port}: something is still enforced"
+            actual == expected,
+            "errno {actual} on {port}: something is still enforced"
         );
     }
     Ok(())
 }
 
-fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+fn pins_outlive_kill(env: &TestEnv) -> anyhow::Result<()> {
+    let _cleanup = PinCleanup;
     for hook in env.deciding_hooks() {
         let first = pinned(env, hook)?;
-        judged(env, &first, &granted(), allow("web"))?;
-        judged(env, &first, &denied(), deny("no-root"))?;
+        expect_decision(env, &first, &granted(), allow("web"))?;
+        expect_decision(env, &first, &denied(), deny("no-root"))?;
         let before = first.status()?;
         let pid = first.pid();
         first.end(Signal::KILL)?;
         enforced(env, hook)?;
-        // Without a daemon the pins tell, and nothing that was counted is forgotten.
+        // Without a daemon `status` reads the pins, which keep all counts.
         let output = Command::new(program())
             .args(["status", "--json", "--socket", "/nonexistent/socket"])
             .output()?;
@@ -121,14 +129,14 @@ fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
             alone["decisions"]["deny"] == 2 && hits(&alone, "no-root") == Some(2),
             "not two denials: {alone}"
         );
-        // What was decided without a daemon is still reported.
+        // The next daemon reports what was decided without one.
         let second = pinned(env, hook)?;
         ensure!(
             second
-                .said
+                .stderr
                 .contains(&format!("took over the pinned programs of pid {pid}")),
             "not taken over:\n{}",
-            second.said
+            second.stderr
         );
         let events = second.events()?;
         let verdicts: Vec<_> = events
@@ -139,7 +147,7 @@ fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
             events.len() == 2 && verdicts == ["allow", "deny"],
             "the binds without a daemon: {events:?}"
         );
-        judged(env, &second, &denied(), deny("no-root"))?;
+        expect_decision(env, &second, &denied(), deny("no-root"))?;
         let now = second.status()?;
         ensure!(
             now["decisions"]["deny"] == 3 && hits(&now, "no-root") == Some(3),
@@ -147,9 +155,9 @@ fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
         );
         let ended = second.stop()?;
         ensure!(
-            ended.said.contains("enforcement goes on by its pins"),
-            "it does not say so: {}",
-            ended.said
+            ended.stderr.contains("enforcement goes on by its pins"),
+            "not reported: {}",
+            ended.stderr
         );
         enforced(env, hook)?;
         detach()?;
@@ -158,17 +166,16 @@ fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Decisions by a rule.
 fn hits(status: &Value, rule: &str) -> Option<u64> {
     let rules = status["rules"].as_array()?;
     rules.iter().find(|of| of["name"] == rule)?["hits"].as_u64()
 }
 
-/// Whatever was done to the pins: the next start says it, and enforces as if nothing had been.
-fn pins_that_lie(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
-    type Lie = (&'static str, fn(&Path) -> anyhow::Result<()>);
-    let lies: [Lie; 5] = [
+/// After any damage to the pins the next start reports it and enforces.
+fn pins_damaged(env: &TestEnv) -> anyhow::Result<()> {
+    let _cleanup = PinCleanup;
+    type Damage = (&'static str, fn(&Path) -> anyhow::Result<()>);
+    let damages: [Damage; 5] = [
         (
             "the link of bind4 was detached, though its pin remains",
             |pins| foreign_links::detach(&pins.join("link_bind4")),
@@ -189,58 +196,62 @@ fn pins_that_lie(env: &TestEnv) -> anyhow::Result<()> {
         }),
     ];
     let hook = env.auto_hook();
-    for (said, lie) in lies {
-        pinned(env, hook)?.end(Signal::KILL)?;
-        lie(&directory()?)?;
+    pinned(env, hook)?.end(Signal::KILL)?;
+    for (message, damage) in damages {
+        damage(&directory()?)?;
         let next = pinned(env, hook)?;
         ensure!(
-            next.said.contains(said),
-            "it does not say {said:?}:\n{}",
-            next.said
+            next.stderr.contains(message),
+            "no {message:?}:\n{}",
+            next.stderr
         );
-        judged(env, &next, &granted(), allow("web"))?;
-        judged(env, &next, &denied(), deny("no-root"))?;
+        expect_decision(env, &next, &granted(), allow("web"))?;
+        expect_decision(env, &next, &denied(), deny("no-root"))?;
         let status = next.status()?;
-        ensure!(status["enforcing"] == "enforce", "{said}: {status}");
+        ensure!(status["enforcing"] == "enforce", "{message}: {status}");
         next.end(Signal::KILL)?;
         enforced(env, hook)?;
-        // And what it left is right again.
+        // The pins that it left are intact.
         let after = pinned(env, hook)?;
-        ensure!(after.said.contains("took over"), "{said}:\n{}", after.said);
+        ensure!(
+            after.stderr.contains("took over"),
+            "{message}:\n{}",
+            after.stderr
+        );
         after.end(Signal::KILL)?;
     }
     Ok(())
 }
 
-/// Another hook, another version's directory, another object: replaced, and no bind gets through meanwhile.
+/// Pins of another version or hook are replaced without a gap in enforcement.
 fn pins_replaced(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     let refusal = env.denial(hook);
     pinned(env, hook)?.end(Signal::KILL)?;
-    let hammer = BindLoad::start(1, 81, u64::MAX);
-    // An older ABI: another directory.
+    let load = BindLoad::start(1, 81, u64::MAX);
+    // The directory of an older ABI.
     let pins = directory()?;
     std::fs::rename(&pins, pins.with_file_name("v1"))?;
     let next = pinned(env, hook)?;
     ensure!(
-        next.said
+        next.stderr
             .contains("the pins of another version are replaced"),
-        "it does not say so:\n{}",
-        next.said
+        "not reported:\n{}",
+        next.stderr
     );
     directory()?;
     next.end(Signal::KILL)?;
-    // Split over, and replaced by the other hook where there is one.
+    // Replaced by the pins of each hook.
     for hook in env.deciding_hooks().chain([hook]) {
         pinned(env, hook)?.end(Signal::KILL)?;
     }
-    // A start that was killed before its end, beside what is in force.
+    // The leftover of a killed start, beside the pins in force.
     let leftover = Path::new(PINS).join("v3_new_1");
     std::fs::create_dir(&leftover)?;
     pinned(env, hook)?.end(Signal::KILL)?;
     ensure!(!leftover.exists(), "{} is left", leftover.display());
-    let ended = hammer.stop()?;
+    let ended = load.stop()?;
     let refused: u64 = (ended.iter())
         .filter(|(errno, _)| **errno == refusal || **errno == env.denial("cgroup"))
         .map(|(_, count)| count)
@@ -253,19 +264,19 @@ fn pins_replaced(env: &TestEnv) -> anyhow::Result<()> {
     enforced(env, hook)
 }
 
-/// Under either policy root is refused 81, by tables that have nothing in common.
+/// This policy too denies root port 81, but by other tables.
 const OTHER: &str = "version: 1
 rules:
   - { name: web, action: allow, ports: [80], users: [33] }
   - { name: no-root, action: deny, ports: [81], cgroups: [\"/**\"], addresses: [127.0.0.0/8] }
 ";
 
-/// Killed at twelve moments of a start, and at as many of reloads: what is in force is always one whole policy.
-fn pins_killed_anywhere(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+/// Killed at twelve moments of a start and of a reload, portguard always leaves one whole policy in force.
+fn pins_killed_at_any_moment(env: &TestEnv) -> anyhow::Result<()> {
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     pinned(env, hook)?.end(Signal::KILL)?;
-    let hammer = BindLoad::start(2, 81, u64::MAX);
+    let load = BindLoad::start(2, 81, u64::MAX);
     let file = crate::harness::instance::policy_file(OTHER)?;
     for moment in 0..12u64 {
         let mut child = Command::new(program())
@@ -274,7 +285,7 @@ fn pins_killed_anywhere(env: &TestEnv) -> anyhow::Result<()> {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()?;
-        // Spread over a start: none of these moments is special, and that is the point.
+        // Moments spread over the whole start.
         std::thread::sleep(Duration::from_millis(moment * moment * 8));
         child.kill()?;
         child.wait()?;
@@ -290,14 +301,14 @@ fn pins_killed_anywhere(env: &TestEnv) -> anyhow::Result<()> {
         instance.end(Signal::KILL)?;
         enforced(env, hook).with_context(|| format!("killed at moment {moment} of a reload"))?;
     }
-    let ended = hammer.stop()?;
+    let ended = load.stop()?;
     let all: u64 = ended.values().sum();
     ensure!(
         ended.len() == 1 && !ended.contains_key(&0) && all > 100,
         "not every bind was refused: {ended:?}"
     );
     let last = pinned(env, hook)?;
-    judged(env, &last, &denied(), deny("no-root"))?;
+    expect_decision(env, &last, &denied(), deny("no-root"))?;
     last.stop()?;
     Ok(())
 }

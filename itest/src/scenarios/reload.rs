@@ -1,9 +1,10 @@
-//! A policy is changed while it is in force: whole or not at all.
+//! Reloads: a new policy is in force as a whole or not at all.
 
-use super::Table;
-use super::checks::{default, deny, judged};
-use crate::harness::instance::{DEADLINE, Instance};
-use crate::harness::probe::{Answer, Attempt, Probe};
+use super::checks::{default, deny, expect_decision};
+use crate::harness::Table;
+use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
+use crate::harness::probe::{Attempt, BindResult, Probe};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -26,7 +27,7 @@ pub(super) const TESTS: Table = &[
     ),
 ];
 
-/// Denies root port 701, by a table of each kind.
+/// Denies root port 701, by every kind of table.
 const FIRST: &str = "version: 1
 rules:
   - { name: first, action: deny, ports: [701], users: [0], cgroups: [\"/**\"], addresses: [127.0.0.0/8] }
@@ -40,7 +41,7 @@ rules:
   - { name: third, action: deny, ports: [702], users: [0] }
 ";
 
-const TAKEN: &str = "is in force";
+const IN_FORCE: &str = "is in force";
 const REFUSED: &str =
     "portguard: reload failed, keeping the previous policy: mend the files and reload again";
 
@@ -50,46 +51,46 @@ fn root(port: u16) -> Probe {
 
 fn reload_is_all_or_nothing(env: &TestEnv) -> anyhow::Result<()> {
     let mut instance = Instance::start(env, FIRST)?;
-    judged(env, &instance, &root(701), deny("first"))?;
-    judged(env, &instance, &root(702), default("kernel"))?;
-    for (policy, said) in [
-        (SECOND, TAKEN),
+    expect_decision(env, &instance, &root(701), deny("first"))?;
+    expect_decision(env, &instance, &root(702), default("kernel"))?;
+    for (policy, message) in [
+        (SECOND, IN_FORCE),
         ("version: 1\nrules: [", REFUSED),
         ("", REFUSED),
         ("version: 1\nmod: audit\n", REFUSED),
     ] {
         instance.change(policy)?;
         instance.signal(Signal::HUP)?;
-        instance.wait_for(said)?;
-        judged(env, &instance, &root(701), default("kernel"))?;
-        judged(env, &instance, &root(702), deny("third"))?;
+        instance.wait_for(message)?;
+        expect_decision(env, &instance, &root(701), default("kernel"))?;
+        expect_decision(env, &instance, &root(702), deny("third"))?;
     }
     ensure!(
-        instance.said.contains("unknown key `mod`"),
-        "the mistake is not shown: {}",
-        instance.said
+        instance.stderr.contains("unknown key `mod`"),
+        "the error is not reported: {}",
+        instance.stderr
     );
     instance.change(FIRST)?;
     instance.signal(Signal::HUP)?;
-    instance.wait_for(TAKEN)?;
-    judged(env, &instance, &root(701), deny("first"))?;
-    judged(env, &instance, &root(702), default("kernel"))?;
+    instance.wait_for(IN_FORCE)?;
+    expect_decision(env, &instance, &root(701), deny("first"))?;
+    expect_decision(env, &instance, &root(702), default("kernel"))?;
     instance.stop()?;
     Ok(())
 }
 
-/// Processes that bind one after the other, the binds of each, and policies that come and go meanwhile: an odd
-/// number, so that each process begins under another one.
+/// Processes that bind one after the other, the binds of each, and the reloads during each: an odd number, so that
+/// each process starts under another policy.
 const PROCESSES: u8 = 6;
 const BINDS: u16 = 400;
 const RELOADS: usize = 5;
 
-/// Under either policy one port is denied and the other left to the kernel: both denied, both free, or a
-/// rule's name beside the other policy's digest would be a mixture.
+/// Each policy denies one port and leaves the other to the kernel. Both denied, both free, or a rule of one policy
+/// with the hash of the other would be a mixture.
 fn reload_storm(env: &TestEnv) -> anyhow::Result<()> {
     let mut instance = Instance::start(env, FIRST)?;
     let mut policies = [SECOND, FIRST].iter().cycle();
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for process in 0..PROCESSES {
         let mut probe = Probe::user(0);
         for number in 0..BINDS {
@@ -101,13 +102,13 @@ fn reload_storm(env: &TestEnv) -> anyhow::Result<()> {
         for policy in policies.by_ref().take(RELOADS) {
             instance.change(policy)?;
             instance.signal(Signal::HUP)?;
-            instance.wait_for(TAKEN)?;
+            instance.wait_for(IN_FORCE)?;
         }
-        answers.extend(running.wait()?);
+        results.extend(running.wait()?);
     }
-    // What the LSM lets pass by one policy the cgroup hook may refuse by the next, with an errno of its own.
-    let refused = ["lsm", "cgroup"].map(|hook| Answer::Bound(env.denial(hook)));
-    let denied = answers.iter().filter(|answer| refused.contains(answer));
+    // The LSM hook may pass a bind under one policy and the cgroup hook refuse it under the next, with its own errno.
+    let refused = ["lsm", "cgroup"].map(|hook| BindResult::Bound(env.denial(hook)));
+    let denied = results.iter().filter(|result| refused.contains(result));
     let denied = denied.count();
     let events = instance.events()?;
     let (mut digests, mut denials) = ([BTreeSet::new(), BTreeSet::new()], 0);
@@ -138,25 +139,25 @@ fn reload_storm(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nobody reads what it says: that must not end it.
+/// A daemon whose stderr is closed keeps running and reloading.
 fn reload_without_readers(env: &TestEnv) -> anyhow::Result<()> {
     let mut instance = Instance::start(env, FIRST)?;
     instance.close_stderr();
-    // The first words are read and find nobody, which closes the pipe; the others meet it closed.
+    // The first line makes the reading thread end and close the pipe; later lines meet a closed pipe.
     for policy in ["version: 2", "version: 3", "version: 4", SECOND] {
         instance.change(policy)?;
         instance.signal(Signal::HUP)?;
-        // Answered by the same loop: one signal is not taken for two.
+        // The event comes from the same loop, so two signals are not merged into one.
         instance.events()?;
     }
     let until = Instant::now() + DEADLINE;
-    // It says no word of it, so the binds tell.
-    while !matches!(root(701).run()?[..], [Answer::Bound(0)]) {
-        ensure!(Instant::now() < until, "the policy was not taken");
+    // Its stderr is closed, so only binds show the reload.
+    while !matches!(root(701).run()?[..], [BindResult::Bound(0)]) {
+        ensure!(Instant::now() < until, "the policy is not in force");
         std::thread::sleep(Duration::from_millis(20));
     }
     instance.events()?;
-    judged(env, &instance, &root(702), deny("third"))?;
+    expect_decision(env, &instance, &root(702), deny("third"))?;
     instance.stop()?;
     Ok(())
 }

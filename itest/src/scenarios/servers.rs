@@ -1,8 +1,7 @@
-//! Real servers: nginx as a plain user on a granted port, ncat refused.
+//! Real servers: nginx on a granted port as an ordinary user, ncat refused.
 
-use super::Table;
-use crate::harness::instance::{DEADLINE, Instance};
-use crate::harness::{Needs, TestEnv};
+use crate::harness::lines::DEADLINE;
+use crate::harness::{Needs, SharedInstance, SharedTable, TestEnv};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -13,25 +12,24 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-pub(super) const TESTS: Table = &[("nginx_and_ncat", Needs::Native, nginx_and_ncat)];
+pub(super) const TESTS: SharedTable = &[("servers_nginx_and_ncat", Needs::Native, nginx_and_ncat)];
 
 const WWW_DATA: u32 = 33;
 const NOBODY: u32 = 65534;
-/// What nginx serves.
 const PAGE: &str = "portguard was here";
 
-/// A server that is ended when dropped.
+/// A server, ended when dropped.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM lets nginx end its workers; it may be gone already.
+        // After SIGTERM nginx ends its workers. It may have ended already.
         let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ = self.0.wait();
     }
 }
 
-fn nginx_and_ncat(env: &TestEnv) -> anyhow::Result<()> {
+fn nginx_and_ncat(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let port = (80..100)
         .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .context("no free port from 80 on")?;
@@ -40,7 +38,7 @@ fn nginx_and_ncat(env: &TestEnv) -> anyhow::Result<()> {
             {{ name: web, action: allow, ports: [{port}], users: [{WWW_DATA}] }},
             {{ name: nobody-else, action: deny, ports: [{port}] }}] }}"
     );
-    let instance = Instance::start(env, &policy)?;
+    let instance = shared.enforce(env, &policy)?;
     let directory = tempfile::tempdir()?;
     chown(directory.path(), Some(WWW_DATA), Some(WWW_DATA))?;
     let _nginx = nginx(directory.path(), port)?;
@@ -57,20 +55,22 @@ fn nginx_and_ncat(env: &TestEnv) -> anyhow::Result<()> {
         .stdin(Stdio::null())
         .output()
         .context("/usr/bin/ncat")?;
-    let said = String::from_utf8_lossy(&ncat.stderr);
+    let stderr = String::from_utf8_lossy(&ncat.stderr);
     ensure!(
-        !ncat.status.success() && said.contains("Permission denied"),
-        "ncat: {}, {said}",
+        !ncat.status.success() && stderr.contains("Permission denied"),
+        "ncat: {}, {stderr}",
         ncat.status
     );
 
     let events = instance.events()?;
-    let has = |wanted: Value| {
-        let wanted = wanted.as_object().into_iter().flatten();
-        let wanted: Vec<_> = wanted.collect();
-        events
-            .iter()
-            .any(|event| wanted.iter().all(|(field, value)| event[field] == **value))
+    let has = |expected: Value| {
+        let expected = expected.as_object().into_iter().flatten();
+        let expected: Vec<_> = expected.collect();
+        events.iter().any(|event| {
+            expected
+                .iter()
+                .all(|(field, value)| event[field] == **value)
+        })
     };
     ensure!(
         has(
@@ -86,11 +86,10 @@ fn nginx_and_ncat(env: &TestEnv) -> anyhow::Result<()> {
         ),
         "no event of ncat: {events:?}"
     );
-    instance.stop()?;
     Ok(())
 }
 
-/// nginx as www-data from its first instruction on, with no capability.
+/// Starts nginx as www-data, without capabilities.
 fn nginx(directory: &std::path::Path, port: u16) -> anyhow::Result<Server> {
     let at = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -126,8 +125,8 @@ fn nginx(directory: &std::path::Path, port: u16) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// Asks for the page, and hangs up before nginx does: who closes first keeps the port for a minute, and
-/// here it must be free for the tests of the next run.
+/// Fetches the page and closes the connection before nginx does: the side that closes first keeps the port busy for
+/// a minute, and the next run needs it free.
 fn get(port: u16) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(DEADLINE))?;

@@ -1,8 +1,9 @@
-//! Where decisions go: files that are rotated, journald, nowhere.
+//! Sinks: rotated files, journald, none.
 
-use super::Table;
-use crate::harness::instance::{DEADLINE, Instance};
-use crate::harness::probe::{Answer, Attempt, Probe, Running};
+use crate::harness::Table;
+use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
+use crate::harness::probe::{Attempt, BindResult, Probe, Running};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -24,11 +25,11 @@ rules:
   - { name: no-root, action: deny, ports: [81], users: [0] }
 ";
 
-/// Binds of each round, and rotations while they are made.
+/// Binds of each round, and rounds, each with a rotation.
 const BINDS: u8 = 250;
 const ROUNDS: u8 = 4;
 
-/// Binds of addresses that no other round binds.
+/// Binds of addresses that are bound in no other round.
 fn round(number: u8) -> anyhow::Result<Running> {
     let binds = (1..=BINDS).map(|last| Ipv4Addr::new(127, 66, number, last));
     let probe = binds.fold(Probe::user(0), |probe, address| {
@@ -37,7 +38,7 @@ fn round(number: u8) -> anyhow::Result<Running> {
     probe.spawn()
 }
 
-/// As logrotate does it: renamed, then SIGUSR1, while decisions are made.
+/// A file is renamed and SIGUSR1 sent, as logrotate does, while decisions are made.
 fn file_rotated(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("decisions.jsonl");
@@ -53,16 +54,16 @@ fn file_rotated(env: &TestEnv) -> anyhow::Result<()> {
         let old = path.with_extension(format!("{number}"));
         std::fs::rename(&path, &old)?;
         instance.signal(Signal::USR1)?;
-        until("the file anew", || path.exists())?;
+        until("the reopened file", || path.exists())?;
         files.push(old);
         running.wait()?;
     }
-    // What is decided once the file is there is in no other.
+    // Decisions made after the file was reopened are in no other file.
     round(ROUNDS)?.wait()?;
     let ended = instance.stop()?;
-    ensure!(ended.rest.is_empty(), "on stdout: {:?}", ended.rest);
-    ensure!(ended.said.contains("; 0 events lost"), "{}", ended.said);
-    let mut seen = BTreeSet::new();
+    ensure!(ended.stdout.is_empty(), "on stdout: {:?}", ended.stdout);
+    ensure!(ended.stderr.contains("; 0 events lost"), "{}", ended.stderr);
+    let mut distinct = BTreeSet::new();
     for file in &files {
         let addresses = addresses(file)?;
         ensure!(!addresses.is_empty(), "nothing in {}", file.display());
@@ -70,18 +71,18 @@ fn file_rotated(env: &TestEnv) -> anyhow::Result<()> {
             let all: BTreeSet<_> = addresses.iter().collect();
             let last = (1..=BINDS).map(|last| Ipv4Addr::new(127, 66, ROUNDS, last).to_string());
             let missing: Vec<_> = last.filter(|address| !all.contains(address)).collect();
-            ensure!(missing.is_empty(), "not in the file anew: {missing:?}");
+            ensure!(missing.is_empty(), "not in the reopened file: {missing:?}");
         }
         for address in addresses {
-            ensure!(seen.insert(address.clone()), "{address} twice");
+            ensure!(distinct.insert(address.clone()), "{address} twice");
         }
     }
     let all = usize::from(BINDS) * usize::from(ROUNDS + 1);
-    ensure!(seen.len() == all, "{} of {all}", seen.len());
+    ensure!(distinct.len() == all, "{} of {all}", distinct.len());
     Ok(())
 }
 
-/// The addresses bound, of each line of the file.
+/// The bound address of each line.
 fn addresses(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path)?;
     ensure!(text.ends_with('\n'), "half a line in {}", path.display());
@@ -103,7 +104,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A journald of ours, removed when dropped.
+/// A journald of the test, removed when dropped.
 struct Journal {
     socket: UnixDatagram,
     path: PathBuf,
@@ -118,7 +119,7 @@ impl Journal {
         Ok(Self { socket, path })
     }
 
-    /// The next entry's fields: none of them has a newline in it.
+    /// The fields of the next entry, none of which has a newline.
     fn entry(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut bytes = vec![0; 64 << 10];
         let length = self.socket.recv(&mut bytes).context("no entry comes")?;
@@ -134,12 +135,12 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // In a guest, and this is the only one to make it.
+        // Guests have no other journald.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Every field of the event is one of the journal's.
+/// The journal entry has every field of the event.
 fn journald(env: &TestEnv) -> anyhow::Result<()> {
     let journal = Journal::bind()?;
     let arguments = ["--output", "json", "--sink", "journald", "--sink", "stdout"];
@@ -179,20 +180,20 @@ fn journald(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Enforced, counted, and written nowhere.
+/// Decisions are enforced and counted, and written nowhere.
 fn none(env: &TestEnv) -> anyhow::Result<()> {
     let arguments = ["--sink", "none"];
     let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
-    let denied = Answer::Bound(env.denial(instance.hook));
-    let answers = round(0)?.wait()?;
+    let denied = BindResult::Bound(env.denial(instance.hook));
+    let results = round(0)?.wait()?;
     ensure!(
-        answers.iter().all(|answer| *answer == denied),
-        "{answers:?}"
+        results.iter().all(|result| *result == denied),
+        "{results:?}"
     );
     let ended = instance.stop()?;
-    ensure!(ended.rest.is_empty(), "on stdout: {:?}", ended.rest);
+    ensure!(ended.stdout.is_empty(), "on stdout: {:?}", ended.stdout);
     let summed =
         format!("portguard: decided {BINDS}: 0 allow, {BINDS} deny, 0 kernel; 0 events lost");
-    ensure!(ended.said.contains(&summed), "{}", ended.said);
+    ensure!(ended.stderr.contains(&summed), "{}", ended.stderr);
     Ok(())
 }

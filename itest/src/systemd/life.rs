@@ -1,4 +1,4 @@
-//! A life under systemd: started, reloaded, killed, replaced, hung, stopped.
+//! The daemon under systemd: started, reloaded, killed, upgraded, hung, stopped.
 
 use super::guarded::{bind_by, in_force, meanwhile};
 use super::unit::{
@@ -6,7 +6,8 @@ use super::unit::{
     write_policy,
 };
 use crate::harness::TestEnv;
-use crate::harness::instance::{DEADLINE, program};
+use crate::harness::instance::program;
+use crate::harness::lines::DEADLINE;
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use std::fs;
@@ -21,14 +22,14 @@ rules:
   - { name: nobody-else, action: deny, ports: [80] }
 ";
 
-/// Root has port 80, nobody else.
+/// Only root may bind port 80.
 const ANOTHER: &str = "version: 1
 rules:
   - { name: root, action: allow, ports: [80], users: [root] }
   - { name: nobody-else, action: deny, ports: [80] }
 ";
 
-/// `active` means that binds are decided: with Type=notify not before the daemon says so.
+/// The unit becomes active only when binds are decided.
 pub(super) fn active_once_ready(env: &TestEnv) -> anyhow::Result<()> {
     unit("stop")?;
     detach()?;
@@ -36,20 +37,20 @@ pub(super) fn active_once_ready(env: &TestEnv) -> anyhow::Result<()> {
     let started = systemctl(&["start", "--no-block", UNIT])?;
     ensure!(started.status.success(), "systemctl start --no-block");
     let until = Instant::now() + DEADLINE;
-    let mut inactive = 0;
+    let mut polls_before = 0;
     while property("ActiveState")? != "active" {
-        inactive += 1;
+        polls_before += 1;
         ensure!(Instant::now() < until, "never active\n{}", journal()?);
     }
     let first = bind_by(0)?;
-    ensure!(inactive > 0, "active before it was ready");
+    ensure!(polls_before > 0, "active before it was ready");
     ensure!(first == libc::EACCES, "active, and root's bind: {first}");
     in_force(env.grants())?;
-    ensure!(!property("StatusText")?.is_empty(), "STATUS= says nothing");
+    ensure!(!property("StatusText")?.is_empty(), "STATUS= is empty");
     Ok(())
 }
 
-/// A reload takes effect before systemctl returns; a broken policy fails it, and changes nothing.
+/// A reload takes effect before systemctl returns; with a broken policy it fails and changes nothing.
 pub(super) fn reload(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let daemon = main_pid()?;
@@ -66,10 +67,10 @@ pub(super) fn reload(env: &TestEnv) -> anyhow::Result<()> {
     ensure!(!broken.status.success(), "a broken policy is reloaded");
     ensure!(bind_by(0)? == 0, "a broken policy changed what is in force");
     ensure!(property("ActiveState")? == "active", "not active any more");
-    let said = journal()?;
+    let text = journal()?;
     ensure!(
-        said.contains("rulez"),
-        "the journal says nothing of it:\n{said}"
+        text.contains("rulez"),
+        "the journal does not name the error:\n{text}"
     );
     drop(restored);
     unit("reload")?;
@@ -78,7 +79,7 @@ pub(super) fn reload(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the policy back that the guest booted with.
+/// Restores the policy that the guest booted with.
 struct Restored;
 
 impl Drop for Restored {
@@ -89,7 +90,7 @@ impl Drop for Restored {
     }
 }
 
-/// A daemon that is killed leaves enforcement behind, and systemd starts another.
+/// Enforcement outlives a killed daemon, and systemd starts another.
 pub(super) fn kill(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let restarts: u32 = property("NRestarts")?.parse()?;
@@ -104,7 +105,7 @@ pub(super) fn kill(env: &TestEnv) -> anyhow::Result<()> {
     in_force(env.grants())
 }
 
-/// Another program in the place of the old one, and a restart.
+/// The binary is replaced and the unit restarted.
 pub(super) fn upgrade(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let daemon = main_pid()?;
@@ -117,12 +118,12 @@ pub(super) fn upgrade(env: &TestEnv) -> anyhow::Result<()> {
     let now = main_pid()?;
     ensure!(now != daemon, "the same daemon after a restart");
     let runs = fs::metadata(format!("/proc/{now}/exe"))?.ino();
-    let lies = fs::metadata(&path)?.ino();
-    ensure!(runs == lies, "the old program runs");
+    let file = fs::metadata(&path)?.ino();
+    ensure!(runs == file, "the old binary runs");
     in_force(env.grants())
 }
 
-/// A daemon that hangs is ended and replaced; enforcement goes on.
+/// systemd replaces a hung daemon; enforcement continues.
 pub(super) fn watchdog(env: &TestEnv) -> anyhow::Result<()> {
     let short = DropIn::new("watchdog", "WatchdogSec=4")?;
     unit("restart")?;
@@ -132,17 +133,17 @@ pub(super) fn watchdog(env: &TestEnv) -> anyhow::Result<()> {
         wait_for_another(daemon)
     })?;
     println!("  a hung daemon, ended by the watchdog: {refused} binds, all refused");
-    let said = journal()?;
+    let text = journal()?;
     ensure!(
-        said.contains("atchdog"),
-        "the journal does not name the watchdog:\n{said}"
+        text.contains("atchdog"),
+        "the journal does not name the watchdog:\n{text}"
     );
-    // The next daemon has the shipped time again.
+    // The next daemon has the shipped timeout again.
     drop(short);
     in_force(env.grants())
 }
 
-/// `systemctl stop` ends the daemon, `portguard detach` enforcement.
+/// `systemctl stop` ends the daemon, `portguard detach` ends enforcement.
 pub(super) fn stop_and_detach(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let refused = meanwhile(|| unit("stop"))?;
@@ -157,7 +158,7 @@ pub(super) fn stop_and_detach(env: &TestEnv) -> anyhow::Result<()> {
     in_force(env.grants())
 }
 
-/// Waits until nobody refuses root's bind: the kernel lets links go after a grace period.
+/// Waits until root's bind is allowed: the kernel frees links after a grace period.
 fn released() -> anyhow::Result<()> {
     let until = Instant::now() + DEADLINE;
     while bind_by(0)? != 0 {
@@ -166,7 +167,6 @@ fn released() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends enforcement.
 pub(super) fn detach() -> anyhow::Result<()> {
     let output = Command::new(program())
         .arg("detach")

@@ -1,4 +1,4 @@
-//! The shipped unit under a real systemd, in a guest that has booted with it.
+//! The shipped unit, in a guest booted with systemd.
 
 mod capabilities;
 mod guarded;
@@ -6,10 +6,10 @@ mod life;
 mod place;
 mod unit;
 
-use crate::harness::{self, Kind, Needs, Test};
-use crate::scenarios::TestFn;
+use crate::harness::runner::TestFn;
+use crate::harness::{self, Kind, Needs, Run, Test};
 
-/// In the order in which they run: the first looks at what the boot left.
+/// In order: the first test checks the state after boot.
 const TESTS: &[(&str, TestFn)] = &[
     ("systemd_in_force_before_services", place::before_services),
     ("systemd_verify_and_exposure", place::verify_and_exposure),
@@ -23,10 +23,6 @@ const TESTS: &[(&str, TestFn)] = &[
     ("systemd_capabilities", capabilities::each_is_needed),
 ];
 
-/// The verb `systemd`.
-///
-/// # Errors
-/// Where a test failed or none ran.
 pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
     let tests: Vec<Test> = TESTS
         .iter()
@@ -34,7 +30,7 @@ pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
             name,
             needs: Needs::Nothing,
             lifecycle: false,
-            run,
+            run: Run::Alone(run),
         })
         .collect();
     harness::run(Kind::Guest, filter, &tests)

@@ -1,14 +1,14 @@
-//! The unit's place among others, and what systemd itself says of it.
+//! The unit in the boot order, and what systemd's own checks report.
 
 use super::guarded::{bind_by, in_force};
 use super::unit::{UNIT, command, journal, property, property_of};
 use crate::harness::TestEnv;
-use crate::harness::instance::DEADLINE;
+use crate::harness::lines::DEADLINE;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// What must come later; `guest.service`, in which this runs, is an ordinary service.
+/// Units that must start later. `guest.service`, in which this runs, is an ordinary service.
 const LATER: [&str; 4] = [
     "network-pre.target",
     "sysinit.target",
@@ -16,7 +16,7 @@ const LATER: [&str; 4] = [
     "rpcbind.socket",
 ];
 
-/// Started at boot, and in force before the first ordinary service began.
+/// The daemon is started at boot and enforces before the first ordinary service starts.
 pub(super) fn before_services(env: &TestEnv) -> anyhow::Result<()> {
     ensure!(
         property("ActiveState")? == "active",
@@ -53,22 +53,22 @@ pub(super) fn before_services(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// systemd has nothing against the unit; how exposed it finds the service is printed.
+/// systemd-analyze accepts the unit; its exposure level is printed.
 pub(super) fn verify_and_exposure(_: &TestEnv) -> anyhow::Result<()> {
-    // The manual is not in a guest.
+    // Guests have no man pages.
     let verify = command("systemd-analyze", &["verify", "--man=no", UNIT])?;
-    let said = String::from_utf8_lossy(&verify.stderr);
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains(UNIT)).collect();
+    let stderr = String::from_utf8_lossy(&verify.stderr);
+    let ours: Vec<&str> = stderr.lines().filter(|line| line.contains(UNIT)).collect();
     ensure!(
         verify.status.success() && ours.is_empty(),
-        "systemd-analyze verify: {said}"
+        "systemd-analyze verify: {stderr}"
     );
     let security = command("systemd-analyze", &["security", "--no-pager", UNIT])?;
-    let said = String::from_utf8_lossy(&security.stdout);
-    let overall = said
+    let stdout = String::from_utf8_lossy(&security.stdout);
+    let overall = stdout
         .lines()
         .find_map(|line| line.split_once("exposure level for"));
-    let (_, level) = overall.with_context(|| format!("systemd-analyze security: {said}"))?;
+    let (_, level) = overall.with_context(|| format!("systemd-analyze security: {stdout}"))?;
     println!("  exposure of{level}");
     let number = level.split_whitespace().find_map(|word| word.parse().ok());
     let number: f32 = number.with_context(|| format!("no number: {level}"))?;
@@ -76,14 +76,14 @@ pub(super) fn verify_and_exposure(_: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The journal has decisions with their fields, as the unit's own.
+/// The unit's journal has the decisions with their fields.
 pub(super) fn decisions_in_journal(_: &TestEnv) -> anyhow::Result<()> {
     let until = Instant::now() + DEADLINE;
     loop {
         let errno = bind_by(0)?;
         ensure!(errno == libc::EACCES, "root's bind ended with {errno}");
-        let asked = ["-q", "-o", "json", "-u", UNIT, "PORTGUARD_RULE=nobody-else"];
-        let output = command("journalctl", &asked)?;
+        let arguments = ["-q", "-o", "json", "-u", UNIT, "PORTGUARD_RULE=nobody-else"];
+        let output = command("journalctl", &arguments)?;
         let entries = String::from_utf8(output.stdout)?;
         let mut entries = entries
             .lines()

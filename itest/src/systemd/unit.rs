@@ -1,6 +1,6 @@
-//! The unit under test, by systemctl and as the file system and the journal show it.
+//! The unit under test: systemctl, its policy file and its journal.
 
-use crate::harness::instance::DEADLINE;
+use crate::harness::lines::DEADLINE;
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -12,12 +12,10 @@ pub(super) const UNIT: &str = "portguard.service";
 const DROP_INS: &str = "/run/systemd/system/portguard.service.d";
 const POLICY: &str = "/etc/portguard/policies/10-guest.yaml";
 
-/// `systemctl` with these arguments, whatever comes of it.
 pub(super) fn systemctl(arguments: &[&str]) -> anyhow::Result<Output> {
     command("systemctl", arguments)
 }
 
-/// A command's end and what it said.
 pub(super) fn command(program: &str, arguments: &[&str]) -> anyhow::Result<Output> {
     Command::new(program)
         .args(arguments)
@@ -38,31 +36,28 @@ pub(super) fn unit(verb: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A property of the unit.
 pub(super) fn property(name: &str) -> anyhow::Result<String> {
     property_of(UNIT, name)
 }
 
-/// A property of a unit.
 pub(super) fn property_of(unit: &str, name: &str) -> anyhow::Result<String> {
     let output = systemctl(&["show", "--value", "--property", name, unit])?;
     ensure!(output.status.success(), "systemctl show {name} {unit}");
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// The daemon's process; 0 while there is none.
+/// The daemon's pid; 0 while there is none.
 pub(super) fn main_pid() -> anyhow::Result<i32> {
     let pid = property("MainPID")?;
     pid.parse().with_context(|| format!("MainPID={pid}"))
 }
 
-/// Sends the daemon a signal.
 pub(super) fn signal(pid: i32, signal: Signal) -> anyhow::Result<()> {
     let process = Pid::from_raw(pid).context("there is no daemon")?;
     kill_process(process, signal).context("the daemon is gone")
 }
 
-/// Waits until systemd has started another daemon than this one and it is ready.
+/// Waits until systemd has started another daemon and it is ready.
 pub(super) fn wait_for_another(before: i32) -> anyhow::Result<()> {
     let until = Instant::now() + DEADLINE;
     loop {
@@ -81,7 +76,7 @@ pub(super) fn wait_for_another(before: i32) -> anyhow::Result<()> {
     }
 }
 
-/// The last that the daemon and systemd said of the unit.
+/// The last 20 lines of the unit's journal.
 pub(super) fn journal() -> anyhow::Result<String> {
     let output = command(
         "journalctl",
@@ -90,19 +85,19 @@ pub(super) fn journal() -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Puts a policy in the place of the one that the unit names; the next daemon or reload reads it.
+/// Replaces the unit's policy; the next start or reload reads it.
 pub(super) fn write_policy(text: &str) -> anyhow::Result<()> {
-    // As an editor does it: never a half-written one.
+    // By rename, as editors do it: the daemon never sees half a file.
     let next = Path::new(POLICY).with_extension("new");
     fs::write(&next, text)?;
     fs::rename(&next, POLICY).with_context(|| POLICY.to_owned())
 }
 
-/// Settings beside those of the unit's file; they go when this is dropped.
+/// A drop-in of the unit, removed when dropped.
 pub(super) struct DropIn(String);
 
 impl DropIn {
-    /// With these lines of the section `[Service]`.
+    /// With these lines in the section `[Service]`.
     pub(super) fn new(name: &str, service: &str) -> anyhow::Result<Self> {
         fs::create_dir_all(DROP_INS)?;
         let path = format!("{DROP_INS}/{name}.conf");

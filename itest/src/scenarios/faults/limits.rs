@@ -1,10 +1,10 @@
-//! Faults of limits: no descriptors, no memory.
+//! Limits: no descriptors, no memory.
 
-use crate::harness::bind_runner::Cgroups;
+use crate::harness::Table;
+use crate::harness::cgroups::Cgroups;
 use crate::harness::instance::{Instance, policy_file, program};
 use crate::harness::{Needs, TestEnv};
-use crate::scenarios::Table;
-use crate::scenarios::checks::{deny, judged};
+use crate::scenarios::checks::{deny, expect_decision};
 use crate::scenarios::pins::{POLICY, PinCleanup, denied, directory, enforced};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit, setrlimit};
@@ -29,7 +29,7 @@ pub(super) const TESTS: Table = &[
 
 fn fault_descriptors_at_start(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
-    // In the middle of the maps, and behind them.
+    // Enough for some of the maps, and for all of them.
     for limit in [12, 28] {
         let mut command = Command::new(program());
         command.args([
@@ -43,20 +43,20 @@ fn fault_descriptors_at_start(_: &TestEnv) -> anyhow::Result<()> {
         // SAFETY: one system call between fork and exec.
         unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, few)?)) };
         let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
             output.status.code() == Some(3),
-            "{limit} descriptors: {}: {said}",
+            "{limit} descriptors: {}: {stderr}",
             output.status
         );
-        let mend = "Too many open files (os error 24); raise the limit of open files (`ulimit -n`, \
+        let fix = "Too many open files (os error 24); raise the limit of open files (`ulimit -n`, \
                     LimitNOFILE= of a unit)";
-        ensure!(said.contains(mend), "{limit} descriptors: {said}");
+        ensure!(stderr.contains(fix), "{limit} descriptors: {stderr}");
     }
     Ok(())
 }
 
-/// Lets a process have this many descriptors; what it has already, it keeps. How many it might have before.
+/// Sets the descriptor limit of a process, which keeps those it has: the limit before.
 fn descriptors(pid: u32, most: u64) -> anyhow::Result<u64> {
     let pid = Pid::from_raw(pid.cast_signed()).context("a pid")?;
     let limits = prlimit(
@@ -70,7 +70,7 @@ fn descriptors(pid: u32, most: u64) -> anyhow::Result<u64> {
     limits.current.context("there was no limit")
 }
 
-/// The lowest number that no descriptor of a process has.
+/// The lowest free descriptor number of a process.
 fn lowest_free(pid: u32) -> anyhow::Result<u64> {
     let mut open = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
@@ -83,7 +83,7 @@ fn lowest_free(pid: u32) -> anyhow::Result<u64> {
 }
 
 fn fault_descriptors_later(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
@@ -93,53 +93,53 @@ fn fault_descriptors_later(env: &TestEnv) -> anyhow::Result<()> {
     instance.signal(Signal::HUP)?;
     instance.wait_for("reload failed, keeping the previous policy")?;
     enforced(env, hook)?;
-    judged(env, &instance, &denied(), deny("no-root"))?;
-    // Who asks now is answered when there is a descriptor again.
+    expect_decision(env, &instance, &denied(), deny("no-root"))?;
+    // A request made now is answered once a descriptor is free.
     let mut asking = instance.command(&["status", "--json"]);
     let asking = asking.stdout(Stdio::piped()).spawn()?;
     instance.wait_for("cannot take clients")?;
     descriptors(instance.pid(), before)?;
-    let told = asking.wait_with_output()?.stdout;
-    let status: Value = serde_json::from_slice(&told).context("status was never answered")?;
+    let output = asking.wait_with_output()?.stdout;
+    let status: Value = serde_json::from_slice(&output).context("no answer to status")?;
     ensure!(status["reloads"]["failed"] == 1, "{status}");
     instance.wait_for("the hooks are all right again")?;
     instance.signal(Signal::HUP)?;
     instance.wait_for("is in force")?;
-    let said = &instance.said;
+    let stderr = &instance.stderr;
     ensure!(
-        said.contains("Too many open files"),
-        "it does not say why: {said}"
+        stderr.contains("Too many open files"),
+        "no reason: {stderr}"
     );
-    ensure!(!said.contains("NOT ENFORCING"), "a false alarm: {said}");
+    ensure!(!stderr.contains("NOT ENFORCING"), "a false alarm: {stderr}");
     let status = instance.status()?;
     ensure!(
         status["enforcing"] == "enforce" && status["reattached"] == 0,
         "{status}"
     );
-    ensure!(directory()?.join("META").exists(), "its pins are gone");
+    ensure!(directory()?.join("META").exists(), "the pins are gone");
     instance.end(Signal::KILL)?;
     enforced(env, hook)
 }
 
-/// Of each of these a map of the kernel has an entry of more than half a kilobyte.
+/// Groups, each of which takes more than half a kilobyte in a map.
 const GROUPS: u32 = 32_000;
 
-/// [`POLICY`], and a rule that wants much of the kernel's memory and little of the daemon's.
+/// [`POLICY`] and a rule that takes much memory in the kernel and little in the daemon.
 fn large() -> String {
     let mut text = String::from(POLICY);
     text.push_str("  - { name: many, action: deny, ports: [83], groups: [");
     for number in 0..GROUPS {
-        // No two are neighbours, or they would be one entry.
+        // No two are adjacent, or they would be one entry.
         let _ = write!(text, "{},", 100_001 + 2 * number);
     }
     text.push_str("] }\n");
     text
 }
 
-/// Locked memory that no start of portguard can do with, in bytes.
+/// Bytes of locked memory, too few to start portguard.
 const LITTLE: u64 = 64 << 10;
 
-/// A portguard whose maps are charged to a cgroup whose memory can be limited.
+/// A portguard whose maps are charged to a cgroup with a memory limit.
 fn in_cgroup(env: &TestEnv, cgroups: &mut Cgroups, name: &str) -> anyhow::Result<Instance> {
     std::fs::write(env.cgroups.join("cgroup.subtree_control"), "+memory")?;
     cgroups.make(&[name.to_owned()])?;
@@ -147,8 +147,8 @@ fn in_cgroup(env: &TestEnv, cgroups: &mut Cgroups, name: &str) -> anyhow::Result
     enter(env.cgroups.join(name))?;
     let hook = env.auto_hook();
     let started = Instance::start_prepared(env, POLICY, hook, &["--no-fold"], |command, _| {
-        // The library that makes the maps raises this limit where it is in the way (Linux before 5.11), once: here
-        // at the start, since what is inherited may be no limit at all, and then it would be at the reload.
+        // aya raises this limit once, where a map needs it (Linux before 5.11). It must do so at the start: an inherited
+        // limit may be unlimited, and then it would do so at the reload.
         let little = limit_of_locked(LITTLE);
         // SAFETY: one system call between fork and exec.
         unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Memlock, little)?)) };
@@ -156,7 +156,7 @@ fn in_cgroup(env: &TestEnv, cgroups: &mut Cgroups, name: &str) -> anyhow::Result
     });
     enter(env.cgroups.clone())?;
     let instance = started?;
-    // Its maps stay charged there, its own memory no longer is: nothing but an entry can fail.
+    // The maps stay charged to that cgroup, the daemon's own memory does not: only map entries can fail.
     let pid = instance.pid().to_string();
     std::fs::write(env.cgroups.join("cgroup.procs"), pid)?;
     Ok(instance)
@@ -172,11 +172,11 @@ fn fault_no_memory(env: &TestEnv) -> anyhow::Result<()> {
     let limit = Limit::new(env, &instance, &name)?;
     instance.change(&large)?;
     instance.wait_for("reload failed, keeping the previous policy")?;
-    let said = &instance.said;
+    let stderr = &instance.stderr;
     ensure!(
-        said.contains(limit.says()),
-        "not {:?}: {said}",
-        limit.says()
+        stderr.contains(limit.message()),
+        "not {:?}: {stderr}",
+        limit.message()
     );
     enforced(env, hook)?;
     let status = instance.status()?;
@@ -192,11 +192,11 @@ fn fault_no_memory(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What keeps the kernel from giving a map memory.
+/// The limit on the memory of maps.
 enum Limit {
-    /// `memory.max` of the daemon's cgroup, to which maps are charged (Linux 5.11).
+    /// `memory.max` of the cgroup (Linux 5.11).
     Cgroup,
-    /// `RLIMIT_MEMLOCK`, before.
+    /// `RLIMIT_MEMLOCK`, on older kernels.
     Locked,
 }
 
@@ -214,7 +214,7 @@ impl Limit {
         Ok(Self::Cgroup)
     }
 
-    const fn says(&self) -> &'static str {
+    const fn message(&self) -> &'static str {
         match self {
             Self::Cgroup => "Cannot allocate memory (os error 12); free memory, or raise the limit",
             Self::Locked => "Operation not permitted (os error 1)",
@@ -232,7 +232,7 @@ impl Limit {
     }
 }
 
-/// This much locked memory, in bytes, and no reason not to ask for more.
+/// A soft limit in bytes, with a hard limit above it.
 const fn limit_of_locked(most: u64) -> Rlimit {
     Rlimit {
         current: Some(most),

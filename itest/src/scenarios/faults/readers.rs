@@ -1,11 +1,12 @@
-//! Faults of those who read decisions: too many, too slow, gone.
+//! Readers of decisions: too many, too slow, gone.
 
-use super::{lost, reported};
+use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
-use crate::harness::instance::{DEADLINE, Instance};
+use crate::harness::events::decisions;
+use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
 use crate::harness::{Needs, TestEnv};
-use crate::scenarios::Table;
-use crate::scenarios::checks::{answer, deny, judged};
+use crate::scenarios::checks::{deny, errno_of, expect_decision};
 use crate::scenarios::pins::{POLICY, denied, enforced};
 use anyhow::{Context as _, anyhow, ensure};
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, getrlimit, setrlimit};
@@ -21,12 +22,12 @@ pub(super) const TESTS: Table = &[
     ("fault_journald_killed", Needs::Guest, fault_journald_killed),
 ];
 
-/// Monitors that each of two users wants.
-const WANTED: usize = 400;
-/// A group of a guest, whose number is its user's too.
+/// Monitors that each of two users tries to start.
+const ATTEMPTS: usize = 400;
+/// A uid and gid of the guest.
 const MEMBER: u32 = 1000;
 
-/// Kilobytes of memory that a process has, and its descriptors.
+/// The resident memory of a process in KiB, and its descriptors.
 fn weight(pid: u32) -> anyhow::Result<(u64, usize)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -38,11 +39,11 @@ fn weight(pid: u32) -> anyhow::Result<(u64, usize)> {
     ))
 }
 
-/// Asks to monitor, as this thread's user: the connection, and whether it may.
+/// Requests to monitor, as this thread's user: the connection, and whether it was accepted.
 fn monitor(socket: &Path) -> anyhow::Result<(UnixStream, bool)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    // One that is refused at once may be gone before it has said a word.
+    // The daemon may have closed a refused connection already.
     let _ = stream.write_all(b"{\"request\":\"monitor\"}\n");
     let mut line = String::new();
     match BufReader::new(&stream).read_line(&mut line) {
@@ -52,23 +53,23 @@ fn monitor(socket: &Path) -> anyhow::Result<(UnixStream, bool)> {
     Ok((stream, line.contains("monitoring")))
 }
 
-/// As many monitors as may be, by a user of this number.
+/// As many monitors of one uid as are accepted.
 fn monitors(socket: &Path, user: u32) -> anyhow::Result<Vec<UnixStream>> {
     let socket = socket.to_owned();
     let thread = std::thread::spawn(move || {
-        // Of this thread alone, and the kernel tells the daemon who it is.
+        // The ids of this thread alone, which the kernel reports to the daemon.
         let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
         set_thread_groups(&[])?;
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;
-        let mut taken = Vec::new();
-        for _ in 0..WANTED {
-            let (stream, may) = monitor(&socket)?;
-            if may {
-                taken.push(stream);
+        let mut streams = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let (stream, accepted) = monitor(&socket)?;
+            if accepted {
+                streams.push(stream);
             }
         }
-        anyhow::Ok(taken)
+        anyhow::Ok(streams)
     });
     thread.join().map_err(|_| anyhow!("the thread panicked"))?
 }
@@ -103,7 +104,7 @@ fn fault_monitors(env: &TestEnv) -> anyhow::Result<()> {
     ensure!(ended.get(&env.denial(hook)) == Some(&3_000), "{ended:?}");
     let status = instance.status_when(|status| status["decisions"]["deny"] == 3_000)?;
     ensure!(status["enforcing"] == "enforce", "{status}");
-    judged(env, &instance, &denied(), deny("no-root"))?;
+    expect_decision(env, &instance, &denied(), deny("no-root"))?;
     let (now, open) = weight(instance.pid())?;
     println!(
         "monitors: {} served; memory {memory} -> {now} KiB, descriptors {descriptors} -> {open}",
@@ -130,11 +131,11 @@ fn fault_dead_reader(env: &TestEnv) -> anyhow::Result<()> {
         let ended = BindLoad::start(9, 81, BINDS).join()?;
         ensure!(ended.get(&env.denial(hook)) == Some(&BINDS), "{ended:?}");
         instance.status_when(|status| status["decisions"]["deny"] == BINDS * rounds)?;
-        // All that was in the ring is behind us when it can be asked twice more.
+        // Once it has answered twice more, the ring buffer is empty.
         instance.status()?;
         weight(instance.pid())
     };
-    // The first flood fills what there is to be filled.
+    // The first flood fills all buffers.
     let (before, _) = flood(1)?;
     let (after, _) = flood(2)?;
     println!("dead reader: memory {before} -> {after} KiB over {BINDS} decisions");
@@ -147,20 +148,21 @@ fn fault_dead_reader(env: &TestEnv) -> anyhow::Result<()> {
     let dropped = status["drops"]["stdout"].as_u64().context("drops")?;
     ensure!(dropped > 0, "{status}");
     let ended = instance.stop()?;
-    // What had gone into the pipe is whole lines, but for the last.
+    // All lines in the pipe but the last are whole.
     let mut lines: Vec<String> = BufReader::new(reader).lines().collect::<Result<_, _>>()?;
     lines.retain(|line| line.ends_with('}'));
-    let all = reported(&lines, "deny")? + reported(&lines, "allow")? + lost(&ended)?;
+    let all =
+        decisions(&lines, Some("deny"))? + decisions(&lines, Some("allow"))? + ended.lost()?;
     ensure!(
         all == 2 * BINDS + 2,
         "{all} of {} accounted for, {dropped} dropped: {}",
         2 * BINDS + 2,
-        ended.said
+        ended.stderr
     );
     Ok(())
 }
 
-/// A journald at its usual place, which ends when this is dropped and leaves its socket, as a killed one does.
+/// A journald at its usual path. Dropping it leaves the socket file, as a killed journald does.
 struct Journald(UnixDatagram);
 
 impl Journald {
@@ -175,7 +177,7 @@ impl Journald {
         Ok(Self(socket))
     }
 
-    fn hear(&self) -> anyhow::Result<()> {
+    fn receive(&self) -> anyhow::Result<()> {
         let mut buffer = vec![0; 8192];
         let length = self.0.recv(&mut buffer)?;
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -190,22 +192,22 @@ fn fault_journald_killed(env: &TestEnv) -> anyhow::Result<()> {
     let arguments = ["--no-fold", "--sink", "journald"];
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let bind = || {
-        let seen = answer(&denied())?;
-        ensure!(seen == env.denial(hook), "errno {seen}");
+        let actual = errno_of(&denied())?;
+        ensure!(actual == env.denial(hook), "errno {actual}");
         Ok(())
     };
     bind()?;
-    journald.hear()?;
+    journald.receive()?;
     drop(journald);
     bind()?;
     instance.wait_for("sink journald: cannot write decisions: Connection refused")?;
     instance.status_when(|status| status["drops"]["journald"] == 1)?;
     let journald = Journald::start()?;
     bind()?;
-    journald.hear()?;
+    journald.receive()?;
     instance.wait_for("sink journald: works again, 1 decisions were dropped")?;
     let ended = instance.end(Signal::TERM)?;
-    ensure!(lost(&ended)? == 1, "{}", ended.said);
+    ensure!(ended.lost()? == 1, "{}", ended.stderr);
     drop(journald);
     std::fs::remove_dir_all("/run/systemd")?;
     Ok(())

@@ -1,14 +1,15 @@
-//! Faults of the way out of the kernel: more events than it holds.
+//! A full ring buffer, and the quota of a uid.
 
-use super::{lost, reported};
+use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
-use crate::harness::bind_runner::{ADDRESS, Cgroups, attempt};
+use crate::harness::cgroups::Cgroups;
+use crate::harness::events::decisions;
+use crate::harness::frozen::Frozen;
 use crate::harness::instance::Instance;
-use crate::harness::probe::{Answer, Attempt, Probe};
+use crate::harness::oracle_probe::errnos;
+use crate::harness::probe::{Attempt, BindResult, Probe};
 use crate::harness::{Needs, TestEnv};
-use crate::oracle::{OracleBind, Proto};
-use crate::scenarios::Table;
-use crate::scenarios::lifetime::Stopped;
+use crate::oracle::OracleBind;
 use crate::scenarios::pins::{POLICY, enforced};
 use anyhow::{Context as _, ensure};
 
@@ -22,14 +23,14 @@ pub(super) const TESTS: Table = &[
     ("fault_uid_quota", Needs::Guest, fault_uid_quota),
 ];
 
-/// More than the ring holds.
+/// More than the ring buffer holds.
 const BINDS: u64 = 12_000;
 
 fn fault_ring_full(env: &TestEnv) -> anyhow::Result<()> {
     let hook = env.auto_hook();
     let instance = Instance::start_by(env, POLICY, hook, &["--no-fold"])?;
     {
-        let _stopped = Stopped::new(&instance)?;
+        let _frozen = Frozen::new(&instance)?;
         let ended = BindLoad::start(4, 81, BINDS).join()?;
         ensure!(
             ended.get(&env.denial(hook)) == Some(&BINDS),
@@ -44,10 +45,10 @@ fn fault_ring_full(env: &TestEnv) -> anyhow::Result<()> {
     let stdout = status["drops"]["stdout"].as_u64().context("drops")?;
     let ended = instance.stop()?;
     let (deny, allow) = (
-        reported(&ended.rest, "deny")?,
-        reported(&ended.rest, "allow")?,
+        decisions(&ended.stdout, Some("deny"))?,
+        decisions(&ended.stdout, Some("allow"))?,
     );
-    let gone = lost(&ended)?;
+    let gone = ended.lost()?;
     ensure!(
         dropped > 0 && deny + allow + gone == denials + 1 && gone >= dropped,
         "{deny} and {allow} reported, {dropped} dropped, {stdout} by stdout, {gone} lost"
@@ -55,7 +56,7 @@ fn fault_ring_full(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cgroups whose paths, at four kilobytes each, fill the ring.
+/// Cgroups whose paths, at four kilobytes each, fill the ring buffer.
 const CGROUPS: usize = 280;
 
 fn fault_ring_full_folding(env: &TestEnv) -> anyhow::Result<()> {
@@ -66,30 +67,21 @@ fn fault_ring_full_folding(env: &TestEnv) -> anyhow::Result<()> {
     let refusal = env.denial(instance.hook);
     let mut made = Cgroups::default();
     {
-        let _stopped = Stopped::new(&instance)?;
-        let mut binds = Vec::new();
+        let _frozen = Frozen::new(&instance)?;
+        let mut probes = Vec::new();
         for number in 0..CGROUPS {
             let cgroup = vec![top.clone(), format!("c{number}")];
             made.make(&cgroup)?;
-            binds.push(OracleBind {
-                port: 82,
-                protocol: Proto::Tcp,
-                uid: 1000,
-                euid: 1000,
-                gids: vec![1000],
-                cgroup,
-                address: ADDRESS.into(),
-                v6only: false,
-            });
+            probes.push(Probe::from(&OracleBind::tcp(82, 1000, cgroup)));
         }
-        let errnos = attempt(&binds.iter().collect::<Vec<_>>())?;
+        let errnos = errnos(&probes)?;
         ensure!(errnos.iter().all(|errno| *errno == refusal), "{errnos:?}");
-        // The first of these finds no room for its event either.
+        // The event of the first of these finds no room either.
         let ended = BindLoad::start(5, 81, BINDS).join()?;
         ensure!(ended.get(&refusal) == Some(&BINDS), "{ended:?}");
     }
     let ended = instance.stop()?;
-    let (deny, gone) = (reported(&ended.rest, "deny")?, lost(&ended)?);
+    let (deny, gone) = (decisions(&ended.stdout, Some("deny"))?, ended.lost()?);
     let all = BINDS + CGROUPS as u64;
     ensure!(
         deny == all && gone == 0,
@@ -98,33 +90,29 @@ fn fault_ring_full_folding(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Protects as many ports as one uid needs, and the one of the test's own binds.
+/// Protects as many ports as one uid needs, and port 999.
 const MANY: &str = "{ version: 1, protect: [999, \"2000-3199\"], \
                     rules: [{ name: closed, action: deny, ports: [\"2000-3199\"] }] }";
 const FIRST: u16 = 2000;
 const PORTS: u16 = 1200;
-/// `UID_QUOTA` of the kernel's side.
+/// Different decisions that one uid may have in a second.
 const QUOTA: u64 = portguard_common::UID_QUOTA;
 
 fn fault_uid_quota(env: &TestEnv) -> anyhow::Result<()> {
     let instance = Instance::start_by(env, MANY, env.auto_hook(), &[])?;
-    let refused = Answer::Bound(env.denial(instance.hook));
+    let refused = BindResult::Bound(env.denial(instance.hook));
     {
-        let _stopped = Stopped::new(&instance)?;
-        // Parts: an argument of a process has its length.
-        for first in (FIRST..FIRST + PORTS).step_by(400) {
-            let mut probe = Probe::user(1000);
-            for port in first..first + 400 {
-                probe = probe.bind(Attempt::udp(port));
-            }
-            let answers = probe.run()?;
-            ensure!(
-                answers.iter().all(|answer| *answer == refused),
-                "{answers:?}"
-            );
-        }
-        let answers = Probe::user(1001).bind(Attempt::udp(FIRST)).run()?;
-        ensure!(answers == [refused], "{answers:?}");
+        let _frozen = Frozen::new(&instance)?;
+        let probe = (FIRST..FIRST + PORTS).fold(Probe::user(1000), |probe, port| {
+            probe.bind(Attempt::udp(port))
+        });
+        let results = probe.run()?;
+        ensure!(
+            results.iter().all(|result| *result == refused),
+            "{results:?}"
+        );
+        let results = Probe::user(1001).bind(Attempt::udp(FIRST)).run()?;
+        ensure!(results == [refused], "{results:?}");
     }
     let status = instance.status()?;
     let over = u64::from(PORTS) - QUOTA;
@@ -133,12 +121,15 @@ fn fault_uid_quota(env: &TestEnv) -> anyhow::Result<()> {
         "not {over} dropped: {status}"
     );
     let ended = instance.stop()?;
-    let deny = reported(&ended.rest, "deny")?;
+    let deny = decisions(&ended.stdout, Some("deny"))?;
     ensure!(
-        deny == QUOTA + 1 && lost(&ended)? == over,
+        deny == QUOTA + 1 && ended.lost()? == over,
         "{deny} reported"
     );
-    let other = ended.rest.iter().any(|line| line.contains("\"uid\":1001,"));
+    let other = ended
+        .stdout
+        .iter()
+        .any(|line| line.contains("\"uid\":1001,"));
     ensure!(other, "the event of the other user is lost");
     Ok(())
 }

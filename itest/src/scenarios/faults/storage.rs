@@ -1,11 +1,11 @@
-//! Faults of what lies on disks: full, absent, read-only, gone, replaced.
+//! File systems: full, missing, read-only, unmounted; files that vanish or are replaced.
 
-use super::reported;
+use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
+use crate::harness::events::decisions;
 use crate::harness::instance::{Instance, policy_file, program};
 use crate::harness::{Needs, TestEnv};
-use crate::scenarios::Table;
-use crate::scenarios::checks::{allow, deny, judged};
+use crate::scenarios::checks::{allow, deny, expect_decision};
 use crate::scenarios::missing_features::in_own_mounts;
 use crate::scenarios::pins::{POLICY, PinCleanup, denied, enforced, granted, pinned};
 use anyhow::{Context as _, ensure};
@@ -88,7 +88,7 @@ fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
         "not all are refused: {ended:?}"
     );
     for sink in ["file", "stdout"] {
-        if !instance.said.contains(&format!(
+        if !instance.stderr.contains(&format!(
             "sink {sink}: cannot write decisions: No space left"
         )) {
             instance.wait_for(&format!(
@@ -100,7 +100,10 @@ fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
     disk.grow()?;
     enforced(env, hook)?;
     for sink in ["file", "stdout"] {
-        if !instance.said.contains(&format!("sink {sink}: works again")) {
+        if !instance
+            .stderr
+            .contains(&format!("sink {sink}: works again"))
+        {
             instance.wait_for(&format!("sink {sink}: works again"))?;
         }
     }
@@ -110,8 +113,8 @@ fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
     for (name, sink) in [("decisions.jsonl", "file"), ("stdout.jsonl", "stdout")] {
         let dropped = status["drops"][sink].as_u64().context("drops")?;
         let lines = disk.lines(name)?;
-        // Lines that the disk cut would be no JSON.
-        let all = reported(&lines, "deny")? + reported(&lines, "allow")? + dropped;
+        // A line cut short by the full disk would not be JSON.
+        let all = decisions(&lines, Some("deny"))? + decisions(&lines, Some("allow"))? + dropped;
         ensure!(
             dropped > 0 && all == denied + 2,
             "{dropped} dropped, {all} of {} accounted for in {name}",
@@ -130,18 +133,18 @@ fn fault_no_bpffs(_: &TestEnv) -> anyhow::Result<()> {
         mount("none", "/sys/fs/bpf", "tmpfs", MountFlags::empty(), None)
     });
     let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let mend = "mount -t bpf bpf /sys/fs/bpf, or run without --pin";
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let fix = "mount -t bpf bpf /sys/fs/bpf, or run without --pin";
     ensure!(
-        output.status.code() == Some(3) && said.contains(mend),
-        "{}: {said}",
+        output.status.code() == Some(3) && stderr.contains(fix),
+        "{}: {stderr}",
         output.status
     );
     Ok(())
 }
 
 fn fault_bpffs_unmounted(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     let instance = pinned(env, hook)?;
     let unmounted = unmount("/sys/fs/bpf", UnmountFlags::empty());
@@ -149,7 +152,7 @@ fn fault_bpffs_unmounted(env: &TestEnv) -> anyhow::Result<()> {
         mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)?;
     }
     ensure!(unmounted == Err(Errno::BUSY), "{unmounted:?}");
-    judged(env, &instance, &denied(), deny("no-root"))?;
+    expect_decision(env, &instance, &denied(), deny("no-root"))?;
     instance.stop()?;
     enforced(env, hook)
 }
@@ -165,12 +168,12 @@ fn fault_read_only_run(env: &TestEnv) -> anyhow::Result<()> {
         });
         Ok(())
     })?;
-    let wanted =
+    let expected =
         "Read-only file system (os error 30); continuing without monitor, status and reload";
-    ensure!(instance.said.contains(wanted), "{}", instance.said);
-    judged(env, &instance, &granted(), allow("web"))?;
-    judged(env, &instance, &denied(), deny("no-root"))?;
-    // What is left of reload.
+    ensure!(instance.stderr.contains(expected), "{}", instance.stderr);
+    expect_decision(env, &instance, &granted(), allow("web"))?;
+    expect_decision(env, &instance, &denied(), deny("no-root"))?;
+    // SIGHUP still reloads.
     instance.signal(Signal::HUP)?;
     let mut instance = instance;
     instance.wait_for("is in force")?;
@@ -206,7 +209,7 @@ fn fault_policy_directory(env: &TestEnv) -> anyhow::Result<()> {
     );
     ensure!(
         metrics(address)?.contains("\nportguard_reload_failed 1\n"),
-        "the metrics are silent"
+        "the metrics do not report it"
     );
     std::fs::rename(&gone, &here)?;
     instance.wait_for("is in force")?;
@@ -218,13 +221,13 @@ fn fault_policy_directory(env: &TestEnv) -> anyhow::Result<()> {
     );
     ensure!(
         metrics(address)?.contains("\nportguard_reload_failed 0\n"),
-        "the metrics still complain"
+        "the metrics still report it"
     );
     instance.stop()?;
     Ok(())
 }
 
-/// What a scrape gets.
+/// The text of the metrics.
 fn metrics(address: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -233,14 +236,14 @@ fn metrics(address: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The program, put back when dropped.
+/// The binary, replaced by another file until this is dropped.
 struct Replaced {
     aside: PathBuf,
     place: PathBuf,
 }
 
 impl Replaced {
-    /// The program is gone, and something else has its name.
+    /// Replaces it by a text file.
     fn new(place: &Path) -> anyhow::Result<Self> {
         let aside = place.with_extension("aside");
         std::fs::copy(place, &aside)?;
@@ -249,7 +252,7 @@ impl Replaced {
             aside,
             place: place.into(),
         };
-        std::fs::write(place, "no program\n")?;
+        std::fs::write(place, "not a program\n")?;
         Ok(replaced)
     }
 }
@@ -263,15 +266,15 @@ impl Drop for Replaced {
 }
 
 fn fault_binary_replaced(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
     let replaced = Replaced::new(&program())?;
-    judged(env, &instance, &granted(), allow("web"))?;
+    expect_decision(env, &instance, &granted(), allow("web"))?;
     instance.signal(Signal::HUP)?;
     instance.wait_for("is in force")?;
-    // Even what it loaded at its start can be loaded once more.
+    // The daemon can still load its programs.
     let pin = crate::scenarios::pins::directory()?.join("link_bind4");
     crate::harness::foreign_links::detach(&pin)?;
     instance.wait_for("the hooks are back in place")?;
@@ -280,7 +283,7 @@ fn fault_binary_replaced(env: &TestEnv) -> anyhow::Result<()> {
     instance.stop()?;
     enforced(env, hook)?;
     let next = pinned(env, hook)?;
-    ensure!(next.said.contains("took over"), "{}", next.said);
+    ensure!(next.stderr.contains("took over"), "{}", next.stderr);
     next.stop()?;
     Ok(())
 }

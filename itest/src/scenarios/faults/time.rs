@@ -1,13 +1,13 @@
-//! Faults of time: the clock jumps, the daemon stands still.
+//! Time: the clock jumps, the daemon is stopped.
 
-use super::{lost, reported};
+use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
+use crate::harness::events::decisions;
 use crate::harness::foreign_links;
+use crate::harness::frozen::Frozen;
 use crate::harness::instance::Instance;
 use crate::harness::{Needs, TestEnv};
-use crate::scenarios::Table;
-use crate::scenarios::checks::answer;
-use crate::scenarios::lifetime::Stopped;
+use crate::scenarios::checks::errno_of;
 use crate::scenarios::pins::{POLICY, PinCleanup, denied, directory, enforced};
 use anyhow::{Context as _, ensure};
 use portguard::status::now;
@@ -21,7 +21,7 @@ pub(super) const TESTS: Table = &[
 
 const HOUR: i64 = 3_600;
 
-/// A clock that is wrong by as much as it was set; right again when this is dropped.
+/// The offset of the changed system clock, undone when dropped.
 #[derive(Default)]
 struct Clock(i64);
 
@@ -44,7 +44,7 @@ impl Drop for Clock {
 }
 
 fn fault_clock_jumps(env: &TestEnv) -> anyhow::Result<()> {
-    let _tidy = PinCleanup;
+    let _cleanup = PinCleanup;
     let hook = env.auto_hook();
     let arguments = ["--pin", "--check-every", "1"];
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
@@ -55,7 +55,7 @@ fn fault_clock_jumps(env: &TestEnv) -> anyhow::Result<()> {
         let before = now();
         let ended = BindLoad::start(6, 81, 5).join()?;
         ensure!(ended.get(&env.denial(hook)) == Some(&5), "{ended:?}");
-        // The first of them comes at once, the others when its window ends.
+        // The first event comes at once, the others when its window ends.
         let mut count = 0;
         while count < 5 {
             let event = instance.next_event(|event| event["protocol"] == "udp")?;
@@ -71,7 +71,7 @@ fn fault_clock_jumps(env: &TestEnv) -> anyhow::Result<()> {
         ensure!(count == 5, "{count} of 5 binds reported");
         foreign_links::detach(&pin)?;
         instance.wait_for("the hooks are back in place")?;
-        // The file is another one then, with the same rules.
+        // Another file with the same rules.
         instance.change(&format!("{POLICY}# {reloads}\n"))?;
         instance.wait_for("is in force")?;
         let status = instance.status()?;
@@ -90,7 +90,7 @@ fn fault_stopped(env: &TestEnv) -> anyhow::Result<()> {
     const BINDS: u64 = 20_000;
     let instance = Instance::start_by(env, POLICY, env.auto_hook(), &[])?;
     {
-        let _stopped = Stopped::new(&instance)?;
+        let _frozen = Frozen::new(&instance)?;
         let ended = BindLoad::start(7, 81, BINDS).join()?;
         ensure!(
             ended.get(&env.denial(instance.hook)) == Some(&BINDS),
@@ -98,7 +98,7 @@ fn fault_stopped(env: &TestEnv) -> anyhow::Result<()> {
         );
         enforced(env, instance.hook)?;
     }
-    // It catches up by itself. What was folded may come before the first of its kind, so all are summed up.
+    // It catches up by itself. Aggregates may come before the first event of their kind, so all are added up.
     let passed = Cell::new(0);
     instance.next_event(|event| {
         let count = event["count"].as_u64().unwrap_or(0);
@@ -107,15 +107,15 @@ fn fault_stopped(env: &TestEnv) -> anyhow::Result<()> {
         }
         count > BINDS - 10
     })?;
-    let seen = answer(&denied())?;
-    ensure!(seen == env.denial(instance.hook), "errno {seen}");
+    let actual = errno_of(&denied())?;
+    ensure!(actual == env.denial(instance.hook), "errno {actual}");
     let ended = instance.stop()?;
-    let deny = passed.get() + reported(&ended.rest, "deny")?;
+    let deny = passed.get() + decisions(&ended.stdout, Some("deny"))?;
     ensure!(
-        lost(&ended)? == 0 && deny == BINDS + 2,
+        ended.lost()? == 0 && deny == BINDS + 2,
         "{deny} of {} reported: {}",
         BINDS + 2,
-        ended.said
+        ended.stderr
     );
     Ok(())
 }

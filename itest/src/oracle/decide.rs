@@ -1,0 +1,329 @@
+//! First match: whether a rule matches a bind, and what a policy decides.
+
+use super::fields::{glob, path_matches};
+use super::model::{
+    Action, Logged, Model, ModelRule, OracleBind, OracleDecision, Span, Unreadable,
+};
+use std::net::IpAddr;
+
+/// Whether a range contains `value`.
+fn within<T: PartialOrd + Copy>(spans: &[Span<T>], value: T) -> bool {
+    spans
+        .iter()
+        .any(|&(first, last)| first <= value && value <= last)
+}
+
+impl ModelRule {
+    #[must_use]
+    pub fn matches(&self, bind: &OracleBind) -> bool {
+        self.matches_port(bind)
+            && self
+                .protocols
+                .as_ref()
+                .is_none_or(|all| all.contains(&bind.protocol))
+            && self.matches_user(bind)
+            && self.matches_group(bind)
+            && self.matches_cgroup(bind)
+            && self.matches_unit(bind)
+            && self.matches_address(bind)
+    }
+
+    fn matches_port(&self, bind: &OracleBind) -> bool {
+        self.ports
+            .as_ref()
+            .is_none_or(|spans| within(spans, bind.port))
+    }
+
+    /// "an `allow` or `kernel` rule matches when both are in the set, a `deny` rule when either is"
+    fn matches_user(&self, bind: &OracleBind) -> bool {
+        let Some(users) = &self.users else {
+            return true;
+        };
+        let (real, effective) = (within(users, bind.uid), within(users, bind.euid));
+        match self.action {
+            Action::Deny => real || effective,
+            Action::Allow | Action::Kernel => real && effective,
+        }
+    }
+
+    /// "effective, real or any supplementary gid"
+    fn matches_group(&self, bind: &OracleBind) -> bool {
+        let Some(groups) = &self.groups else {
+            return true;
+        };
+        bind.gids.iter().any(|gid| within(groups, *gid))
+    }
+
+    /// "that cgroup and all below it; * a part of one name, ** any depth"
+    fn matches_cgroup(&self, bind: &OracleBind) -> bool {
+        self.cgroups.as_ref().is_none_or(|paths| {
+            let mut paths = paths.iter();
+            paths.any(|path| path_matches(path, &bind.cgroup))
+        })
+    }
+
+    /// "a systemd system unit: below any chain made of slices only"
+    fn matches_unit(&self, bind: &OracleBind) -> bool {
+        let Some(units) = &self.units else {
+            return true;
+        };
+        for (i, name) in bind.cgroup.iter().enumerate() {
+            let slices = bind.cgroup[..i].iter();
+            if slices.into_iter().all(|slice| slice.ends_with(".slice"))
+                && units
+                    .iter()
+                    .any(|unit| glob(unit.as_bytes(), name.as_bytes()))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A bind of `::` that accepts IPv4 too is also one of `0.0.0.0`.
+    fn matches_address(&self, bind: &OracleBind) -> bool {
+        let Some(addresses) = &self.addresses else {
+            return true;
+        };
+        let named = |address: IpAddr| addresses.iter().any(|net| net.has(address));
+        let one = named(bind.address);
+        if bind.address != IpAddr::from([0u16; 8]) || bind.v6only {
+            return one;
+        }
+        let other = named(IpAddr::from([0u8; 4]));
+        match self.action {
+            Action::Deny => one || other,
+            Action::Allow | Action::Kernel => one && other,
+        }
+    }
+}
+
+impl ModelRule {
+    /// Whether every named field matches, apart from those that cannot be read of the caller.
+    fn could_match(&self, bind: &OracleBind, unreadable: Unreadable) -> bool {
+        let mut readable = self.clone();
+        if unreadable.cgroup {
+            (readable.cgroups, readable.units) = (None, None);
+        }
+        if unreadable.groups {
+            readable.groups = None;
+        }
+        readable.matches(bind)
+    }
+
+    /// Whether the rule names what cannot be read.
+    const fn depends_on(&self, unreadable: Unreadable) -> bool {
+        unreadable.cgroup && (self.cgroups.is_some() || self.units.is_some())
+            || unreadable.groups && self.groups.is_some()
+    }
+}
+
+impl Model {
+    /// "whatever cannot be read: deny rules that could hold do, else the default". Also returns whether the default
+    /// decided for that reason.
+    #[must_use]
+    pub fn decide_unreadable(
+        &self,
+        bind: &OracleBind,
+        unreadable: Unreadable,
+    ) -> Option<(OracleDecision<'_>, bool)> {
+        if !self.rules.iter().any(|rule| rule.depends_on(unreadable)) {
+            return self.decide(bind).map(|decision| (decision, false));
+        }
+        if !within(&self.protect, bind.port) {
+            return None;
+        }
+        let denies = |rule: &ModelRule| rule.action == Action::Deny && !rule.audit;
+        let first = self.rules.iter().find(|rule| {
+            rule.could_match(bind, unreadable) && (denies(rule) || !rule.depends_on(unreadable))
+        });
+        let denial = first.filter(|rule| denies(rule));
+        Some((self.decision(denial), denial.is_none()))
+    }
+
+    /// Whether a rule is in audit mode; the default is not.
+    #[must_use]
+    pub fn only_reports(&self, rule: Option<&str>) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|known| known.audit && Some(known.name.as_str()) == rule)
+    }
+
+    /// The first rule that matches decides; `None` if the port is not protected.
+    #[must_use]
+    pub fn decide(&self, bind: &OracleBind) -> Option<OracleDecision<'_>> {
+        if !within(&self.protect, bind.port) {
+            return None;
+        }
+        Some(self.decision(self.rules.iter().find(|rule| rule.matches(bind))))
+    }
+
+    /// The decision of this rule, or of the default.
+    fn decision<'a>(&self, rule: Option<&'a ModelRule>) -> OracleDecision<'a> {
+        let verdict = rule.map_or(self.default, |rule| rule.action);
+        OracleDecision {
+            verdict,
+            rule: rule.map(|rule| rule.name.as_str()),
+            report: match rule.and_then(|rule| rule.log).unwrap_or(self.log) {
+                Logged::All => true,
+                Logged::Deny => verdict == Action::Deny,
+                Logged::None => false,
+            },
+            enforced: self.enforce && !rule.is_some_and(|rule| rule.audit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{Net, Proto};
+
+    fn rule(name: &str, action: Action) -> ModelRule {
+        ModelRule::new(name.to_owned(), action)
+    }
+
+    fn model(rules: Vec<ModelRule>) -> Model {
+        Model {
+            enforce: true,
+            default: Action::Kernel,
+            protect: vec![(1, 1023)],
+            log: Logged::Deny,
+            rules,
+        }
+    }
+
+    fn bind(port: u16, uid: u32, euid: u32, cgroup: &[&str]) -> OracleBind {
+        OracleBind {
+            port,
+            protocol: Proto::Tcp,
+            uid,
+            euid,
+            gids: vec![uid],
+            cgroup: cgroup.iter().map(|&name| name.to_owned()).collect(),
+            address: [127, 0, 0, 1].into(),
+            v6only: false,
+        }
+    }
+
+    #[test]
+    fn first_match_decides_protected_ports_only() {
+        let mut first = rule("first", Action::Allow);
+        first.ports = Some(vec![(80, 80)]);
+        let model = model(vec![first, rule("second", Action::Deny)]);
+        let rule_of = |port| model.decide(&bind(port, 0, 0, &[])).map(|a| a.rule);
+        assert_eq!(rule_of(80), Some(Some("first")));
+        assert_eq!(rule_of(81), Some(Some("second")));
+        assert_eq!(rule_of(1024), None);
+        assert_eq!(rule_of(0), None);
+    }
+
+    #[test]
+    fn setuid_binary_gets_denials_but_no_grants() {
+        for (action, matched) in [
+            (Action::Allow, false),
+            (Action::Kernel, false),
+            (Action::Deny, true),
+        ] {
+            let mut only = rule("only", action);
+            only.users = Some(vec![(1000, 1000)]);
+            let model = model(vec![only]);
+            for (uid, euid) in [(1000, 0), (0, 1000)] {
+                let rule_of = model.decide(&bind(80, uid, euid, &[])).and_then(|a| a.rule);
+                assert_eq!(rule_of.is_some(), matched, "{action:?} {uid} {euid}");
+            }
+        }
+    }
+
+    #[test]
+    fn cgroup_matches_descendants_only() {
+        let mut only = rule("only", Action::Deny);
+        only.cgroups = Some(vec![vec!["a".to_owned(), "b".to_owned()]]);
+        let model = model(vec![only]);
+        let hit = |path: &[&str]| {
+            model
+                .decide(&bind(80, 0, 0, path))
+                .is_some_and(|a| a.rule.is_some())
+        };
+        assert!(hit(&["a", "b"]) && hit(&["a", "b", "c"]));
+        assert!(!hit(&["a"]) && !hit(&["a", "bc"]) && !hit(&["b", "a"]) && !hit(&[]));
+    }
+
+    #[test]
+    fn unit_matches_below_slices_only() {
+        let mut only = rule("only", Action::Allow);
+        only.units = Some(vec!["nginx.service".to_owned()]);
+        let model = model(vec![only]);
+        let hit = |path: &[&str]| {
+            model
+                .decide(&bind(80, 0, 0, path))
+                .is_some_and(|a| a.rule.is_some())
+        };
+        assert!(hit(&["nginx.service"]) && hit(&["a.slice", "b.slice", "nginx.service", "w"]));
+        assert!(!hit(&["a.slice", "user@1000.service", "nginx.service"]) && !hit(&["a.slice"]));
+    }
+
+    #[test]
+    fn unreadable_caller_gets_possible_denials_or_the_default() {
+        let of_group = |name: &str, action| {
+            let mut rule = rule(name, action);
+            rule.groups = Some(vec![(7, 7)]);
+            rule
+        };
+        let groups = Unreadable {
+            cgroup: false,
+            groups: true,
+        };
+        let decide = |rules| {
+            let model = model(rules);
+            let (decision, unsure) = model
+                .decide_unreadable(&bind(80, 0, 0, &[]), groups)
+                .unwrap();
+            let rule = decision.rule.map(str::to_owned);
+            (decision.verdict, rule, unsure)
+        };
+        let denied = (Action::Deny, Some("deny".to_owned()), false);
+        let grant = of_group("allow", Action::Allow);
+        assert_eq!(
+            decide(vec![grant.clone(), of_group("deny", Action::Deny)]),
+            denied
+        );
+        let by_default = (Action::Kernel, None, true);
+        assert_eq!(decide(vec![grant.clone()]), by_default);
+        assert_eq!(decide(vec![rule("all", Action::Allow), grant]), by_default);
+        let sure = (Action::Allow, Some("all".to_owned()), false);
+        assert_eq!(decide(vec![rule("all", Action::Allow)]), sure);
+    }
+
+    #[test]
+    fn wildcard_matches_itself_only() {
+        let mut only = rule("only", Action::Allow);
+        only.addresses = Some(vec![Net([0, 0, 0, 0].into(), 0)]);
+        let mut model = model(vec![only]);
+        let mut wildcard = bind(80, 0, 0, &[]);
+        wildcard.address = [0, 0, 0, 0].into();
+        assert_eq!(model.decide(&wildcard).and_then(|a| a.rule), None);
+        assert!(
+            model
+                .decide(&bind(80, 0, 0, &[]))
+                .is_some_and(|a| a.rule.is_some())
+        );
+        model.rules[0].addresses = Some(vec![Net([0, 0, 0, 0].into(), 32)]);
+        assert!(model.decide(&wildcard).is_some_and(|a| a.rule.is_some()));
+        // `::` includes both, and `allow` needs both to match.
+        wildcard.address = [0u16; 8].into();
+        assert_eq!(model.decide(&wildcard).and_then(|a| a.rule), None);
+    }
+
+    #[test]
+    fn yaml_is_readable() {
+        let mut only = rule("it's", Action::Allow);
+        only.ports = Some(vec![(80, 80), (8000, 8010)]);
+        only.users = Some(vec![(33, 33)]);
+        only.cgroups = Some(vec![vec!["a b".to_owned()], vec![]]);
+        let text = model(vec![only]).to_yaml();
+        assert!(
+            text.contains("  - name: 'it''s'\n    action: allow\n    ports: [80, \"8000-8010\"]\n")
+        );
+        assert!(text.contains("    users: [33]\n    cgroups: ['/a b', '/']\n"));
+    }
+}
