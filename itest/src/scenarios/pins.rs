@@ -147,7 +147,7 @@ fn pins_outlive_a_kill(env: &TestEnv) -> anyhow::Result<()> {
         );
         let ended = second.stop()?;
         ensure!(
-            ended.said.contains("enforcement goes on by its pins"),
+            ended.said.contains("the pins keep enforcing"),
             "it does not say so: {}",
             ended.said
         );
