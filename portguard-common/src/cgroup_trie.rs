@@ -60,7 +60,7 @@ const GENERATION_SHIFT: u32 = 32;
 
 /// `number` with its upper half replaced by a generation.
 const fn in_generation(number: u64, generation: u16) -> u64 {
-    (generation as u64) << GENERATION_SHIFT | number & (1 << GENERATION_SHIFT) - 1
+    ((generation as u64) << GENERATION_SHIFT) | (number & ((1 << GENERATION_SHIFT) - 1))
 }
 
 impl TrieKey {

@@ -303,7 +303,7 @@ pub(super) mod tests {
     use std::net::IpAddr;
 
     /// A TCP socket that listens.
-    pub(in crate::inventory) fn listener(address: IpAddr, port: u16, uid: u32) -> Socket {
+    pub(crate) fn listener(address: IpAddr, port: u16, uid: u32) -> Socket {
         let mut id = SocketId::new_v4();
         id.source_port = port;
         id.source_address = address;

@@ -58,10 +58,7 @@ pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
         log_line!("portguard: --top needs a terminal; omit it to print decisions");
         return Ok(Exit::Environment);
     }
-    let monitor = match Monitor::open(path, filter.clone()) {
-        Ok(monitor) => monitor,
-        Err(error) => return Err(error.into()),
-    };
+    let monitor = Monitor::open(path, filter.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
