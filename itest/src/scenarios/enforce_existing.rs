@@ -64,7 +64,7 @@ fn closed(_: &TestEnv) -> anyhow::Result<()> {
     let audit = policy(&rules) + "mode: audit\n";
     let (code, objects, stderr) = inventory(&audit, &["--enforce-existing"])?;
     ensure!(code == Some(1), "mode audit, {code:?}: {stderr}");
-    ensure!(stderr.contains("audit mode: nothing is closed"), "{stderr}");
+    ensure!(stderr.contains("audit mode; nothing is closed"), "{stderr}");
     let closed =
         |object: &Value| object["closed"] == json!(null) && object["enforced"] == json!(false);
     ensure!(objects.iter().all(closed), "{objects:?}");

@@ -212,7 +212,7 @@ fn broken_on_reload(env: &TestEnv) -> anyhow::Result<()> {
     let output = instance.command(&["status"]).output()?;
     let (stdout, _) = texts(&output);
     ensure!(
-        output.status.code() == Some(0) && !stdout.contains("the last failed"),
+        output.status.code() == Some(0) && !stdout.contains("the last reload failed"),
         "fixed, and still: {output:?}"
     );
     let status = instance.status()?;

@@ -155,7 +155,7 @@ fn pins_outlive_kill(env: &TestEnv) -> anyhow::Result<()> {
         );
         let ended = second.stop()?;
         ensure!(
-            ended.stderr.contains("enforcement goes on by its pins"),
+            ended.stderr.contains("the pins keep enforcing"),
             "not reported: {}",
             ended.stderr
         );
