@@ -255,7 +255,7 @@ fn in_flight(_: &TestEnv) -> anyhow::Result<()> {
         let held = hold.start()?;
         bound(&held)?;
         let (code, objects, stderr) = inventory(&policy("default: deny\n"), &[])?;
-        if stderr.contains("do not show what they have open") {
+        if stderr.contains("processes hide their open files") {
             let why = "a sandbox hides processes from root";
             return Err(NotApplicable(why.into()).into());
         }
