@@ -79,7 +79,7 @@ pub fn explain<'a>(
     policy: &'a Policy,
     bind: &Bind<'_>,
 ) -> Result<Option<Explained<'a>>, CompileError> {
-    let Some(decision) = compile(policy, 1)?.decide(bind) else {
+    let Some(decision) = compile(policy)?.decide(bind) else {
         return Ok(None);
     };
     let Decision { rule, .. } = decision;
@@ -116,7 +116,7 @@ pub(crate) fn first_mismatch(
             protect: policy.protect.clone(),
             ..Policy::default()
         };
-        let decision = compile(&asked, 1)?.decide(bind);
+        let decision = compile(&asked)?.decide(bind);
         if decision.is_none_or(|decision| decision.rule == NO_RULE) {
             return Ok(Some(field));
         }

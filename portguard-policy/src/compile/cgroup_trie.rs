@@ -18,7 +18,6 @@ pub(super) const MAX_NODES: usize = 1 << 16;
 pub(super) struct Cgroups {
     pub(super) entries: Vec<TrieEntry>,
     pub(super) names: Vec<NameEntry>,
-    pub(super) root: u64,
     pub(super) root_flags: u32,
     /// Class 0 is that of the root: of every cgroup that no rule names.
     pub(super) classes: Classes,
@@ -68,18 +67,13 @@ struct Builder<'a> {
     classes: Classes,
 }
 
-/// Builds the automaton of `rules`; its node numbers carry the generation, so that no two policies share one.
+/// Builds the automaton of `rules`. Nodes are numbered from 0, the root.
 ///
 /// # Errors
 /// Where it has more than `limit` edges, too many classes, or the names with `*` are too complex.
-pub(super) fn build(
-    rules: &[Rule],
-    generation: u16,
-    limit: usize,
-) -> Result<Cgroups, CompileError> {
+pub(super) fn build(rules: &[Rule], limit: usize) -> Result<Cgroups, CompileError> {
     let mut builder = Builder::new(rules);
     builder.globs.build()?;
-    let root = u64::from(generation) << 32;
     let start = builder.start();
     builder.class(&start);
     let unresolved = builder.classes.number(&builder.unresolved());
@@ -96,11 +90,11 @@ pub(super) fn build(
             let fresh = numbers.len() as u64;
             let number = *numbers.entry(next.clone()).or_insert(fresh);
             let key = match edge {
-                Edge::Name(name) => TrieKey::new(root + at as u64, name.as_bytes()),
-                Edge::Class(class) => Some(TrieKey::of_class(root + at as u64, class)),
+                Edge::Name(name) => TrieKey::new(at as u64, name.as_bytes()),
+                Edge::Class(class) => Some(TrieKey::of_class(at as u64, class)),
             };
             let node = TrieNode {
-                node: root + number,
+                node: number,
                 class: builder.class(&next) as u32,
                 flags: builder.flags(&next),
             };
@@ -116,12 +110,10 @@ pub(super) fn build(
         at += 1;
     }
     builder.classes.check("cgroups")?;
-    let names = builder.globs.entries(generation);
-    let names = names.into_iter();
+    let names = builder.globs.entries().into_iter();
     Ok(Cgroups {
         entries,
         names: names.map(|(key, next)| (NameKey(key), next)).collect(),
-        root,
         root_flags,
         classes: builder.classes,
         unresolved,

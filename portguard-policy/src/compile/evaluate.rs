@@ -144,19 +144,18 @@ impl Tables {
     }
 
     fn name_edge(&self, state: u32, byte: u8) -> Option<u32> {
-        let key = NameKey::new(u64::from(self.generation), state, byte).0;
+        let key = NameKey::new(0, state, byte).0;
         let at = self.names.binary_search_by_key(&key, |entry| entry.0.0);
         at.ok().map(|at| self.names[at].1)
     }
 
     fn address_classes(&self, address: IpAddr, dual_stack: bool) -> (u32, u32) {
-        let generation = u64::from(self.generation);
-        let key = lpm::key(generation, address);
+        let key = lpm::key(address);
         let class = self.address_class(&key);
         if dual_stack && address.is_ipv6() && key.is_wildcard() {
-            let inet6 = key.space == AddressKey::space(generation, true);
+            let inet6 = key.space == AddressKey::space(0, true);
             if inet6 {
-                let any = lpm::key(generation, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let any = lpm::key(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
                 return (class, self.address_class(&any));
             }
         }

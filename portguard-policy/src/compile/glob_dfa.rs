@@ -192,9 +192,9 @@ impl Globs {
         names
     }
 
-    /// The entries of the map of names for a generation.
-    pub(super) fn entries(&self, generation: u16) -> BTreeMap<u64, u32> {
-        let key = |state, byte| NameKey::new(u64::from(generation), state, byte).0;
+    /// The entries of the map of names.
+    pub(super) fn entries(&self) -> BTreeMap<u64, u32> {
+        let key = |state, byte| NameKey::new(0, state, byte).0;
         let edges = self.edges.iter();
         let edges = edges.map(|(state, byte, next)| (key(*state, *byte), *next));
         let ends = self.ends.iter();

@@ -27,7 +27,7 @@ pub(super) struct Addresses {
 ///
 /// # Errors
 /// Where there are too many networks or classes.
-pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, CompileError> {
+pub(super) fn addresses(rules: &[Rule]) -> Result<Addresses, CompileError> {
     let mut classes = Classes::new();
     classes.number(&holding(rules, |_| false));
     let mut entries = Vec::new();
@@ -43,7 +43,7 @@ pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, Co
     for network in networks {
         let set = holding(rules, |named| covers(named, &network));
         let class = classes.number(&set) as u32;
-        entries.push(entry(generation, network, class));
+        entries.push(entry(network, class));
     }
     if entries.len() > MAX_ADDRESSES {
         return Err(CompileError::TooManyAddresses(entries.len()));
@@ -74,18 +74,18 @@ fn holding(rules: &[Rule], named: impl Fn(&IpNet) -> bool) -> RuleSet {
     set
 }
 
-fn entry(generation: u16, network: IpNet, class: u32) -> AddressEntry {
-    let key = key(u64::from(generation), network.network());
+fn entry(network: IpNet, class: u32) -> AddressEntry {
+    let key = key(network.network());
     let prefix = AddressKey::SPACE_BITS + u32::from(network.prefix_len());
     AddressEntry { prefix, key, class }
 }
 
 /// The key of an address.
-pub(super) fn key(generation: u64, address: IpAddr) -> AddressKey {
+pub(super) fn key(address: IpAddr) -> AddressKey {
     match address {
         IpAddr::V4(address) => {
             let word = u32::from_ne_bytes(address.octets());
-            AddressKey::new(generation, false, [word, 0, 0, 0])
+            AddressKey::new(0, false, [word, 0, 0, 0])
         }
         IpAddr::V6(address) => {
             let octets = address.octets();
@@ -93,7 +93,7 @@ pub(super) fn key(generation: u64, address: IpAddr) -> AddressKey {
                 let bytes = [octets[i], octets[i + 1], octets[i + 2], octets[i + 3]];
                 u32::from_ne_bytes(bytes)
             };
-            AddressKey::new(generation, true, [word(0), word(4), word(8), word(12)])
+            AddressKey::new(0, true, [word(0), word(4), word(8), word(12)])
         }
     }
 }
@@ -102,7 +102,7 @@ pub(super) fn key(generation: u64, address: IpAddr) -> AddressKey {
 ///
 /// # Errors
 /// Where there are too many.
-pub(super) fn groups(rules: &[Rule], generation: u16) -> Result<Vec<GroupEntry>, CompileError> {
+pub(super) fn groups(rules: &[Rule]) -> Result<Vec<GroupEntry>, CompileError> {
     let intervals = classes::groups(rules);
     let mut entries = Vec::new();
     for (i, interval) in intervals.iter().enumerate() {
@@ -113,7 +113,7 @@ pub(super) fn groups(rules: &[Rule], generation: u16) -> Result<Vec<GroupEntry>,
             .get(i + 1)
             .map_or(u64::from(u32::MAX), |next| next.start - 1);
         for (first, bits) in blocks(interval.start, end) {
-            let key = GroupKey::new(u64::from(generation), first);
+            let key = GroupKey::new(0, first);
             let prefix = GroupKey::SPACE_BITS + bits;
             let rules = interval.rules.vector();
             entries.push(GroupEntry { prefix, key, rules });

@@ -55,18 +55,25 @@ pub enum CompileError {
     TooManyGroups(usize),
 }
 
-/// A compiled policy.
+/// A compiled policy: what the maps of the programs are filled with, all keys under generation 0.
 #[derive(Clone)]
 pub struct Tables {
-    pages: Vec<Page>,
-    trie: Vec<TrieEntry>,
-    names: Vec<NameEntry>,
-    addresses: Vec<AddressEntry>,
-    groups: Vec<GroupEntry>,
-    generation: u16,
-    digest: [u8; 32],
-    rule_names: Vec<String>,
-    distinct_users: usize,
+    /// The image, page by page.
+    pub pages: Vec<Page>,
+    /// The cgroup trie: node after node, of each node first its edges by name, in order.
+    pub trie: Vec<TrieEntry>,
+    /// The automaton of the names with `*`, in order of its keys.
+    pub names: Vec<NameEntry>,
+    /// The networks that rules name.
+    pub addresses: Vec<AddressEntry>,
+    /// The blocks of gids that rules name.
+    pub groups: Vec<GroupEntry>,
+    /// The SHA-256 of all of the above and the rules' names.
+    pub digest: [u8; 32],
+    /// The names of all rules, in order.
+    pub rule_names: Vec<String>,
+    /// Distinct users (single ids and ranges) that rules name.
+    pub user_count: usize,
 }
 
 /// An entry of the cgroup trie map.
@@ -142,52 +149,34 @@ impl<'a> Bind<'a> {
     }
 }
 
-/// Compiles a policy as number `generation` (from 1) of its maps.
+/// Compiles a policy. The tables carry generation 0; the number of an installation is added to their keys
+/// when they are written to the maps.
 ///
 /// # Errors
 /// Where a table would be larger than the kernel side can read.
-pub fn compile(policy: &Policy, generation: u16) -> Result<Tables, CompileError> {
+pub fn compile(policy: &Policy) -> Result<Tables, CompileError> {
     if policy.rules.len() > MAX_RULES {
         return Err(CompileError::TooManyRules(policy.rules.len()));
     }
-    let cgroups = cgroup_trie::build(&policy.rules, generation, cgroup_trie::MAX_NODES)?;
-    let addresses = lpm::addresses(&policy.rules, generation)?;
+    let cgroups = cgroup_trie::build(&policy.rules, cgroup_trie::MAX_NODES)?;
+    let addresses = lpm::addresses(&policy.rules)?;
     let users = classes::users(&policy.rules);
-    let pages = pages::build(policy, generation, &users, &cgroups, &addresses)?;
+    let pages = pages::build(policy, &users, &cgroups, &addresses)?;
     let mut tables = Tables {
         pages,
         trie: cgroups.entries,
         names: cgroups.names,
         addresses: addresses.entries,
-        groups: lpm::groups(&policy.rules, generation)?,
-        generation,
+        groups: lpm::groups(&policy.rules)?,
         digest: [0; 32],
         rule_names: policy.rules.iter().map(|rule| rule.name.clone()).collect(),
-        distinct_users: classes::distinct_users(&policy.rules),
+        user_count: classes::distinct_users(&policy.rules),
     };
     tables.digest = tables.hash();
     Ok(tables)
 }
 
 impl Tables {
-    /// The image, page by page.
-    #[must_use]
-    pub fn pages(&self) -> &[Page] {
-        &self.pages
-    }
-
-    /// The entries of the cgroup trie.
-    #[must_use]
-    pub fn trie(&self) -> &[TrieEntry] {
-        &self.trie
-    }
-
-    /// The SHA-256 of the policy's content: equal for equal policies, whatever their generation.
-    #[must_use]
-    pub const fn digest(&self) -> &[u8; 32] {
-        &self.digest
-    }
-
     /// The first 12 hex digits of the digest: the policy's name in events.
     #[must_use]
     pub fn short_digest(&self) -> String {
@@ -200,74 +189,24 @@ impl Tables {
         self.rule_names.get(usize::from(rule)).map(String::as_str)
     }
 
-    /// The names of all rules, in order.
-    #[must_use]
-    pub fn rule_names(&self) -> &[String] {
-        &self.rule_names
-    }
-
-    /// Rules in the policy.
-    #[must_use]
-    pub fn rule_count(&self) -> usize {
-        self.rule_names.len()
-    }
-
-    /// Distinct users (single ids and ranges) that rules name.
-    #[must_use]
-    pub const fn user_count(&self) -> usize {
-        self.distinct_users
-    }
-
-    /// The entries of the automaton of names with `*`.
-    #[must_use]
-    pub fn names(&self) -> &[NameEntry] {
-        &self.names
-    }
-
-    /// The entries of the map of addresses.
-    #[must_use]
-    pub fn addresses(&self) -> &[AddressEntry] {
-        &self.addresses
-    }
-
-    /// The entries of the map of groups.
-    #[must_use]
-    pub fn groups(&self) -> &[GroupEntry] {
-        &self.groups
-    }
-
-    /// The number of the policy among those of its maps, from 1.
-    #[must_use]
-    pub const fn generation(&self) -> u16 {
-        self.generation
-    }
-
     fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        // The generation numbers the policies of one set of maps; it is no part of what a policy says.
-        if let Some(page) = self.pages.first() {
-            let mut header = *page;
-            header.set_generation(0);
-            header.set_trie_root(0);
-            hash.update(header.as_bytes());
-        }
-        for page in self.pages.iter().skip(1) {
+        for page in &self.pages {
             hash.update(page.as_bytes());
         }
-        let root = u64::from(self.generation) << 32;
         for entry in &self.trie {
-            hash.update(entry.key.parent.wrapping_sub(root).to_le_bytes());
+            hash.update(entry.key.parent.to_le_bytes());
             hash.update(entry.key.name);
-            hash.update(entry.node.node.wrapping_sub(root).to_le_bytes());
+            hash.update(entry.node.node.to_le_bytes());
             hash.update(entry.node.class.to_le_bytes());
         }
         for (key, next) in &self.names {
-            hash.update((key.0 & 0xffff_ffff).to_le_bytes());
+            hash.update(key.0.to_le_bytes());
             hash.update(next.to_le_bytes());
         }
         for entry in &self.addresses {
             hash.update(entry.prefix.to_le_bytes());
-            hash.update([(entry.key.space & 1) as u8]);
+            hash.update([entry.key.space as u8]);
             hash.update(entry.key.address.as_bytes());
             hash.update(entry.class.to_le_bytes());
         }

@@ -19,7 +19,6 @@ const PORT_PAGES: usize = 65_536 / PORTS_PER_PAGE;
 /// Builds the image of `policy`.
 pub(super) fn build(
     policy: &Policy,
-    generation: u16,
     users: &[Interval<u64>],
     cgroups: &Cgroups,
     addresses: &Addresses,
@@ -29,12 +28,10 @@ pub(super) fn build(
     };
     let mut header = Page::ZERO;
     header.set_abi(u64::from(ABI_VERSION));
-    header.set_generation(u64::from(generation));
     header.set_flags(header_flags(policy));
     header.set_default_word(u64::from(
         RuleWord::new(policy.default, reports(policy.log, policy.default), false).0,
     ));
-    header.set_trie_root(cgroups.root);
     header.set_trie_root_flags(u64::from(cgroups.root_flags));
     header.set_unresolved_class(cgroups.unresolved as u64);
 

@@ -18,14 +18,14 @@ const MAX_EDGES: usize = 2 * cgroup_trie::MAX_NODES;
 /// # Errors
 /// Where the patterns of all rules are too complex together.
 pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> {
-    let known = cgroup_trie::build(rules, 1, MAX_EDGES)?;
+    let known = cgroup_trie::build(rules, MAX_EDGES)?;
     let examples = known.globs.examples();
     // The root has class 0.
     let mut seen = HashSet::from([0]);
     let mut paths = vec![Vec::new()];
     // The nodes that a path leads to, the shortest paths first; not every edge by class has a name.
-    let mut reached = HashSet::from([known.root]);
-    let mut queue = VecDeque::from([(known.root, Vec::new())]);
+    let mut reached = HashSet::from([0]);
+    let mut queue = VecDeque::from([(0, Vec::new())]);
     while let Some((node, path)) = queue.pop_front() {
         let edges = edges_of(&known.entries, node);
         let named: HashSet<String> = edges.iter().map(name_in).collect();

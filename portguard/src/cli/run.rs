@@ -96,7 +96,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
     };
-    let fresh = read(&source, 1)?;
+    let fresh = read(&source)?;
     stderr::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
@@ -107,11 +107,6 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
-    // Numbered after the policy that is in force, where an earlier daemon left one.
-    let fresh = match enforcer.next_generation() {
-        1 => fresh,
-        next => read(&source, next)?,
-    };
     let enforcing = Cell::new(false);
     let ready = || {
         log_line!("portguard: ready");
@@ -135,9 +130,9 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     Ok(Exit::Success)
 }
 
-fn read(source: &PolicyLoader, generation: u16) -> Result<CompiledPolicy, Exit> {
+fn read(source: &PolicyLoader) -> Result<CompiledPolicy, Exit> {
     let color = std::io::stderr().is_terminal();
-    source.read(generation, color).map_err(|problems| {
+    source.read(color).map_err(|problems| {
         stderr::text(&problems);
         Exit::NotSo
     })
@@ -203,8 +198,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
         paths.join(", "),
-        counted(tables.rule_count(), "rule"),
-        counted(tables.user_count(), "user"),
+        counted(tables.rule_names.len(), "rule"),
+        counted(tables.user_count, "user"),
         ranges_text(&policy.protect),
         policy.default.as_str(),
         if policy.mode == Mode::Audit {

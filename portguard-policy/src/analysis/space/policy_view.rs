@@ -62,7 +62,7 @@ impl<'a> PolicyView<'a> {
         cgroups: &[Vec<String>],
         addresses: &[(IpAddr, bool)],
     ) -> Result<Self, SpaceError> {
-        let tables = compile(policy, 1)?;
+        let tables = compile(policy)?;
         let mut by_cgroup = vec![FixedBitSet::with_capacity(cgroups.len()); policy.rules.len()];
         for (i, path) in cgroups.iter().enumerate() {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
