@@ -5,14 +5,12 @@
 //! is reached stays.
 
 use super::classes::{Classes, RuleSet};
+use super::error::CompileError;
 use super::glob_dfa::Globs;
-use super::{CompileError, NameEntry, TrieEntry};
+use super::tables::{NameEntry, TrieEntry};
 use crate::policy::{CgroupPattern, Component, Rule, UnitPattern};
 use portguard_common::{NameKey, TrieKey, TrieNode};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Nodes and edges that a trie may have: two generations fit the map.
-pub(super) const MAX_NODES: usize = 1 << 16;
 
 /// The trie, numbered.
 pub(super) struct Cgroups {

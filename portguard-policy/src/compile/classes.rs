@@ -1,6 +1,6 @@
 //! Equivalence classes: values that the same rules match share a class, and a class has one vector.
 
-use super::CompileError;
+use super::error::CompileError;
 use crate::policy::Rule;
 use portguard_common::{
     MAX_CLASSES, Protocol, VECTOR_WORDS, Verdict, WORDS_PER_MASK, class_number,

@@ -1,7 +1,8 @@
 //! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide_bind`.
 
-use super::witness::edges_of;
-use super::{Bind, Tables, lpm};
+use super::bind::Bind;
+use super::lpm;
+use super::tables::{Tables, edges_of};
 use portguard_common::{
     AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, Image, Lookup, MAX_CGROUP_DEPTH,
     NameKey, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS, VectorWords, decide_bind,

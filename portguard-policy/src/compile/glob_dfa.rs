@@ -4,12 +4,12 @@
 //! construction over the positions in the patterns, so the kernel looks at each byte of a name once,
 //! however many patterns there are.
 
-use super::CompileError;
+use super::error::CompileError;
 use portguard_common::{MAX_CGROUP_NAME, NameKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// States that the automaton may have: many `*` in the middle of many names can multiply.
-pub(super) const MAX_STATES: usize = 4096;
+const MAX_STATES: usize = 4096;
 
 /// A state that is none: nothing leaves it.
 const NOWHERE: u32 = u32::MAX;

@@ -4,17 +4,13 @@
 //! say.
 
 use super::classes::{self, Classes, RuleSet};
-use super::{AddressEntry, CompileError, GroupEntry};
+use super::error::{CompileError, MAX_ADDRESSES, MAX_GROUPS};
+use super::tables::{AddressEntry, GroupEntry};
 use crate::policy::Rule;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portguard_common::{AddressKey, GroupKey};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Entries that each table may have: two generations fit the maps.
-pub(super) const MAX_ADDRESSES: usize = 1 << 16;
-/// The same for groups.
-pub(super) const MAX_GROUPS: usize = 1 << 15;
 
 /// The networks of all rules.
 pub(super) struct Addresses {

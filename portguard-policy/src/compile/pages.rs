@@ -2,16 +2,13 @@
 
 use super::cgroup_trie::Cgroups;
 use super::classes::{self, Classes, Interval, RuleSet};
+use super::error::{CompileError, MAX_USER_WORDS};
 use super::lpm::{self, Addresses};
-use super::{CompileError, header_flags};
-use crate::policy::{Log, Policy};
+use crate::policy::{Log, Mode, Policy, Scope};
 use portguard_common::{
-    ABI_VERSION, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page, Protocol, RuleWord,
-    UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict, hits_pages,
+    ABI_VERSION, HeaderFlags, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page,
+    Protocol, RuleWord, UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict, hits_pages,
 };
-
-/// Words that the user pages hold: what one index page can point to.
-pub(super) const MAX_USER_WORDS: usize = PAGE_WORDS * PAGE_WORDS;
 
 /// Pages of a port table.
 const PORT_PAGES: usize = 65_536 / PORTS_PER_PAGE;
@@ -58,6 +55,41 @@ pub(super) fn build(
         *first = header;
     }
     Ok(image.pages)
+}
+
+/// The flags of a policy's header.
+fn header_flags(policy: &Policy) -> u64 {
+    let mut flags = 0;
+    if policy.mode == Mode::Enforce {
+        flags |= HeaderFlags::ENFORCE;
+    }
+    if policy.scope == Scope::All {
+        flags |= HeaderFlags::ALL_NETNS;
+    }
+    let named = policy
+        .rules
+        .iter()
+        .any(|rule| rule.cgroups.is_some() || rule.units.is_some());
+    if policy.rules.iter().any(|rule| rule.groups.is_some()) {
+        flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+    }
+    if policy.rules.iter().any(|rule| rule.addresses.is_some()) {
+        flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;
+    }
+    if named {
+        flags |= HeaderFlags::CGROUP_RULES;
+    }
+    // Walking a path also makes the record by which an event can name a cgroup that is gone by then.
+    if named || policy.log != Log::None {
+        flags |= HeaderFlags::CGROUP_PATHS;
+    }
+    let mut rules = policy.rules.iter();
+    if policy.default != Verdict::Kernel
+        || rules.any(|rule| rule.action != Verdict::Kernel && !rule.audit)
+    {
+        flags |= HeaderFlags::ACTS;
+    }
+    flags
 }
 
 /// Whether a decision of this verdict makes an event under `log`.

@@ -1,8 +1,8 @@
 //! Examples for every class: a cgroup and an address for each set of rules that can hold for one.
 
-use super::CompileError;
-use super::TrieEntry;
 use super::cgroup_trie;
+use super::error::{CompileError, MAX_NODES};
+use super::tables::{TrieEntry, edges_of};
 use crate::policy::{Component, Rule};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portguard_common::MAX_CGROUP_DEPTH;
@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Edges that the patterns of two policies may have together.
-const MAX_EDGES: usize = 2 * cgroup_trie::MAX_NODES;
+const MAX_EDGES: usize = 2 * MAX_NODES;
 
 /// A path for each set of rules that hold for a cgroup: its names below the root. The last ones are too
 /// deep to be read, where a pattern leaves that open.
@@ -46,13 +46,6 @@ pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> 
     }
     paths.extend(too_deep(rules));
     Ok(paths)
-}
-
-/// The edges that leave a node. The compiler writes node after node.
-pub(super) fn edges_of(entries: &[TrieEntry], node: u64) -> &[TrieEntry] {
-    let begin = entries.partition_point(|entry| entry.key.parent < node);
-    let end = entries.partition_point(|entry| entry.key.parent <= node);
-    entries.get(begin..end).unwrap_or_default()
 }
 
 /// A name that takes an edge; `None` where there is none.
