@@ -86,7 +86,7 @@ pub fn changes<'a>(space: &BindSpace<'a>) -> Result<Vec<Changed<'a>>, SpaceError
     let contents = Contents::new(space);
     let mut budget = Budget(BUDGET);
     let mut out = Vec::new();
-    let mut scopes = space.sides.iter().map(|side| side.policy.scope);
+    let mut scopes = space.views.iter().map(|view| view.policy.scope);
     let namespaces: &[Netns] = if scopes.next() == scopes.next() {
         &[Netns::Judged]
     } else {
@@ -95,8 +95,8 @@ pub fn changes<'a>(space: &BindSpace<'a>) -> Result<Vec<Changed<'a>>, SpaceError
     for group in space.port_groups() {
         for &netns in namespaces {
             let mut group = group.clone();
-            for (rules, side) in group.rules.iter_mut().zip(&space.sides) {
-                if netns == Netns::Others && side.policy.scope == Scope::Host {
+            for (rules, view) in group.rules.iter_mut().zip(&space.views) {
+                if netns == Netns::Others && view.policy.scope == Scope::Host {
                     *rules = None;
                 }
             }
@@ -127,8 +127,8 @@ struct Contents([Vec<usize>; 2]);
 impl Contents {
     fn new(space: &BindSpace<'_>) -> Self {
         let mut numbers: HashMap<String, usize> = HashMap::new();
-        let mut of_side = |side: usize| {
-            let Some(side) = space.sides.get(side) else {
+        let mut of_view = |view: usize| {
+            let Some(view) = space.views.get(view) else {
                 return Vec::new();
             };
             let number = |rule: &Rule| {
@@ -142,16 +142,16 @@ impl Contents {
                     audit,
                     ..
                 } = rule;
-                let enforced = side.policy.mode == Mode::Enforce && !audit;
+                let enforced = view.policy.mode == Mode::Enforce && !audit;
                 let key = format!(
                     "{action:?}{enforced}{users:?}{groups:?}{cgroups:?}{units:?}{addresses:?}"
                 );
                 let next = numbers.len();
                 *numbers.entry(key).or_insert(next)
             };
-            side.policy.rules.iter().map(number).collect()
+            view.policy.rules.iter().map(number).collect()
         };
-        Self([of_side(0), of_side(1)])
+        Self([of_view(0), of_view(1)])
     }
 }
 
@@ -167,7 +167,7 @@ type DecisionEvent<'a> = (Region<'a>, Effect<'a>, Effect<'a>);
 impl<'a> Differing<'_, 'a> {
     fn regions(&self, budget: &mut Budget) -> Result<Vec<DecisionEvent<'a>>, SpaceError> {
         let none = Rc::default();
-        let rules = |side: usize| self.group.rules[side].as_ref().unwrap_or(&none);
+        let rules = |view: usize| self.group.rules[view].as_ref().unwrap_or(&none);
         let (old, new) = (rules(0).as_slice(), rules(1).as_slice());
         let both = self.group.rules.iter().all(Option::is_some);
         let same = |(a, b): (&usize, &usize)| self.contents.0[0][*a] == self.contents.0[1][*b];
@@ -175,9 +175,9 @@ impl<'a> Differing<'_, 'a> {
         if !both {
             // Nothing that one of them decides is the same in the other.
             let regions = self.space.whole();
-            let side = usize::from(self.group.rules[0].is_none());
-            let rules = if side == 0 { old } else { new };
-            for (_, regions) in self.space.split(regions, side, rules, budget)? {
+            let view = usize::from(self.group.rules[0].is_none());
+            let rules = if view == 0 { old } else { new };
+            for (_, regions) in self.space.split(regions, view, rules, budget)? {
                 self.decide(regions, &mut out);
             }
             return Ok(out);
@@ -226,12 +226,12 @@ impl<'a> Differing<'_, 'a> {
     fn decide_by(
         &self,
         regions: Vec<Region<'a>>,
-        side: usize,
+        view: usize,
         rules: &[usize],
         budget: &mut Budget,
         out: &mut Vec<DecisionEvent<'a>>,
     ) -> Result<(), SpaceError> {
-        for (_, regions) in self.space.split(regions, side, rules, budget)? {
+        for (_, regions) in self.space.split(regions, view, rules, budget)? {
             self.decide(regions, out);
         }
         Ok(())
@@ -239,8 +239,8 @@ impl<'a> Differing<'_, 'a> {
 
     fn decide(&self, regions: Vec<Region<'a>>, out: &mut Vec<DecisionEvent<'a>>) {
         for region in regions {
-            let outcome = |side: usize| match self.group.rules[side] {
-                Some(_) => self.space.outcome(side, self.group, &region),
+            let outcome = |view: usize| match self.group.rules[view] {
+                Some(_) => self.space.outcome(view, self.group, &region),
                 None => Effect::UNDECIDED,
             };
             let (old, new) = (outcome(0), outcome(1));
@@ -248,8 +248,8 @@ impl<'a> Differing<'_, 'a> {
         }
     }
 
-    fn default_effect(&self, side: usize) -> &'static str {
-        let policy = self.space.sides[side].policy;
+    fn default_effect(&self, view: usize) -> &'static str {
+        let policy = self.space.views[view].policy;
         let default = Effect {
             verdict: Some(policy.default),
             enforced: policy.mode == Mode::Enforce,

@@ -190,7 +190,7 @@ fn overlap(
     rule: &Rule,
     overlaps: &[(usize, &PortGroup, Region<'_>)],
 ) -> Option<Warning> {
-    let policy = space.sides.first()?.policy;
+    let policy = space.views.first()?.policy;
     let (earlier, _, region) = overlaps.iter().find_map(|(by, group, region)| {
         let earlier = policy.rules.get(*by)?;
         let other = earlier.action != rule.action || earlier.audit != rule.audit;

@@ -1,6 +1,6 @@
 //! A policy in a space: what each of its rules takes.
 
-use super::SpaceError;
+use super::budget::SpaceError;
 use super::users::UserAtoms;
 use crate::compile::{Tables, compile, ports_of_rules};
 use crate::policy::{Policy, Rule, merged};
@@ -16,7 +16,7 @@ pub struct PolicyView<'a> {
     pub policy: &'a Policy,
     /// Compiled.
     pub tables: Tables,
-    pub(super) shapes: Vec<RuleMask<'a>>,
+    pub(super) masks: Vec<RuleMask<'a>>,
 }
 
 /// What a rule takes of the space, its ports aside.
@@ -83,8 +83,8 @@ impl<'a> PolicyView<'a> {
                 set.set(i, rules.is_some_and(holds));
             }
         }
-        let shapes = policy.rules.iter().zip(by_cgroup).zip(by_address);
-        let shapes = shapes.map(|((rule, cgroups), addresses)| RuleMask {
+        let masks = policy.rules.iter().zip(by_cgroup).zip(by_address);
+        let masks = masks.map(|((rule, cgroups), addresses)| RuleMask {
             rule,
             users: users.of(rule),
             groups: rule.groups.as_deref().map(merged),
@@ -94,7 +94,7 @@ impl<'a> PolicyView<'a> {
         Ok(Self {
             policy,
             tables,
-            shapes: shapes.collect(),
+            masks: masks.collect(),
         })
     }
 

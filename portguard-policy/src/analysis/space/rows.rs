@@ -1,8 +1,10 @@
 //! Regions as the rows of a table: what is said alike of several becomes one row.
 
+use super::bind_space::BindSpace;
 use super::display::Fields;
+use super::port_group::PortGroup;
+use super::region::Region;
 use super::users::{Callers, Users};
-use super::{BindSpace, PortGroup, Region};
 use crate::policy::merged;
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,6 +1,6 @@
 //! Callers by their two uids.
 
-use super::{Budget, SpaceError};
+use super::budget::{Budget, SpaceError};
 use crate::policy::{Rule, merged};
 use fixedbitset::FixedBitSet;
 use std::collections::{BTreeSet, HashMap};
@@ -54,8 +54,8 @@ pub enum Callers {
     Mixed(UidRanges, UidRanges),
 }
 
-/// What is taken of a set, and what is left.
-pub(super) type Cut = (Vec<Users>, Vec<Users>);
+/// The callers of a set that a rule matches, and the rest.
+pub(super) type UserSplit = (Vec<Users>, Vec<Users>);
 
 /// The uids in sets that the same rules name.
 pub(super) struct UserAtoms {
@@ -232,14 +232,14 @@ impl UserAtoms {
         }
     }
 
-    /// What the users of a rule take of a set, and what they leave; `None` where they take nothing.
+    /// Splits a set by the users of a rule; `None` where the rule matches none of it.
     pub(super) fn cut(
         &self,
         of: &Users,
         users: Option<&Rc<FixedBitSet>>,
         denies: bool,
         budget: &mut Budget,
-    ) -> Result<Option<Cut>, SpaceError> {
+    ) -> Result<Option<UserSplit>, SpaceError> {
         let Some(users) = users else {
             return Ok(Some((vec![of.clone()], Vec::new())));
         };
@@ -262,14 +262,14 @@ impl UserAtoms {
         }
     }
 
-    /// A rule that denies takes callers by either uid, the others take those with both.
+    /// A deny rule matches callers by either uid, other rules match by both.
     fn cut_mixed(
         &self,
         real: &Rc<FixedBitSet>,
         effective: &Rc<FixedBitSet>,
         users: &FixedBitSet,
         denies: bool,
-    ) -> Option<Cut> {
+    ) -> Option<UserSplit> {
         let (no_real, no_effective) = (real.is_disjoint(users), effective.is_disjoint(users));
         if denies && no_real && no_effective || !denies && (no_real || no_effective) {
             return None;
@@ -291,7 +291,7 @@ impl UserAtoms {
             some.map(|(real, effective)| Users::Mixed(Rc::clone(real), Rc::clone(effective)))
                 .collect()
         };
-        let (taken, left) = if denies {
+        let (matched, rest) = if denies {
             (
                 pairs(&[(&real_in, effective), (&real_out, &effective_in)]),
                 pairs(&[(&real_out, &effective_out)]),
@@ -302,7 +302,7 @@ impl UserAtoms {
                 pairs(&[(&real_out, effective), (&real_in, &effective_out)]),
             )
         };
-        (!taken.is_empty()).then_some((taken, left))
+        (!matched.is_empty()).then_some((matched, rest))
     }
 }
 
