@@ -1,7 +1,7 @@
 //! One or two policies over the same space of binds.
 
 use super::budget::{Budget, SpaceError};
-use super::effect::Effect;
+use super::effect::{DecidedBy, Effect, EffectByRule};
 use super::policy_view::{PolicyView, PortSteps, RuleMask};
 use super::port_group::PortGroup;
 use super::region::{self, Region};
@@ -193,12 +193,12 @@ impl<'a> BindSpace<'a> {
         Ok(open)
     }
 
-    /// What a policy decides in a region, by a bind of it.
+    /// What a policy does with the binds of a region, decided for one of them.
     #[must_use]
-    pub fn outcome(&self, view: usize, group: &PortGroup, region: &Region<'a>) -> Effect<'a> {
+    pub fn effect(&self, view: usize, group: &PortGroup, region: &Region<'a>) -> EffectByRule<'a> {
         let view = &self.views[view];
         let Some((port, protocol)) = group.first() else {
-            return Effect::UNDECIDED;
+            return EffectByRule::UNDECIDED;
         };
         let (uid, euid) = self.users.example(&region.users);
         let gids = region.example_gids();
@@ -214,10 +214,13 @@ impl<'a> BindSpace<'a> {
             address,
             dual_stack,
         });
-        decision.map_or(Effect::UNDECIDED, |decision| Effect {
-            verdict: Some(decision.verdict),
-            enforced: view.policy.mode == Mode::Enforce && !decision.audit,
-            rule: view.policy.rule(decision.rule),
+        decision.map_or(EffectByRule::UNDECIDED, |decision| {
+            let enforced = view.policy.mode == Mode::Enforce && !decision.audit;
+            let rule = view.policy.rule(decision.rule);
+            EffectByRule {
+                effect: Effect::new(decision.verdict, enforced),
+                by: rule.map_or(DecidedBy::Default, |rule| DecidedBy::Rule(&rule.name)),
+            }
         })
     }
 

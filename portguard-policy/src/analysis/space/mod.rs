@@ -19,7 +19,7 @@ mod users;
 pub use bind_space::{BindSpace, Split};
 pub use budget::{Budget, SpaceError};
 pub use display::{Fields, callers_text, ports_text};
-pub use effect::Effect;
+pub use effect::{DecidedBy, Effect, EffectByRule};
 pub use policy_view::PolicyView;
 pub use port_group::PortGroup;
 pub use region::Region;

@@ -23,10 +23,22 @@ impl PortGroup {
         firsts.min()
     }
 
-    /// The group of one port for one protocol.
+    /// Whether the group has a port of a protocol.
     #[must_use]
     pub fn has(&self, port: u16, protocol: Protocol) -> bool {
         let ports = &self.ports[protocol as usize];
         ports.iter().any(|range| range.contains(&port))
+    }
+
+    /// The group reduced to one port and to these protocols; `None` where it has none of them.
+    #[must_use]
+    pub fn only(&self, port: u16, protocols: &[Protocol]) -> Option<Self> {
+        let ports = Protocol::ALL.map(|protocol| {
+            let here = protocols.contains(&protocol) && self.has(port, protocol);
+            here.then_some(port..=port).into_iter().collect()
+        });
+        let rules = self.rules.clone();
+        let only = Self { ports, rules };
+        only.first().is_some().then_some(only)
     }
 }

@@ -23,8 +23,8 @@ pub struct Row<T> {
     pub users: Users,
     /// The other fields.
     pub fields: Fields,
-    /// What is said.
-    pub said: T,
+    /// What is value.
+    pub value: T,
 }
 
 impl BindSpace<'_> {
@@ -35,11 +35,11 @@ impl BindSpace<'_> {
         &self,
         regions: impl Iterator<Item = (&'r PortGroup, &'r Region<'r>, T)>,
     ) -> Vec<Row<T>> {
-        let raw = regions.map(|(group, region, said)| Row {
+        let raw = regions.map(|(group, region, value)| Row {
             ports: group.ports.clone(),
             users: region.users.clone(),
             fields: Fields::of(region),
-            said,
+            value,
         });
         let rows = join(
             raw,
@@ -60,7 +60,7 @@ impl BindSpace<'_> {
                 |ports: &Vec<RangeInclusive<u16>>| ports.first().map(|range| *range.start());
             let first = row.ports.iter().filter_map(first).min();
             let callers = self.users.first(&row.users);
-            (first, callers, row.fields.clone(), row.said.clone())
+            (first, callers, row.fields.clone(), row.value.clone())
         });
         rows
     }
@@ -92,7 +92,7 @@ fn add_ports<T>(row: &mut Row<T>, other: Row<T>) {
     }
 }
 
-/// Joins the rows that have a key, their other fields and what is said in common.
+/// Joins the rows that have a key, their other fields and what is value in common.
 fn join<T: Clone + Eq + Hash>(
     rows: impl Iterator<Item = Row<T>>,
     key: impl Fn(&Row<T>) -> (Option<Ports>, Option<Users>),
@@ -102,7 +102,7 @@ fn join<T: Clone + Eq + Hash>(
     let mut out: Vec<Row<T>> = Vec::new();
     for row in rows {
         let known = *at
-            .entry((key(&row), row.fields.clone(), row.said.clone()))
+            .entry((key(&row), row.fields.clone(), row.value.clone()))
             .or_insert(out.len());
         match out.get_mut(known) {
             Some(first) => add(first, row),
