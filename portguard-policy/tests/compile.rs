@@ -6,7 +6,7 @@
 )]
 
 use portguard_policy::compile::{Tables, compile};
-use portguard_policy::policy::{SystemNames, parse};
+use portguard_policy::policy::{StaticNames, parse};
 use zerocopy::IntoBytes as _;
 
 /// A policy with an entry in each table.
@@ -19,7 +19,7 @@ rules:
 "#;
 
 fn tables() -> Tables {
-    let loaded = parse("p.yaml".as_ref(), POLICY, &SystemNames).unwrap();
+    let loaded = parse("p.yaml".as_ref(), POLICY, &StaticNames::default()).unwrap();
     compile(&loaded.policy).unwrap()
 }
 

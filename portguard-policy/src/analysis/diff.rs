@@ -132,15 +132,20 @@ impl RuleContents {
                 return Vec::new();
             };
             let number = |rule: &Rule| {
+                // Exhaustive: a field more is compared too.
                 let Rule {
+                    name: _,
                     action,
+                    ports: _,
+                    protocols: _,
                     users,
                     groups,
                     cgroups,
                     units,
                     addresses,
                     audit,
-                    ..
+                    log: _,
+                    location: _,
                 } = rule;
                 let enforced = view.policy.mode == Mode::Enforce && !audit;
                 let key = format!(

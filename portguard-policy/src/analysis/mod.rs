@@ -2,6 +2,7 @@
 
 pub mod diff;
 pub mod explain;
+pub mod finding;
 pub mod lint;
 pub mod policy_tests;
 pub mod space;

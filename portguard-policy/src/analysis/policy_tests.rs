@@ -1,8 +1,8 @@
 //! The tests of a policy: what it must decide, and what it decides.
 
-use crate::analysis::explain::{Field, first_mismatch};
+use crate::analysis::explain::first_mismatch;
 use crate::compile::{Bind, CompileError, Tables};
-use crate::policy::{Policy, PolicyTest, Rule};
+use crate::policy::{Field, Policy, PolicyTest, Rule};
 use portguard_common::Verdict;
 
 /// What came of a test.

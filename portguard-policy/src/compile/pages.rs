@@ -4,7 +4,7 @@ use super::cgroup_trie::Cgroups;
 use super::classes::{self, Classes, Interval, RuleSet};
 use super::error::{CompileError, MAX_USER_WORDS};
 use super::lpm::{self, Addresses};
-use crate::policy::{Log, Mode, Policy, Scope};
+use crate::policy::{Log, Mode, Policy, Rule, Scope};
 use portguard_common::{
     ABI_VERSION, HeaderFlags, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page,
     Protocol, RuleWord, UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict, hits_pages,
@@ -66,15 +66,36 @@ fn header_flags(policy: &Policy) -> u64 {
     if policy.scope == Scope::All {
         flags |= HeaderFlags::ALL_NETNS;
     }
-    let named = policy
-        .rules
-        .iter()
-        .any(|rule| rule.cgroups.is_some() || rule.units.is_some());
-    if policy.rules.iter().any(|rule| rule.groups.is_some()) {
-        flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+    let mut named = false;
+    for rule in &policy.rules {
+        // Exhaustive: the compiler has to know a field more.
+        let Rule {
+            name: _,
+            action,
+            ports: _,
+            protocols: _,
+            users: _,
+            groups,
+            cgroups,
+            units,
+            addresses,
+            audit,
+            log: _,
+            location: _,
+        } = rule;
+        named |= cgroups.is_some() || units.is_some();
+        if groups.is_some() {
+            flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+        }
+        if addresses.is_some() {
+            flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;
+        }
+        if *action != Verdict::Kernel && !audit {
+            flags |= HeaderFlags::ACTS;
+        }
     }
-    if policy.rules.iter().any(|rule| rule.addresses.is_some()) {
-        flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;
+    if policy.default != Verdict::Kernel {
+        flags |= HeaderFlags::ACTS;
     }
     if named {
         flags |= HeaderFlags::CGROUP_RULES;
@@ -82,12 +103,6 @@ fn header_flags(policy: &Policy) -> u64 {
     // Walking a path also makes the record by which an event can name a cgroup that is gone by then.
     if named || policy.log != Log::None {
         flags |= HeaderFlags::CGROUP_PATHS;
-    }
-    let mut rules = policy.rules.iter();
-    if policy.default != Verdict::Kernel
-        || rules.any(|rule| rule.action != Verdict::Kernel && !rule.audit)
-    {
-        flags |= HeaderFlags::ACTS;
     }
     flags
 }

@@ -5,12 +5,11 @@ use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkChoice, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::compile::Tables;
-use portguard_policy::local_ports::LocalPorts;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
@@ -232,8 +231,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             "portguard: on this kernel a denied bind fails with EPERM instead of EACCES (needs Linux 5.18)"
         );
     }
-    if let Some(exposed) = LocalPorts::read().and_then(|ports| ports.exposed(&policy.protect)) {
-        log_line!("portguard: warning: {exposed}; {}", exposed.mend());
+    if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {
+        log_line!("portguard: warning: {exposed}; {}", exposed.fix());
     }
     if policy.scope == Scope::Host {
         log_line!("portguard: scope host: binds in other network namespaces are not decided");

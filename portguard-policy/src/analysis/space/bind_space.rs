@@ -106,25 +106,33 @@ impl<'a> BindSpace<'a> {
         let (Some(one), Some(other)) = (mask(one), mask(other)) else {
             return false;
         };
-        let users = match (&one.users, &other.users) {
+        // Exhaustive: a dimension more is compared too.
+        let RuleMask {
+            rule,
+            users,
+            groups,
+            cgroups,
+            addresses,
+        } = one;
+        let users = match (users, &other.users) {
             (_, None) => true,
             (None, Some(_)) => false,
             (Some(one), Some(other)) => one.is_subset(other),
         };
-        let groups = match (&one.groups, &other.groups) {
+        let groups = match (groups, &other.groups) {
             (_, None) => true,
             (None, Some(_)) => false,
             (Some(one), Some(other)) => outside(one, other).is_empty(),
         };
         let protocols = (Protocol::ALL.iter())
-            .all(|protocol| !one.rule.is_for(*protocol) || other.rule.is_for(*protocol));
+            .all(|protocol| !rule.is_for(*protocol) || other.rule.is_for(*protocol));
         let ports = |rule: &Rule| merged(rule.ports.as_deref().unwrap_or(&[1..=u16::MAX]));
         users
             && groups
             && protocols
-            && outside(&ports(one.rule), &ports(other.rule)).is_empty()
-            && one.cgroups.is_subset(&other.cgroups)
-            && one.addresses.is_subset(&other.addresses)
+            && outside(&ports(rule), &ports(other.rule)).is_empty()
+            && cgroups.is_subset(&other.cgroups)
+            && addresses.is_subset(&other.addresses)
     }
 
     /// Cuts regions by the rules that match their ports: what each takes, in order, and at last what none does.

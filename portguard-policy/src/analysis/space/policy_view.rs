@@ -28,6 +28,38 @@ pub(crate) struct RuleMask<'a> {
     pub(crate) addresses: Rc<FixedBitSet>,
 }
 
+impl<'a> RuleMask<'a> {
+    fn new(
+        rule: &'a Rule,
+        atoms: &UserAtoms,
+        cgroups: FixedBitSet,
+        addresses: FixedBitSet,
+    ) -> Self {
+        // Exhaustive: the space needs a dimension for a field more.
+        let Rule {
+            name: _,
+            action: _,
+            ports: _,
+            protocols: _,
+            users: _,
+            groups,
+            cgroups: _,
+            units: _,
+            addresses: _,
+            audit: _,
+            log: _,
+            location: _,
+        } = rule;
+        Self {
+            rule,
+            users: atoms.of(rule),
+            groups: groups.as_deref().map(merged),
+            cgroups: Rc::new(cgroups),
+            addresses: Rc::new(addresses),
+        }
+    }
+}
+
 /// Where the rules that match a port change, for one protocol of one policy.
 pub(super) struct PortSteps {
     steps: Vec<(u16, Rc<Vec<usize>>)>,
@@ -84,13 +116,8 @@ impl<'a> PolicyView<'a> {
             }
         }
         let masks = policy.rules.iter().zip(by_cgroup).zip(by_address);
-        let masks = masks.map(|((rule, cgroups), addresses)| RuleMask {
-            rule,
-            users: users.of(rule),
-            groups: rule.groups.as_deref().map(merged),
-            cgroups: Rc::new(cgroups),
-            addresses: Rc::new(addresses),
-        });
+        let masks = masks
+            .map(|((rule, cgroups), addresses)| RuleMask::new(rule, users, cgroups, addresses));
         Ok(Self {
             policy,
             tables,

@@ -1,7 +1,8 @@
 //! Programs that run as root or with `cap_net_bind_service` whoever starts them.
 
 use super::listeners::Listener;
-use super::{Findings, entries, on_host};
+use super::root::{entries, on_host};
+use super::survey::Survey;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ const NET_BIND_SERVICE: u32 = 10;
 /// `S_ISUID`.
 const SETUID: u32 = 0o4000;
 
-pub(super) fn look(root: &Path, listeners: &[Listener], findings: &mut Findings) {
+pub(super) fn inspect(root: &Path, listeners: &[Listener], survey: &mut Survey) {
     let mut found: Vec<PathBuf> = Vec::new();
     for (place, depth) in PLACES {
         let place = root.join(place);
@@ -39,12 +40,12 @@ pub(super) fn look(root: &Path, listeners: &[Listener], findings: &mut Findings)
             .iter()
             .any(|listener| listener.exe.as_ref() == Some(&name));
         if has_capability(&path) {
-            findings.notes.push(format!(
+            survey.notes.push(format!(
                 "{name} has cap_net_bind_service: whoever runs it may bind every port below 1024; take it away:\n  \
                  setcap -r {name}"
             ));
         } else if is_setuid_root(&path) && listens {
-            findings.notes.push(format!(
+            survey.notes.push(format!(
                 "{name} is setuid root and listens below 1024; where that is all it is root for:\n  chmod u-s {name}"
             ));
         } else if is_setuid_root(&path) {
@@ -52,7 +53,7 @@ pub(super) fn look(root: &Path, listeners: &[Listener], findings: &mut Findings)
         }
     }
     if !quiet.is_empty() {
-        findings.notes.push(format!(
+        survey.notes.push(format!(
             "setuid root for other ends, and free to bind every port: {}",
             quiet.join(", ")
         ));

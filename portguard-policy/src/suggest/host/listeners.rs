@@ -1,7 +1,9 @@
 //! Who listens below port 1024 now.
 
-use super::{HostError, PRIVILEGED};
-use crate::suggest::{Demand, owner_of};
+use super::root::{HostError, read};
+use super::survey::PRIVILEGED;
+use crate::suggest::demand::Demand;
+use crate::suggest::units::owner_of;
 use portguard_common::Protocol;
 use procfs::net::{TcpNetEntries, TcpState, UdpNetEntries};
 use procfs::process::{FDTarget, Process, all_processes_with_root};
@@ -17,7 +19,7 @@ pub(super) struct Listener {
 }
 
 /// All of them that belong to a process.
-pub(super) fn all(root: &Path) -> Result<Vec<Listener>, HostError> {
+pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
     let proc = root.join("proc");
     let sockets = sockets(&proc)?;
     let mut listeners = Vec::new();
@@ -70,7 +72,7 @@ fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener
 fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
     let mut sockets = HashMap::new();
     for file in ["net/tcp", "net/tcp6"] {
-        if let Some(text) = super::read(&proc.join(file))? {
+        if let Some(text) = read(&proc.join(file))? {
             let entries = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {
@@ -82,7 +84,7 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
         }
     }
     for file in ["net/udp", "net/udp6"] {
-        if let Some(text) = super::read(&proc.join(file))? {
+        if let Some(text) = read(&proc.join(file))? {
             let entries = UdpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {

@@ -1,9 +1,10 @@
 //! systemd's units: ambient `CAP_NET_BIND_SERVICE`, `SocketBindAllow=`, and sockets that systemd itself binds.
 
 use super::listeners::Listener;
-use super::{Findings, HostError, PRIVILEGED, entries, on_host, read};
+use super::root::{HostError, entries, on_host, read};
+use super::survey::{PRIVILEGED, Survey};
 use crate::policy::{NameService as _, SystemNames};
-use crate::suggest::{Demand, Who};
+use crate::suggest::demand::{Demand, Who};
 use portguard_common::Protocol;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,16 +25,16 @@ struct Unit {
     said: Vec<(String, String)>,
 }
 
-pub(super) fn look(
+pub(super) fn inspect(
     root: &Path,
     listeners: &[Listener],
-    findings: &mut Findings,
+    survey: &mut Survey,
 ) -> Result<(), HostError> {
     for (name, unit) in units(root)? {
         if name.ends_with(".socket") {
-            unit.sockets(&name, findings);
+            unit.sockets(&name, survey);
         } else {
-            unit.service(&name, listeners, findings);
+            unit.service(&name, listeners, survey);
         }
     }
     Ok(())
@@ -105,11 +106,11 @@ impl Unit {
         user.parse().ok().or_else(|| SystemNames::LOCAL.uid(user))
     }
 
-    fn service(&self, name: &str, listeners: &[Listener], findings: &mut Findings) {
+    fn service(&self, name: &str, listeners: &[Listener], survey: &mut Survey) {
         for word in self.words("SocketBindAllow") {
             let Some(uid) = self.uid() else {
                 let user = self.words("User").last().copied().unwrap_or_default();
-                findings.notes.push(format!(
+                survey.notes.push(format!(
                     "{name} has SocketBindAllow={word} as {user}, a user not known here ({})",
                     self.file
                 ));
@@ -118,7 +119,7 @@ impl Unit {
             if let Some((protocols, first, last)) = bind_allow(word) {
                 let from = format!("SocketBindAllow={word} of {}", self.file);
                 for port in first..=last {
-                    self.demand(name, uid, port, &protocols, &from, findings);
+                    self.demand(name, uid, port, &protocols, &from, survey);
                 }
             }
         }
@@ -133,7 +134,7 @@ impl Unit {
         } else {
             "it listens on none now, so name its ports yourself"
         };
-        findings.notes.push(format!(
+        survey.notes.push(format!(
             "{name} runs with ambient CAP_NET_BIND_SERVICE ({}): {which}; take it away:\n  \
              systemctl edit {name}    # [Service] AmbientCapabilities=",
             self.file
@@ -141,7 +142,7 @@ impl Unit {
     }
 
     /// Sockets that systemd binds as root, in the cgroup of the socket unit.
-    fn sockets(&self, name: &str, findings: &mut Findings) {
+    fn sockets(&self, name: &str, survey: &mut Survey) {
         let kinds = [
             ("ListenStream", Protocol::Tcp),
             ("ListenDatagram", Protocol::Udp),
@@ -151,7 +152,7 @@ impl Unit {
                 let port = word.rsplit(':').next().and_then(|port| port.parse().ok());
                 if let Some(port) = port.filter(|_| !word.starts_with(['/', '@'])) {
                     let from = format!("{key}={word} of {}", self.file);
-                    self.demand(name, 0, port, &[protocol], &from, findings);
+                    self.demand(name, 0, port, &[protocol], &from, survey);
                 }
             }
         }
@@ -164,7 +165,7 @@ impl Unit {
         port: u16,
         protocols: &[Protocol],
         from: &str,
-        findings: &mut Findings,
+        survey: &mut Survey,
     ) {
         if !(1..=PRIVILEGED).contains(&port) {
             return;
@@ -172,7 +173,7 @@ impl Unit {
         // Of a template, every instance.
         let unit = unit.replace("@.", "@*.");
         for protocol in protocols {
-            findings.demands.push(Demand {
+            survey.demands.push(Demand {
                 who: Who::Unit(unit.clone()),
                 uids: [uid; 2],
                 port,
