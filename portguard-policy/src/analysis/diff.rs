@@ -1,4 +1,4 @@
-//! What changes for whom from one policy to another: every bind that is decided otherwise, and no other.
+//! What changes for whom from one policy to another: exactly the binds that are decided differently.
 
 use crate::analysis::space::{
     BindSpace, Budget, Effect, EffectByRule, PortGroup, Region, Row, SpaceError,
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
-/// Steps of cutting: some seconds.
+/// Steps of cutting: a few seconds.
 const BUDGET: usize = 1_000_000_000;
 
 /// The network namespaces in which binds change.
@@ -121,7 +121,7 @@ fn within_scope(space: &BindSpace<'_>, group: &PortGroup, netns: Netns) -> PortG
     group
 }
 
-/// Numbers for what rules say, their ports and names aside: rules that say the same have the same.
+/// Numbers for the contents of rules without ports and names: rules of equal content have equal numbers.
 struct RuleContents([Vec<usize>; 2]);
 
 impl RuleContents {
@@ -132,7 +132,7 @@ impl RuleContents {
                 return Vec::new();
             };
             let number = |rule: &Rule| {
-                // Exhaustive: a field more is compared too.
+                // Exhaustive: a new field must be compared.
                 let Rule {
                     name: _,
                     action,
@@ -179,7 +179,7 @@ impl<'a> Candidates<'_, 'a> {
         let same = |(a, b): (&usize, &usize)| self.contents.0[0][*a] == self.contents.0[1][*b];
         let mut out = Vec::new();
         if !both {
-            // Nothing that one of them decides is the same in the other.
+            // One policy decides nothing here, so no rules can cancel out.
             let regions = self.space.whole();
             let view = usize::from(self.group.rules[0].is_none());
             let rules = if view == 0 { old } else { new };
@@ -188,7 +188,7 @@ impl<'a> Candidates<'_, 'a> {
             }
             return Ok(out);
         }
-        // What equal rules at the beginning take is decided alike.
+        // Binds that equal rules at the beginning match are decided equally.
         let first = old
             .iter()
             .zip(new)
@@ -204,14 +204,14 @@ impl<'a> Candidates<'_, 'a> {
         if old_middle.is_empty() && new_middle.is_empty() && !defaults_differ {
             return Ok(out);
         }
-        // Cut by what differs first: that leaves little to be cut by all the others.
+        // Split by the rules that differ first: that leaves little to split by all others.
         for (by_old, regions) in self
             .space
             .split(self.space.whole(), 0, old_middle, budget)?
         {
             for (by_new, regions) in self.space.split(regions, 1, new_middle, budget)? {
                 if by_old.is_none() && by_new.is_none() && !defaults_differ {
-                    // What equal rules at the end take is decided alike.
+                    // Binds that equal rules at the end match are decided equally.
                     continue;
                 }
                 let regions = self.space.rest(regions, 0, before, budget)?;

@@ -53,8 +53,8 @@ pub fn explain<'a>(
     }))
 }
 
-/// The first field of a rule that does not match. The compiler and the decision of all policies tell it: each
-/// field is compiled as the only one of a rule.
+/// The first field of a rule that does not match. Each field is compiled and decided as the only field of a rule,
+/// so nothing here matches by itself.
 pub(crate) fn first_mismatch(
     policy: &Policy,
     rule: &Rule,

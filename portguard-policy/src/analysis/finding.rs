@@ -1,11 +1,11 @@
-//! What a lint finds in a policy: typed here, text at the border.
+//! What lint finds in a policy, as types and as text.
 
 use crate::analysis::space::Effect;
 use crate::local_ports::Exposed;
 use crate::policy::{Diagnostic, Field, Location, Severity};
 use std::fmt;
 
-/// Something that the author of a policy should look at.
+/// Something in a policy that its author should check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Where it is.

@@ -1,5 +1,5 @@
-//! What a policy's author should look at, beyond what one file can tell: rules that never decide, rules that
-//! lose binds to another, and what this host cannot do.
+//! Findings that need the whole policy or the host: unreachable rules, partially shadowed rules, and what the
+//! host cannot do.
 //!
 //! Rules are compared over the whole space of binds, within a budget: a finding may be missing where thousands
 //! of rules cross each other, but none is wrong.
@@ -21,7 +21,7 @@ const BUDGET: usize = 60_000_000;
 /// Steps for one rule: one that takes more counts as reachable and leaves the rest to the others.
 const BUDGET_OF_ONE: usize = 300_000;
 
-/// What is known of the host that a policy is for.
+/// The host that a policy is for.
 pub struct Host {
     /// Ports that its kernel assigns without a bind; `None` where they are not checked.
     pub local_ports: Option<LocalPorts>,
@@ -223,7 +223,7 @@ fn is_intended(policy: &Policy, earlier: &Rule, later: &Rule) -> bool {
     })
 }
 
-/// The protected ports that both rules match, whatever the protocol.
+/// The protected ports that both rules match in any protocol.
 fn shared_ports(policy: &Policy, one: &Rule, other: &Rule) -> Vec<RangeInclusive<u16>> {
     let has = |rule: &Rule, port: u16| {
         let ports = rule.ports.as_ref();

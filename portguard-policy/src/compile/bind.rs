@@ -1,10 +1,10 @@
-//! The bind that userspace asks about.
+//! A bind to be decided in userspace.
 
 use crate::policy::PolicyTest;
 use portguard_common::Protocol;
 use std::net::IpAddr;
 
-/// A bind as userspace asks about it.
+/// A bind to be decided in userspace.
 #[derive(Clone, Copy, Debug)]
 pub struct Bind<'a> {
     /// Port, host byte order.
@@ -15,19 +15,19 @@ pub struct Bind<'a> {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
-    /// Every gid that counts: real, effective and supplementary.
+    /// All gids of the caller: real, effective and supplementary.
     pub gids: &'a [u32],
     /// The caller's cgroup: its components below the root.
     pub cgroup: &'a [&'a str],
     /// The address; an IPv4-mapped one counts as IPv4.
     pub address: IpAddr,
-    /// Whether an address `::` takes IPv4 too: the socket is not `IPV6_V6ONLY`. Then it is `0.0.0.0` as well:
-    /// `allow` and `kernel` rules want both named, `deny` rules take either.
+    /// Whether a bind of `::` includes IPv4, because the socket is not `IPV6_V6ONLY`. It is a bind of `0.0.0.0`
+    /// then, too: `allow` and `kernel` rules must name both addresses, `deny` rules either.
     pub dual_stack: bool,
 }
 
 impl<'a> Bind<'a> {
-    /// What an entry of `tests:` asks about; `cgroup` is its own, as the components of a bind are.
+    /// The bind of an entry of `tests:`; `cgroup` has the components of its path.
     #[must_use]
     pub fn of_test(test: &'a PolicyTest, cgroup: &'a [&'a str]) -> Self {
         Self {

@@ -23,7 +23,7 @@ pub enum CompileError {
     /// More user ranges than the user pages hold.
     #[error("the policy names {0} distinct user ranges, the limit is {limit}: use ranges", limit = MAX_USER_WORDS)]
     TooManyUsers(usize),
-    /// More sets of rules by port or by cgroup than 16 bits number. (User classes have 31 bits.)
+    /// More classes of ports, cgroups or addresses than 16 bits can number. (User classes have 31 bits.)
     #[error(
         "the rules make {0} classes of {1}, the limit is {MAX_CLASSES}: let more rules share the same {1}"
     )]

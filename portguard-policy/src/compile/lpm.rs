@@ -1,7 +1,6 @@
 //! The networks and groups that rules name, as entries of longest-prefix tables.
 //!
-//! The kernel takes the longest prefix alone, so each entry carries all that the shorter ones around it
-//! say.
+//! The kernel uses the longest prefix only, so each entry includes what the shorter ones around it match.
 
 use super::classes::{self, Classes, RuleSet};
 use super::error::{CompileError, MAX_ADDRESSES, MAX_GROUPS};
@@ -12,10 +11,10 @@ use portguard_common::{AddressKey, GroupKey};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The networks of all rules.
+/// The table of addresses and its classes.
 pub(super) struct Addresses {
     pub(super) entries: Vec<AddressEntry>,
-    /// Class 0 is that of an address that no rule names.
+    /// Class 0 is the class of an address that no rule names.
     pub(super) classes: Classes,
 }
 
@@ -48,7 +47,7 @@ pub(super) fn addresses(rules: &[Rule]) -> Result<Addresses, CompileError> {
     Ok(Addresses { entries, classes })
 }
 
-/// Whether every address of `network` is one that `named` means.
+/// Whether `named` matches every address of `network`.
 fn covers(named: &IpNet, network: &IpNet) -> bool {
     let wildcard =
         network.prefix_len() == network.max_prefix_len() && network.addr().is_unspecified();
@@ -94,10 +93,10 @@ pub(super) fn key(address: IpAddr) -> AddressKey {
     }
 }
 
-/// The table of groups: each entry a block of gids with the rules that name it.
+/// Builds the table of groups: each entry is a block of gids with the rules that name it.
 ///
 /// # Errors
-/// Where there are too many.
+/// Where there are too many blocks.
 pub(super) fn groups(rules: &[Rule]) -> Result<Vec<GroupEntry>, CompileError> {
     let intervals = classes::groups(rules);
     let mut entries = Vec::new();
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_cut_into_aligned_blocks() {
+    fn range_splits_into_the_fewest_aligned_blocks() {
         assert_eq!(blocks(0, u64::from(u32::MAX)), [(0, 0)]);
         assert_eq!(blocks(5, 5), [(5, 32)]);
         assert_eq!(blocks(1000, 1003), [(1000, 30)]);
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wider_network_contains_a_wildcard() {
+    fn wildcard_is_in_no_wider_network() {
         let net = |text: &str| text.parse::<IpNet>().expect("a network");
         assert!(!covers(&net("0.0.0.0/0"), &net("0.0.0.0/32")));
         assert!(!covers(&net("::/0"), &net("::/128")));

@@ -28,7 +28,7 @@ use portguard_common::MAX_RULES;
 /// when they are written to the maps.
 ///
 /// # Errors
-/// Where a table would be larger than the kernel side can read.
+/// Where a table would be larger than its map.
 pub fn compile(policy: &Policy) -> Result<Tables, CompileError> {
     if policy.rules.len() > MAX_RULES {
         return Err(CompileError::TooManyRules(policy.rules.len()));

@@ -48,7 +48,7 @@ pub(super) fn build(
     header.set_rule_page(image.rule_page(policy));
     header.set_rule_count(policy.rules.len() as u64);
     header.set_hits_page(image.next());
-    // Those of this policy, and those of the ones before.
+    // Of this policy, and of the policies before it.
     let hits = 2 * hits_pages(policy.rules.len());
     image.pages.extend(std::iter::repeat_n(Page::ZERO, hits));
     if let Some(first) = image.pages.first_mut() {
@@ -68,7 +68,7 @@ fn header_flags(policy: &Policy) -> u64 {
     }
     let mut named = false;
     for rule in &policy.rules {
-        // Exhaustive: the compiler has to know a field more.
+        // Exhaustive: a new field must be compiled.
         let Rule {
             name: _,
             action,
@@ -100,7 +100,7 @@ fn header_flags(policy: &Policy) -> u64 {
     if named {
         flags |= HeaderFlags::CGROUP_RULES;
     }
-    // Walking a path also makes the record by which an event can name a cgroup that is gone by then.
+    // A walk of the path also records it, so that an event can name a cgroup that no longer exists.
     if named || policy.log != Log::None {
         flags |= HeaderFlags::CGROUP_PATHS;
     }
@@ -135,23 +135,23 @@ impl Builder {
         self.pages.len() as u64
     }
 
-    /// Appends words as pages, the last one filled up with `unused`.
+    /// Appends words as pages; `unused` fills the last one.
     fn words(&mut self, words: &[u64], unused: u64) {
         for chunk in words.chunks(PAGE_WORDS) {
             let mut page = Page::ZERO;
             for i in 0..PAGE_WORDS {
-                // The index is within the page.
+                // Cannot fail: the index is within the page.
                 let _ = page.set(i, chunk.get(i).copied().unwrap_or(unused));
             }
             self.pages.push(page);
         }
     }
 
-    /// The port table of each protocol, those that are equal sharing one.
+    /// The port table of each protocol; equal tables are shared.
     fn port_tables(&mut self, policy: &Policy, header: &mut Page) -> Result<Classes, CompileError> {
         let mut classes = Classes::new();
-        // Class 0 means "not protected": no protected port may have it, so an empty set takes it first
-        // under a number of its own.
+        // Class 0 means "not protected". It is reserved, because protected ports without rules have the same
+        // empty set.
         classes.push(RuleSet::empty(policy.rules.len()));
         let mut tables: Vec<(Vec<u64>, u64)> = Vec::new();
         debug_assert_eq!(self.next(), u64::from(PORT_TABLE_START));

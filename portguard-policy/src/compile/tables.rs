@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 pub struct Tables {
     /// The image, page by page.
     pub pages: Vec<Page>,
-    /// The cgroup trie: node after node, of each node first its edges by name, in order.
+    /// The cgroup trie, ordered by parent node; of each node the edges by name come first, in order.
     pub trie: Vec<TrieEntry>,
     /// The automaton of the names with `*`, in order of its keys.
     pub names: Vec<NameEntry>,
@@ -34,13 +34,13 @@ pub struct TrieEntry {
     pub node: TrieNode,
 }
 
-/// An entry of the map of names with `*`: state and byte, and what follows.
+/// An entry of the map of names with `*`: state and byte, and the next state or the class.
 pub type NameEntry = (NameKey, u32);
 
 /// An entry of the map of addresses.
 #[derive(Clone, Copy)]
 pub struct AddressEntry {
-    /// Bits of the key that count.
+    /// Length of the prefix, in bits of the key.
     pub prefix: u32,
     /// The network.
     pub key: AddressKey,
@@ -72,7 +72,7 @@ impl Tables {
         self.rule_names.get(usize::from(rule)).map(String::as_str)
     }
 
-    /// The digest of what the tables say.
+    /// The digest of the tables and the names of the rules.
     pub(super) fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for page in &self.pages {
@@ -107,7 +107,7 @@ impl Tables {
     }
 }
 
-/// The edges that leave a node. The compiler writes node after node.
+/// The edges that leave a node; entries are ordered by parent node.
 pub(super) fn edges_of(entries: &[TrieEntry], node: u64) -> &[TrieEntry] {
     let begin = entries.partition_point(|entry| entry.key.parent < node);
     let end = entries.partition_point(|entry| entry.key.parent <= node);

@@ -13,18 +13,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// A rule, and the regions that it takes; no rule, and those that none takes.
+/// A rule and the regions that it matches; `None` with the regions that no rule matches.
 pub type Split<'a> = (Option<usize>, Vec<Region<'a>>);
 
 /// One or two policies over the same space.
 pub struct BindSpace<'a> {
     /// The policies.
     pub views: Vec<PolicyView<'a>>,
-    /// Uids that the same rules name.
+    /// Sets of uids that the same rules name.
     pub(super) users: UserAtoms,
     /// An example of each class of cgroups.
     cgroups: Vec<Vec<String>>,
-    /// An example of each class of addresses; whether `::` takes IPv4 too.
+    /// An example of each class of addresses, and whether its socket is dual-stack.
     addresses: Vec<(IpAddr, bool)>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> BindSpace<'a> {
         })
     }
 
-    /// The ports that any policy protects, by the rules that match them.
+    /// The ports that any policy protects, grouped by the rules that match them.
     #[must_use]
     pub fn port_groups(&self) -> Vec<PortGroup> {
         type Key = Vec<Option<Rc<Vec<usize>>>>;
@@ -81,7 +81,7 @@ impl<'a> BindSpace<'a> {
         groups
     }
 
-    /// All binds of a port by callers whose real and effective uid are the same, and by all others.
+    /// All binds of a port: those of callers whose real and effective uid are equal, and those of all others.
     #[must_use]
     pub fn whole(&self) -> Vec<Region<'a>> {
         Region::whole(
@@ -91,12 +91,12 @@ impl<'a> BindSpace<'a> {
         )
     }
 
-    /// What the rule takes of a region whose ports it matches.
+    /// What a rule matches.
     pub(crate) fn mask(&self, view: usize, rule: usize) -> &RuleMask<'a> {
         &self.views[view].masks[rule]
     }
 
-    /// Whether one rule of the first policy matches nothing but what another matches too, whoever decides it.
+    /// Whether another rule of the first policy matches all binds that one rule matches, whichever decides them.
     #[must_use]
     pub fn is_within(&self, one: &Rule, other: &Rule) -> bool {
         let Some(view) = self.views.first() else {
@@ -106,7 +106,7 @@ impl<'a> BindSpace<'a> {
         let (Some(one), Some(other)) = (mask(one), mask(other)) else {
             return false;
         };
-        // Exhaustive: a dimension more is compared too.
+        // Exhaustive: a new dimension must be compared.
         let RuleMask {
             rule,
             users,
@@ -135,10 +135,10 @@ impl<'a> BindSpace<'a> {
             && addresses.is_subset(&other.addresses)
     }
 
-    /// Cuts regions by the rules that match their ports: what each takes, in order, and at last what none does.
+    /// Splits regions by the rules that match their ports: first what each rule matches, in order, then the rest.
     ///
     /// # Errors
-    /// Where that takes more than the budget.
+    /// Where that exceeds the budget.
     pub fn split(
         &self,
         regions: Vec<Region<'a>>,
@@ -155,7 +155,7 @@ impl<'a> BindSpace<'a> {
         Ok(out)
     }
 
-    /// What rules leave of regions.
+    /// The parts of regions that no rule matches.
     ///
     /// # Errors
     /// Where that takes more than the budget.
@@ -201,7 +201,7 @@ impl<'a> BindSpace<'a> {
         Ok(open)
     }
 
-    /// What a policy does with the binds of a region, decided for one of them.
+    /// What a policy does with the binds of a region, decided for one bind of it.
     #[must_use]
     pub fn effect(&self, view: usize, group: &PortGroup, region: &Region<'a>) -> EffectByRule<'a> {
         let view = &self.views[view];
@@ -232,7 +232,7 @@ impl<'a> BindSpace<'a> {
         })
     }
 
-    /// Whether a region has a bind, its port and protocol aside.
+    /// Whether a bind is in a region, apart from its port and protocol.
     #[must_use]
     pub fn contains(&self, region: &Region<'_>, bind: &Bind<'_>) -> bool {
         let rules_of = |path: &[&str]| -> Vec<_> {
@@ -273,7 +273,7 @@ impl<'a> BindSpace<'a> {
     }
 }
 
-/// The rules of all policies for the sake of their paths and addresses, each set of them once.
+/// The rules of all policies, one for each set of paths and addresses.
 fn patterns_once(policies: &[&Policy]) -> Vec<Rule> {
     let mut seen = BTreeSet::new();
     let rules = policies.iter().flat_map(|policy| &policy.rules);

@@ -1,9 +1,9 @@
-//! How much work cutting a space may take.
+//! The limit of work for splitting a space.
 
 use crate::compile::CompileError;
 use thiserror::Error;
 
-/// Why a space cannot be cut.
+/// Why a space cannot be split.
 #[derive(Debug, Error)]
 pub enum SpaceError {
     /// A policy cannot be compiled.
@@ -16,17 +16,17 @@ pub enum SpaceError {
     TooComplex,
 }
 
-/// Steps that cutting may take, before it is given up.
+/// Steps left before splitting fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget(pub usize);
 
 impl Budget {
-    /// Steps that stand for a cut, beside those for the size of its sets.
+    /// Steps for a cut, in addition to those for the size of its sets.
     pub(super) const CUT: usize = 50;
-    /// Steps that stand for the memory of a region more.
+    /// Steps for the memory of a new region.
     pub(super) const REGION: usize = 2000;
 
-    /// A part of the budget, not more than is left.
+    /// A part of the budget, no more than is left.
     #[must_use]
     pub fn part(&self, steps: usize) -> Self {
         Self(self.0.min(steps))

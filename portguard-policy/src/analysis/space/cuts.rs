@@ -1,11 +1,11 @@
-//! The cuts that made a region, for people to read.
+//! The cuts that made a region, from which its description is written.
 
 use super::policy_view::RuleMask;
 use crate::policy::Rule;
 use fixedbitset::FixedBitSet;
 use std::rc::Rc;
 
-/// What a cut was made by.
+/// The dimension of a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Cgroups,
@@ -30,7 +30,7 @@ pub(super) struct Cut<'a> {
     pub(super) inside: bool,
     pub(super) part: Part,
     pub(super) rule: &'a Rule,
-    /// What the rule takes of this part.
+    /// What the rule matches in this dimension.
     pub(super) set: Rc<FixedBitSet>,
     before: Cuts<'a>,
 }
@@ -46,7 +46,7 @@ impl<'a> Cuts<'a> {
         })))
     }
 
-    /// The cuts of a part, in the order that they were made.
+    /// The cuts in a dimension, in the order in which they were made.
     pub(super) fn of(&self, part: Part) -> Vec<&Cut<'a>> {
         let mut cuts = Vec::new();
         let mut at = self;
@@ -63,7 +63,7 @@ impl<'a> Cuts<'a> {
 
 impl Drop for Cut<'_> {
     fn drop(&mut self) {
-        // Thousands of cuts, one after the other and not one inside the other.
+        // In a loop: thousands of cuts would overflow the stack by recursion.
         let mut next = std::mem::take(&mut self.before).0;
         while let Some(mut cut) = next.and_then(|cut| Rc::try_unwrap(cut).ok()) {
             next = std::mem::take(&mut cut.before).0;

@@ -10,7 +10,7 @@ use fixedbitset::FixedBitSet;
 use portguard_common::Protocol;
 use std::ops::RangeInclusive;
 
-/// The fields of a region that are neither ports nor users, as text; `any` where a field says nothing.
+/// The fields of a region apart from ports and users, as text; `any` where a field is not restricted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fields {
     /// `50`, `not 50`.
@@ -22,7 +22,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Those of a region.
+    /// The fields of a region.
     #[must_use]
     pub fn of(region: &Region<'_>) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Fields {
     }
 }
 
-/// Ports by protocol as (ports, protocols), protocols that have the same ones together.
+/// Ports by protocol as (ports, protocols); protocols with equal ports share an entry.
 #[must_use]
 pub fn ports_text(ports: &[Vec<RangeInclusive<u16>>; 4]) -> Vec<(String, String)> {
     let mut rows: Vec<(String, Vec<&str>)> = Vec::new();
@@ -75,9 +75,9 @@ pub fn callers_text(callers: &Callers, names: &GivenNames) -> String {
     }
 }
 
-/// The cuts without which the region would be larger.
+/// The cuts that are not implied by the others.
 fn needed<'w, 'a>(region: &'w Region<'a>, part: Part) -> Vec<&'w Cut<'a>> {
-    /// More of them nobody reads, and to thin them out takes long.
+    /// Nobody reads more of them, and removing redundant ones is slow.
     const MANY: usize = 64;
     let mut cuts = region.cuts.of(part);
     if cuts.len() > MANY {
@@ -108,7 +108,7 @@ fn joined(cuts: &[&Cut<'_>]) -> String {
     if cuts.is_empty() {
         return "any".to_owned();
     }
-    // What it is first, then what it is not.
+    // First what it is, then what it is not.
     let inside = cuts.iter().filter(|cut| cut.inside).map(|cut| text(cut));
     let outside = cuts.iter().filter(|cut| !cut.inside);
     let outside = outside.map(|cut| format!("not {}", text(cut)));
@@ -116,7 +116,7 @@ fn joined(cuts: &[&Cut<'_>]) -> String {
     parts.join(" and ")
 }
 
-/// What a rule says of a part.
+/// The values of a rule in the dimension of a cut.
 fn text(cut: &Cut<'_>) -> String {
     let written = RuleEntry::from(cut.rule);
     let text = match cut.part {
@@ -150,9 +150,9 @@ fn uids_text(uids: &UidRanges, names: &GivenNames) -> String {
     }
 }
 
-/// Users as the policy knows them: some, else how many more.
+/// The first users, by the names that the policy has for them, and the number of the others.
 fn few(uids: &[(u32, u32)], names: &GivenNames) -> String {
-    /// More are a list that nobody reads.
+    /// Nobody reads a longer list.
     const FEW: usize = 8;
     let one = |(first, last): &(u32, u32)| match (first == last, names.users.get(first)) {
         (false, _) => format!("{first}-{last}"),

@@ -1,9 +1,9 @@
-//! The space of all binds, cut into regions in which a policy, or each of two, decides by one rule.
+//! The space of all binds, split into regions in which each policy decides by one rule.
 //!
-//! Ports are told apart by the compiler's tables, cgroups and addresses by an example of each of the
-//! compiler's classes, users and groups by their ranges. What is decided in a region is asked of
-//! [`crate::compile::Tables::decide`] at a bind in it. Exact, but for paths deeper than the kernel reads: those are looked
-//! at by example.
+//! Ports are grouped by the compiler's intervals, users and groups by the ranges of the rules; cgroups and
+//! addresses stand for the compiler's classes, one example for each. [`crate::compile::Tables::decide`] decides a
+//! region, for one bind of it. Everything is exact except for paths deeper than the kernel walks, of which only
+//! examples are tried.
 
 mod bind_space;
 mod budget;

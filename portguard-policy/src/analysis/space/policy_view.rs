@@ -1,4 +1,4 @@
-//! A policy in a space: what each of its rules takes.
+//! A policy in a space: what each of its rules matches.
 
 use super::budget::SpaceError;
 use super::users::UserAtoms;
@@ -14,12 +14,12 @@ use std::rc::Rc;
 pub struct PolicyView<'a> {
     /// The policy.
     pub policy: &'a Policy,
-    /// Compiled.
+    /// Its tables.
     pub tables: Tables,
     pub(super) masks: Vec<RuleMask<'a>>,
 }
 
-/// What a rule takes of the space, its ports aside.
+/// What a rule matches of the space, apart from ports.
 pub(crate) struct RuleMask<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) users: Option<Rc<FixedBitSet>>,
@@ -35,7 +35,7 @@ impl<'a> RuleMask<'a> {
         cgroups: FixedBitSet,
         addresses: FixedBitSet,
     ) -> Self {
-        // Exhaustive: the space needs a dimension for a field more.
+        // Exhaustive: a new field needs a dimension here, in `Region` and in `Cut`.
         let Rule {
             name: _,
             action: _,
@@ -60,7 +60,7 @@ impl<'a> RuleMask<'a> {
     }
 }
 
-/// Where the rules that match a port change, for one protocol of one policy.
+/// The ports at which the set of matching rules changes, for one protocol of one policy.
 pub(super) struct PortSteps {
     steps: Vec<(u16, Rc<Vec<usize>>)>,
     protect: Vec<RangeInclusive<u16>>,
@@ -136,7 +136,7 @@ impl<'a> PolicyView<'a> {
     }
 }
 
-/// Whether a vector of the compiler's has a rule: its first word says which of the others have any.
+/// Whether a vector has a rule; its first word is the summary of the others.
 fn has(words: &portguard_common::VectorWords, rule: usize) -> bool {
     debug_assert!(rule < MAX_RULES);
     words

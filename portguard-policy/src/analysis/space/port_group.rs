@@ -4,17 +4,17 @@ use portguard_common::Protocol;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-/// Ports that the same rules match, in each policy.
+/// Ports that the same rules match in each policy.
 #[derive(Clone, Debug)]
 pub struct PortGroup {
     /// By protocol, in the order of [`Protocol::ALL`].
     pub ports: [Vec<RangeInclusive<u16>>; 4],
-    /// Numbers of the rules of each policy; `None` where the ports are not protected.
+    /// The numbers of the rules of each policy; `None` where it does not protect the ports.
     pub rules: Vec<Option<Rc<Vec<usize>>>>,
 }
 
 impl PortGroup {
-    /// The first port, and the first protocol that has it here.
+    /// The first port, and the first protocol that has it.
     #[must_use]
     pub fn first(&self) -> Option<(u16, Protocol)> {
         let firsts = self.ports.iter().zip(Protocol::ALL);

@@ -1,4 +1,4 @@
-//! A region: all combinations of some users, groups, cgroups and addresses.
+//! A region: the product of sets of users, groups, cgroups and addresses.
 
 use super::budget::{Budget, SpaceError};
 use super::cuts::{Cuts, Part};
@@ -11,18 +11,18 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-/// A region of the binds of some ports; never empty.
+/// A region of the binds of a group of ports; never empty.
 #[derive(Clone)]
 pub struct Region<'a> {
     /// The callers.
     pub users: Users,
-    /// Of each of these sets of gids the caller has one.
+    /// The caller has a gid of each of these sets.
     pub(super) groups: Rc<Vec<Rc<Gids>>>,
-    /// Of these he has none.
+    /// The caller has none of these gids.
     pub(super) not_groups: Rc<Gids>,
     pub(super) cgroups: Rc<FixedBitSet>,
     pub(super) addresses: Rc<FixedBitSet>,
-    /// The cuts that made the region, for people to read.
+    /// The cuts that made the region, for its description.
     pub(super) cuts: Cuts<'a>,
 }
 
@@ -76,20 +76,20 @@ impl<'a> Region<'a> {
         gids
     }
 
-    /// Whether the groups of a bind are of the region.
+    /// Whether the groups of a bind are in the region.
     pub(super) fn has_groups(&self, bind: &Bind<'_>) -> bool {
         let has = |ids: &Gids, id: u32| ids.iter().any(|range| range.contains(&id));
         let any = |ids: &Gids| bind.gids.iter().any(|gid| has(ids, *gid));
         self.groups.iter().all(|set| any(set)) && !any(&self.not_groups)
     }
 
-    /// Whether a caller can have one of each of `groups` and none of `not_groups`; everyone has some gid.
+    /// Whether a caller can have a gid of each of `groups` and none of `not_groups`. Each caller has some gid.
     fn has_callers(groups: &[Rc<Gids>], not_groups: &Gids) -> bool {
         let some = |set: &Gids| !outside(set, not_groups).is_empty();
         groups.iter().all(|set| some(set)) && some(&vec![0..=LAST_GID])
     }
 
-    /// Moves what `mask` takes of this region to `matched`, what it leaves to `rest`.
+    /// Splits the region: what `mask` matches goes to `matched`, the remainder to `rest`.
     pub(super) fn cut(
         self,
         atoms: &UserAtoms,
@@ -125,7 +125,7 @@ impl<'a> Region<'a> {
         Ok(())
     }
 
-    /// The groups of the part that the rule takes; `None` where it takes nothing.
+    /// The groups of the part that the rule matches; `None` where it matches nothing.
     fn groups_with(&self, mask: &RuleMask<'_>) -> Option<Rc<Vec<Rc<Gids>>>> {
         let Some(gids) = &mask.groups else {
             return Some(Rc::clone(&self.groups));
@@ -171,7 +171,7 @@ impl<'a> Region<'a> {
     }
 }
 
-/// What regions that are joined have in common: all but one set of users.
+/// What joined regions have in common: everything except one set of users.
 type Key = (
     Rc<Vec<Rc<Gids>>>,
     Rc<Gids>,
@@ -180,8 +180,8 @@ type Key = (
     Option<Rc<FixedBitSet>>,
 );
 
-/// The regions, those that differ in one set of users alone made one: a rule that takes a part of each of a
-/// thousand callers takes one part of all of them.
+/// Joins regions that differ in one set of users only: a rule that matches a part of a thousand regions with one
+/// caller each matches one part of a joined region.
 pub(super) fn joined(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
     if regions.len() < 2 {
         return regions;

@@ -1,4 +1,4 @@
-//! Regions as the rows of a table: what is said alike of several becomes one row.
+//! Regions as the rows of a table: regions with equal values become one row.
 
 use super::bind_space::BindSpace;
 use super::display::Fields;
@@ -14,22 +14,22 @@ use std::rc::Rc;
 /// Ports by protocol, in the order of [`portguard_common::Protocol::ALL`].
 type Ports = [Vec<RangeInclusive<u16>>; 4];
 
-/// A row: who binds what, and what is said of it.
+/// A row: which callers bind which ports, and the value for them.
 #[derive(Clone, Debug)]
 pub struct Row<T> {
     /// Ports by protocol.
     pub ports: Ports,
-    /// Callers: see [`BindSpace::callers`].
+    /// Callers; [`BindSpace::callers`] has their uids.
     pub users: Users,
     /// The other fields.
     pub fields: Fields,
-    /// What is value.
+    /// What the table shows of these binds.
     pub value: T,
 }
 
 impl BindSpace<'_> {
-    /// The rows of regions and what is said of each, those that differ in users alone and those that differ in
-    /// ports alone joined; in order of their ports.
+    /// The rows of regions and their values, in order of their ports. Rows that differ in users only, or in ports
+    /// only, are joined.
     #[must_use]
     pub fn rows<'r, T: Clone + Eq + Hash + Ord>(
         &self,
@@ -72,7 +72,7 @@ impl BindSpace<'_> {
     }
 }
 
-/// Callers with two uids, which are not joined.
+/// Callers with two different uids, which are not joined.
 fn mixed(users: &Users) -> Option<Users> {
     match users {
         Users::Same(_) => None,
@@ -92,7 +92,7 @@ fn add_ports<T>(row: &mut Row<T>, other: Row<T>) {
     }
 }
 
-/// Joins the rows that have a key, their other fields and what is value in common.
+/// Joins rows of equal key, fields and value.
 fn join<T: Clone + Eq + Hash>(
     rows: impl Iterator<Item = Row<T>>,
     key: impl Fn(&Row<T>) -> (Option<Ports>, Option<Users>),

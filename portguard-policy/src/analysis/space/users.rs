@@ -1,4 +1,4 @@
-//! Callers by their two uids.
+//! Callers by their real and effective uid.
 
 use super::budget::{Budget, SpaceError};
 use crate::policy::{Rule, merged};
@@ -7,23 +7,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-/// Ranges in order, none touching another.
+/// Sorted ranges that do not touch.
 pub type Uids = Vec<RangeInclusive<u32>>;
 
-/// `(uid_t)-1` is nobody's.
+/// `(uid_t)-1` is no uid.
 const LAST_UID: u32 = u32::MAX - 1;
 
-/// A set of callers, by numbers: see [`super::BindSpace::callers`].
+/// A set of callers, by atoms; [`super::BindSpace::callers`] has their uids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Users {
-    /// Real and effective uid are the same, and in here.
+    /// Real and effective uid are equal, and in this set.
     Same(Rc<FixedBitSet>),
     /// They differ: the real one is in the first set, the effective one in the second.
     Mixed(Rc<FixedBitSet>, Rc<FixedBitSet>),
 }
 
 impl Users {
-    /// Adds a set of the same kind that differs in one of its sets of uids at most.
+    /// Adds a set of the same variant that differs in at most one of its sets of uids.
     pub(super) fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::Same(mine), Self::Same(theirs)) => Rc::make_mut(mine).union_with(theirs),
@@ -36,7 +36,7 @@ impl Users {
     }
 }
 
-/// Uids as ranges, first and last of each: those of a set, or those that it lacks, where they are fewer.
+/// Uids as ranges, first and last of each: the set, or its complement where that has fewer ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UidRanges {
     /// These.
@@ -48,7 +48,7 @@ pub enum UidRanges {
 /// A set of callers, by their uids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Callers {
-    /// Real and effective uid are the same.
+    /// Real and effective uid are equal.
     Same(UidRanges),
     /// They differ: real, effective.
     Mixed(UidRanges, UidRanges),
@@ -57,10 +57,10 @@ pub enum Callers {
 /// The callers of a set that a rule matches, and the rest.
 pub(super) type UserSplit = (Vec<Users>, Vec<Users>);
 
-/// The uids in sets that the same rules name.
+/// Atoms: the sets of uids that the same rules name.
 pub(super) struct UserAtoms {
     sets: Vec<Uids>,
-    /// Those of one uid.
+    /// The atoms of a single uid.
     single: FixedBitSet,
 }
 
@@ -114,7 +114,7 @@ impl UserAtoms {
         Self { sets, single }
     }
 
-    /// Everyone: those with one uid, and the others.
+    /// All callers: those with equal uids, and the others.
     pub(super) fn everyone(&self) -> [Users; 2] {
         let mut all = FixedBitSet::with_capacity(self.sets.len());
         all.insert_range(..);
@@ -158,7 +158,7 @@ impl UserAtoms {
         }
     }
 
-    /// For order: whether the uids differ, and the first of a set.
+    /// A key for sorting: whether the uids differ, and the first ones.
     pub(super) fn first(&self, users: &Users) -> (bool, u32, u32) {
         let first = |atoms: &FixedBitSet| {
             let all = atoms.ones().filter_map(|i| self.sets[i].first());
@@ -196,7 +196,7 @@ impl UserAtoms {
                 let pairs = real
                     .iter()
                     .flat_map(|uid| effective.iter().map(move |euid| (*uid, *euid)));
-                // The set is not empty, so two of two have a pair that differs.
+                // The set is not empty, so two uids of each side contain a pair that differs.
                 pairs
                     .into_iter()
                     .find(|(uid, euid)| uid != euid)
@@ -218,7 +218,7 @@ impl UserAtoms {
         }
     }
 
-    /// Whether two different uids can be taken from two sets.
+    /// Whether two sets contain a pair of different uids.
     fn has_a_pair(&self, real: &FixedBitSet, effective: &FixedBitSet) -> bool {
         let (mut reals, mut effectives) = (real.ones(), effective.ones());
         match (reals.next(), effectives.next()) {
@@ -274,7 +274,7 @@ impl UserAtoms {
         if denies && no_real && no_effective || !denies && (no_real || no_effective) {
             return None;
         }
-        // A set that is not touched is shared, not copied.
+        // An unchanged set is shared, not copied.
         let parts = |atoms: &Rc<FixedBitSet>, untouched: bool| match untouched {
             true => (Rc::default(), Rc::clone(atoms)),
             false => (

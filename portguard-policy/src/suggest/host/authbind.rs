@@ -1,5 +1,5 @@
-//! authbind's files: `byport/PORT`, whose execute bit is the right, and `byuid/UID`, lines of addresses and
-//! ports (authbind(1)).
+//! authbind's files: `byport/PORT`, where the execute bit is the right, and `byuid/UID` with lines of addresses
+//! and ports (authbind(1)).
 
 use super::root::{HostError, entries, on_host, read};
 use super::survey::{PRIVILEGED, Survey};
@@ -21,7 +21,7 @@ pub(super) fn inspect(root: &Path, survey: &mut Survey) -> Result<(), HostError>
                 by_uid(&on_host(root, &path), uid, line, survey);
             }
             survey.notes.push(format!(
-                "authbind; take it away:\n  rm {}",
+                "authbind; to revoke it:\n  rm {}",
                 on_host(root, &path)
             ));
         }
@@ -29,7 +29,7 @@ pub(super) fn inspect(root: &Path, survey: &mut Survey) -> Result<(), HostError>
     let by_address = entries(&directory.join("byaddr"));
     for path in by_address {
         survey.notes.push(format!(
-            "authbind gives ports by address, which has no rule here; read it, and then:\n  rm {}",
+            "authbind grants ports by address, for which no rule is suggested; check the file, then:\n  rm {}",
             on_host(root, &path)
         ));
     }
@@ -40,11 +40,11 @@ fn name(path: &Path) -> Option<&str> {
     path.file_name().and_then(|name| name.to_str())
 }
 
-/// Who may execute the file: its owner. A group or everyone is told, not granted: that would be wider than a
-/// person wants to read past.
+/// The owner may execute the file. If others may, a note says so: a rule for them would be too wide to go
+/// unnoticed.
 fn by_port(root: &Path, path: &Path, survey: &mut Survey) {
     let file = on_host(root, path);
-    // `!80` is a rule for 80 that authbind asks first.
+    // `!80` is a rule for port 80 that authbind checks first.
     let port = name(path).and_then(|name| name.trim_start_matches('!').parse::<u16>().ok());
     let (Some(port), Ok(metadata)) = (port, path.metadata()) else {
         return;
@@ -54,12 +54,12 @@ fn by_port(root: &Path, path: &Path, survey: &mut Survey) {
     }
     let wider = match metadata.mode() & 0o011 {
         0 => "",
-        bits if bits & 0o001 != 0 => " (everyone may execute it: name those who need it)",
-        _ => " (its group may execute it: name it under `groups`)",
+        bits if bits & 0o001 != 0 => " (everyone may execute it: add the users who need it)",
+        _ => " (its group may execute it: add it under `groups`)",
     };
     survey
         .notes
-        .push(format!("authbind{wider}; take it away:\n  rm {file}"));
+        .push(format!("authbind{wider}; to revoke it:\n  rm {file}"));
 }
 
 /// `0.0.0.0/0:80,443`, a range of ports, or the newer `0.0.0.0-255.255.255.255,80-443` and `::/0,80`.
@@ -69,13 +69,13 @@ fn by_uid(file: &str, uid: u32, line: &str, survey: &mut Survey) {
         return;
     }
     let Some((address, first, last)) = read_line(line) else {
-        let note = format!("{file} has a line that is not understood: {line}");
+        let note = format!("{file} has an unknown line: {line}");
         survey.notes.push(note);
         return;
     };
     if !matches!(address, "0.0.0.0/0" | "::/0" | "0.0.0.0-255.255.255.255") {
         survey.notes.push(format!(
-            "{file}: only for addresses {address}; say so under `addresses`"
+            "{file}: only for addresses {address}; add them under `addresses`"
         ));
     }
     demand(survey, file, uid, first..=last);
@@ -85,7 +85,7 @@ fn by_uid(file: &str, uid: u32, line: &str, survey: &mut Survey) {
 fn read_line(line: &str) -> Option<(&str, u16, u16)> {
     let (address, ports) = match line.rsplit_once(',') {
         Some((before, last)) => match before.rsplit_once(':') {
-            // The older form has two ports behind the colon.
+            // The older form has two ports after the colon.
             Some((address, first)) if address.contains('/') && !address.contains("::") => {
                 (address, format!("{first}-{last}"))
             }

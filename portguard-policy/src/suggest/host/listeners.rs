@@ -1,4 +1,4 @@
-//! Who listens below port 1024 now.
+//! Processes that listen below port 1024 now.
 
 use super::root::{HostError, read};
 use super::survey::PRIVILEGED;
@@ -11,14 +11,14 @@ use procfs::{FromBufReadSI as _, current_system_info};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// A socket, and the program that has it.
+/// A listening socket, and the program that holds it.
 pub(super) struct Listener {
     pub(super) demand: Demand,
     /// Path of the program on the host.
     pub(super) exe: Option<String>,
 }
 
-/// All of them that belong to a process.
+/// All listening sockets that a process holds.
 pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
     let proc = root.join("proc");
     let sockets = sockets(&proc)?;
@@ -28,7 +28,7 @@ pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
         .flatten()
         .flatten()
     {
-        // One that ends meanwhile listens no longer.
+        // A process may end meanwhile.
         let Ok(descriptors) = process.fd() else {
             continue;
         };
@@ -68,7 +68,7 @@ fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener
     })
 }
 
-/// Sockets that wait on a privileged port, by inode.
+/// Sockets that listen on a privileged port, by inode.
 fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
     let mut sockets = HashMap::new();
     for file in ["net/tcp", "net/tcp6"] {
