@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 /// What is known of an empty policy, the first of a daemon.
 static POLICY: LazyLock<Option<Description>> = LazyLock::new(|| {
     let policy = Policy::default();
-    let tables = compile(&policy, 1).ok()?;
+    let tables = compile(&policy).ok()?;
     Some(Description::new(&policy, &tables, &[]))
 });
 

@@ -74,5 +74,5 @@ pub fn oracle_outcome<'a>(model: &'a Model, bind: &OracleBind) -> Option<Outcome
 pub fn tables_of(model: &Model) -> Tables {
     let text = model.to_yaml();
     let loaded = parsed(&text);
-    compile(&loaded.policy, 1).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    compile(&loaded.policy).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

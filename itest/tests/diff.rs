@@ -6,21 +6,21 @@ use portguard_itest::generate::{GeneratorConfig, case};
 use portguard_itest::oracle::{Action, Model, OracleBind};
 use portguard_itest::seed::{cases, runner};
 use portguard_policy::analysis::diff::{Netns, changes};
-use portguard_policy::analysis::space::BindSpace;
+use portguard_policy::analysis::space::{BindSpace, Effect};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::cell::Cell;
 
-fn effect(model: &Model, bind: &OracleBind) -> &'static str {
+fn effect(model: &Model, bind: &OracleBind) -> Effect {
     match model.decide(bind) {
         Some(decision) => match (decision.verdict, decision.enforced) {
-            (Action::Kernel, _) => "kernel",
-            (Action::Allow, true) => "allow",
-            (Action::Deny, true) => "deny",
-            (Action::Allow, false) => "kernel (audit: allow)",
-            (Action::Deny, false) => "kernel (audit: deny)",
+            (Action::Kernel, _) => Effect::Kernel,
+            (Action::Allow, true) => Effect::Allow,
+            (Action::Deny, true) => Effect::Deny,
+            (Action::Allow, false) => Effect::AuditAllow,
+            (Action::Deny, false) => Effect::AuditDeny,
         },
-        None => "kernel",
+        None => Effect::Kernel,
     }
 }
 
@@ -38,10 +38,10 @@ fn exact(
         // The oracle's binds are in the host's network namespace.
         let here: Vec<_> = found
             .iter()
-            .filter(|changed| changed.netns != Netns::Others)
+            .filter(|changed| changed.change.netns != Netns::Others)
             .filter(|changed| changed.group.has(bind.port, protocol(bind.protocol)))
             .filter(|changed| with_bind(bind, |bind| space.contains(&changed.region, bind)))
-            .map(|changed| (changed.old.effect(), changed.new.effect()))
+            .map(|changed| (changed.change.old.effect, changed.change.new.effect))
             .collect();
         let (before, after) = (effect(old, bind), effect(new, bind));
         let expected: Vec<_> = (before != after)

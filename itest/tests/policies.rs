@@ -16,7 +16,7 @@ fn shipped_policies_pass_their_tests() {
         let name = path.display();
         let policy = read(&path).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         expects_both(&policy).unwrap_or_else(|error| panic!("{name}: {error:#}"));
-        let tables = compile(&policy, 1).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let tables = compile(&policy).unwrap_or_else(|error| panic!("{name}: {error}"));
         for test in &policy.tests {
             let line = format!("{name}:{}", test.location.line);
             let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();

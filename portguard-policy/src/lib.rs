@@ -1,8 +1,8 @@
-//! The policy language of portguard: who may bind which port, as YAML and as tables for the kernel.
+//! The policy language of portguard: which callers may bind which ports, as YAML and as tables for the kernel.
 //!
-//! The data goes one way: YAML -> [`policy`] -> [`compile`] -> tables, which `portguard` installs.
-//! [`analysis`] answers questions about all binds; [`yaml`] is the way back from a policy to YAML, for
-//! [`suggest`] too. This crate knows no kernel interface: it builds and tests on any machine with Rust.
+//! Data goes one way: YAML -> [`policy`] -> [`compile`] -> tables, which `portguard` installs. [`analysis`]
+//! answers questions about all binds; [`yaml`] writes a policy as YAML again, for [`suggest`] too. This crate
+//! uses no BPF interface: it builds and tests on any Linux machine with Rust.
 #![forbid(unsafe_code)]
 
 pub mod analysis;

@@ -3,20 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
 use portguard_common::Verdict;
-use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::analysis::finding::Finding;
+use portguard_policy::analysis::lint::{Host, findings};
 use portguard_policy::policy::{Component, Policy, StaticNames, parse};
 use proptest::prelude::*;
 
 /// The policy, and the names of the rules reported as unreachable.
 fn unreachable(rules: &[String]) -> (Policy, Vec<String>) {
     let text = format!("version: 1\nrules:\n{}", rules.concat());
-    let mut loaded = parse("p.yaml".as_ref(), &text, &StaticNames::default()).unwrap();
-    lint(&mut loaded, &Host::ANY);
-    let names = loaded.warnings.iter().filter_map(|warning| {
-        let (name, what) = warning.message.strip_prefix("rule `")?.split_once('`')?;
-        what.starts_with(" never decides").then(|| name.to_owned())
-    });
-    let names = names.collect();
+    let loaded = parse("p.yaml".as_ref(), &text, &StaticNames::default()).unwrap();
+    let found = findings(&loaded.policy, &Host::ANY);
+    let names = found.iter().filter_map(Finding::unreachable_rule);
+    let names = names.map(str::to_owned).collect();
     (loaded.policy, names)
 }
 

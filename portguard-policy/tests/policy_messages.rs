@@ -27,7 +27,7 @@ fn messages(text: &str) -> String {
     let shown = match parse("p.yaml".as_ref(), &text, &names()) {
         Ok(mut loaded) => {
             let host = Host {
-                local_ports: Some(LocalPorts::usual()),
+                local_ports: Some(LocalPorts::kernel_default()),
                 grants: !text.contains("# of a kernel that cannot grant"),
             };
             lint(&mut loaded, &host);

@@ -30,11 +30,11 @@ pub struct CompiledPolicy {
 }
 
 impl PolicyLoader {
-    /// Reads and compiles the policy as number `generation` of its maps.
+    /// Reads and compiles the policy.
     ///
     /// # Errors
     /// What is wrong with it, as `check` prints it.
-    pub fn read(&self, generation: u16, color: bool) -> Result<CompiledPolicy, String> {
+    pub fn read(&self, color: bool) -> Result<CompiledPolicy, String> {
         let sources = PolicyFiles::read(&self.paths);
         let fingerprint = sources.fingerprint();
         let loaded = policy::load_sources(sources, &SystemNames::LOCAL);
@@ -45,7 +45,7 @@ impl PolicyLoader {
         if let Some(mode) = self.mode {
             policy.mode = mode;
         }
-        let tables = compile(&policy, generation).map_err(|error| format!("{error}\n"))?;
+        let tables = compile(&policy).map_err(|error| format!("{error}\n"))?;
         Ok(CompiledPolicy {
             description: Description::new(&policy, &tables, &self.paths),
             policy,

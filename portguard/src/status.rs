@@ -168,7 +168,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a policy that comes into force now.
+    /// Of a policy that comes into force now, not yet numbered.
     #[must_use]
     pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
         let rules = policy.rules.iter().map(|rule| RuleHits {
@@ -196,7 +196,7 @@ impl Description {
                     .iter()
                     .map(|path| path.display().to_string())
                     .collect(),
-                generation: tables.generation(),
+                generation: 0,
                 since: now(),
                 mode: match policy.mode {
                     Mode::Enforce => "enforce",
@@ -213,6 +213,14 @@ impl Description {
             },
             rules: rules.chain([default]).collect(),
         }
+    }
+
+    /// The same under the number by which the policy is installed.
+    #[must_use]
+    pub fn numbered(&self, generation: u16) -> Self {
+        let mut numbered = self.clone();
+        numbered.policy.generation = generation;
+        numbered
     }
 }
 

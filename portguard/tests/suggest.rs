@@ -76,7 +76,7 @@ proptest! {
             .map_err(|problems| TestCaseError::fail(format!("{}\n{text}", problems.render(false))))?;
         lint(&mut loaded, &Host::ANY);
         prop_assert_eq!(loaded.warnings.render(false), "", "{}", text);
-        let tables = compile(&loaded.policy, 1).unwrap();
+        let tables = compile(&loaded.policy).unwrap();
         for seen in &seen {
             let cgroup: Vec<&str> = seen.path.split('/').filter(|name| !name.is_empty()).collect();
             let decision = tables.decide(&Bind {

@@ -72,7 +72,7 @@ pub(super) fn local_port_range(env: &TestEnv) -> anyhow::Result<()> {
         port.is_ok_and(|port| (40004..=40006).contains(&port)),
         "listen() without bind ended with {port:?}: is the limit gone?"
     );
-    let what = "protected ports 40004-40006 lie inside net.ipv4.ip_local_port_range (40004-40006)";
+    let what = "protected ports 40004-40006 are inside net.ipv4.ip_local_port_range (40004-40006)";
     let fix = "sysctl -w net.ipv4.ip_local_reserved_ports=";
     let line = instance.stderr.lines().find(|line| line.contains(what));
     let line = line.with_context(|| format!("no warning:\n{}", instance.stderr))?;

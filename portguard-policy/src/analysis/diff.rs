@@ -1,188 +1,194 @@
-//! What changes for whom from one policy to another: every bind that is decided otherwise, and no other.
+//! What changes for whom from one policy to another: exactly the binds that are decided differently.
 
-use crate::analysis::space::{BindSpace, Budget, Effect, PortGroup, Region, Row, SpaceError};
+use crate::analysis::space::{
+    BindSpace, Budget, Effect, EffectByRule, PortGroup, Region, Row, SpaceError,
+};
 use crate::policy::{Mode, Rule, Scope};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
-/// Steps of cutting: some seconds.
+/// Steps of cutting: a few seconds.
 const BUDGET: usize = 1_000_000_000;
 
-/// Network namespaces in which binds change.
+/// The network namespaces in which binds change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Netns {
-    /// All that both policies judge.
-    Judged,
+    /// All in the scope of the policies, which is the same.
+    Any,
     /// The initial one.
     Initial,
     /// All others.
     Others,
 }
 
-/// What a policy does, and by which rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EffectByRule {
-    /// As [`Effect::effect`].
-    pub effect: &'static str,
-    /// The rule; `None` for the default, and where nothing is decided.
-    pub rule: Option<String>,
-    /// Whether anything is decided.
-    pub decided: bool,
-}
-
-impl From<Effect<'_>> for EffectByRule {
-    fn from(outcome: Effect<'_>) -> Self {
-        Self {
-            effect: outcome.effect(),
-            rule: outcome.rule.map(|rule| rule.name.clone()),
-            decided: outcome.verdict.is_some(),
+impl Netns {
+    /// The name that tables and JSON show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Initial => "initial",
+            Self::Others => "others",
         }
     }
 }
 
-/// A change.
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A change: the value of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Change {
+pub struct Change<'a> {
     /// Where.
     pub netns: Netns,
     /// By the old policy.
-    pub old: EffectByRule,
+    pub old: EffectByRule<'a>,
     /// By the new one.
-    pub new: EffectByRule,
+    pub new: EffectByRule<'a>,
 }
 
-/// A region of binds that are decided otherwise.
-pub struct Changed<'a> {
+/// A region whose binds the two policies decide differently.
+pub struct ChangedRegion<'a> {
     /// Its ports.
     pub group: PortGroup,
-    /// All else of it.
+    /// Its other dimensions.
     pub region: Region<'a>,
-    /// Where.
-    pub netns: Netns,
-    /// By the old policy.
-    pub old: Effect<'a>,
-    /// By the new one.
-    pub new: Effect<'a>,
+    /// Where, and what changes.
+    pub change: Change<'a>,
 }
 
-/// All changes from the first policy of a space to the second, as the rows of a table; what is only reported otherwise (`log`, names of rules) is none.
+/// All changes from the first policy of a space to the second, as the rows of a table. Differences in what is
+/// only reported (`log`, the names of rules) are no changes.
 ///
 /// # Errors
-/// Where their rules overlap in too many ways.
-pub fn diff(space: &BindSpace<'_>) -> Result<Vec<Row<Change>>, SpaceError> {
+/// Where the rules overlap in too many ways.
+pub fn diff<'a>(space: &BindSpace<'a>) -> Result<Vec<Row<Change<'a>>>, SpaceError> {
     let found = changes(space)?;
-    let rows = found.iter().map(|changed| {
-        let (netns, old, new) = (changed.netns, changed.old.into(), changed.new.into());
-        (&changed.group, &changed.region, Change { netns, old, new })
-    });
+    let rows = found
+        .iter()
+        .map(|found| (&found.group, &found.region, found.change.clone()));
     Ok(space.rows(rows))
 }
 
-/// The regions that the two policies of a space decide otherwise: no two have a bind in common.
+/// The regions that the two policies of a space decide differently; no two have a bind in common.
 ///
 /// # Errors
-/// Where their rules overlap in too many ways.
-pub fn changes<'a>(space: &BindSpace<'a>) -> Result<Vec<Changed<'a>>, SpaceError> {
-    let contents = Contents::new(space);
+/// Where the rules overlap in too many ways.
+pub fn changes<'a>(space: &BindSpace<'a>) -> Result<Vec<ChangedRegion<'a>>, SpaceError> {
+    let contents = RuleContents::new(space);
     let mut budget = Budget(BUDGET);
     let mut out = Vec::new();
-    let mut scopes = space.sides.iter().map(|side| side.policy.scope);
+    let mut scopes = space.views.iter().map(|view| view.policy.scope);
     let namespaces: &[Netns] = if scopes.next() == scopes.next() {
-        &[Netns::Judged]
+        &[Netns::Any]
     } else {
         &[Netns::Initial, Netns::Others]
     };
     for group in space.port_groups() {
         for &netns in namespaces {
-            let mut group = group.clone();
-            for (rules, side) in group.rules.iter_mut().zip(&space.sides) {
-                if netns == Netns::Others && side.policy.scope == Scope::Host {
-                    *rules = None;
-                }
-            }
-            let differing = Differing {
+            let group = within_scope(space, &group, netns);
+            let candidates = Candidates {
                 space,
                 contents: &contents,
                 group: &group,
             };
-            let regions = differing.regions(&mut budget)?;
-            let changed = regions
-                .into_iter()
-                .filter(|(_, old, new)| old.effect() != new.effect());
-            out.extend(changed.map(|(region, old, new)| Changed {
-                group: group.clone(),
-                region,
-                netns,
-                old,
-                new,
-            }));
+            for (region, old, new) in candidates.regions(&mut budget)? {
+                if old.effect != new.effect {
+                    out.push(ChangedRegion {
+                        group: group.clone(),
+                        region,
+                        change: Change { netns, old, new },
+                    });
+                }
+            }
         }
     }
     Ok(out)
 }
 
-/// Numbers for what rules say, their ports and names aside: rules that say the same have the same.
-struct Contents([Vec<usize>; 2]);
+/// The group without the rules of policies that do not reach these namespaces.
+fn within_scope(space: &BindSpace<'_>, group: &PortGroup, netns: Netns) -> PortGroup {
+    let mut group = group.clone();
+    for (rules, view) in group.rules.iter_mut().zip(&space.views) {
+        if netns == Netns::Others && view.policy.scope == Scope::Host {
+            *rules = None;
+        }
+    }
+    group
+}
 
-impl Contents {
+/// Numbers for the contents of rules without ports and names: rules of equal content have equal numbers.
+struct RuleContents([Vec<usize>; 2]);
+
+impl RuleContents {
     fn new(space: &BindSpace<'_>) -> Self {
         let mut numbers: HashMap<String, usize> = HashMap::new();
-        let mut of_side = |side: usize| {
-            let Some(side) = space.sides.get(side) else {
+        let mut of_view = |view: usize| {
+            let Some(view) = space.views.get(view) else {
                 return Vec::new();
             };
             let number = |rule: &Rule| {
+                // Exhaustive: a new field must be compared.
                 let Rule {
+                    name: _,
                     action,
+                    ports: _,
+                    protocols: _,
                     users,
                     groups,
                     cgroups,
                     units,
                     addresses,
                     audit,
-                    ..
+                    log: _,
+                    location: _,
                 } = rule;
-                let enforced = side.policy.mode == Mode::Enforce && !audit;
+                let enforced = view.policy.mode == Mode::Enforce && !audit;
                 let key = format!(
                     "{action:?}{enforced}{users:?}{groups:?}{cgroups:?}{units:?}{addresses:?}"
                 );
                 let next = numbers.len();
                 *numbers.entry(key).or_insert(next)
             };
-            side.policy.rules.iter().map(number).collect()
+            view.policy.rules.iter().map(number).collect()
         };
-        Self([of_side(0), of_side(1)])
+        Self([of_view(0), of_view(1)])
     }
 }
 
 /// The regions of a group of ports in which the policies may differ.
-struct Differing<'s, 'a> {
+struct Candidates<'s, 'a> {
     space: &'s BindSpace<'a>,
-    contents: &'s Contents,
+    contents: &'s RuleContents,
     group: &'s PortGroup,
 }
 
-type DecisionEvent<'a> = (Region<'a>, Effect<'a>, Effect<'a>);
+/// A region, and what the old and the new policy do with its binds.
+type Compared<'a> = (Region<'a>, EffectByRule<'a>, EffectByRule<'a>);
 
-impl<'a> Differing<'_, 'a> {
-    fn regions(&self, budget: &mut Budget) -> Result<Vec<DecisionEvent<'a>>, SpaceError> {
+impl<'a> Candidates<'_, 'a> {
+    fn regions(&self, budget: &mut Budget) -> Result<Vec<Compared<'a>>, SpaceError> {
         let none = Rc::default();
-        let rules = |side: usize| self.group.rules[side].as_ref().unwrap_or(&none);
+        let rules = |view: usize| self.group.rules[view].as_ref().unwrap_or(&none);
         let (old, new) = (rules(0).as_slice(), rules(1).as_slice());
         let both = self.group.rules.iter().all(Option::is_some);
         let same = |(a, b): (&usize, &usize)| self.contents.0[0][*a] == self.contents.0[1][*b];
         let mut out = Vec::new();
         if !both {
-            // Nothing that one of them decides is the same in the other.
+            // One policy decides nothing here, so no rules can cancel out.
             let regions = self.space.whole();
-            let side = usize::from(self.group.rules[0].is_none());
-            let rules = if side == 0 { old } else { new };
-            for (_, regions) in self.space.split(regions, side, rules, budget)? {
+            let view = usize::from(self.group.rules[0].is_none());
+            let rules = if view == 0 { old } else { new };
+            for (_, regions) in self.space.split(regions, view, rules, budget)? {
                 self.decide(regions, &mut out);
             }
             return Ok(out);
         }
-        // What equal rules at the beginning take is decided alike.
+        // Binds that equal rules at the beginning match are decided equally.
         let first = old
             .iter()
             .zip(new)
@@ -198,14 +204,14 @@ impl<'a> Differing<'_, 'a> {
         if old_middle.is_empty() && new_middle.is_empty() && !defaults_differ {
             return Ok(out);
         }
-        // Cut by what differs first: that leaves little to be cut by all the others.
+        // Split by the rules that differ first: that leaves little to split by all others.
         for (by_old, regions) in self
             .space
             .split(self.space.whole(), 0, old_middle, budget)?
         {
             for (by_new, regions) in self.space.split(regions, 1, new_middle, budget)? {
                 if by_old.is_none() && by_new.is_none() && !defaults_differ {
-                    // What equal rules at the end take is decided alike.
+                    // Binds that equal rules at the end match are decided equally.
                     continue;
                 }
                 let regions = self.space.rest(regions, 0, before, budget)?;
@@ -226,35 +232,30 @@ impl<'a> Differing<'_, 'a> {
     fn decide_by(
         &self,
         regions: Vec<Region<'a>>,
-        side: usize,
+        view: usize,
         rules: &[usize],
         budget: &mut Budget,
-        out: &mut Vec<DecisionEvent<'a>>,
+        out: &mut Vec<Compared<'a>>,
     ) -> Result<(), SpaceError> {
-        for (_, regions) in self.space.split(regions, side, rules, budget)? {
+        for (_, regions) in self.space.split(regions, view, rules, budget)? {
             self.decide(regions, out);
         }
         Ok(())
     }
 
-    fn decide(&self, regions: Vec<Region<'a>>, out: &mut Vec<DecisionEvent<'a>>) {
+    fn decide(&self, regions: Vec<Region<'a>>, out: &mut Vec<Compared<'a>>) {
         for region in regions {
-            let outcome = |side: usize| match self.group.rules[side] {
-                Some(_) => self.space.outcome(side, self.group, &region),
-                None => Effect::UNDECIDED,
+            let effect = |view: usize| match self.group.rules[view] {
+                Some(_) => self.space.effect(view, self.group, &region),
+                None => EffectByRule::UNDECIDED,
             };
-            let (old, new) = (outcome(0), outcome(1));
+            let (old, new) = (effect(0), effect(1));
             out.push((region, old, new));
         }
     }
 
-    fn default_effect(&self, side: usize) -> &'static str {
-        let policy = self.space.sides[side].policy;
-        let default = Effect {
-            verdict: Some(policy.default),
-            enforced: policy.mode == Mode::Enforce,
-            rule: None,
-        };
-        default.effect()
+    fn default_effect(&self, view: usize) -> Effect {
+        let policy = self.space.views[view].policy;
+        Effect::new(policy.default, policy.mode == Mode::Enforce)
     }
 }

@@ -1,87 +1,81 @@
-//! What a policy's author should look at, beyond what one file can tell: rules that never decide, rules that
-//! lose a part to another, and what this host makes of it.
+//! Findings that need the whole policy or the host: unreachable rules, partially shadowed rules, and what the
+//! host cannot do.
 //!
-//! Rules are held against each other over the whole space of binds. That has a budget: a warning may be
-//! missing where thousands of rules cross each other, but none is wrong.
+//! Rules are compared over the whole space of binds, within a budget: a finding may be missing where thousands
+//! of rules cross each other, but none is wrong.
 
 use crate::analysis::explain::first_mismatch;
+use crate::analysis::finding::{Finding, FindingKind};
 use crate::analysis::space::{
-    BindSpace, Budget, Fields, PortGroup, Region, SpaceError, Users, callers_text,
+    BindSpace, Budget, Effect, Fields, PortGroup, Region, SpaceError, Users, callers_text,
 };
 use crate::compile::Bind;
 use crate::local_ports::LocalPorts;
-use crate::policy::{Diagnostic, Loaded, Location, Policy, Rule, Severity, merged, ranges_text};
+use crate::policy::{Field, Loaded, Policy, Rule, merged, ranges_text};
 use portguard_common::Verdict;
 use std::ops::RangeInclusive;
 
 /// Steps of cutting for all rules together: less than a second.
 const BUDGET: usize = 60_000_000;
 
-/// Steps for one rule: one that takes more is taken to decide, and leaves the rest to the others.
+/// Steps for one rule: one that takes more counts as reachable and leaves the rest to the others.
 const BUDGET_OF_ONE: usize = 300_000;
 
-/// What is known of the host that a policy is for.
+/// The host that a policy is for.
 pub struct Host {
-    /// Ports that its kernel hands out by itself; `None` where that is not looked at.
+    /// Ports that its kernel assigns without a bind; `None` where they are not checked.
     pub local_ports: Option<LocalPorts>,
-    /// Whether its kernel can spare a program the capability check.
+    /// Whether its kernel can grant a port without the capability.
     pub grants: bool,
 }
 
 impl Host {
-    /// One that all policies fit.
+    /// A host about which no policy is warned.
     pub const ANY: Self = Self {
         local_ports: None,
         grants: true,
     };
 }
 
-/// Adds warnings to those of the files.
+/// Adds the findings to the warnings of the files.
 pub fn lint(loaded: &mut Loaded, host: &Host) {
-    let mut found = Vec::new();
-    // A policy that does not compile is told so where it is compiled.
-    if let Ok(space) = BindSpace::new(&[&loaded.policy]) {
-        rules(&space, &loaded.policy, &mut found);
-    }
-    found.extend(of_host(&loaded.policy, host));
-    for warning in found {
-        let problem = Diagnostic::at(Severity::Warning, warning.location, 1, warning.message);
-        loaded.add(problem.with_help(warning.help));
+    for finding in findings(&loaded.policy, host) {
+        loaded.add(finding.to_diagnostic());
     }
 }
 
-struct Warning {
-    location: Location,
-    message: String,
-    help: Option<String>,
-}
-
-fn of_host(policy: &Policy, host: &Host) -> Vec<Warning> {
+/// All findings about a policy: those of its rules in file order, then those of the host.
+#[must_use]
+pub fn findings(policy: &Policy, host: &Host) -> Vec<Finding> {
     let mut found = Vec::new();
-    let exposed = host.local_ports.as_ref();
-    let exposed = exposed.and_then(|ports| ports.exposed(&policy.protect));
-    if let (Some(exposed), Some(location)) = (exposed, &policy.setting_locations.protect) {
-        found.push(Warning {
-            location: location.clone(),
-            message: exposed.to_string(),
-            help: Some(exposed.mend()),
-        });
+    // That a policy does not compile is reported where it is compiled.
+    if let Ok(space) = BindSpace::new(&[policy]) {
+        of_rules(&space, policy, &mut found);
     }
-    let allow = policy
-        .rules
-        .iter()
-        .find(|rule| rule.action == Verdict::Allow);
-    if let (false, Some(rule)) = (host.grants, allow) {
-        found.push(Warning {
-            location: rule.location.clone(),
-            message: "this kernel cannot spare a program the capability check: an `allow` only keeps later rules from denying".into(),
-            help: Some("Linux 5.12 and later can".into()),
-        });
-    }
+    of_host(policy, host, &mut found);
     found
 }
 
-fn rules(space: &BindSpace<'_>, policy: &Policy, found: &mut Vec<Warning>) {
+fn of_host(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
+    let exposed = host.local_ports.as_ref();
+    let exposed = exposed.and_then(|ports| ports.exposed(&policy.protect));
+    if let (Some(exposed), Some(location)) = (exposed, &policy.setting_locations.protect) {
+        found.push(Finding {
+            location: location.clone(),
+            kind: FindingKind::LocalPorts(exposed),
+        });
+    }
+    let mut rules = policy.rules.iter();
+    let allow = rules.find(|rule| rule.action == Verdict::Allow);
+    if let (false, Some(rule)) = (host.grants, allow) {
+        found.push(Finding {
+            location: rule.location.clone(),
+            kind: FindingKind::NoGrants,
+        });
+    }
+}
+
+fn of_rules(space: &BindSpace<'_>, policy: &Policy, found: &mut Vec<Finding>) {
     let groups = space.port_groups();
     // The groups of ports that each rule matches.
     let mut of_rule: Vec<Vec<&PortGroup>> = vec![Vec::new(); policy.rules.len()];
@@ -94,50 +88,46 @@ fn rules(space: &BindSpace<'_>, policy: &Policy, found: &mut Vec<Warning>) {
     for (number, rule) in policy.rules.iter().enumerate() {
         let mut of_one = budget.part(BUDGET_OF_ONE);
         let before = of_one.0;
-        let fate = fate(space, number, &of_rule[number], &mut of_one);
+        let reachability = reachability(space, number, &of_rule[number], &mut of_one);
         budget.0 -= before - of_one.0;
-        let Ok(fate) = fate else {
-            continue;
+        let name = || rule.name.clone();
+        let kind = match reachability {
+            Ok(Reachability::Unprotected) => Some(FindingKind::Unprotected { rule: name() }),
+            Ok(Reachability::Shadowed(last)) => Some(FindingKind::Shadowed {
+                rule: name(),
+                last: policy.rules[last].name.clone(),
+            }),
+            Ok(Reachability::Decides(overlaps)) => partially_shadowed(space, rule, &overlaps),
+            // Too complex within the budget.
+            Err(_) => None,
         };
-        let message = match fate {
-            Reachability::Unprotected => "none of its ports is in `protect`".to_owned(),
-            Reachability::Shadowed(last) => format!(
-                "earlier rules, the last of them `{}`, take all its cases",
-                policy.rules[last].name
-            ),
-            Reachability::Decides(overlaps) => {
-                found.extend(overlap(space, rule, &overlaps));
-                continue;
-            }
-        };
-        found.push(Warning {
+        found.extend(kind.map(|kind| Finding {
             location: rule.location.clone(),
-            message: format!("rule `{}` never decides: {message}", rule.name),
-            help: None,
-        });
+            kind,
+        }));
     }
 }
 
-/// What becomes of a rule.
+/// Whether a rule ever decides.
 enum Reachability<'s, 'a> {
-    /// Its ports are not protected.
+    /// Never: its ports are not protected.
     Unprotected,
-    /// Earlier rules take all, this one the last of it.
+    /// Never: earlier rules match all its binds, this one the last of them.
     Shadowed(usize),
-    /// It decides some binds; earlier rules that do otherwise take these of its regions.
+    /// It decides some binds; earlier rules match these of its regions.
     Decides(Vec<(usize, &'s PortGroup, Region<'a>)>),
 }
 
-/// Overlaps with earlier rules that are looked at: more warnings about one rule nobody reads.
+/// Overlaps with earlier rules to consider: nobody reads more findings about one rule.
 const OVERLAPS: usize = 16;
 
-fn fate<'s, 'a>(
+fn reachability<'s, 'a>(
     space: &BindSpace<'a>,
     number: usize,
     groups: &[&'s PortGroup],
     budget: &mut Budget,
 ) -> Result<Reachability<'s, 'a>, SpaceError> {
-    let mut fate = Reachability::Unprotected;
+    let mut found = Reachability::Unprotected;
     let mut overlaps: Vec<(usize, &'s PortGroup, Region<'a>)> = Vec::new();
     for &group in groups {
         let Some(Some(rules)) = group.rules.first() else {
@@ -153,11 +143,11 @@ fn fate<'s, 'a>(
         let mine: Vec<Region<'a>> = mine.flat_map(|(_, regions)| regions).collect();
         let split = space.split(mine, 0, &earlier, budget)?;
         for (by, regions) in split {
-            match (by, &fate) {
-                (None, _) => fate = Reachability::Decides(Vec::new()),
-                (Some(by), Reachability::Unprotected) => fate = Reachability::Shadowed(by),
+            match (by, &found) {
+                (None, _) => found = Reachability::Decides(Vec::new()),
+                (Some(by), Reachability::Unprotected) => found = Reachability::Shadowed(by),
                 (Some(by), Reachability::Shadowed(last)) => {
-                    fate = Reachability::Shadowed(by.max(*last))
+                    found = Reachability::Shadowed(by.max(*last))
                 }
                 (Some(_), Reachability::Decides(_)) => {}
             }
@@ -172,68 +162,55 @@ fn fate<'s, 'a>(
                 overlaps.push((by, group, region));
             }
         }
-        // All groups are looked at only as long as the rule may be dead.
-        if matches!(fate, Reachability::Decides(_)) && !overlaps.is_empty() {
+        // The other groups matter only while the rule may be unreachable.
+        if matches!(found, Reachability::Decides(_)) && !overlaps.is_empty() {
             break;
         }
     }
-    if let Reachability::Decides(found) = &mut fate {
-        *found = overlaps;
+    if let Reachability::Decides(decided) = &mut found {
+        *decided = overlaps;
     }
-    Ok(fate)
+    Ok(found)
 }
 
-/// The warning about the first of the overlaps that is worth one. A narrow rule before a wide one is how
-/// exceptions are written, and a test of such a bind says that it is meant.
-fn overlap(
+/// The finding about the first overlap that is worth one. A narrow rule before a wide one is how exceptions are
+/// written, and a test of such a bind shows that the overlap is intended.
+fn partially_shadowed(
     space: &BindSpace<'_>,
     rule: &Rule,
     overlaps: &[(usize, &PortGroup, Region<'_>)],
-) -> Option<Warning> {
-    let policy = space.sides.first()?.policy;
-    let (earlier, _, region) = overlaps.iter().find_map(|(by, group, region)| {
+) -> Option<FindingKind> {
+    let policy = space.views.first()?.policy;
+    let (earlier, region) = overlaps.iter().find_map(|(by, _, region)| {
         let earlier = policy.rules.get(*by)?;
-        let other = earlier.action != rule.action || earlier.audit != rule.audit;
-        let worth = other && !space.is_within(earlier, rule) && !is_meant(policy, earlier, rule);
-        worth.then_some((earlier, group, region))
+        let differs = earlier.action != rule.action || earlier.audit != rule.audit;
+        let worth = differs && !space.is_within(earlier, rule);
+        (worth && !is_intended(policy, earlier, rule)).then_some((earlier, region))
     })?;
-    let verb = match (earlier.action, earlier.audit) {
-        (Verdict::Allow, false) => "allows",
-        (Verdict::Deny, false) => "denies",
-        (Verdict::Kernel, _) => "leaves to the kernel",
-        (Verdict::Allow | Verdict::Deny, true) => "only reports",
-    };
+    let ports = ranges_text(&shared_ports(policy, earlier, rule));
+    let mut binds = vec![(Field::Ports, ports)];
     let fields = Fields::of(region);
-    let mut what = vec![format!(
-        "ports {}",
-        ranges_text(&shared_ports(policy, earlier, rule))
-    )];
     let users = callers_text(&space.callers(&region.users), &policy.given);
-    let more = [
-        ("users", &users),
-        ("groups", &fields.groups),
-        ("cgroups", &fields.cgroups),
-        ("addresses", &fields.addresses),
-    ];
-    let more = more.iter().filter(|(_, said)| *said != "any");
-    what.extend(more.map(|(field, said)| format!("{field} {said}")));
-    Some(Warning {
-        location: rule.location.clone(),
-        message: format!(
-            "rule `{}` is partly taken by the earlier `{}`, which {verb} {}",
-            rule.name,
-            earlier.name,
-            what.join(", ")
-        ),
-        help: Some(format!(
-            "where that is meant, a test of such a bind that expects rule `{}` says so",
-            earlier.name
-        )),
+    binds.extend(
+        [
+            (Field::Users, users),
+            (Field::Groups, fields.groups),
+            (Field::Cgroups, fields.cgroups),
+            (Field::Addresses, fields.addresses),
+        ]
+        .into_iter()
+        .filter(|(_, values)| values != "any"),
+    );
+    Some(FindingKind::PartiallyShadowed {
+        rule: rule.name.clone(),
+        earlier: earlier.name.clone(),
+        effect: Effect::new(earlier.action, !earlier.audit),
+        binds,
     })
 }
 
 /// Whether a test expects the earlier rule to decide a bind that the later one matches too.
-fn is_meant(policy: &Policy, earlier: &Rule, later: &Rule) -> bool {
+fn is_intended(policy: &Policy, earlier: &Rule, later: &Rule) -> bool {
     let mut tests = policy.tests.iter();
     tests.any(|test| {
         let cgroup: Vec<&str> = test.cgroup.iter().map(String::as_str).collect();
@@ -246,7 +223,7 @@ fn is_meant(policy: &Policy, earlier: &Rule, later: &Rule) -> bool {
     })
 }
 
-/// The protected ports that both rules match, whatever the protocol.
+/// The protected ports that both rules match in any protocol.
 fn shared_ports(policy: &Policy, one: &Rule, other: &Rule) -> Vec<RangeInclusive<u16>> {
     let has = |rule: &Rule, port: u16| {
         let ports = rule.ports.as_ref();

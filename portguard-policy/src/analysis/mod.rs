@@ -1,7 +1,8 @@
-//! What holds of all binds under a policy: lint, diff, who may bind, explanations and policy tests.
+//! Questions about all binds of a policy: lint, diff and who can bind; explanations and tests of single binds.
 
 pub mod diff;
 pub mod explain;
+pub mod finding;
 pub mod lint;
 pub mod policy_tests;
 pub mod space;

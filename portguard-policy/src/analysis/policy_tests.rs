@@ -1,23 +1,23 @@
 //! The tests of a policy: what it must decide, and what it decides.
 
-use crate::analysis::explain::{Field, first_mismatch};
+use crate::analysis::explain::first_mismatch;
 use crate::compile::{Bind, CompileError, Tables};
-use crate::policy::{Policy, PolicyTest, Rule};
+use crate::policy::{Field, Policy, PolicyTest, Rule};
 use portguard_common::Verdict;
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Clone, Debug)]
 pub struct TestResult<'a> {
     /// The test.
     pub test: &'a PolicyTest,
-    /// What was decided; `None` where the port is not protected.
+    /// What the policy decides; `None` where the port is not protected.
     pub actual: Option<Actual<'a>>,
-    /// Where another rule was expected: that one, and the first of its fields that did not match; no field
-    /// where an earlier rule decided.
+    /// The rule that was expected, where another one decides, and the first of its fields that does not match;
+    /// no field where an earlier rule decides.
     pub expected: Option<(&'a Rule, Option<Field>)>,
 }
 
-/// What was decided.
+/// What the policy decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Actual<'a> {
     /// The verdict.
@@ -27,7 +27,7 @@ pub struct Actual<'a> {
 }
 
 impl TestResult<'_> {
-    /// Whether the test holds.
+    /// Whether the test passes.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.expected.is_none()
@@ -40,16 +40,16 @@ impl TestResult<'_> {
 /// Runs all tests of a policy, in their order.
 ///
 /// # Errors
-/// Where a rule of the policy cannot be compiled alone, which no policy that compiles has.
+/// Where a single field of a rule does not compile, which cannot be where the whole policy does.
 pub fn run_policy_tests<'a>(
     policy: &'a Policy,
     tables: &Tables,
 ) -> Result<Vec<TestResult<'a>>, CompileError> {
     let tests = policy.tests.iter();
-    tests.map(|test| outcome(policy, tables, test)).collect()
+    tests.map(|test| result(policy, tables, test)).collect()
 }
 
-fn outcome<'a>(
+fn result<'a>(
     policy: &'a Policy,
     tables: &Tables,
     test: &'a PolicyTest,

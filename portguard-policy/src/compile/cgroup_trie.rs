@@ -1,28 +1,25 @@
 //! The cgroup and unit patterns of all rules as one automaton over the components of a path.
 //!
-//! The subset construction again, over components instead of bytes: a node is a set of positions in
-//! patterns, with the rules that hold there. A pattern holds for all below what it matches, so a rule that
-//! is reached stays.
+//! Subset construction, as in `glob_dfa`, but over components instead of bytes: a node is a set of positions in
+//! patterns, with the rules that match there. A pattern also matches everything below what it names, so a rule
+//! that matches at a node matches at all nodes after it.
 
 use super::classes::{Classes, RuleSet};
+use super::error::CompileError;
 use super::glob_dfa::Globs;
-use super::{CompileError, NameEntry, TrieEntry};
+use super::tables::{NameEntry, TrieEntry};
 use crate::policy::{CgroupPattern, Component, Rule, UnitPattern};
 use portguard_common::{NameKey, TrieKey, TrieNode};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Nodes and edges that a trie may have: two generations fit the map.
-pub(super) const MAX_NODES: usize = 1 << 16;
-
-/// The trie, numbered.
+/// The trie and its classes.
 pub(super) struct Cgroups {
     pub(super) entries: Vec<TrieEntry>,
     pub(super) names: Vec<NameEntry>,
-    pub(super) root: u64,
     pub(super) root_flags: u32,
-    /// Class 0 is that of the root: of every cgroup that no rule names.
+    /// Class 0 is the root's: the class of every cgroup that no rule names.
     pub(super) classes: Classes,
-    /// The class of a path that cannot be read.
+    /// The class of a path that cannot be resolved.
     pub(super) unresolved: usize,
     /// The names with `*`.
     pub(super) globs: Globs,
@@ -41,21 +38,21 @@ enum Step {
     AnyLevels,
 }
 
-/// A pattern of a rule: of its `cgroups` or its `units`, of which each must have one that matches.
+/// A pattern of a rule's `cgroups` or `units`. Where a rule has both, one pattern of each must match.
 struct Pattern {
     rule: usize,
     unit: bool,
     steps: Vec<Step>,
 }
 
-/// Where a path has led to.
+/// A set of positions, and the fields matched so far.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct State {
-    /// (pattern, steps behind), of patterns that are not matched yet.
+    /// (pattern, steps matched), of patterns that are not complete.
     positions: BTreeSet<(usize, usize)>,
-    /// Rules of whose cgroups one is matched.
+    /// Rules whose `cgroups` are matched.
     cgroups: BTreeSet<usize>,
-    /// Rules of whose units one is matched.
+    /// Rules whose `units` are matched.
     units: BTreeSet<usize>,
 }
 
@@ -63,23 +60,18 @@ struct Builder<'a> {
     rules: &'a [Rule],
     patterns: Vec<Pattern>,
     globs: Globs,
-    /// Rules that name neither.
+    /// Rules that name neither cgroups nor units.
     everywhere: RuleSet,
     classes: Classes,
 }
 
-/// Builds the automaton of `rules`; its node numbers carry the generation, so that no two policies share one.
+/// Builds the automaton of `rules`. Nodes are numbered from 0, the root.
 ///
 /// # Errors
-/// Where it has more than `limit` edges, too many classes, or the names with `*` are too complex.
-pub(super) fn build(
-    rules: &[Rule],
-    generation: u16,
-    limit: usize,
-) -> Result<Cgroups, CompileError> {
+/// Where it has more than `limit` edges or too many classes, or the names with `*` are too complex.
+pub(super) fn build(rules: &[Rule], limit: usize) -> Result<Cgroups, CompileError> {
     let mut builder = Builder::new(rules);
     builder.globs.build()?;
-    let root = u64::from(generation) << 32;
     let start = builder.start();
     builder.class(&start);
     let unresolved = builder.classes.number(&builder.unresolved());
@@ -96,15 +88,15 @@ pub(super) fn build(
             let fresh = numbers.len() as u64;
             let number = *numbers.entry(next.clone()).or_insert(fresh);
             let key = match edge {
-                Edge::Name(name) => TrieKey::new(root + at as u64, name.as_bytes()),
-                Edge::Class(class) => Some(TrieKey::of_class(root + at as u64, class)),
+                Edge::Name(name) => TrieKey::new(at as u64, name.as_bytes()),
+                Edge::Class(class) => Some(TrieKey::of_class(at as u64, class)),
             };
             let node = TrieNode {
-                node: root + number,
+                node: number,
                 class: builder.class(&next) as u32,
                 flags: builder.flags(&next),
             };
-            // The policy's patterns have no name that is too long: see `Component`.
+            // No pattern of a policy has a name that is too long: see `Component`.
             entries.extend(key.map(|key| TrieEntry { key, node }));
             if number == fresh {
                 queue.push(next);
@@ -116,12 +108,10 @@ pub(super) fn build(
         at += 1;
     }
     builder.classes.check("cgroups")?;
-    let names = builder.globs.entries(generation);
-    let names = names.into_iter();
+    let names = builder.globs.entries().into_iter();
     Ok(Cgroups {
         entries,
         names: names.map(|(key, next)| (NameKey(key), next)).collect(),
-        root,
         root_flags,
         classes: builder.classes,
         unresolved,
@@ -129,7 +119,7 @@ pub(super) fn build(
     })
 }
 
-/// What an edge is taken for.
+/// What an edge matches.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Edge {
     Name(String),
@@ -197,7 +187,7 @@ impl<'a> Builder<'a> {
         state
     }
 
-    /// Adds a position, and those behind it that need no level of their own.
+    /// Adds a position, and the next ones that can match no level at all.
     fn reach(&self, state: &mut State, pattern: usize, at: usize) {
         let known = &self.patterns[pattern];
         match known.steps.get(at) {
@@ -216,7 +206,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Drops positions of patterns whose field is matched: nothing they reach is new.
+    /// Drops positions of patterns whose field is matched already: they add nothing.
     fn settle(&self, state: &mut State) {
         let State {
             positions,
@@ -230,7 +220,7 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// The state below `state` at a level: `named` is its name where an edge has it, `globs` what it matches.
+    /// The state one level below `state`, for the name `named` where an edge has one, and the globs it matches.
     fn step(&self, state: &State, named: Option<&str>, globs: &dyn Fn(usize) -> bool) -> State {
         let mut next = State {
             positions: BTreeSet::new(),
@@ -251,7 +241,7 @@ impl<'a> Builder<'a> {
         next
     }
 
-    /// The edges that leave a state, but those to a state in which nothing new can happen.
+    /// The edges that leave a state, without those that change nothing.
     fn edges(&self, state: &State) -> BTreeMap<Edge, State> {
         let mut edges = BTreeMap::new();
         if self.has_class_edges(state) {
@@ -278,7 +268,7 @@ impl<'a> Builder<'a> {
         edges
     }
 
-    /// Whether a path that goes on in `next` can have another class than one that ends in `state`.
+    /// Whether a path that continues to `next` can have another class than one that ends in `state`.
     fn differs(&self, state: &State, next: &State) -> bool {
         !next.positions.is_empty() || state.cgroups != next.cgroups || state.units != next.units
     }
@@ -299,7 +289,7 @@ impl<'a> Builder<'a> {
         flags
     }
 
-    /// The class of a state: the rules that hold there.
+    /// The class of a state: the rules that match there.
     fn class(&mut self, state: &State) -> usize {
         let mut set = self.everywhere.clone();
         for rule in state.cgroups.union(&state.units) {
@@ -313,7 +303,8 @@ impl<'a> Builder<'a> {
         self.classes.number(&set)
     }
 
-    /// The rules for a path that cannot be read: those that hold everywhere, and the denials that could match.
+    /// The rules that count where the path is unknown: enforced denials that could match, and rules that match
+    /// any path.
     fn unresolved(&self) -> RuleSet {
         let mut set = self.everywhere.clone();
         set.insert_denials(self.rules);

@@ -1,6 +1,6 @@
 //! Equivalence classes: values that the same rules match share a class, and a class has one vector.
 
-use super::CompileError;
+use super::error::CompileError;
 use crate::policy::Rule;
 use portguard_common::{
     MAX_CLASSES, Protocol, VECTOR_WORDS, Verdict, WORDS_PER_MASK, class_number,
@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 pub(super) struct RuleSet(Box<[u64]>);
 
 impl RuleSet {
-    /// The empty set, for so many rules.
+    /// The empty set, with room for `rules` rules.
     pub(super) fn empty(rules: usize) -> Self {
         Self(vec![0; rules.div_ceil(64)].into())
     }
@@ -49,7 +49,7 @@ impl RuleSet {
         self.0[rule / 64] &= !(1 << (rule % 64));
     }
 
-    /// The set as a vector: a bit for each word that is not zero, then the words.
+    /// The set as a vector: the summary, a bit for each word that is not zero, and the words.
     pub(super) fn vector(&self) -> [u64; VECTOR_WORDS] {
         let mut vector = [0; VECTOR_WORDS];
         for (i, word) in self.0.iter().enumerate().take(WORDS_PER_MASK) {
@@ -60,7 +60,7 @@ impl RuleSet {
     }
 }
 
-/// Numbers distinct rule sets from `first` on.
+/// Distinct rule sets, numbered.
 pub(super) struct Classes {
     numbers: HashMap<RuleSet, usize>,
     sets: Vec<RuleSet>,
@@ -84,13 +84,13 @@ impl Classes {
         number
     }
 
-    /// Adds a set under a number of its own, whatever sets there are already.
+    /// Adds a set under a new number, even if an equal one exists.
     pub(super) fn push(&mut self, set: RuleSet) -> usize {
         self.sets.push(set);
         class_number(self.sets.len() - 1)
     }
 
-    /// Refuses more classes of `what` than their numbers have bits.
+    /// Fails where there are more classes of `what` than 16 bits can number.
     pub(super) fn check(&self, what: &'static str) -> Result<(), CompileError> {
         if self.sets.len() > MAX_CLASSES {
             return Err(CompileError::TooManyClasses(self.sets.len(), what));
@@ -103,19 +103,19 @@ impl Classes {
     }
 }
 
-/// The rules that match from a value on, until the next.
+/// The rules that match from a value up to the next interval.
 pub(super) struct Interval<T> {
     pub(super) start: T,
     pub(super) rules: RuleSet,
 }
 
-/// Cuts the values from 0 to `last` at the ends of all rules' ranges. `None` matches everything.
+/// Splits the values from 0 to `last` at the ends of all rules' ranges. `None` matches everything.
 fn intervals<'a>(
     last: u64,
     count: usize,
     rules: impl Iterator<Item = (usize, Option<Vec<(u64, u64)>>)> + 'a,
 ) -> Vec<Interval<u64>> {
-    // Ranges of one rule may overlap, so a rule leaves the set when its last one ends: count them.
+    // Ranges of a rule may overlap. A counter tells when the last open one ends.
     let mut changes: Vec<(u64, usize, i32)> = Vec::new();
     for (rule, ranges) in rules {
         for (low, high) in ranges.unwrap_or_else(|| vec![(0, last)]) {
@@ -202,7 +202,7 @@ pub(super) fn ports(rules: &[Rule], protocol: Protocol) -> Vec<Interval<u64>> {
     )
 }
 
-/// Where other rules begin to match: a port, and the numbers of the rules that match from it on.
+/// The intervals of ports: the first port of each, and the numbers of the rules that match there.
 pub(crate) fn ports_of_rules(rules: &[Rule], protocol: Protocol) -> Vec<(u16, Vec<usize>)> {
     let intervals = ports(rules, protocol).into_iter();
     intervals

@@ -1,7 +1,8 @@
-//! Decisions in userspace: the same tables, found as the kernel finds them, and the same `decide_bind`.
+//! Decisions in userspace: the tables and the `decide_bind` of the kernel, with lookups that mirror its maps.
 
-use super::witness::edges_of;
-use super::{Bind, Tables, lpm};
+use super::bind::Bind;
+use super::lpm;
+use super::tables::{Tables, edges_of};
 use portguard_common::{
     AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, Image, Lookup, MAX_CGROUP_DEPTH,
     NameKey, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS, VectorWords, decide_bind,
@@ -33,7 +34,7 @@ impl Lookup for Caller<'_> {
 }
 
 impl Tables {
-    /// Decides a bind by the code that the kernel runs. `None` where the port is not protected.
+    /// Decides a bind with the code that the kernel runs; `None` where the port is not protected.
     #[must_use]
     pub fn decide(&self, bind: &Bind<'_>) -> Option<Decision> {
         let image = self.pages.as_slice();
@@ -56,7 +57,7 @@ impl Tables {
         decide_bind(image, &header, &request, &caller)
     }
 
-    /// The rules that hold for a cgroup, or could where its path is too deep to be read.
+    /// The rules that match a cgroup; where its path is too deep to be resolved, those that count then.
     pub(crate) fn rules_of_cgroup(&self, path: &[&str]) -> Option<VectorWords> {
         let header = Header(self.pages.as_slice().page(0)?);
         let class = match self.cgroup_class(&header, path) {
@@ -66,7 +67,7 @@ impl Tables {
         self.vector(header.cgroup_vectors(), class)
     }
 
-    /// The rules that hold for the two addresses of a bind, which are mostly one.
+    /// The rules that match each of the two addresses of a bind, which are mostly the same.
     pub(crate) fn rules_of_address(
         &self,
         address: IpAddr,
@@ -89,7 +90,7 @@ impl Tables {
         Some(words)
     }
 
-    /// The class of a cgroup; [`UNRESOLVED_CLASS`] where the kernel does not walk deep enough to know.
+    /// The class of a cgroup; [`UNRESOLVED_CLASS`] where the kernel does not walk deep enough to tell.
     fn cgroup_class(&self, header: &Header<'_>, path: &[&str]) -> u32 {
         let mut at = TrieNode {
             node: header.trie_root(),
@@ -117,7 +118,7 @@ impl Tables {
     }
 
     fn edge(&self, key: &TrieKey) -> Option<TrieNode> {
-        // Of each node the edges by name come first, in order.
+        // The edges by name come first, in order.
         let edges = edges_of(&self.trie, key.parent);
         let named = edges.partition_point(|entry| entry.key.name[0] != 0);
         let (named, by_class) = edges.split_at(named);
@@ -144,19 +145,18 @@ impl Tables {
     }
 
     fn name_edge(&self, state: u32, byte: u8) -> Option<u32> {
-        let key = NameKey::new(u64::from(self.generation), state, byte).0;
+        let key = NameKey::new(0, state, byte).0;
         let at = self.names.binary_search_by_key(&key, |entry| entry.0.0);
         at.ok().map(|at| self.names[at].1)
     }
 
     fn address_classes(&self, address: IpAddr, dual_stack: bool) -> (u32, u32) {
-        let generation = u64::from(self.generation);
-        let key = lpm::key(generation, address);
+        let key = lpm::key(address);
         let class = self.address_class(&key);
         if dual_stack && address.is_ipv6() && key.is_wildcard() {
-            let inet6 = key.space == AddressKey::space(generation, true);
+            let inet6 = key.space == AddressKey::space(0, true);
             if inet6 {
-                let any = lpm::key(generation, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let any = lpm::key(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
                 return (class, self.address_class(&any));
             }
         }
@@ -178,12 +178,12 @@ impl Tables {
             .map_or(0, |entry| entry.class)
     }
 
-    /// The rules that name no group or one of these.
+    /// The rules that name no group, or one of these.
     fn group_rules(&self, header: &Header<'_>, gids: &[u32]) -> Option<VectorWords> {
         let page = self.pages.as_slice().page(header.groupless_page() as u32)?;
         let mut rules = *page.first_vector();
         for gid in gids {
-            // Blocks of the table do not overlap.
+            // The blocks of the table do not overlap.
             let holds = |prefix: u32, key: &GroupKey| {
                 let shift = GroupKey::BITS - prefix;
                 let first = u32::from_be(key.gid);

@@ -1,20 +1,20 @@
 //! The names with `*` of all rules as one automaton over bytes.
 //!
 //! A name's class is the set of the policy's patterns that it matches. The automaton is the subset
-//! construction over the positions in the patterns, so the kernel looks at each byte of a name once,
-//! however many patterns there are.
+//! construction over the positions in the patterns, so the kernel reads each byte of a name once, however many
+//! patterns there are.
 
-use super::CompileError;
+use super::error::CompileError;
 use portguard_common::{MAX_CGROUP_NAME, NameKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// States that the automaton may have: many `*` in the middle of many names can multiply.
-pub(super) const MAX_STATES: usize = 4096;
+/// Limit of states, whose number can multiply where many names have a `*` in the middle.
+const MAX_STATES: usize = 4096;
 
-/// A state that is none: nothing leaves it.
+/// The dead state, which no edge leaves.
 const NOWHERE: u32 = u32::MAX;
 
-/// Positions in patterns: (pattern, bytes of it that are behind).
+/// Positions in patterns: (pattern, bytes matched).
 type Positions = BTreeSet<(usize, usize)>;
 
 /// The automaton.
@@ -68,7 +68,7 @@ impl Globs {
                 .chain([(NameKey::ANY, other.clone())])
                 .collect();
             for (byte, next) in edges {
-                // No edge at all and one to nowhere differ only where `ANY` would lead on.
+                // An edge to the dead state is needed only where `ANY` leads elsewhere.
                 if next.is_empty() && (byte == NameKey::ANY || other.is_empty()) {
                     continue;
                 }
@@ -105,7 +105,7 @@ impl Globs {
         self.ends.push((state, class as u32));
     }
 
-    /// Where `byte` leads; `None` is a byte that no pattern names.
+    /// The positions after `byte`; `None` stands for a byte that no pattern has.
     fn step(&self, from: &Positions, byte: Option<u8>) -> Positions {
         let mut next = Positions::new();
         for &(pattern, at) in from {
@@ -122,7 +122,7 @@ impl Globs {
         self.closure(next)
     }
 
-    /// With the positions behind each `*` that is reached: it may stand for nothing.
+    /// Adds the position after each `*`, which also matches no bytes.
     fn closure(&self, mut positions: Positions) -> Positions {
         let mut open: Vec<(usize, usize)> = positions.iter().copied().collect();
         while let Some((pattern, at)) = open.pop() {
@@ -139,7 +139,7 @@ impl Globs {
         &self.classes
     }
 
-    /// Whether a pattern matches a name that is known.
+    /// Whether a pattern matches a name.
     pub(super) fn matches(&self, pattern: usize, name: &str) -> bool {
         let mut at = self.closure(Positions::from([(pattern, 0)]));
         for byte in name.bytes() {
@@ -148,9 +148,9 @@ impl Globs {
         at.contains(&(pattern, self.patterns[pattern].len()))
     }
 
-    /// Names of each class, the shortest ones: as many as a policy will hardly name itself.
+    /// Short names of each class, more of them than a policy is likely to name itself.
     pub(super) fn examples(&self) -> Vec<Vec<String>> {
-        /// Names of a class, and ways to a state that are followed.
+        /// Limit of names to a class, and of paths to a state.
         const NAMES: usize = 16;
         let mut edges: HashMap<u32, Vec<(u8, u32)>> = HashMap::new();
         for (from, byte, next) in &self.edges {
@@ -179,7 +179,7 @@ impl Globs {
                 .copied()
                 .filter(|(byte, _)| *byte != NameKey::ANY);
             let any = leaving.iter().find(|(byte, _)| *byte == NameKey::ANY);
-            // Where no pattern goes on, all names are of class 0.
+            // From the dead state on, all names have class 0.
             let others = any.map_or(NOWHERE, |(_, next)| *next);
             let free = (b'a'..=b'z').rev().chain(b'0'..=b'9');
             let free = free.filter(|byte| leaving.iter().all(|(named, _)| named != byte));
@@ -192,9 +192,9 @@ impl Globs {
         names
     }
 
-    /// The entries of the map of names for a generation.
-    pub(super) fn entries(&self, generation: u16) -> BTreeMap<u64, u32> {
-        let key = |state, byte| NameKey::new(u64::from(generation), state, byte).0;
+    /// The entries of the map of names.
+    pub(super) fn entries(&self) -> BTreeMap<u64, u32> {
+        let key = |state, byte| NameKey::new(0, state, byte).0;
         let edges = self.edges.iter();
         let edges = edges.map(|(state, byte, next)| (key(*state, *byte), *next));
         let ends = self.ends.iter();

@@ -1,25 +1,20 @@
 //! The networks and groups that rules name, as entries of longest-prefix tables.
 //!
-//! The kernel takes the longest prefix alone, so each entry carries all that the shorter ones around it
-//! say.
+//! The kernel uses the longest prefix only, so each entry includes what the shorter ones around it match.
 
 use super::classes::{self, Classes, RuleSet};
-use super::{AddressEntry, CompileError, GroupEntry};
+use super::error::{CompileError, MAX_ADDRESSES, MAX_GROUPS};
+use super::tables::{AddressEntry, GroupEntry};
 use crate::policy::Rule;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portguard_common::{AddressKey, GroupKey};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Entries that each table may have: two generations fit the maps.
-pub(super) const MAX_ADDRESSES: usize = 1 << 16;
-/// The same for groups.
-pub(super) const MAX_GROUPS: usize = 1 << 15;
-
-/// The networks of all rules.
+/// The table of addresses and its classes.
 pub(super) struct Addresses {
     pub(super) entries: Vec<AddressEntry>,
-    /// Class 0 is that of an address that no rule names.
+    /// Class 0 is the class of an address that no rule names.
     pub(super) classes: Classes,
 }
 
@@ -27,7 +22,7 @@ pub(super) struct Addresses {
 ///
 /// # Errors
 /// Where there are too many networks or classes.
-pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, CompileError> {
+pub(super) fn addresses(rules: &[Rule]) -> Result<Addresses, CompileError> {
     let mut classes = Classes::new();
     classes.number(&holding(rules, |_| false));
     let mut entries = Vec::new();
@@ -43,7 +38,7 @@ pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, Co
     for network in networks {
         let set = holding(rules, |named| covers(named, &network));
         let class = classes.number(&set) as u32;
-        entries.push(entry(generation, network, class));
+        entries.push(entry(network, class));
     }
     if entries.len() > MAX_ADDRESSES {
         return Err(CompileError::TooManyAddresses(entries.len()));
@@ -52,7 +47,7 @@ pub(super) fn addresses(rules: &[Rule], generation: u16) -> Result<Addresses, Co
     Ok(Addresses { entries, classes })
 }
 
-/// Whether every address of `network` is one that `named` means.
+/// Whether `named` matches every address of `network`.
 fn covers(named: &IpNet, network: &IpNet) -> bool {
     let wildcard =
         network.prefix_len() == network.max_prefix_len() && network.addr().is_unspecified();
@@ -74,18 +69,18 @@ fn holding(rules: &[Rule], named: impl Fn(&IpNet) -> bool) -> RuleSet {
     set
 }
 
-fn entry(generation: u16, network: IpNet, class: u32) -> AddressEntry {
-    let key = key(u64::from(generation), network.network());
+fn entry(network: IpNet, class: u32) -> AddressEntry {
+    let key = key(network.network());
     let prefix = AddressKey::SPACE_BITS + u32::from(network.prefix_len());
     AddressEntry { prefix, key, class }
 }
 
 /// The key of an address.
-pub(super) fn key(generation: u64, address: IpAddr) -> AddressKey {
+pub(super) fn key(address: IpAddr) -> AddressKey {
     match address {
         IpAddr::V4(address) => {
             let word = u32::from_ne_bytes(address.octets());
-            AddressKey::new(generation, false, [word, 0, 0, 0])
+            AddressKey::new(0, false, [word, 0, 0, 0])
         }
         IpAddr::V6(address) => {
             let octets = address.octets();
@@ -93,16 +88,16 @@ pub(super) fn key(generation: u64, address: IpAddr) -> AddressKey {
                 let bytes = [octets[i], octets[i + 1], octets[i + 2], octets[i + 3]];
                 u32::from_ne_bytes(bytes)
             };
-            AddressKey::new(generation, true, [word(0), word(4), word(8), word(12)])
+            AddressKey::new(0, true, [word(0), word(4), word(8), word(12)])
         }
     }
 }
 
-/// The table of groups: each entry a block of gids with the rules that name it.
+/// Builds the table of groups: each entry is a block of gids with the rules that name it.
 ///
 /// # Errors
-/// Where there are too many.
-pub(super) fn groups(rules: &[Rule], generation: u16) -> Result<Vec<GroupEntry>, CompileError> {
+/// Where there are too many blocks.
+pub(super) fn groups(rules: &[Rule]) -> Result<Vec<GroupEntry>, CompileError> {
     let intervals = classes::groups(rules);
     let mut entries = Vec::new();
     for (i, interval) in intervals.iter().enumerate() {
@@ -113,7 +108,7 @@ pub(super) fn groups(rules: &[Rule], generation: u16) -> Result<Vec<GroupEntry>,
             .get(i + 1)
             .map_or(u64::from(u32::MAX), |next| next.start - 1);
         for (first, bits) in blocks(interval.start, end) {
-            let key = GroupKey::new(u64::from(generation), first);
+            let key = GroupKey::new(0, first);
             let prefix = GroupKey::SPACE_BITS + bits;
             let rules = interval.rules.vector();
             entries.push(GroupEntry { prefix, key, rules });
@@ -155,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_cut_into_aligned_blocks() {
+    fn range_splits_into_the_fewest_aligned_blocks() {
         assert_eq!(blocks(0, u64::from(u32::MAX)), [(0, 0)]);
         assert_eq!(blocks(5, 5), [(5, 32)]);
         assert_eq!(blocks(1000, 1003), [(1000, 30)]);
@@ -163,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wider_network_contains_a_wildcard() {
+    fn wildcard_is_in_no_wider_network() {
         let net = |text: &str| text.parse::<IpNet>().expect("a network");
         assert!(!covers(&net("0.0.0.0/0"), &net("0.0.0.0/32")));
         assert!(!covers(&net("::/0"), &net("::/128")));

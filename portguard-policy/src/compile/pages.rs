@@ -2,16 +2,13 @@
 
 use super::cgroup_trie::Cgroups;
 use super::classes::{self, Classes, Interval, RuleSet};
+use super::error::{CompileError, MAX_USER_WORDS};
 use super::lpm::{self, Addresses};
-use super::{CompileError, header_flags};
-use crate::policy::{Log, Policy};
+use crate::policy::{Log, Mode, Policy, Rule, Scope};
 use portguard_common::{
-    ABI_VERSION, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page, Protocol, RuleWord,
-    UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict, hits_pages,
+    ABI_VERSION, HeaderFlags, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page,
+    Protocol, RuleWord, UserWord, VECTOR_WORDS, VECTORS_PER_PAGE, Verdict, hits_pages,
 };
-
-/// Words that the user pages hold: what one index page can point to.
-pub(super) const MAX_USER_WORDS: usize = PAGE_WORDS * PAGE_WORDS;
 
 /// Pages of a port table.
 const PORT_PAGES: usize = 65_536 / PORTS_PER_PAGE;
@@ -19,7 +16,6 @@ const PORT_PAGES: usize = 65_536 / PORTS_PER_PAGE;
 /// Builds the image of `policy`.
 pub(super) fn build(
     policy: &Policy,
-    generation: u16,
     users: &[Interval<u64>],
     cgroups: &Cgroups,
     addresses: &Addresses,
@@ -29,12 +25,10 @@ pub(super) fn build(
     };
     let mut header = Page::ZERO;
     header.set_abi(u64::from(ABI_VERSION));
-    header.set_generation(u64::from(generation));
     header.set_flags(header_flags(policy));
     header.set_default_word(u64::from(
         RuleWord::new(policy.default, reports(policy.log, policy.default), false).0,
     ));
-    header.set_trie_root(cgroups.root);
     header.set_trie_root_flags(u64::from(cgroups.root_flags));
     header.set_unresolved_class(cgroups.unresolved as u64);
 
@@ -54,13 +48,63 @@ pub(super) fn build(
     header.set_rule_page(image.rule_page(policy));
     header.set_rule_count(policy.rules.len() as u64);
     header.set_hits_page(image.next());
-    // Those of this policy, and those of the ones before.
+    // Of this policy, and of the policies before it.
     let hits = 2 * hits_pages(policy.rules.len());
     image.pages.extend(std::iter::repeat_n(Page::ZERO, hits));
     if let Some(first) = image.pages.first_mut() {
         *first = header;
     }
     Ok(image.pages)
+}
+
+/// The flags of a policy's header.
+fn header_flags(policy: &Policy) -> u64 {
+    let mut flags = 0;
+    if policy.mode == Mode::Enforce {
+        flags |= HeaderFlags::ENFORCE;
+    }
+    if policy.scope == Scope::All {
+        flags |= HeaderFlags::ALL_NETNS;
+    }
+    let mut named = false;
+    for rule in &policy.rules {
+        // Exhaustive: a new field must be compiled.
+        let Rule {
+            name: _,
+            action,
+            ports: _,
+            protocols: _,
+            users: _,
+            groups,
+            cgroups,
+            units,
+            addresses,
+            audit,
+            log: _,
+            location: _,
+        } = rule;
+        named |= cgroups.is_some() || units.is_some();
+        if groups.is_some() {
+            flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+        }
+        if addresses.is_some() {
+            flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;
+        }
+        if *action != Verdict::Kernel && !audit {
+            flags |= HeaderFlags::ACTS;
+        }
+    }
+    if policy.default != Verdict::Kernel {
+        flags |= HeaderFlags::ACTS;
+    }
+    if named {
+        flags |= HeaderFlags::CGROUP_RULES;
+    }
+    // A walk of the path also records it, so that an event can name a cgroup that no longer exists.
+    if named || policy.log != Log::None {
+        flags |= HeaderFlags::CGROUP_PATHS;
+    }
+    flags
 }
 
 /// Whether a decision of this verdict makes an event under `log`.
@@ -91,23 +135,23 @@ impl Builder {
         self.pages.len() as u64
     }
 
-    /// Appends words as pages, the last one filled up with `unused`.
+    /// Appends words as pages; `unused` fills the last one.
     fn words(&mut self, words: &[u64], unused: u64) {
         for chunk in words.chunks(PAGE_WORDS) {
             let mut page = Page::ZERO;
             for i in 0..PAGE_WORDS {
-                // The index is within the page.
+                // Cannot fail: the index is within the page.
                 let _ = page.set(i, chunk.get(i).copied().unwrap_or(unused));
             }
             self.pages.push(page);
         }
     }
 
-    /// The port table of each protocol, those that are equal sharing one.
+    /// The port table of each protocol; equal tables are shared.
     fn port_tables(&mut self, policy: &Policy, header: &mut Page) -> Result<Classes, CompileError> {
         let mut classes = Classes::new();
-        // Class 0 means "not protected": no protected port may have it, so an empty set takes it first
-        // under a number of its own.
+        // Class 0 means "not protected". It is reserved, because protected ports without rules have the same
+        // empty set.
         classes.push(RuleSet::empty(policy.rules.len()));
         let mut tables: Vec<(Vec<u64>, u64)> = Vec::new();
         debug_assert_eq!(self.next(), u64::from(PORT_TABLE_START));

@@ -1,31 +1,31 @@
-//! Examples for every class: a cgroup and an address for each set of rules that can hold for one.
+//! Witnesses of classes: a cgroup or an address for each set of rules that can match one.
 
-use super::CompileError;
-use super::TrieEntry;
 use super::cgroup_trie;
+use super::error::{CompileError, MAX_NODES};
+use super::tables::{TrieEntry, edges_of};
 use crate::policy::{Component, Rule};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portguard_common::MAX_CGROUP_DEPTH;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Edges that the patterns of two policies may have together.
-const MAX_EDGES: usize = 2 * cgroup_trie::MAX_NODES;
+/// Limit of edges for the patterns of two policies together.
+const MAX_EDGES: usize = 2 * MAX_NODES;
 
-/// A path for each set of rules that hold for a cgroup: its names below the root. The last ones are too
-/// deep to be read, where a pattern leaves that open.
+/// A path for each set of rules that can match a cgroup, as its names below the root. The last paths are deeper
+/// than the kernel walks, where a pattern could match at such depth.
 ///
 /// # Errors
 /// Where the patterns of all rules are too complex together.
 pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> {
-    let known = cgroup_trie::build(rules, 1, MAX_EDGES)?;
+    let known = cgroup_trie::build(rules, MAX_EDGES)?;
     let examples = known.globs.examples();
-    // The root has class 0.
+    // The class of the root.
     let mut seen = HashSet::from([0]);
     let mut paths = vec![Vec::new()];
-    // The nodes that a path leads to, the shortest paths first; not every edge by class has a name.
-    let mut reached = HashSet::from([known.root]);
-    let mut queue = VecDeque::from([(known.root, Vec::new())]);
+    // Breadth first, for the shortest paths. Not every edge by class has a name.
+    let mut reached = HashSet::from([0]);
+    let mut queue = VecDeque::from([(0, Vec::new())]);
     while let Some((node, path)) = queue.pop_front() {
         let edges = edges_of(&known.entries, node);
         let named: HashSet<String> = edges.iter().map(name_in).collect();
@@ -48,14 +48,7 @@ pub(crate) fn cgroups(rules: &[Rule]) -> Result<Vec<Vec<String>>, CompileError> 
     Ok(paths)
 }
 
-/// The edges that leave a node. The compiler writes node after node.
-pub(super) fn edges_of(entries: &[TrieEntry], node: u64) -> &[TrieEntry] {
-    let begin = entries.partition_point(|entry| entry.key.parent < node);
-    let end = entries.partition_point(|entry| entry.key.parent <= node);
-    entries.get(begin..end).unwrap_or_default()
-}
-
-/// A name that takes an edge; `None` where there is none.
+/// A name that matches an edge; `None` where there is none.
 fn name_of(edge: &TrieEntry, named: &HashSet<String>, examples: &[Vec<String>]) -> Option<String> {
     let Some(class) = edge.key.class() else {
         return Some(name_in(edge));
@@ -64,13 +57,13 @@ fn name_of(edge: &TrieEntry, named: &HashSet<String>, examples: &[Vec<String>]) 
     names.find(|name| !named.contains(*name)).cloned()
 }
 
-/// The name that an edge by name has; that of the others is empty.
+/// The name of an edge by name; empty for an edge by class.
 fn name_in(edge: &TrieEntry) -> String {
     let mut parts = edge.key.name.split(|byte| *byte == 0);
     String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned()
 }
 
-/// A path deeper than the kernel reads for each pattern that could still match there.
+/// For each pattern that could match there, a path deeper than the kernel walks.
 fn too_deep(rules: &[Rule]) -> Vec<Vec<String>> {
     let below = |mut path: Vec<String>, name: &str| {
         path.resize(MAX_CGROUP_DEPTH + 1, name.to_owned());
@@ -94,7 +87,7 @@ fn too_deep(rules: &[Rule]) -> Vec<Vec<String>> {
     paths.into_iter().collect()
 }
 
-/// Addresses for each set of rules that hold for one; whether `::` takes IPv4 too is told beside it.
+/// An address for each set of rules that can match one, and whether its socket is dual-stack.
 pub(crate) fn addresses(rules: &[Rule]) -> Vec<(IpAddr, bool)> {
     let named = rules
         .iter()
@@ -103,7 +96,7 @@ pub(crate) fn addresses(rules: &[Rule]) -> Vec<(IpAddr, bool)> {
     if networks.is_empty() {
         return vec![(Ipv4Addr::UNSPECIFIED.into(), false)];
     }
-    // The wildcards, which no wider network contains, and what no rule names.
+    // The wildcards, which are in no wider network, and the addresses that no rule names.
     networks.insert(Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into());
     networks.insert(Ipv6Net::from(Ipv6Addr::UNSPECIFIED).into());
     networks.insert(Ipv4Net::default().into());
@@ -123,7 +116,7 @@ pub(crate) fn addresses(rules: &[Rule]) -> Vec<(IpAddr, bool)> {
     out
 }
 
-/// An address of `network` that none of the narrower ones has; those in it come first in `rest`.
+/// An address of `network` that is in none of the narrower networks, which come first in `rest`.
 fn free_in(network: &IpNet, rest: &[IpNet]) -> Option<IpAddr> {
     let mut at = number(network.network());
     let last = number(network.broadcast());

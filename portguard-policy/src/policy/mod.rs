@@ -2,6 +2,7 @@
 
 mod diagnostic;
 pub mod document;
+mod field;
 mod file;
 mod files;
 mod forgery;
@@ -24,6 +25,7 @@ pub use model::{
 pub use name_service::{NameService, StaticNames, SystemNames};
 pub use ranges::{merged, outside, text as ranges_text};
 
+pub use field::Field;
 pub use file::FILE_KEYS;
 pub use files::is_policy_name;
 pub use files::{Fingerprint, PolicyFiles};

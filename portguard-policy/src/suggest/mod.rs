@@ -1,9 +1,11 @@
-//! The policy that allows what was seen: from decision events, or from what a host does without portguard.
+//! Suggested policies: they allow what was recorded, or what a host does without portguard.
 
+mod demand;
 mod host;
 mod rules;
 mod units;
 
-pub use host::{Findings, HostError, inspect};
-pub use rules::{Demand, Who, policy};
+pub use demand::{Demand, Who};
+pub use host::{HostError, Survey, inspect};
+pub use rules::policy;
 pub use units::owner_of;

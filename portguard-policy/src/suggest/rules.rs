@@ -1,43 +1,13 @@
-//! Demands -> the fewest readable rules that meet them, in an order that depends on nothing else.
+//! Demands -> the fewest readable rules that meet them; their order depends on nothing else.
 
-use crate::analysis::lint::{Host, lint};
-use crate::policy::{SystemNames, merged, parse};
-use crate::yaml::{
-    ABOVE, AuditName, CgroupText, DefaultName, Id, Notes, PolicyFile, Ports, ProtocolName,
-    RuleEntry, UnitText, VerdictName, entries,
-};
-use portguard_common::Protocol;
+use super::demand::{Demand, Who};
+use crate::analysis::finding::Finding;
+use crate::analysis::lint::{Host, findings};
+use crate::policy::{CgroupPattern, Component, Location, Policy, Rule, UnitPattern, merged};
+use crate::yaml::{ABOVE, DefaultName, Id, Notes, PolicyFile, RuleEntry, entries};
+use portguard_common::{Protocol, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::path::Path;
-
-/// Who a rule is for, beside the users.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
-    /// A systemd unit.
-    Unit(String),
-    /// A cgroup, by its path.
-    Cgroup(String),
-    /// The user, wherever he is.
-    User,
-}
-
-/// A bind that must be allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Demand {
-    /// Its owner.
-    pub who: Who,
-    /// Real and effective uid.
-    pub uids: [u32; 2],
-    /// Port.
-    pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// How often it was seen.
-    pub count: u64,
-    /// Where it comes from: a program, a file.
-    pub from: String,
-}
 
 type Users = BTreeSet<u32>;
 type Protocols = BTreeSet<Protocol>;
@@ -53,7 +23,7 @@ struct Draft {
     from: BTreeSet<String>,
 }
 
-/// The policy that allows all demands. `default` is what becomes of all other binds; `names` knows the users.
+/// The policy that allows all demands. `default` decides all other binds; `names` knows the users.
 #[must_use]
 pub fn policy(
     demands: &[Demand],
@@ -61,25 +31,36 @@ pub fn policy(
     names: &dyn Fn(u32) -> Option<String>,
 ) -> PolicyFile {
     let drafts = merged_drafts(drafts(demands));
-    let beyond: Vec<RangeInclusive<u16>> = (demands.iter())
-        .map(|demand| demand.port)
-        .filter(|port| *port > 1023)
+    let above_1023 = demands.iter().map(|demand| demand.port);
+    let above_1023 = above_1023.filter(|port| *port > 1023);
+    let protect: Vec<_> = above_1023
         .map(|port| port..=port)
+        .chain([1..=1023])
         .collect();
-    let protect = merged(&[vec![1..=1023], beyond].concat());
-    let mut taken = BTreeSet::new();
-    let mut text = PolicyFile {
+    let protect = merged(&protect);
+    let mut used = BTreeSet::new();
+    let rules = drafts.iter();
+    let rules = rules.map(|draft| rule(draft, name(draft, names, &mut used)));
+    let policy = Policy {
+        protect: protect.clone(),
+        rules: rules.collect(),
+        ..Policy::default()
+    };
+    let found = findings(&policy, &Host::ANY);
+    let unreachable: BTreeSet<&str> = (found.iter())
+        .filter_map(Finding::unreachable_rule)
+        .collect();
+    let rules = policy.rules.iter().zip(&drafts);
+    let rules = rules.filter(|(rule, _)| !unreachable.contains(rule.name.as_str()));
+    PolicyFile {
         version: 1,
         default: Some(default),
         protect: Some(entries(&protect)),
-        rules: drafts
-            .iter()
-            .map(|draft| rule(draft, names, &mut taken))
+        rules: rules
+            .map(|(rule, draft)| entry(rule, draft, names))
             .collect(),
         ..PolicyFile::default()
-    };
-    without_dead_rules(&mut text);
-    text
+    }
 }
 
 /// A draft for each owner, users and protocols.
@@ -99,7 +80,7 @@ fn drafts(demands: &[Demand]) -> Vec<Draft> {
     by_port.into_values().collect()
 }
 
-/// Drafts that differ in one field alone become one: that allows nothing more.
+/// Drafts that differ in one field only become one: that allows nothing more.
 fn merged_drafts(drafts: Vec<Draft>) -> Vec<Draft> {
     let drafts = join(drafts, |draft| {
         (
@@ -117,7 +98,7 @@ fn merged_drafts(drafts: Vec<Draft>) -> Vec<Draft> {
             draft.protocols.clone(),
         )
     });
-    // The user alone is no owner like the others: a rule names owners or it does not.
+    // A rule names owners or it does not, so drafts of users alone are not joined with others.
     let (of_users, owned): (Vec<_>, Vec<_>) =
         (drafts.into_iter()).partition(|draft| draft.owners.contains(&Who::User));
     let (cgroups, units): (Vec<_>, Vec<_>) = (owned.into_iter())
@@ -132,7 +113,7 @@ fn merged_drafts(drafts: Vec<Draft>) -> Vec<Draft> {
             )
         })
     };
-    // The widest first: a narrower one behind it never decides, and is dropped.
+    // The widest first: a narrower one after it is unreachable, and dropped.
     [of_users, by_owner(units), by_owner(cgroups)].concat()
 }
 
@@ -152,49 +133,54 @@ fn join(drafts: Vec<Draft>, key: impl Fn(&Draft) -> Key) -> Vec<Draft> {
     joined.into_values().collect()
 }
 
-fn rule(
-    draft: &Draft,
-    names: &dyn Fn(u32) -> Option<String>,
-    taken: &mut BTreeSet<String>,
-) -> RuleEntry {
-    let ports: Vec<RangeInclusive<u16>> = draft.ports.iter().map(|port| *port..=*port).collect();
+/// The rule that allows what a draft says.
+fn rule(draft: &Draft, name: String) -> Rule {
+    let location = Location {
+        file: "suggested".into(),
+        line: 1,
+        column: 1,
+    };
+    let ports: Vec<_> = draft.ports.iter().map(|port| *port..=*port).collect();
+    let users: Vec<_> = draft.users.iter().map(|uid| *uid..=*uid).collect();
     let (units, cgroups) = owners(draft);
-    RuleEntry {
-        name: name(draft, names, taken),
-        action: VerdictName::Allow,
-        ports: Some(entries::<u16, Ports>(&merged(&ports))),
-        // An `allow` that names sctp is warned about: it spares nobody the capability.
-        protocols: (!draft.protocols.contains(&Protocol::Sctp)).then(|| {
-            draft
-                .protocols
-                .iter()
-                .map(|p| ProtocolName::from(*p))
-                .collect()
-        }),
-        users: Some(users(&draft.users, names)),
-        groups: None,
+    Rule {
+        ports: Some(merged(&ports)),
+        // `check` warns about an `allow` that names sctp, which cannot skip the capability check.
+        protocols: (!draft.protocols.contains(&Protocol::Sctp))
+            .then(|| draft.protocols.iter().copied().collect()),
+        users: Some(merged(&users)),
         cgroups: (!cgroups.is_empty()).then_some(cgroups),
         units: (!units.is_empty()).then_some(units),
-        addresses: None,
-        mode: None::<AuditName>,
-        log: None,
-        notes: Notes::from([(ABOVE, comment(draft))]),
+        ..Rule::of_all(name, Verdict::Allow, location)
     }
 }
 
-fn owners(draft: &Draft) -> (Vec<UnitText>, Vec<CgroupText>) {
+fn owners(draft: &Draft) -> (Vec<UnitPattern>, Vec<CgroupPattern>) {
     let (mut units, mut cgroups) = (Vec::new(), Vec::new());
     for who in &draft.owners {
         match who {
-            Who::Unit(unit) => units.push(UnitText(unit.clone())),
-            Who::Cgroup(path) => cgroups.push(CgroupText(path.clone())),
+            Who::Unit(unit) => units.push(UnitPattern(unit.clone())),
+            Who::Cgroup(path) => {
+                let names = path.split('/').filter(|name| !name.is_empty());
+                let names = names.map(|name| Component::Name(name.to_owned()));
+                cgroups.push(CgroupPattern(names.collect()));
+            }
             Who::User => {}
         }
     }
     (units, cgroups)
 }
 
-/// Names where there are some, ranges of the others.
+/// The rule as YAML, its users by name and with a comment.
+fn entry(rule: &Rule, draft: &Draft, names: &dyn Fn(u32) -> Option<String>) -> RuleEntry {
+    RuleEntry {
+        users: Some(users(&draft.users, names)),
+        notes: Notes::from([(ABOVE, comment(draft))]),
+        ..RuleEntry::from(rule)
+    }
+}
+
+/// Users by name where they have one, the others as ranges of ids.
 fn users(uids: &Users, names: &dyn Fn(u32) -> Option<String>) -> Vec<Id> {
     let named = |uid: &u32| names(*uid).filter(|name| is_a_name(name));
     let (known, others): (Vec<u32>, Vec<u32>) = uids.iter().partition(|uid| named(uid).is_some());
@@ -207,16 +193,16 @@ fn users(uids: &Users, names: &dyn Fn(u32) -> Option<String>) -> Vec<Id> {
     all
 }
 
-/// Whether a policy reads the word as a name and not as an id.
+/// Whether the parser takes the word for a name and not for an id.
 fn is_a_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
-/// A short name that no other rule has.
+/// A short and unique name.
 fn name(
     draft: &Draft,
     names: &dyn Fn(u32) -> Option<String>,
-    taken: &mut BTreeSet<String>,
+    used: &mut BTreeSet<String>,
 ) -> String {
     let user = || {
         let uid = draft.users.iter().next_back().copied().unwrap_or(0);
@@ -242,7 +228,7 @@ fn name(
     let base = if base.is_empty() { "rule" } else { base };
     let mut name = base.to_owned();
     let mut number = 2;
-    while !taken.insert(name.clone()) {
+    while !used.insert(name.clone()) {
         name = format!("{base}-{number}");
         number += 1;
     }
@@ -250,7 +236,7 @@ fn name(
 }
 
 fn comment(draft: &Draft) -> String {
-    /// More programs than this nobody reads.
+    /// Nobody reads more programs than this.
     const FEW: usize = 4;
     let mut from: Vec<&str> = draft.from.iter().map(String::as_str).take(FEW).collect();
     if draft.from.len() > FEW {
@@ -264,19 +250,26 @@ fn comment(draft: &Draft) -> String {
     }
 }
 
-/// Drops rules that the others make needless, by the warnings of `check`.
-fn without_dead_rules(text: &mut PolicyFile) {
-    let Ok(mut loaded) = parse(
-        Path::new("suggested"),
-        &text.to_string(),
-        &SystemNames::LOCAL,
-    ) else {
-        return;
-    };
-    lint(&mut loaded, &Host::ANY);
-    let dead: BTreeSet<String> = (loaded.warnings.iter())
-        .filter(|warning| warning.message.contains("` never decides: "))
-        .filter_map(|warning| Some(warning.message.split('`').nth(1)?.to_owned()))
-        .collect();
-    text.rules.retain(|rule| !dead.contains(&rule.name));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_unreachable_rules_are_dropped_however_many() {
+        let demand = |who: Who, number: u16| Demand {
+            who,
+            uids: [u32::from(number); 2],
+            port: number,
+            protocol: Protocol::Tcp,
+            count: 1,
+            from: "/bin/server".into(),
+        };
+        let unit = || Who::Unit("server.service".into());
+        let demands: Vec<Demand> = (1..=150)
+            .flat_map(|number| [demand(Who::User, number), demand(unit(), number)])
+            .collect();
+        let suggested = policy(&demands, DefaultName::Deny, &|_| None);
+        assert_eq!(suggested.rules.len(), 150);
+        assert!(suggested.rules.iter().all(|rule| rule.units.is_none()));
+    }
 }

@@ -1,8 +1,8 @@
-//! Who a cgroup belongs to, as a policy names him.
+//! The owner of a cgroup, as a policy names it.
 
-use super::Who;
+use super::demand::Who;
 
-/// The systemd unit of a path, where its cgroup cannot be forged; the path itself where another manager made
+/// The systemd unit of a path, where its cgroup cannot be forged; the path itself where another manager created
 /// it; the user alone in user sessions and at the root.
 #[must_use]
 pub fn owner_of(path: Option<&str>) -> Who {
@@ -13,7 +13,7 @@ pub fn owner_of(path: Option<&str>) -> Who {
     let Some(first) = names.clone().next() else {
         return Who::User;
     };
-    // systemd hands users all below, and a session's name lives as long as the session.
+    // systemd delegates what is below to users, and the name of a session ends with it.
     if first == "user.slice" || first == "init.scope" {
         return Who::User;
     }
@@ -36,7 +36,7 @@ fn is_plain(path: &str) -> bool {
     names.len() <= portguard_common::MAX_CGROUP_DEPTH && !path.contains(['*', '\n', '\0'])
 }
 
-/// `docker-*.scope` for the scope of one container: its hash is another at the next start.
+/// `docker-*.scope` for the scope of one container, whose hash changes at each start.
 fn without_hash(unit: &str) -> String {
     let Some((name, end)) = unit.rsplit_once('.') else {
         return unit.to_owned();
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners() {
+    fn the_owner_is_the_unit_else_the_path_else_the_user() {
         let unit = |name: &str| Who::Unit(name.into());
         for (path, who) in [
             ("/", Who::User),

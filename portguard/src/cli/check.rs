@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::NotSo);
     };
-    let tables = compile(&policy, 1)?;
+    let tables = compile(&policy)?;
     let results = run_policy_tests(&policy, &tables)?;
     let ok = good && results.iter().all(TestResult::holds);
     if args.json {
@@ -72,8 +72,8 @@ fn print(args: &Args, policy: &Policy, tables: &Tables, results: &[TestResult<'_
     let summary = format!(
         "policy {}: {}, {}, {} of {} tests pass",
         tables.short_digest(),
-        counted(tables.rule_count(), "rule"),
-        counted(tables.user_count(), "user"),
+        counted(tables.rule_names.len(), "rule"),
+        counted(tables.user_count, "user"),
         results.iter().filter(|result| result.holds()).count(),
         results.len(),
     );
@@ -95,8 +95,8 @@ fn as_object(
     json!({
         "ok": false,
         "policy": tables.map(Tables::short_digest),
-        "rules": tables.map(Tables::rule_count),
-        "users": tables.map(Tables::user_count),
+        "rules": tables.map(|tables| tables.rule_names.len()),
+        "users": tables.map(|tables| tables.user_count),
         "problems": objects::diagnostics(diagnostics),
         "tests": results.iter().map(test_report::as_object).collect::<Vec<_>>(),
     })

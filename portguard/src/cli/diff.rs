@@ -1,9 +1,9 @@
 //! `portguard diff`: which binds change, and for whom.
 
 use super::{Exit, counted, table::table};
-use portguard_policy::analysis::diff::{Change, EffectByRule, Netns, diff};
+use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::space::{
-    BindSpace, Callers, Row, UidRanges, callers_text, ports_text,
+    BindSpace, Callers, DecidedBy, EffectByRule, Row, UidRanges, callers_text, ports_text,
 };
 use portguard_policy::policy::{Diagnostics, GivenNames, Policy};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ const HEADER: [&str; 9] = [
     "NEW",
 ];
 
-fn as_table(space: &BindSpace<'_>, rows: &[Row<Change>], names: &GivenNames) -> String {
+fn as_table(space: &BindSpace<'_>, rows: &[Row<Change<'_>>], names: &GivenNames) -> String {
     let mut lines = Vec::new();
     for row in rows {
         for (ports, protocols) in ports_text(&row.ports) {
@@ -82,33 +82,25 @@ fn as_table(space: &BindSpace<'_>, rows: &[Row<Change>], names: &GivenNames) -> 
                 row.fields.groups.clone(),
                 row.fields.cgroups.clone(),
                 row.fields.addresses.clone(),
-                netns(row.said.netns).to_owned(),
-                done(&row.said.old),
-                done(&row.said.new),
+                row.value.netns.to_string(),
+                done(&row.value.old),
+                done(&row.value.new),
             ]);
         }
     }
     table(&HEADER, &lines)
 }
 
-const fn netns(netns: Netns) -> &'static str {
-    match netns {
-        Netns::Judged => "any",
-        Netns::Initial => "initial",
-        Netns::Others => "others",
+fn done(EffectByRule { effect, by }: &EffectByRule<'_>) -> String {
+    match by {
+        DecidedBy::Rule(rule) => format!("{effect} by {rule}"),
+        DecidedBy::Default => format!("{effect} by default"),
+        DecidedBy::Nothing => format!("{effect}, not decided"),
     }
 }
 
-fn done(done: &EffectByRule) -> String {
-    match (&done.rule, done.decided) {
-        (Some(rule), _) => format!("{} by {rule}", done.effect),
-        (None, true) => format!("{} by default", done.effect),
-        (None, false) => format!("{}, not decided", done.effect),
-    }
-}
-
-fn as_object(space: &BindSpace<'_>, row: &Row<Change>) -> Value {
-    let done = |done: &EffectByRule| json!({ "effect": done.effect, "rule": done.rule, "decided": done.decided });
+fn as_object(space: &BindSpace<'_>, row: &Row<Change<'_>>) -> Value {
+    let done = |done: &EffectByRule<'_>| json!({ "effect": done.effect, "rule": done.rule(), "decided": done.is_decided() });
     let uids = |uids: &UidRanges| match uids {
         UidRanges::Are(uids) => json!({ "are": uids }),
         UidRanges::AreNot(others) => json!({ "are_not": others }),
@@ -133,8 +125,8 @@ fn as_object(space: &BindSpace<'_>, row: &Row<Change>) -> Value {
         "groups": row.fields.groups,
         "cgroups": row.fields.cgroups,
         "addresses": row.fields.addresses,
-        "netns": netns(row.said.netns),
-        "old": done(&row.said.old),
-        "new": done(&row.said.new),
+        "netns": row.value.netns.as_str(),
+        "old": done(&row.value.old),
+        "new": done(&row.value.new),
     })
 }

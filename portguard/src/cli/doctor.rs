@@ -6,7 +6,6 @@ use crate::kernel::{
     object, object_condition,
 };
 use portguard_policy::escape::escape;
-use portguard_policy::local_ports::LocalPorts;
 use portguard_policy::policy::Policy;
 use serde::Serialize;
 use std::ops::RangeInclusive;
@@ -87,7 +86,7 @@ fn row(condition: &Condition) -> Row<'_> {
 /// Whether sockets get protected ports without a bind.
 fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
     let name = "protected ports are not assigned automatically";
-    let Some(ports) = LocalPorts::read() else {
+    let Some(ports) = crate::kernel::local_ports() else {
         return Condition {
             name,
             severity: Severity::Warning,
@@ -106,7 +105,7 @@ fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
             name,
             severity: Severity::Warning,
             found: exposed.to_string(),
-            fix: Some(exposed.mend()),
+            fix: Some(exposed.fix()),
         },
     }
 }

@@ -37,7 +37,7 @@ type Outcome = Option<Result<Closed, DestroyError>>;
 /// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = super::load(&args.policy)?;
-    let tables = compile(&policy, 1)?;
+    let tables = compile(&policy)?;
     let inventory = take(&policy, &tables, Environment::probe().host_netns)
         .map_err(|error| Unavailable(error.to_string()))?;
     let close = args.enforce_existing && policy.mode == Mode::Enforce;

@@ -25,7 +25,7 @@ mod top;
 mod who_can_bind;
 
 use crate::control::SOCKET;
-use crate::kernel::can_grant;
+use crate::kernel::{can_grant, local_ports};
 use crate::stderr;
 use clap::{Parser, Subcommand};
 use portguard_policy::analysis::lint::{Host, lint};
@@ -201,11 +201,11 @@ impl Loading {
         let mut loaded = self.read()?;
         let host = match &self.host {
             Some(_) => Host {
-                local_ports: Some(LocalPorts::usual()),
+                local_ports: Some(LocalPorts::kernel_default()),
                 grants: true,
             },
             None => Host {
-                local_ports: LocalPorts::read(),
+                local_ports: local_ports(),
                 grants: can_grant(),
             },
         };

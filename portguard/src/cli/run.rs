@@ -5,12 +5,11 @@ use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkChoice, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for};
+use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::compile::Tables;
-use portguard_policy::local_ports::LocalPorts;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
@@ -96,7 +95,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
     };
-    let fresh = read(&source, 1)?;
+    let fresh = read(&source)?;
     stderr::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
@@ -107,11 +106,6 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
-    // Numbered after the policy that is in force, where an earlier daemon left one.
-    let fresh = match enforcer.next_generation() {
-        1 => fresh,
-        next => read(&source, next)?,
-    };
     let enforcing = Cell::new(false);
     let ready = || {
         log_line!("portguard: ready");
@@ -135,9 +129,9 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     Ok(Exit::Success)
 }
 
-fn read(source: &PolicyLoader, generation: u16) -> Result<CompiledPolicy, Exit> {
+fn read(source: &PolicyLoader) -> Result<CompiledPolicy, Exit> {
     let color = std::io::stderr().is_terminal();
-    source.read(generation, color).map_err(|problems| {
+    source.read(color).map_err(|problems| {
         stderr::text(&problems);
         Exit::NotSo
     })
@@ -203,8 +197,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
         paths.join(", "),
-        counted(tables.rule_count(), "rule"),
-        counted(tables.user_count(), "user"),
+        counted(tables.rule_names.len(), "rule"),
+        counted(tables.user_count, "user"),
         ranges_text(&policy.protect),
         policy.default.as_str(),
         if policy.mode == Mode::Audit {
@@ -237,8 +231,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             "portguard: on this kernel a denied bind fails with EPERM instead of EACCES (needs Linux 5.18)"
         );
     }
-    if let Some(exposed) = LocalPorts::read().and_then(|ports| ports.exposed(&policy.protect)) {
-        log_line!("portguard: warning: {exposed}; {}", exposed.mend());
+    if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {
+        log_line!("portguard: warning: {exposed}; {}", exposed.fix());
     }
     if policy.scope == Scope::Host {
         log_line!("portguard: scope host: binds in other network namespaces are not decided");

@@ -28,7 +28,7 @@ pub(super) struct Args {
 /// Where the policy is too large to compile, or the report cannot be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = args.loading.load()?;
-    let tables = compile(&policy, 1)?;
+    let tables = compile(&policy)?;
     let results = run_policy_tests(&policy, &tables)?;
     let color = std::io::stdout().is_terminal();
     let to_stdout = args

@@ -2,8 +2,9 @@
 
 use super::{Exit, table::table};
 use portguard_common::Protocol;
-use portguard_policy::analysis::diff::EffectByRule;
-use portguard_policy::analysis::space::{BindSpace, Row, Users, callers_text, ports_text};
+use portguard_policy::analysis::space::{
+    BindSpace, Effect, EffectByRule, Row, Users, callers_text, ports_text,
+};
 use portguard_policy::analysis::who_can_bind::who_can_bind;
 use portguard_policy::policy::Policy;
 use serde_json::json;
@@ -24,11 +25,11 @@ pub(super) fn print(
         return Ok(Exit::Success);
     }
     // That the kernel decides of callers with two uids what it decides of those with one is no news.
-    let may = |row: &&Row<EffectByRule>| {
-        row.said.effect == "allow"
-            || row.said.effect != "deny" && matches!(row.users, Users::Same(_))
+    let may = |row: &&Row<EffectByRule<'_>>| {
+        row.value.effect == Effect::Allow
+            || row.value.effect != Effect::Deny && matches!(row.users, Users::Same(_))
     };
-    let (shown, others): (Vec<&Row<EffectByRule>>, Vec<_>) = rows.iter().partition(may);
+    let (shown, others): (Vec<&Row<EffectByRule<'_>>>, Vec<_>) = rows.iter().partition(may);
     if as_json {
         for row in &shown {
             for cells in cells(&space, row, policy) {
@@ -44,15 +45,12 @@ pub(super) fn print(
     if !lines.is_empty() {
         print!("{}", table(&HEADER, &lines));
     }
-    if shown
-        .iter()
-        .any(|row| row.said.effect.starts_with("kernel"))
-    {
+    if shown.iter().any(|row| row.value.effect.is_kernel()) {
         println!(
             "\nkernel: callers with CAP_NET_BIND_SERVICE, and everyone for ports from ip_unprivileged_port_start up"
         );
     }
-    if others.iter().any(|row| row.said.effect == "deny") {
+    if others.iter().any(|row| row.value.effect == Effect::Deny) {
         println!("\neveryone else: deny");
     }
     Ok(Exit::Success)
@@ -68,16 +66,15 @@ const HEADER: [&str; 7] = [
     "BY",
 ];
 
-fn cells(space: &BindSpace<'_>, row: &Row<EffectByRule>, policy: &Policy) -> Vec<Vec<String>> {
+fn cells(space: &BindSpace<'_>, row: &Row<EffectByRule<'_>>, policy: &Policy) -> Vec<Vec<String>> {
     let by = row
-        .said
-        .rule
-        .as_ref()
+        .value
+        .rule()
         .map_or("the default".to_owned(), |rule| format!("rule {rule}"));
     let each = ports_text(&row.ports).into_iter();
     each.map(|(_, protocols)| {
         vec![
-            row.said.effect.to_owned(),
+            row.value.effect.to_string(),
             protocols,
             callers_text(&space.callers(&row.users), &policy.given),
             row.fields.groups.clone(),

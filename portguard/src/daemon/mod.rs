@@ -234,7 +234,9 @@ impl<'a> Daemon<'a> {
 
     /// Puts a policy in force.
     fn install(&mut self, fresh: &CompiledPolicy) -> Result<(), KernelError> {
-        self.reporter.enricher.expect(&fresh.description);
+        let number = self.enforcer.next_generation();
+        let description = fresh.description.numbered(number);
+        self.reporter.enricher.expect(&description);
         self.enforcer.install(&fresh.tables, &fresh.description)
     }
 
@@ -331,9 +333,8 @@ impl<'a> Daemon<'a> {
     fn reload(&mut self) -> Result<String, String> {
         self.manager.reloading();
         self.eye.tried();
-        let generation = self.enforcer.next_generation();
         // Without colour: it is shown in `status` and by `reload` too.
-        let taken = self.source.read(generation, false).and_then(|fresh| {
+        let taken = self.source.read(false).and_then(|fresh| {
             crate::stderr::text(&fresh.warnings);
             self.install(&fresh)
                 .map_err(|error| format!("{}\n", error.with_fix()))?;

@@ -321,7 +321,7 @@ mod tests {
         let policy = parse(Path::new("p.yaml"), &text, &SystemNames::LOCAL)
             .unwrap()
             .policy;
-        let tables = compile(&policy, 1).unwrap();
+        let tables = compile(&policy).unwrap();
         let mut evaluator = Evaluator::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
         let (identity, decision) = evaluator.evaluate(socket, processes, made_in).unwrap();
         let verdict = decision.verdict.as_str();

@@ -12,7 +12,7 @@ use portguard_common::{AddressKey, GroupKey, NameKey, TrieKey, TrieNode, VectorW
 use portguard_policy::compile::Tables;
 
 impl Enforcer {
-    /// The number that the next policy must be compiled as: from 1, and from 1 again behind 65,535.
+    /// The number of the next policy that is installed: from 1, and from 1 again behind 65,535.
     #[must_use]
     pub fn next_generation(&self) -> u16 {
         let now = self.in_force.as_ref();
@@ -31,10 +31,12 @@ impl Enforcer {
         tables: &Tables,
         description: &Description,
     ) -> Result<(), KernelError> {
-        if tables.generation() == 1 {
+        let generation = self.next_generation();
+        if generation == 1 {
             // The numbers begin again: classes cached under them may be 65,535 policies old.
             self.forget_cgroups()?;
         }
+        let description = description.numbered(generation);
         let mut image = match self.fill_and_switch(tables, description) {
             Ok(image) => image,
             Err(error) => {
@@ -56,34 +58,38 @@ impl Enforcer {
     fn fill_and_switch(
         &mut self,
         tables: &Tables,
-        description: &Description,
+        description: Description,
     ) -> Result<KernelImage, KernelError> {
-        self.fill(tables)?;
+        self.fill(tables, description.policy.generation)?;
         let image = KernelImage::create(tables, description)?;
         image.switch(&mut self.maps)?;
         Ok(image)
     }
 
     /// Writes the tables that have the generation in their keys: no program reads them before the switch.
-    fn fill(&mut self, tables: &Tables) -> Result<(), KernelError> {
+    fn fill(&mut self, tables: &Tables, generation: u16) -> Result<(), KernelError> {
         let mut trie: HashMap<_, Wire<TrieKey>, Wire<TrieNode>> = self.maps.table("TRIE")?;
-        for entry in tables.trie() {
-            let node = Wire(entry.node);
-            insert("TRIE", || trie.insert(Wire(entry.key), node, 0))?;
+        for entry in &tables.trie {
+            let key = Wire(entry.key.with_generation(generation));
+            let node = Wire(entry.node.with_generation(generation));
+            insert("TRIE", || trie.insert(key, node, 0))?;
         }
         let mut names: HashMap<_, Wire<NameKey>, u32> = self.maps.table("NAMES")?;
-        for (key, next) in tables.names() {
-            insert("NAMES", || names.insert(Wire(*key), *next, 0))?;
+        for (key, next) in &tables.names {
+            let key = Wire(key.with_generation(generation));
+            insert("NAMES", || names.insert(key, *next, 0))?;
         }
         let mut addresses: LpmTrie<_, Wire<AddressKey>, u32> = self.maps.table("ADDRESSES")?;
-        for entry in tables.addresses() {
-            let key = Key::new(entry.prefix, Wire(entry.key));
+        for entry in &tables.addresses {
+            let key = Wire(entry.key.with_generation(generation));
+            let key = Key::new(entry.prefix, key);
             insert("ADDRESSES", || addresses.insert(&key, entry.class, 0))?;
         }
         let mut groups: LpmTrie<_, Wire<GroupKey>, Wire<VectorWords>> =
             self.maps.table("GROUPS")?;
-        for entry in tables.groups() {
-            let key = Key::new(entry.prefix, Wire(entry.key));
+        for entry in &tables.groups {
+            let key = Wire(entry.key.with_generation(generation));
+            let key = Key::new(entry.prefix, key);
             insert("GROUPS", || groups.insert(&key, Wire(entry.rules), 0))?;
         }
         Ok(())

@@ -23,5 +23,6 @@ pub use pins::pin_directory::Pins;
 pub use pins::pin_paths::PINS;
 pub use preflight::btf::Btf;
 pub use preflight::environment::{Condition, Environment, Severity, can_grant, release_text};
+pub use preflight::local_ports::local_ports;
 pub use preflight::offsets::Offsets;
 pub use preflight::other_programs::{BindHook, BindProgram, bind_programs};

@@ -1,97 +1,16 @@
-//! Regions in words: what a person reads of them.
+//! Regions as text.
 
-use super::Region;
-use super::policy_view::RuleMask;
+use super::cuts::{Cut, Part};
+use super::region::Region;
 use super::users::{Callers, UidRanges};
 use crate::escape::escape;
-use crate::policy::{GivenNames, Rule, ranges_text};
+use crate::policy::{GivenNames, ranges_text};
 use crate::yaml::{AddressText, RuleEntry};
 use fixedbitset::FixedBitSet;
 use portguard_common::Protocol;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
 
-/// What a cut was made by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Cgroups,
-    Addresses,
-    Groups,
-}
-
-impl Part {
-    pub(super) fn atoms<'r>(self, region: &'r Region<'_>) -> &'r Rc<FixedBitSet> {
-        match self {
-            Self::Addresses => &region.addresses,
-            Self::Cgroups | Self::Groups => &region.cgroups,
-        }
-    }
-
-    pub(super) fn atoms_mut<'r>(self, region: &'r mut Region<'_>) -> &'r mut Rc<FixedBitSet> {
-        match self {
-            Self::Addresses => &mut region.addresses,
-            Self::Cgroups | Self::Groups => &mut region.cgroups,
-        }
-    }
-
-    pub(super) fn of_shape<'s>(self, shape: &'s RuleMask<'_>) -> &'s Rc<FixedBitSet> {
-        match self {
-            Self::Addresses => &shape.addresses,
-            Self::Cgroups | Self::Groups => &shape.cgroups,
-        }
-    }
-}
-
-/// The cuts that made a region, the last one first.
-#[derive(Clone, Default)]
-pub(super) struct Words<'a>(Option<Rc<Word<'a>>>);
-
-struct Word<'a> {
-    inside: bool,
-    part: Part,
-    rule: &'a Rule,
-    /// What the rule takes of this part.
-    set: Rc<FixedBitSet>,
-    before: Words<'a>,
-}
-
-impl<'a> Words<'a> {
-    pub(super) fn with(&self, inside: bool, part: Part, shape: &RuleMask<'a>) -> Self {
-        Self(Some(Rc::new(Word {
-            inside,
-            part,
-            rule: shape.rule,
-            set: Rc::clone(part.of_shape(shape)),
-            before: self.clone(),
-        })))
-    }
-
-    /// The cuts of a part, in the order that they were made.
-    fn of(&self, part: Part) -> Vec<&Word<'a>> {
-        let mut words = Vec::new();
-        let mut at = self;
-        while let Some(word) = &at.0 {
-            if word.part == part {
-                words.push(&**word);
-            }
-            at = &word.before;
-        }
-        words.reverse();
-        words
-    }
-}
-
-impl Drop for Word<'_> {
-    fn drop(&mut self) {
-        // Thousands of cuts, one after the other and not one inside the other.
-        let mut next = std::mem::take(&mut self.before).0;
-        while let Some(mut word) = next.and_then(|word| Rc::try_unwrap(word).ok()) {
-            next = std::mem::take(&mut word.before).0;
-        }
-    }
-}
-
-/// The fields of a region that are neither ports nor users, in words; `any` where a field says nothing.
+/// The fields of a region apart from ports and users, as text; `any` where a field is not restricted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fields {
     /// `50`, `not 50`.
@@ -103,18 +22,18 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Those of a region.
+    /// The fields of a region.
     #[must_use]
     pub fn of(region: &Region<'_>) -> Self {
         Self {
-            groups: joined(&region.words.of(Part::Groups)),
+            groups: joined(&region.cuts.of(Part::Groups)),
             cgroups: joined(&needed(region, Part::Cgroups)),
             addresses: joined(&needed(region, Part::Addresses)),
         }
     }
 }
 
-/// Ports by protocol as (ports, protocols), protocols that have the same ones together.
+/// Ports by protocol as (ports, protocols); protocols with equal ports share an entry.
 #[must_use]
 pub fn ports_text(ports: &[Vec<RangeInclusive<u16>>; 4]) -> Vec<(String, String)> {
     let mut rows: Vec<(String, Vec<&str>)> = Vec::new();
@@ -137,7 +56,7 @@ pub fn ports_text(ports: &[Vec<RangeInclusive<u16>>; 4]) -> Vec<(String, String)
         .collect()
 }
 
-/// Callers in words.
+/// Callers as text.
 #[must_use]
 pub fn callers_text(callers: &Callers, names: &GivenNames) -> String {
     let everyone = |uids: &UidRanges| matches!(uids, UidRanges::AreNot(none) if none.is_empty());
@@ -156,55 +75,52 @@ pub fn callers_text(callers: &Callers, names: &GivenNames) -> String {
     }
 }
 
-/// The cuts without which the region would be larger.
-fn needed<'w, 'a>(region: &'w Region<'a>, part: Part) -> Vec<&'w Word<'a>> {
-    /// More of them nobody reads, and to thin them out takes long.
+/// The cuts that are not implied by the others.
+fn needed<'w, 'a>(region: &'w Region<'a>, part: Part) -> Vec<&'w Cut<'a>> {
+    /// Nobody reads more of them, and removing redundant ones is slow.
     const MANY: usize = 64;
-    let mut words = region.words.of(part);
-    if words.len() > MANY {
-        return words;
+    let mut cuts = region.cuts.of(part);
+    if cuts.len() > MANY {
+        return cuts;
     }
-    let mine = part.atoms(region);
+    let mine = region.atoms(part);
     let mut at = 0;
-    while at < words.len() {
+    while at < cuts.len() {
         let mut without = FixedBitSet::with_capacity(mine.len());
         without.insert_range(..);
-        for (_, word) in words.iter().enumerate().filter(|(i, _)| *i != at) {
-            if word.inside {
-                without.intersect_with(&word.set);
+        for (_, cut) in cuts.iter().enumerate().filter(|(i, _)| *i != at) {
+            if cut.inside {
+                without.intersect_with(&cut.set);
             } else {
-                without.difference_with(&word.set);
+                without.difference_with(&cut.set);
             }
         }
         if without == **mine {
-            words.remove(at);
+            cuts.remove(at);
         } else {
             at += 1;
         }
     }
-    words
+    cuts
 }
 
-fn joined(words: &[&Word<'_>]) -> String {
-    if words.is_empty() {
+fn joined(cuts: &[&Cut<'_>]) -> String {
+    if cuts.is_empty() {
         return "any".to_owned();
     }
-    // What it is first, then what it is not.
-    let inside = words
-        .iter()
-        .filter(|word| word.inside)
-        .map(|word| text(word));
-    let outside = words.iter().filter(|word| !word.inside);
-    let outside = outside.map(|word| format!("not {}", text(word)));
+    // First what it is, then what it is not.
+    let inside = cuts.iter().filter(|cut| cut.inside).map(|cut| text(cut));
+    let outside = cuts.iter().filter(|cut| !cut.inside);
+    let outside = outside.map(|cut| format!("not {}", text(cut)));
     let parts: Vec<String> = inside.chain(outside).collect();
     parts.join(" and ")
 }
 
-/// What a rule says of a part.
-fn text(word: &Word<'_>) -> String {
-    let written = RuleEntry::from(word.rule);
-    let text = match word.part {
-        Part::Groups => return ranges_text(word.rule.groups.as_deref().unwrap_or_default()),
+/// The values of a rule in the dimension of a cut.
+fn text(cut: &Cut<'_>) -> String {
+    let written = RuleEntry::from(cut.rule);
+    let text = match cut.part {
+        Part::Groups => return ranges_text(cut.rule.groups.as_deref().unwrap_or_default()),
         Part::Addresses => {
             let all = written.addresses.into_iter().flatten();
             all.map(|AddressText(text)| text)
@@ -234,9 +150,9 @@ fn uids_text(uids: &UidRanges, names: &GivenNames) -> String {
     }
 }
 
-/// Users as the policy knows them: some, else how many more.
+/// The first users, by the names that the policy has for them, and the number of the others.
 fn few(uids: &[(u32, u32)], names: &GivenNames) -> String {
-    /// More are a list that nobody reads.
+    /// Nobody reads a longer list.
     const FEW: usize = 8;
     let one = |(first, last): &(u32, u32)| match (first == last, names.users.get(first)) {
         (false, _) => format!("{first}-{last}"),

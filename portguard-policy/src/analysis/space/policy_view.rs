@@ -1,6 +1,6 @@
-//! A policy in a space: what each of its rules takes.
+//! A policy in a space: what each of its rules matches.
 
-use super::SpaceError;
+use super::budget::SpaceError;
 use super::users::UserAtoms;
 use crate::compile::{Tables, compile, ports_of_rules};
 use crate::policy::{Policy, Rule, merged};
@@ -14,12 +14,12 @@ use std::rc::Rc;
 pub struct PolicyView<'a> {
     /// The policy.
     pub policy: &'a Policy,
-    /// Compiled.
+    /// Its tables.
     pub tables: Tables,
-    pub(super) shapes: Vec<RuleMask<'a>>,
+    pub(super) masks: Vec<RuleMask<'a>>,
 }
 
-/// What a rule takes of the space, its ports aside.
+/// What a rule matches of the space, apart from ports.
 pub(crate) struct RuleMask<'a> {
     pub(crate) rule: &'a Rule,
     pub(crate) users: Option<Rc<FixedBitSet>>,
@@ -28,7 +28,39 @@ pub(crate) struct RuleMask<'a> {
     pub(crate) addresses: Rc<FixedBitSet>,
 }
 
-/// Where the rules that match a port change, for one protocol of one policy.
+impl<'a> RuleMask<'a> {
+    fn new(
+        rule: &'a Rule,
+        atoms: &UserAtoms,
+        cgroups: FixedBitSet,
+        addresses: FixedBitSet,
+    ) -> Self {
+        // Exhaustive: a new field needs a dimension here, in `Region` and in `Cut`.
+        let Rule {
+            name: _,
+            action: _,
+            ports: _,
+            protocols: _,
+            users: _,
+            groups,
+            cgroups: _,
+            units: _,
+            addresses: _,
+            audit: _,
+            log: _,
+            location: _,
+        } = rule;
+        Self {
+            rule,
+            users: atoms.of(rule),
+            groups: groups.as_deref().map(merged),
+            cgroups: Rc::new(cgroups),
+            addresses: Rc::new(addresses),
+        }
+    }
+}
+
+/// The ports at which the set of matching rules changes, for one protocol of one policy.
 pub(super) struct PortSteps {
     steps: Vec<(u16, Rc<Vec<usize>>)>,
     protect: Vec<RangeInclusive<u16>>,
@@ -62,7 +94,7 @@ impl<'a> PolicyView<'a> {
         cgroups: &[Vec<String>],
         addresses: &[(IpAddr, bool)],
     ) -> Result<Self, SpaceError> {
-        let tables = compile(policy, 1)?;
+        let tables = compile(policy)?;
         let mut by_cgroup = vec![FixedBitSet::with_capacity(cgroups.len()); policy.rules.len()];
         for (i, path) in cgroups.iter().enumerate() {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -83,18 +115,13 @@ impl<'a> PolicyView<'a> {
                 set.set(i, rules.is_some_and(holds));
             }
         }
-        let shapes = policy.rules.iter().zip(by_cgroup).zip(by_address);
-        let shapes = shapes.map(|((rule, cgroups), addresses)| RuleMask {
-            rule,
-            users: users.of(rule),
-            groups: rule.groups.as_deref().map(merged),
-            cgroups: Rc::new(cgroups),
-            addresses: Rc::new(addresses),
-        });
+        let masks = policy.rules.iter().zip(by_cgroup).zip(by_address);
+        let masks = masks
+            .map(|((rule, cgroups), addresses)| RuleMask::new(rule, users, cgroups, addresses));
         Ok(Self {
             policy,
             tables,
-            shapes: shapes.collect(),
+            masks: masks.collect(),
         })
     }
 
@@ -109,7 +136,7 @@ impl<'a> PolicyView<'a> {
     }
 }
 
-/// Whether a vector of the compiler's has a rule: its first word says which of the others have any.
+/// Whether a vector has a rule; its first word is the summary of the others.
 fn has(words: &portguard_common::VectorWords, rule: usize) -> bool {
     debug_assert!(rule < MAX_RULES);
     words

@@ -1,9 +1,9 @@
-//! A region: all combinations of some users, groups, cgroups and addresses.
+//! A region: the product of sets of users, groups, cgroups and addresses.
 
-use super::display::{Part, Words};
+use super::budget::{Budget, SpaceError};
+use super::cuts::{Cuts, Part};
 use super::policy_view::RuleMask;
 use super::users::{UserAtoms, Users};
-use super::{Budget, SpaceError};
 use crate::compile::Bind;
 use crate::policy::{merged, outside};
 use fixedbitset::FixedBitSet;
@@ -11,19 +11,19 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-/// A region of the binds of some ports; never empty.
+/// A region of the binds of a group of ports; never empty.
 #[derive(Clone)]
 pub struct Region<'a> {
     /// The callers.
     pub users: Users,
-    /// Of each of these sets of gids the caller has one.
+    /// The caller has a gid of each of these sets.
     pub(super) groups: Rc<Vec<Rc<Gids>>>,
-    /// Of these he has none.
+    /// The caller has none of these gids.
     pub(super) not_groups: Rc<Gids>,
     pub(super) cgroups: Rc<FixedBitSet>,
     pub(super) addresses: Rc<FixedBitSet>,
-    /// The cuts that made the region, for people to read.
-    pub(super) words: Words<'a>,
+    /// The cuts that made the region, for its description.
+    pub(super) cuts: Cuts<'a>,
 }
 
 type Gids = Vec<RangeInclusive<u32>>;
@@ -43,9 +43,23 @@ impl<'a> Region<'a> {
             not_groups: Rc::default(),
             cgroups: all(cgroups),
             addresses: all(addresses),
-            words: Words::default(),
+            cuts: Cuts::default(),
         };
         users.map(region).into()
+    }
+
+    pub(super) fn atoms(&self, part: Part) -> &Rc<FixedBitSet> {
+        match part {
+            Part::Addresses => &self.addresses,
+            Part::Cgroups | Part::Groups => &self.cgroups,
+        }
+    }
+
+    fn atoms_mut(&mut self, part: Part) -> &mut Rc<FixedBitSet> {
+        match part {
+            Part::Addresses => &mut self.addresses,
+            Part::Cgroups | Part::Groups => &mut self.cgroups,
+        }
     }
 
     /// Gids of a caller in the region.
@@ -62,59 +76,58 @@ impl<'a> Region<'a> {
         gids
     }
 
-    /// Whether the groups of a bind are of the region.
+    /// Whether the groups of a bind are in the region.
     pub(super) fn has_groups(&self, bind: &Bind<'_>) -> bool {
         let has = |ids: &Gids, id: u32| ids.iter().any(|range| range.contains(&id));
         let any = |ids: &Gids| bind.gids.iter().any(|gid| has(ids, *gid));
         self.groups.iter().all(|set| any(set)) && !any(&self.not_groups)
     }
 
-    /// Whether a caller can have one of each of `groups` and none of `not_groups`; everyone has some gid.
+    /// Whether a caller can have a gid of each of `groups` and none of `not_groups`. Each caller has some gid.
     fn has_callers(groups: &[Rc<Gids>], not_groups: &Gids) -> bool {
         let some = |set: &Gids| !outside(set, not_groups).is_empty();
         groups.iter().all(|set| some(set)) && some(&vec![0..=LAST_GID])
     }
 
-    /// Moves what `shape` takes of this region to `taken`, what it leaves to `left`.
+    /// Splits the region: what `mask` matches goes to `matched`, the remainder to `rest`.
     pub(super) fn cut(
         self,
         atoms: &UserAtoms,
-        shape: &RuleMask<'a>,
-        taken: &mut Vec<Self>,
-        left: &mut Vec<Self>,
+        mask: &RuleMask<'a>,
+        matched: &mut Vec<Self>,
+        rest: &mut Vec<Self>,
         budget: &mut Budget,
     ) -> Result<(), SpaceError> {
-        if self.cgroups.is_disjoint(&shape.cgroups) || self.addresses.is_disjoint(&shape.addresses)
-        {
-            left.push(self);
+        if self.cgroups.is_disjoint(&mask.cgroups) || self.addresses.is_disjoint(&mask.addresses) {
+            rest.push(self);
             return Ok(());
         }
-        let denies = shape.rule.action == portguard_common::Verdict::Deny;
-        let users = atoms.cut(&self.users, shape.users.as_ref(), denies, budget)?;
-        let groups = self.groups_with(shape);
+        let denies = mask.rule.action == portguard_common::Verdict::Deny;
+        let users = atoms.cut(&self.users, mask.users.as_ref(), denies, budget)?;
+        let groups = self.groups_with(mask);
         let (Some((users_in, users_out)), Some(groups)) = (users, groups) else {
-            left.push(self);
+            rest.push(self);
             return Ok(());
         };
         budget.take(Budget::CUT + self.cgroups.len() / 64 + self.addresses.len() / 64)?;
-        let mut rest = self;
-        rest.cut_atoms(shape, Part::Cgroups, left);
-        rest.cut_atoms(shape, Part::Addresses, left);
-        rest.cut_groups(shape, groups, left);
+        let mut part = self;
+        part.cut_atoms(mask, Part::Cgroups, rest);
+        part.cut_atoms(mask, Part::Addresses, rest);
+        part.cut_groups(mask, groups, rest);
         let each = |users: Vec<Users>, out: &mut Vec<Self>| {
             out.extend(users.into_iter().map(|users| Self {
                 users,
-                ..rest.clone()
+                ..part.clone()
             }));
         };
-        each(users_in, taken);
-        each(users_out, left);
+        each(users_in, matched);
+        each(users_out, rest);
         Ok(())
     }
 
-    /// The groups of the part that the rule takes; `None` where it takes nothing.
-    fn groups_with(&self, shape: &RuleMask<'_>) -> Option<Rc<Vec<Rc<Gids>>>> {
-        let Some(gids) = &shape.groups else {
+    /// The groups of the part that the rule matches; `None` where it matches nothing.
+    fn groups_with(&self, mask: &RuleMask<'_>) -> Option<Rc<Vec<Rc<Gids>>>> {
+        let Some(gids) = &mask.groups else {
             return Some(Rc::clone(&self.groups));
         };
         let mut groups = (*self.groups).clone();
@@ -122,31 +135,26 @@ impl<'a> Region<'a> {
         Self::has_callers(&groups, &self.not_groups).then(|| Rc::new(groups))
     }
 
-    fn cut_groups(
-        &mut self,
-        shape: &RuleMask<'a>,
-        groups: Rc<Vec<Rc<Gids>>>,
-        left: &mut Vec<Self>,
-    ) {
-        let Some(gids) = &shape.groups else {
+    fn cut_groups(&mut self, mask: &RuleMask<'a>, groups: Rc<Vec<Rc<Gids>>>, rest: &mut Vec<Self>) {
+        let Some(gids) = &mask.groups else {
             return;
         };
         let not_groups = merged(&[self.not_groups.as_slice(), gids].concat());
         if !Self::has_callers(&self.groups, &not_groups) {
             return;
         }
-        left.push(Self {
+        rest.push(Self {
             not_groups: Rc::new(not_groups),
-            words: self.words.with(false, Part::Groups, shape),
+            cuts: self.cuts.with(false, Part::Groups, mask),
             ..self.clone()
         });
         self.groups = groups;
-        self.words = self.words.with(true, Part::Groups, shape);
+        self.cuts = self.cuts.with(true, Part::Groups, mask);
     }
 
-    fn cut_atoms(&mut self, shape: &RuleMask<'a>, part: Part, left: &mut Vec<Self>) {
-        let mine = part.atoms(self);
-        let theirs = part.of_shape(shape);
+    fn cut_atoms(&mut self, mask: &RuleMask<'a>, part: Part, rest: &mut Vec<Self>) {
+        let mine = self.atoms(part);
+        let theirs = part.of_mask(mask);
         if mine.is_subset(theirs) {
             return;
         }
@@ -155,15 +163,15 @@ impl<'a> Region<'a> {
         inside.intersect_with(theirs);
         outside.difference_with(theirs);
         let mut other = self.clone();
-        *part.atoms_mut(&mut other) = Rc::new(outside);
-        other.words = self.words.with(false, part, shape);
-        left.push(other);
-        *part.atoms_mut(self) = Rc::new(inside);
-        self.words = self.words.with(true, part, shape);
+        *other.atoms_mut(part) = Rc::new(outside);
+        other.cuts = self.cuts.with(false, part, mask);
+        rest.push(other);
+        *self.atoms_mut(part) = Rc::new(inside);
+        self.cuts = self.cuts.with(true, part, mask);
     }
 }
 
-/// What regions that are joined have in common: all but one set of users.
+/// What joined regions have in common: everything except one set of users.
 type Key = (
     Rc<Vec<Rc<Gids>>>,
     Rc<Gids>,
@@ -172,8 +180,8 @@ type Key = (
     Option<Rc<FixedBitSet>>,
 );
 
-/// The regions, those that differ in one set of users alone made one: a rule that takes a part of each of a
-/// thousand callers takes one part of all of them.
+/// Joins regions that differ in one set of users only: a rule that matches a part of a thousand regions with one
+/// caller each matches one part of a joined region.
 pub(super) fn joined(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
     if regions.len() < 2 {
         return regions;

@@ -1,8 +1,10 @@
-//! Regions as the rows of a table: what is said alike of several becomes one row.
+//! Regions as the rows of a table: regions with equal values become one row.
 
+use super::bind_space::BindSpace;
 use super::display::Fields;
+use super::port_group::PortGroup;
+use super::region::Region;
 use super::users::{Callers, Users};
-use super::{BindSpace, PortGroup, Region};
 use crate::policy::merged;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,32 +14,32 @@ use std::rc::Rc;
 /// Ports by protocol, in the order of [`portguard_common::Protocol::ALL`].
 type Ports = [Vec<RangeInclusive<u16>>; 4];
 
-/// A row: who binds what, and what is said of it.
+/// A row: which callers bind which ports, and the value for them.
 #[derive(Clone, Debug)]
 pub struct Row<T> {
     /// Ports by protocol.
     pub ports: Ports,
-    /// Callers: see [`BindSpace::callers`].
+    /// Callers; [`BindSpace::callers`] has their uids.
     pub users: Users,
     /// The other fields.
     pub fields: Fields,
-    /// What is said.
-    pub said: T,
+    /// What the table shows of these binds.
+    pub value: T,
 }
 
 impl BindSpace<'_> {
-    /// The rows of regions and what is said of each, those that differ in users alone and those that differ in
-    /// ports alone joined; in order of their ports.
+    /// The rows of regions and their values, in order of their ports. Rows that differ in users only, or in ports
+    /// only, are joined.
     #[must_use]
     pub fn rows<'r, T: Clone + Eq + Hash + Ord>(
         &self,
         regions: impl Iterator<Item = (&'r PortGroup, &'r Region<'r>, T)>,
     ) -> Vec<Row<T>> {
-        let raw = regions.map(|(group, region, said)| Row {
+        let raw = regions.map(|(group, region, value)| Row {
             ports: group.ports.clone(),
             users: region.users.clone(),
             fields: Fields::of(region),
-            said,
+            value,
         });
         let rows = join(
             raw,
@@ -58,7 +60,7 @@ impl BindSpace<'_> {
                 |ports: &Vec<RangeInclusive<u16>>| ports.first().map(|range| *range.start());
             let first = row.ports.iter().filter_map(first).min();
             let callers = self.users.first(&row.users);
-            (first, callers, row.fields.clone(), row.said.clone())
+            (first, callers, row.fields.clone(), row.value.clone())
         });
         rows
     }
@@ -70,7 +72,7 @@ impl BindSpace<'_> {
     }
 }
 
-/// Callers with two uids, which are not joined.
+/// Callers with two different uids, which are not joined.
 fn mixed(users: &Users) -> Option<Users> {
     match users {
         Users::Same(_) => None,
@@ -90,7 +92,7 @@ fn add_ports<T>(row: &mut Row<T>, other: Row<T>) {
     }
 }
 
-/// Joins the rows that have a key, their other fields and what is said in common.
+/// Joins rows of equal key, fields and value.
 fn join<T: Clone + Eq + Hash>(
     rows: impl Iterator<Item = Row<T>>,
     key: impl Fn(&Row<T>) -> (Option<Ports>, Option<Users>),
@@ -100,7 +102,7 @@ fn join<T: Clone + Eq + Hash>(
     let mut out: Vec<Row<T>> = Vec::new();
     for row in rows {
         let known = *at
-            .entry((key(&row), row.fields.clone(), row.said.clone()))
+            .entry((key(&row), row.fields.clone(), row.value.clone()))
             .or_insert(out.len());
         match out.get_mut(known) {
             Some(first) => add(first, row),

@@ -1,29 +1,29 @@
-//! Callers by their two uids.
+//! Callers by their real and effective uid.
 
-use super::{Budget, SpaceError};
+use super::budget::{Budget, SpaceError};
 use crate::policy::{Rule, merged};
 use fixedbitset::FixedBitSet;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-/// Ranges in order, none touching another.
+/// Sorted ranges that do not touch.
 pub type Uids = Vec<RangeInclusive<u32>>;
 
-/// `(uid_t)-1` is nobody's.
+/// `(uid_t)-1` is no uid.
 const LAST_UID: u32 = u32::MAX - 1;
 
-/// A set of callers, by numbers: see [`super::BindSpace::callers`].
+/// A set of callers, by atoms; [`super::BindSpace::callers`] has their uids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Users {
-    /// Real and effective uid are the same, and in here.
+    /// Real and effective uid are equal, and in this set.
     Same(Rc<FixedBitSet>),
     /// They differ: the real one is in the first set, the effective one in the second.
     Mixed(Rc<FixedBitSet>, Rc<FixedBitSet>),
 }
 
 impl Users {
-    /// Adds a set of the same kind that differs in one of its sets of uids at most.
+    /// Adds a set of the same variant that differs in at most one of its sets of uids.
     pub(super) fn add(&mut self, other: &Self) {
         match (self, other) {
             (Self::Same(mine), Self::Same(theirs)) => Rc::make_mut(mine).union_with(theirs),
@@ -36,7 +36,7 @@ impl Users {
     }
 }
 
-/// Uids as ranges, first and last of each: those of a set, or those that it lacks, where they are fewer.
+/// Uids as ranges, first and last of each: the set, or its complement where that has fewer ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UidRanges {
     /// These.
@@ -48,19 +48,19 @@ pub enum UidRanges {
 /// A set of callers, by their uids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Callers {
-    /// Real and effective uid are the same.
+    /// Real and effective uid are equal.
     Same(UidRanges),
     /// They differ: real, effective.
     Mixed(UidRanges, UidRanges),
 }
 
-/// What is taken of a set, and what is left.
-pub(super) type Cut = (Vec<Users>, Vec<Users>);
+/// The callers of a set that a rule matches, and the rest.
+pub(super) type UserSplit = (Vec<Users>, Vec<Users>);
 
-/// The uids in sets that the same rules name.
+/// Atoms: the sets of uids that the same rules name.
 pub(super) struct UserAtoms {
     sets: Vec<Uids>,
-    /// Those of one uid.
+    /// The atoms of a single uid.
     single: FixedBitSet,
 }
 
@@ -114,7 +114,7 @@ impl UserAtoms {
         Self { sets, single }
     }
 
-    /// Everyone: those with one uid, and the others.
+    /// All callers: those with equal uids, and the others.
     pub(super) fn everyone(&self) -> [Users; 2] {
         let mut all = FixedBitSet::with_capacity(self.sets.len());
         all.insert_range(..);
@@ -158,7 +158,7 @@ impl UserAtoms {
         }
     }
 
-    /// For order: whether the uids differ, and the first of a set.
+    /// A key for sorting: whether the uids differ, and the first ones.
     pub(super) fn first(&self, users: &Users) -> (bool, u32, u32) {
         let first = |atoms: &FixedBitSet| {
             let all = atoms.ones().filter_map(|i| self.sets[i].first());
@@ -196,7 +196,7 @@ impl UserAtoms {
                 let pairs = real
                     .iter()
                     .flat_map(|uid| effective.iter().map(move |euid| (*uid, *euid)));
-                // The set is not empty, so two of two have a pair that differs.
+                // The set is not empty, so two uids of each side contain a pair that differs.
                 pairs
                     .into_iter()
                     .find(|(uid, euid)| uid != euid)
@@ -218,7 +218,7 @@ impl UserAtoms {
         }
     }
 
-    /// Whether two different uids can be taken from two sets.
+    /// Whether two sets contain a pair of different uids.
     fn has_a_pair(&self, real: &FixedBitSet, effective: &FixedBitSet) -> bool {
         let (mut reals, mut effectives) = (real.ones(), effective.ones());
         match (reals.next(), effectives.next()) {
@@ -232,14 +232,14 @@ impl UserAtoms {
         }
     }
 
-    /// What the users of a rule take of a set, and what they leave; `None` where they take nothing.
+    /// Splits a set by the users of a rule; `None` where the rule matches none of it.
     pub(super) fn cut(
         &self,
         of: &Users,
         users: Option<&Rc<FixedBitSet>>,
         denies: bool,
         budget: &mut Budget,
-    ) -> Result<Option<Cut>, SpaceError> {
+    ) -> Result<Option<UserSplit>, SpaceError> {
         let Some(users) = users else {
             return Ok(Some((vec![of.clone()], Vec::new())));
         };
@@ -262,19 +262,19 @@ impl UserAtoms {
         }
     }
 
-    /// A rule that denies takes callers by either uid, the others take those with both.
+    /// A deny rule matches callers by either uid, other rules match by both.
     fn cut_mixed(
         &self,
         real: &Rc<FixedBitSet>,
         effective: &Rc<FixedBitSet>,
         users: &FixedBitSet,
         denies: bool,
-    ) -> Option<Cut> {
+    ) -> Option<UserSplit> {
         let (no_real, no_effective) = (real.is_disjoint(users), effective.is_disjoint(users));
         if denies && no_real && no_effective || !denies && (no_real || no_effective) {
             return None;
         }
-        // A set that is not touched is shared, not copied.
+        // An unchanged set is shared, not copied.
         let parts = |atoms: &Rc<FixedBitSet>, untouched: bool| match untouched {
             true => (Rc::default(), Rc::clone(atoms)),
             false => (
@@ -291,7 +291,7 @@ impl UserAtoms {
             some.map(|(real, effective)| Users::Mixed(Rc::clone(real), Rc::clone(effective)))
                 .collect()
         };
-        let (taken, left) = if denies {
+        let (matched, rest) = if denies {
             (
                 pairs(&[(&real_in, effective), (&real_out, &effective_in)]),
                 pairs(&[(&real_out, &effective_out)]),
@@ -302,7 +302,7 @@ impl UserAtoms {
                 pairs(&[(&real_out, effective), (&real_in, &effective_out)]),
             )
         };
-        (!taken.is_empty()).then_some((taken, left))
+        (!matched.is_empty()).then_some((matched, rest))
     }
 }
 

@@ -1,34 +1,35 @@
-//! authbind's files: `byport/PORT`, whose execute bit is the right, and `byuid/UID`, lines of addresses and
-//! ports (authbind(1)).
+//! authbind's files: `byport/PORT`, where the execute bit is the right, and `byuid/UID` with lines of addresses
+//! and ports (authbind(1)).
 
-use super::{Findings, HostError, PRIVILEGED, entries, on_host, read};
-use crate::suggest::{Demand, Who};
+use super::root::{HostError, entries, on_host, read};
+use super::survey::{PRIVILEGED, Survey};
+use crate::suggest::demand::{Demand, Who};
 use portguard_common::Protocol;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-pub(super) fn look(root: &Path, findings: &mut Findings) -> Result<(), HostError> {
+pub(super) fn inspect(root: &Path, survey: &mut Survey) -> Result<(), HostError> {
     let directory = root.join("etc/authbind");
     for path in entries(&directory.join("byport")) {
-        by_port(root, &path, findings);
+        by_port(root, &path, survey);
     }
     for path in entries(&directory.join("byuid")) {
         let uid = name(&path).and_then(|name| name.parse().ok());
         if let (Some(uid), Some(text)) = (uid, read(&path)?) {
             for line in text.lines() {
-                by_uid(&on_host(root, &path), uid, line, findings);
+                by_uid(&on_host(root, &path), uid, line, survey);
             }
-            findings.notes.push(format!(
-                "authbind; take it away:\n  rm {}",
+            survey.notes.push(format!(
+                "authbind; to revoke it:\n  rm {}",
                 on_host(root, &path)
             ));
         }
     }
     let by_address = entries(&directory.join("byaddr"));
     for path in by_address {
-        findings.notes.push(format!(
-            "authbind gives ports by address, which has no rule here; read it, and then:\n  rm {}",
+        survey.notes.push(format!(
+            "authbind grants ports by address, for which no rule is suggested; check the file, then:\n  rm {}",
             on_host(root, &path)
         ));
     }
@@ -39,52 +40,52 @@ fn name(path: &Path) -> Option<&str> {
     path.file_name().and_then(|name| name.to_str())
 }
 
-/// Who may execute the file: its owner. A group or everyone is told, not granted: that would be wider than a
-/// person wants to read past.
-fn by_port(root: &Path, path: &Path, findings: &mut Findings) {
+/// The owner may execute the file. If others may, a note says so: a rule for them would be too wide to go
+/// unnoticed.
+fn by_port(root: &Path, path: &Path, survey: &mut Survey) {
     let file = on_host(root, path);
-    // `!80` is a rule for 80 that authbind asks first.
+    // `!80` is a rule for port 80 that authbind checks first.
     let port = name(path).and_then(|name| name.trim_start_matches('!').parse::<u16>().ok());
     let (Some(port), Ok(metadata)) = (port, path.metadata()) else {
         return;
     };
     if metadata.mode() & 0o100 != 0 {
-        demand(findings, &file, metadata.uid(), port..=port);
+        demand(survey, &file, metadata.uid(), port..=port);
     }
     let wider = match metadata.mode() & 0o011 {
         0 => "",
-        bits if bits & 0o001 != 0 => " (everyone may execute it: name those who need it)",
-        _ => " (its group may execute it: name it under `groups`)",
+        bits if bits & 0o001 != 0 => " (everyone may execute it: add the users who need it)",
+        _ => " (its group may execute it: add it under `groups`)",
     };
-    findings
+    survey
         .notes
-        .push(format!("authbind{wider}; take it away:\n  rm {file}"));
+        .push(format!("authbind{wider}; to revoke it:\n  rm {file}"));
 }
 
 /// `0.0.0.0/0:80,443`, a range of ports, or the newer `0.0.0.0-255.255.255.255,80-443` and `::/0,80`.
-fn by_uid(file: &str, uid: u32, line: &str, findings: &mut Findings) {
+fn by_uid(file: &str, uid: u32, line: &str, survey: &mut Survey) {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return;
     }
     let Some((address, first, last)) = read_line(line) else {
-        let note = format!("{file} has a line that is not understood: {line}");
-        findings.notes.push(note);
+        let note = format!("{file} has an unknown line: {line}");
+        survey.notes.push(note);
         return;
     };
     if !matches!(address, "0.0.0.0/0" | "::/0" | "0.0.0.0-255.255.255.255") {
-        findings.notes.push(format!(
-            "{file}: only for addresses {address}; say so under `addresses`"
+        survey.notes.push(format!(
+            "{file}: only for addresses {address}; add them under `addresses`"
         ));
     }
-    demand(findings, file, uid, first..=last);
+    demand(survey, file, uid, first..=last);
 }
 
 /// Addresses, first and last port.
 fn read_line(line: &str) -> Option<(&str, u16, u16)> {
     let (address, ports) = match line.rsplit_once(',') {
         Some((before, last)) => match before.rsplit_once(':') {
-            // The older form has two ports behind the colon.
+            // The older form has two ports after the colon.
             Some((address, first)) if address.contains('/') && !address.contains("::") => {
                 (address, format!("{first}-{last}"))
             }
@@ -103,10 +104,10 @@ fn read_line(line: &str) -> Option<(&str, u16, u16)> {
     ))
 }
 
-fn demand(findings: &mut Findings, file: &str, uid: u32, ports: RangeInclusive<u16>) {
+fn demand(survey: &mut Survey, file: &str, uid: u32, ports: RangeInclusive<u16>) {
     for port in ports.filter(|port| (1..=PRIVILEGED).contains(port)) {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            findings.demands.push(Demand {
+            survey.demands.push(Demand {
                 who: Who::User,
                 uids: [uid; 2],
                 port,

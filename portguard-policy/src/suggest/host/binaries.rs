@@ -1,12 +1,13 @@
-//! Programs that run as root or with `cap_net_bind_service` whoever starts them.
+//! Programs that any user runs as root (setuid) or with `cap_net_bind_service` (file capabilities).
 
 use super::listeners::Listener;
-use super::{Findings, entries, on_host};
+use super::root::{entries, on_host};
+use super::survey::Survey;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Where programs are, and how deep.
-const PLACES: [(&str, usize); 9] = [
+/// Directories of programs, and how many levels to search.
+const DIRECTORIES: [(&str, usize); 9] = [
     ("bin", 1),
     ("sbin", 1),
     ("usr/bin", 1),
@@ -23,44 +24,44 @@ const NET_BIND_SERVICE: u32 = 10;
 /// `S_ISUID`.
 const SETUID: u32 = 0o4000;
 
-pub(super) fn look(root: &Path, listeners: &[Listener], findings: &mut Findings) {
+pub(super) fn inspect(root: &Path, listeners: &[Listener], survey: &mut Survey) {
     let mut found: Vec<PathBuf> = Vec::new();
-    for (place, depth) in PLACES {
-        let place = root.join(place);
-        // `/bin` is `/usr/bin` on most hosts.
-        if !place.is_symlink() {
-            programs(&place, depth, &mut found);
+    for (directory, depth) in DIRECTORIES {
+        let directory = root.join(directory);
+        // On most hosts `/bin` is a link to `/usr/bin`.
+        if !directory.is_symlink() {
+            programs(&directory, depth, &mut found);
         }
     }
-    let mut quiet = Vec::new();
+    let mut others = Vec::new();
     for path in found {
         let name = on_host(root, &path);
         let listens = listeners
             .iter()
             .any(|listener| listener.exe.as_ref() == Some(&name));
         if has_capability(&path) {
-            findings.notes.push(format!(
-                "{name} has cap_net_bind_service: whoever runs it may bind every port below 1024; take it away:\n  \
+            survey.notes.push(format!(
+                "{name} has cap_net_bind_service: any user who runs it may bind every port below 1024; to revoke it:\n  \
                  setcap -r {name}"
             ));
         } else if is_setuid_root(&path) && listens {
-            findings.notes.push(format!(
-                "{name} is setuid root and listens below 1024; where that is all it is root for:\n  chmod u-s {name}"
+            survey.notes.push(format!(
+                "{name} is setuid root and listens below 1024; if it needs root for nothing else:\n  chmod u-s {name}"
             ));
         } else if is_setuid_root(&path) {
-            quiet.push(name);
+            others.push(name);
         }
     }
-    if !quiet.is_empty() {
-        findings.notes.push(format!(
-            "setuid root for other ends, and free to bind every port: {}",
-            quiet.join(", ")
+    if !others.is_empty() {
+        survey.notes.push(format!(
+            "setuid root for other reasons, and able to bind every port: {}",
+            others.join(", ")
         ));
     }
 }
 
-fn programs(place: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    for path in entries(place) {
+fn programs(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for path in entries(directory) {
         let Ok(kind) = path.symlink_metadata() else {
             continue;
         };
@@ -96,7 +97,7 @@ mod tests {
     use super::grants_binding;
 
     #[test]
-    fn the_permitted_set_of_every_revision() {
+    fn permitted_set_is_read_in_every_revision() {
         let v2 = |low: u32| {
             let words = [0x0200_0001, low, 0, 0, 0];
             words

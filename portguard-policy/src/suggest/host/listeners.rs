@@ -1,7 +1,9 @@
-//! Who listens below port 1024 now.
+//! Processes that listen below port 1024 now.
 
-use super::{HostError, PRIVILEGED};
-use crate::suggest::{Demand, owner_of};
+use super::root::{HostError, read};
+use super::survey::PRIVILEGED;
+use crate::suggest::demand::Demand;
+use crate::suggest::units::owner_of;
 use portguard_common::Protocol;
 use procfs::net::{TcpNetEntries, TcpState, UdpNetEntries};
 use procfs::process::{FDTarget, Process, all_processes_with_root};
@@ -9,15 +11,15 @@ use procfs::{FromBufReadSI as _, current_system_info};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// A socket, and the program that has it.
+/// A listening socket, and the program that holds it.
 pub(super) struct Listener {
     pub(super) demand: Demand,
     /// Path of the program on the host.
     pub(super) exe: Option<String>,
 }
 
-/// All of them that belong to a process.
-pub(super) fn all(root: &Path) -> Result<Vec<Listener>, HostError> {
+/// All listening sockets that a process holds.
+pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
     let proc = root.join("proc");
     let sockets = sockets(&proc)?;
     let mut listeners = Vec::new();
@@ -26,7 +28,7 @@ pub(super) fn all(root: &Path) -> Result<Vec<Listener>, HostError> {
         .flatten()
         .flatten()
     {
-        // One that ends meanwhile listens no longer.
+        // A process may end meanwhile.
         let Ok(descriptors) = process.fd() else {
             continue;
         };
@@ -66,11 +68,11 @@ fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener
     })
 }
 
-/// Sockets that wait on a privileged port, by inode.
+/// Sockets that listen on a privileged port, by inode.
 fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
     let mut sockets = HashMap::new();
     for file in ["net/tcp", "net/tcp6"] {
-        if let Some(text) = super::read(&proc.join(file))? {
+        if let Some(text) = read(&proc.join(file))? {
             let entries = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {
@@ -82,7 +84,7 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
         }
     }
     for file in ["net/udp", "net/udp6"] {
-        if let Some(text) = super::read(&proc.join(file))? {
+        if let Some(text) = read(&proc.join(file))? {
             let entries = UdpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {

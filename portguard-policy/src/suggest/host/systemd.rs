@@ -1,15 +1,16 @@
-//! systemd's units: ambient `CAP_NET_BIND_SERVICE`, `SocketBindAllow=`, and sockets that systemd itself binds.
+//! systemd units: ambient `CAP_NET_BIND_SERVICE`, `SocketBindAllow=`, and sockets that systemd itself binds.
 
 use super::listeners::Listener;
-use super::{Findings, HostError, PRIVILEGED, entries, on_host, read};
+use super::root::{HostError, entries, on_host, read};
+use super::survey::{PRIVILEGED, Survey};
 use crate::policy::{NameService as _, SystemNames};
-use crate::suggest::{Demand, Who};
+use crate::suggest::demand::{Demand, Who};
 use portguard_common::Protocol;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Directories of units, the strongest last (systemd.unit(5)).
-const PLACES: [&str; 5] = [
+/// Directories of units, the one with the highest priority last (systemd.unit(5)).
+const DIRECTORIES: [&str; 5] = [
     "lib/systemd/system",
     "usr/lib/systemd/system",
     "usr/local/lib/systemd/system",
@@ -17,23 +18,23 @@ const PLACES: [&str; 5] = [
     "etc/systemd/system",
 ];
 
-/// What is said of a unit: key and value, in order, its drop-ins last; and the file of the unit itself.
+/// The file of a unit, and its settings as key and value, in order, those of its drop-ins last.
 #[derive(Default)]
 struct Unit {
     file: String,
-    said: Vec<(String, String)>,
+    settings: Vec<(String, String)>,
 }
 
-pub(super) fn look(
+pub(super) fn inspect(
     root: &Path,
     listeners: &[Listener],
-    findings: &mut Findings,
+    survey: &mut Survey,
 ) -> Result<(), HostError> {
     for (name, unit) in units(root)? {
         if name.ends_with(".socket") {
-            unit.sockets(&name, findings);
+            unit.sockets(&name, survey);
         } else {
-            unit.service(&name, listeners, findings);
+            unit.service(&name, listeners, survey);
         }
     }
     Ok(())
@@ -42,42 +43,42 @@ pub(super) fn look(
 fn units(root: &Path) -> Result<BTreeMap<String, Unit>, HostError> {
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
     let mut drop_ins: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    for place in PLACES {
-        let place = root.join(place);
-        if place
+    for directory in DIRECTORIES {
+        let directory = root.join(directory);
+        if directory
             .parent()
             .and_then(Path::parent)
             .is_some_and(Path::is_symlink)
         {
             continue;
         }
-        for path in entries(&place) {
+        for path in entries(&directory) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                 continue;
             };
             let known = |name: &str| name.ends_with(".service") || name.ends_with(".socket");
             if let Some(unit) = name.strip_suffix(".d").filter(|name| known(name)) {
                 for file in entries(&path) {
-                    let said = drop_ins.entry(unit.to_owned()).or_default();
-                    said.extend(said_in(&read(&file)?.unwrap_or_default()));
+                    let settings = drop_ins.entry(unit.to_owned()).or_default();
+                    settings.extend(settings_in(&read(&file)?.unwrap_or_default()));
                 }
             } else if known(name) && path.is_file() {
                 let file = on_host(root, &path);
-                let said = said_in(&read(&path)?.unwrap_or_default());
-                units.insert(name.to_owned(), Unit { file, said });
+                let settings = settings_in(&read(&path)?.unwrap_or_default());
+                units.insert(name.to_owned(), Unit { file, settings });
             }
         }
     }
-    for (name, said) in drop_ins {
+    for (name, settings) in drop_ins {
         if let Some(unit) = units.get_mut(&name) {
-            unit.said.extend(said);
+            unit.settings.extend(settings);
         }
     }
     Ok(units)
 }
 
-/// `Key=value` lines, a line that ends in `\` going on in the next (systemd.syntax(7)).
-fn said_in(text: &str) -> Vec<(String, String)> {
+/// `Key=value` lines; a line that ends in `\` continues in the next (systemd.syntax(7)).
+fn settings_in(text: &str) -> Vec<(String, String)> {
     let joined = text.replace("\\\n", " ");
     let lines = joined.lines().map(str::trim);
     let lines = lines.filter(|line| !line.starts_with(['#', ';', '[']));
@@ -88,10 +89,10 @@ fn said_in(text: &str) -> Vec<(String, String)> {
 }
 
 impl Unit {
-    /// The words under a key; an empty value forgets those before.
+    /// The words of all values of a key; an empty value resets the list.
     fn words(&self, key: &str) -> Vec<&str> {
         let mut words = Vec::new();
-        for (_, value) in self.said.iter().filter(|(known, _)| known == key) {
+        for (_, value) in self.settings.iter().filter(|(known, _)| known == key) {
             if value.is_empty() {
                 words.clear();
             }
@@ -105,12 +106,12 @@ impl Unit {
         user.parse().ok().or_else(|| SystemNames::LOCAL.uid(user))
     }
 
-    fn service(&self, name: &str, listeners: &[Listener], findings: &mut Findings) {
+    fn service(&self, name: &str, listeners: &[Listener], survey: &mut Survey) {
         for word in self.words("SocketBindAllow") {
             let Some(uid) = self.uid() else {
                 let user = self.words("User").last().copied().unwrap_or_default();
-                findings.notes.push(format!(
-                    "{name} has SocketBindAllow={word} as {user}, a user not known here ({})",
+                survey.notes.push(format!(
+                    "{name} has SocketBindAllow={word} as {user}, an unknown user ({})",
                     self.file
                 ));
                 continue;
@@ -118,7 +119,7 @@ impl Unit {
             if let Some((protocols, first, last)) = bind_allow(word) {
                 let from = format!("SocketBindAllow={word} of {}", self.file);
                 for port in first..=last {
-                    self.demand(name, uid, port, &protocols, &from, findings);
+                    self.demand(name, uid, port, &protocols, &from, survey);
                 }
             }
         }
@@ -131,17 +132,17 @@ impl Unit {
         let which = if listens {
             "its ports are below"
         } else {
-            "it listens on none now, so name its ports yourself"
+            "it listens on no port now, so add its ports yourself"
         };
-        findings.notes.push(format!(
-            "{name} runs with ambient CAP_NET_BIND_SERVICE ({}): {which}; take it away:\n  \
+        survey.notes.push(format!(
+            "{name} runs with ambient CAP_NET_BIND_SERVICE ({}): {which}; to revoke it:\n  \
              systemctl edit {name}    # [Service] AmbientCapabilities=",
             self.file
         ));
     }
 
     /// Sockets that systemd binds as root, in the cgroup of the socket unit.
-    fn sockets(&self, name: &str, findings: &mut Findings) {
+    fn sockets(&self, name: &str, survey: &mut Survey) {
         let kinds = [
             ("ListenStream", Protocol::Tcp),
             ("ListenDatagram", Protocol::Udp),
@@ -151,7 +152,7 @@ impl Unit {
                 let port = word.rsplit(':').next().and_then(|port| port.parse().ok());
                 if let Some(port) = port.filter(|_| !word.starts_with(['/', '@'])) {
                     let from = format!("{key}={word} of {}", self.file);
-                    self.demand(name, 0, port, &[protocol], &from, findings);
+                    self.demand(name, 0, port, &[protocol], &from, survey);
                 }
             }
         }
@@ -164,15 +165,15 @@ impl Unit {
         port: u16,
         protocols: &[Protocol],
         from: &str,
-        findings: &mut Findings,
+        survey: &mut Survey,
     ) {
         if !(1..=PRIVILEGED).contains(&port) {
             return;
         }
-        // Of a template, every instance.
+        // A template stands for all its instances.
         let unit = unit.replace("@.", "@*.");
         for protocol in protocols {
-            findings.demands.push(Demand {
+            survey.demands.push(Demand {
                 who: Who::Unit(unit.clone()),
                 uids: [uid; 2],
                 port,
@@ -184,7 +185,7 @@ impl Unit {
     }
 }
 
-/// `ipv4:tcp:80`, `tcp:80-90`, `443` (systemd.resource-control(5)); what names no port is no demand.
+/// `ipv4:tcp:80`, `tcp:80-90`, `443` (systemd.resource-control(5)); an entry without a port is no demand.
 fn bind_allow(word: &str) -> Option<(Vec<Protocol>, u16, u16)> {
     let parts: Vec<&str> = word.split(':').collect();
     let (first, last) = match parts.last()?.split_once('-') {

@@ -25,16 +25,18 @@ pub(in crate::kernel) struct KernelImage {
 }
 
 impl KernelImage {
-    /// Writes the image of `tables`.
+    /// Writes the image of `tables`, under the number that its description has.
     pub(in crate::kernel) fn create(
         tables: &Tables,
-        description: &Description,
+        description: Description,
     ) -> Result<Self, KernelError> {
-        let text = serde_json::to_vec(description).unwrap_or_default();
-        let mut pages = tables.pages().to_vec();
+        let generation = description.policy.generation;
+        let text = serde_json::to_vec(&description).unwrap_or_default();
+        let mut pages = tables.pages.clone();
         let first = pages.len();
         pages.extend(text.chunks(size_of::<Page>()).map(page_of));
         if let Some(header) = pages.first_mut() {
+            *header = header.with_generation(generation);
             header.set_description_page(first as u64);
             header.set_description_len(text.len() as u64);
         }
@@ -47,9 +49,9 @@ impl KernelImage {
         let hits_page = pages.first().map_or(0, |page| Header(page).hits_page());
         Ok(Self {
             pages: map,
-            generation: tables.generation(),
+            generation,
             hits_page: hits_page as u32,
-            description: description.clone(),
+            description,
         })
     }
 

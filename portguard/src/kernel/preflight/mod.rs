@@ -2,6 +2,7 @@
 
 pub(in crate::kernel) mod btf;
 pub(in crate::kernel) mod environment;
+pub(in crate::kernel) mod local_ports;
 pub(in crate::kernel) mod offsets;
 pub(in crate::kernel) mod other_programs;
 mod securityfs;

@@ -1,0 +1,44 @@
+//! A bind to be decided in userspace.
+
+use crate::policy::PolicyTest;
+use portguard_common::Protocol;
+use std::net::IpAddr;
+
+/// A bind to be decided in userspace.
+#[derive(Clone, Copy, Debug)]
+pub struct Bind<'a> {
+    /// Port, host byte order.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Real uid.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// All gids of the caller: real, effective and supplementary.
+    pub gids: &'a [u32],
+    /// The caller's cgroup: its components below the root.
+    pub cgroup: &'a [&'a str],
+    /// The address; an IPv4-mapped one counts as IPv4.
+    pub address: IpAddr,
+    /// Whether a bind of `::` includes IPv4, because the socket is not `IPV6_V6ONLY`. It is a bind of `0.0.0.0`
+    /// then, too: `allow` and `kernel` rules must name both addresses, `deny` rules either.
+    pub dual_stack: bool,
+}
+
+impl<'a> Bind<'a> {
+    /// The bind of an entry of `tests:`; `cgroup` has the components of its path.
+    #[must_use]
+    pub fn of_test(test: &'a PolicyTest, cgroup: &'a [&'a str]) -> Self {
+        Self {
+            port: test.port,
+            protocol: test.protocol,
+            uid: test.user,
+            euid: test.user,
+            gids: &test.groups,
+            cgroup,
+            address: test.address,
+            dual_stack: true,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! A bind that a suggested policy must allow.
+
+use portguard_common::Protocol;
+
+/// The owner of a bind, beside its user.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// A systemd unit.
+    Unit(String),
+    /// A cgroup, by its path.
+    Cgroup(String),
+    /// The user alone, in any cgroup.
+    User,
+}
+
+/// A bind that must be allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Its owner.
+    pub who: Who,
+    /// Real and effective uid.
+    pub uids: [u32; 2],
+    /// Port.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// How often it was recorded; 0 where it was not counted.
+    pub count: u64,
+    /// Where the demand comes from: a program, a file.
+    pub from: String,
+}
