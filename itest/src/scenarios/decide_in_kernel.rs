@@ -106,7 +106,7 @@ impl InKernel {
     /// Puts a policy in force.
     fn install(&mut self, model: &Model) -> anyhow::Result<Tables> {
         let policy = parsed(&model.to_yaml()).policy;
-        let tables = compile(&policy, self.0.next_generation())?;
+        let tables = compile(&policy)?;
         let description = Description::new(&policy, &tables, &[]);
         self.0.install(&tables, &description)?;
         Ok(tables)
