@@ -1,4 +1,8 @@
 //! `decide_bind` over images made by hand: first match, and parts of the caller that cannot be read.
+#![expect(
+    clippy::expect_used,
+    reason = "a test ends where its own image is wrong"
+)]
 
 use portguard_common::{
     Decision, Header, HeaderFlags, Image as _, Lookup, MAX_RULES, NO_RULE, PAGE_WORDS,

@@ -112,11 +112,13 @@ fn diff_json_has_every_range() {
     );
     let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(
-        first["ports"]["udp"],
+        first["binds"]["ports"]["udp"],
         serde_json::json!([[80, 80], [443, 443]])
     );
-    assert_eq!(first["users"]["uids"]["are"], serde_json::json!([[40, 40]]));
-    assert_eq!(first["old"]["effect"], "deny");
+    let users = &first["binds"]["users"]["uids"]["are"];
+    assert_eq!(*users, serde_json::json!([[40, 40]]));
+    assert_eq!(first["old"]["verdict"], "deny");
+    assert_eq!(first["old"]["enforced"], true);
     assert_eq!(first["new"]["rule"], "web");
 }
 
@@ -191,10 +193,20 @@ everyone else: deny
         &portguard(&files, &[&all[..], &["443", "--json"]].concat()),
         0,
     );
-    for line in json.lines() {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_ne!(row["verdict"], "deny", "{line}");
-    }
+    let rows: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(rows.iter().all(|row| row["port"] == 443));
+    let of = |verdict: &str| rows.iter().filter(|row| row["verdict"] == verdict).count();
+    assert!(of("allow") > 0 && of("kernel") > 0 && of("deny") > 0);
+    let json = said(
+        &portguard(&files, &[&all[..], &["8080", "--json"]].concat()),
+        0,
+    );
+    let row: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(row["decided"], false);
+    assert_eq!(row["port"], 8080);
     let usage = portguard(&files, &["explain", "--all", "--policy", "p.yaml"]);
     assert_eq!(usage.status.code(), Some(2));
 }

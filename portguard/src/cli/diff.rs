@@ -1,9 +1,9 @@
 //! `portguard diff`: which binds change, and for whom.
 
-use super::{Exit, counted, table::table};
+use super::{Exit, counted, objects, table::table};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::space::{
-    BindSpace, Callers, DecidedBy, EffectByRule, Row, UidRanges, callers_text, ports_text,
+    BindSpace, DecidedBy, EffectByRule, Row, callers_text, ports_text,
 };
 use portguard_policy::policy::{Diagnostics, GivenNames, Policy};
 use serde_json::{Value, json};
@@ -100,33 +100,10 @@ fn done(EffectByRule { effect, by }: &EffectByRule<'_>) -> String {
 }
 
 fn as_object(space: &BindSpace<'_>, row: &Row<Change<'_>>) -> Value {
-    let done = |done: &EffectByRule<'_>| json!({ "effect": done.effect, "rule": done.rule(), "decided": done.is_decided() });
-    let uids = |uids: &UidRanges| match uids {
-        UidRanges::Are(uids) => json!({ "are": uids }),
-        UidRanges::AreNot(others) => json!({ "are_not": others }),
-    };
-    let users = match space.callers(&row.users) {
-        Callers::Same(same) => json!({ "uids": uids(&same) }),
-        Callers::Mixed(real, effective) => {
-            json!({ "real": uids(&real), "effective": uids(&effective) })
-        }
-    };
-    let ranges = row.ports.each_ref().map(|ports| {
-        let ranges = ports
-            .iter()
-            .cloned()
-            .map(std::ops::RangeInclusive::into_inner);
-        ranges.collect::<Vec<(u16, u16)>>()
-    });
-    let [tcp, udp, sctp, dccp] = ranges;
     json!({
-        "ports": { "tcp": tcp, "udp": udp, "sctp": sctp, "dccp": dccp },
-        "users": users,
-        "groups": row.fields.groups,
-        "cgroups": row.fields.cgroups,
-        "addresses": row.fields.addresses,
+        "binds": objects::binds(space, row),
         "netns": row.value.netns.as_str(),
-        "old": done(&row.value.old),
-        "new": done(&row.value.new),
+        "old": objects::effect(&row.value.old),
+        "new": objects::effect(&row.value.new),
     })
 }

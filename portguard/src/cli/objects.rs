@@ -1,9 +1,11 @@
 //! The shapes that the JSON of several commands has in common; docs/cli-json.md lists them.
 
 use portguard_common::{Protocol, Verdict};
+use portguard_policy::analysis::space::{BindSpace, Callers, Effect, EffectByRule, Row, UidRanges};
 use portguard_policy::policy::{Diagnostic, Diagnostics, Location, Severity};
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 /// A bind that a command decides or explains.
 pub(super) struct Question<'a> {
@@ -54,4 +56,51 @@ pub(super) fn diagnostics(diagnostics: &Diagnostics) -> Vec<Value> {
         })
     };
     diagnostics.iter().map(object).collect()
+}
+
+/// What a policy does with a set of binds.
+pub(super) fn effect(effect: &EffectByRule<'_>) -> Value {
+    let (of_policy, enforced) = match effect.effect {
+        Effect::Allow => (Verdict::Allow, true),
+        Effect::Deny => (Verdict::Deny, true),
+        Effect::Kernel => (Verdict::Kernel, true),
+        Effect::AuditAllow => (Verdict::Allow, false),
+        Effect::AuditDeny => (Verdict::Deny, false),
+    };
+    let decided = effect.is_decided();
+    json!({
+        "decided": decided,
+        "verdict": verdict(decided.then_some(of_policy)),
+        "enforced": decided.then_some(enforced),
+        "rule": effect.rule(),
+    })
+}
+
+/// A set of binds: ports, callers, cgroups and addresses.
+pub(super) fn binds<T>(space: &BindSpace<'_>, row: &Row<T>) -> Value {
+    let users = match space.callers(&row.users) {
+        Callers::Same(both) => json!({ "uids": uids(&both) }),
+        Callers::Mixed(real, effective) => {
+            json!({ "real": uids(&real), "effective": uids(&effective) })
+        }
+    };
+    let ports = row.ports.each_ref().map(|ports| {
+        let ranges = ports.iter().cloned().map(RangeInclusive::into_inner);
+        ranges.collect::<Vec<(u16, u16)>>()
+    });
+    let [tcp, udp, sctp, dccp] = ports;
+    json!({
+        "ports": { "tcp": tcp, "udp": udp, "sctp": sctp, "dccp": dccp },
+        "users": users,
+        "groups": row.fields.groups,
+        "cgroups": row.fields.cgroups,
+        "addresses": row.fields.addresses,
+    })
+}
+
+fn uids(uids: &UidRanges) -> Value {
+    match uids {
+        UidRanges::Are(uids) => json!({ "are": uids }),
+        UidRanges::AreNot(others) => json!({ "are_not": others }),
+    }
 }

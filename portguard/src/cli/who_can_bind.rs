@@ -1,13 +1,13 @@
 //! `portguard explain --all`: who may bind a port.
 
-use super::{Exit, table::table};
+use super::{Exit, objects, table::table};
 use portguard_common::Protocol;
 use portguard_policy::analysis::space::{
     BindSpace, Effect, EffectByRule, Row, Users, callers_text, ports_text,
 };
 use portguard_policy::analysis::who_can_bind::who_can_bind;
 use portguard_policy::policy::Policy;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// # Errors
 /// Where the policy is too large to compile, or too complex to be taken apart.
@@ -20,24 +20,20 @@ pub(super) fn print(
     let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
     let space = BindSpace::new(&[policy])?;
     let rows = who_can_bind(&space, port, &protocols)?;
-    if rows.is_empty() && !as_json {
+    if as_json {
+        print_objects(&space, &rows, port);
+        return Ok(Exit::Success);
+    }
+    if rows.is_empty() {
         println!("not decided: port {port} is not in `protect`");
         return Ok(Exit::Success);
     }
-    // That the kernel decides of callers with two uids what it decides of those with one is no news.
+    // Callers with two uids that are left to the kernel would only repeat those with one.
     let may = |row: &&Row<EffectByRule<'_>>| {
         row.value.effect == Effect::Allow
             || row.value.effect != Effect::Deny && matches!(row.users, Users::Same(_))
     };
     let (shown, others): (Vec<&Row<EffectByRule<'_>>>, Vec<_>) = rows.iter().partition(may);
-    if as_json {
-        for row in &shown {
-            for cells in cells(&space, row, policy) {
-                println!("{}", object(&cells));
-            }
-        }
-        return Ok(Exit::Success);
-    }
     let lines: Vec<Vec<String>> = shown
         .iter()
         .flat_map(|row| cells(&space, row, policy))
@@ -86,8 +82,18 @@ fn cells(space: &BindSpace<'_>, row: &Row<EffectByRule<'_>>, policy: &Policy) ->
     .collect()
 }
 
-fn object(cells: &[String]) -> serde_json::Value {
-    let keys = HEADER.iter().map(|key| key.to_lowercase());
-    let cells = cells.iter().map(|cell| json!(cell));
-    keys.zip(cells).collect::<serde_json::Map<_, _>>().into()
+/// One object per set of callers, those that are denied too; one that says so where nothing is decided.
+fn print_objects(space: &BindSpace<'_>, rows: &[Row<EffectByRule<'_>>], port: u16) {
+    if rows.is_empty() {
+        let mut object = objects::effect(&EffectByRule::UNDECIDED);
+        object["port"] = json!(port);
+        object["binds"] = Value::Null;
+        println!("{object}");
+    }
+    for row in rows {
+        let mut object = objects::effect(&row.value);
+        object["port"] = json!(port);
+        object["binds"] = objects::binds(space, row);
+        println!("{object}");
+    }
 }
