@@ -25,6 +25,7 @@ mod protocols;
 mod reload;
 mod servers;
 mod sinks;
+mod unreadable;
 
 pub(crate) use crate::harness::NotApplicable;
 pub use faults::ROWS as FAULTS;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Test> {
         (false, decide_in_kernel::TESTS),
         (false, addresses::TESTS),
         (false, cgroups::TESTS),
+        (false, unreadable::TESTS),
         (false, protocols::TESTS),
         (false, lifetime::TESTS),
         (false, reload::TESTS),
