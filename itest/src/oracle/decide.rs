@@ -16,15 +16,23 @@ fn within<T: PartialOrd + Copy>(spans: &[Span<T>], value: T) -> bool {
 impl ModelRule {
     #[must_use]
     pub fn matches(&self, bind: &OracleBind) -> bool {
+        let unreadable = Unreadable {
+            cgroup: false,
+            groups: false,
+        };
+        self.could_match(bind, unreadable)
+    }
+
+    /// Whether every named field matches, apart from those that cannot be read of the caller.
+    fn could_match(&self, bind: &OracleBind, unreadable: Unreadable) -> bool {
         self.matches_port(bind)
             && self
                 .protocols
                 .as_ref()
                 .is_none_or(|all| all.contains(&bind.protocol))
             && self.matches_user(bind)
-            && self.matches_group(bind)
-            && self.matches_cgroup(bind)
-            && self.matches_unit(bind)
+            && (unreadable.groups || self.matches_group(bind))
+            && (unreadable.cgroup || self.matches_cgroup(bind) && self.matches_unit(bind))
             && self.matches_address(bind)
     }
 
@@ -99,18 +107,6 @@ impl ModelRule {
 }
 
 impl ModelRule {
-    /// Whether every named field matches, apart from those that cannot be read of the caller.
-    fn could_match(&self, bind: &OracleBind, unreadable: Unreadable) -> bool {
-        let mut readable = self.clone();
-        if unreadable.cgroup {
-            (readable.cgroups, readable.units) = (None, None);
-        }
-        if unreadable.groups {
-            readable.groups = None;
-        }
-        readable.matches(bind)
-    }
-
     /// Whether the rule names what cannot be read.
     const fn depends_on(&self, unreadable: Unreadable) -> bool {
         unreadable.cgroup && (self.cgroups.is_some() || self.units.is_some())

@@ -25,6 +25,7 @@ mod protocols;
 mod reload;
 mod servers;
 mod sinks;
+mod unreadable;
 
 pub use identity::mount_nfs;
 
@@ -44,9 +45,10 @@ pub(crate) const SHARED: [SharedTable; 9] = [
 ];
 
 /// Tests whose result may differ from kernel to kernel.
-pub(crate) const KERNEL: [Table; 6] = [
+pub(crate) const KERNEL: [Table; 7] = [
     decisions::TESTS,
     decide_in_kernel::TESTS,
+    unreadable::TESTS,
     lifetime::TESTS,
     reload::TESTS,
     environment::TESTS,
