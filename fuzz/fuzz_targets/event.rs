@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         set_errno: bytes.len().is_multiple_of(2),
     };
     let mut enricher = Enricher::new(features, paths);
-    enricher.expect(policy);
+    enricher.register_policy(policy);
     let mut rest = bytes;
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_le_bytes(*length)).min(after.len());

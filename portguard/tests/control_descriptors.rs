@@ -4,7 +4,7 @@
     reason = "a test ends where its own machinery fails"
 )]
 
-use portguard::control::{Ask, Reply, Request, Server, ask, events};
+use portguard::control::{PendingRequest, Reply, Request, Server, ask, events};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -26,7 +26,7 @@ fn without_descriptors_it_waits_at_rest_and_goes_on_when_there_are_some() {
     let path = directory.path().join("socket");
     let own = rustix::process::getegid().as_raw();
     let server = Server::bind(&path, Some(own)).unwrap();
-    let (asks, mut asked) = tokio::sync::mpsc::channel::<Ask>(1);
+    let (asks, mut asked) = tokio::sync::mpsc::channel::<PendingRequest>(1);
     // Ends with the process.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

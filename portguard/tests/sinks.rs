@@ -15,7 +15,7 @@ mod journal;
 mod readers;
 
 use portguard::events::DecisionEvent;
-use portguard::events::sinks::{Format, SinkChoice, SinkError, Sinks};
+use portguard::events::sinks::{Format, SinkError, SinkSpec, Sinks};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
     })
 }
 
-fn open(choice: SinkChoice) -> Sinks {
+fn open(choice: SinkSpec) -> Sinks {
     Sinks::open(&[choice], Format::Json).unwrap()
 }
 
@@ -96,7 +96,7 @@ fn child(wrapper: &[&str], test: &str, directory: &Path) -> Command {
     command
 }
 
-fn error(choices: &[SinkChoice]) -> String {
+fn error(choices: &[SinkSpec]) -> String {
     let sinks = Sinks::open(choices, Format::Json);
     sinks.err().unwrap().to_string()
 }
@@ -104,22 +104,22 @@ fn error(choices: &[SinkChoice]) -> String {
 #[test]
 fn sinks_that_cannot_be_say_so() {
     assert_eq!(
-        error(&[SinkChoice::File("/no/such/file".into())]),
+        error(&[SinkSpec::File("/no/such/file".into())]),
         "--sink file:/no/such/file: cannot open it: No such file or directory (os error 2); see that its \
          directory is there and may be written to"
     );
     assert_eq!(
-        error(&[SinkChoice::Journald("/no/journal".into())]),
+        error(&[SinkSpec::Journald("/no/journal".into())]),
         "--sink journald: cannot reach /no/journal: No such file or directory (os error 2); start \
          systemd-journald or leave this sink out"
     );
-    let file = || SinkChoice::File("/dev/null".into());
+    let file = || SinkSpec::File("/dev/null".into());
     assert_eq!(
         error(&[file(), file()]),
         "--sink file:/dev/null is given twice: give it once"
     );
     assert_eq!(
-        error(&[SinkChoice::None, file()]),
+        error(&[SinkSpec::None, file()]),
         "--sink none stands alone: leave it or the other sinks out"
     );
     let thread = SinkError::System {
@@ -135,7 +135,7 @@ fn sinks_that_cannot_be_say_so() {
 
 #[test]
 fn none_takes_all_and_drops_nothing() {
-    let mut sinks = open(SinkChoice::None);
+    let mut sinks = open(SinkSpec::None);
     sinks.send(&decided(80, 1));
     sinks.close(LONG);
     assert!(sinks.dropped().is_empty());

@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use super::{Daemon, Exit, top};
-use crate::control::{Dropped, Filter, Heard, Monitor};
+use crate::control::{Dropped, Filter, Monitor, MonitorItem};
 use crate::events::sinks::Format;
 use crate::stderr::log_line;
 use anyhow::Context as _;
@@ -95,13 +95,13 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
         if !monitor.has_more() {
             out.flush().with_context(written)?;
         }
-        let line = match monitor.hear() {
-            Ok(Heard::DecisionEvent(decided, line)) => match format {
+        let line = match monitor.recv() {
+            Ok(MonitorItem::DecisionEvent(decided, line)) => match format {
                 // As it came: a newer daemon's fields are kept.
                 Format::Json => line + "\n",
                 Format::Text { .. } => format.line(&decided),
             },
-            Ok(Heard::Dropped(dropped)) => match format {
+            Ok(MonitorItem::Dropped(dropped)) => match format {
                 Format::Json => serde_json::to_string(&Dropped { dropped })? + "\n",
                 Format::Text { .. } => {
                     log_line!("portguard: {dropped} decisions dropped: this reader is too slow");

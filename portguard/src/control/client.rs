@@ -31,7 +31,7 @@ pub fn ask(path: &Path, request: &Request) -> Result<Reply, ControlError> {
 
 /// What a monitor hears.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum MonitorItem {
     /// A decision, and the line that it came as, without its newline.
     DecisionEvent(Box<DecisionEvent>, String),
     /// So many were dropped: this reader was too slow.
@@ -70,7 +70,7 @@ impl Monitor {
     ///
     /// # Errors
     /// Where the daemon ends, or says what we do not know.
-    pub fn hear(&mut self) -> Result<Heard, ControlError> {
+    pub fn recv(&mut self) -> Result<MonitorItem, ControlError> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Line {
@@ -79,8 +79,8 @@ impl Monitor {
         }
         let line = self.0.line()?;
         Ok(match self.0.parse(&line)? {
-            Line::Dropped(Dropped { dropped }) => Heard::Dropped(dropped),
-            Line::DecisionEvent(decided) => Heard::DecisionEvent(decided, line),
+            Line::Dropped(Dropped { dropped }) => MonitorItem::Dropped(dropped),
+            Line::DecisionEvent(decided) => MonitorItem::DecisionEvent(decided, line),
         })
     }
 

@@ -2,20 +2,20 @@
 //!
 //! [`Server`] is the daemon's end, [`ask`] and [`Monitor`] are the commands'.
 
+mod broadcast;
 mod client;
 mod error;
+mod filter;
+mod listener;
 mod peer;
-mod place;
 mod protocol;
-mod published;
 mod server;
 mod session;
-mod wanted;
 
-pub use client::{Heard, Monitor, ask};
+pub use broadcast::{Published, events, publish};
+pub use client::{Monitor, MonitorItem, ask};
 pub use error::ControlError;
-pub use protocol::{Ask, Dropped, Filter, Reply, Request};
-pub use published::{Published, events, publish};
+pub use protocol::{Dropped, Filter, PendingRequest, Reply, Request};
 pub use server::{CLIENTS, MONITORS, Server};
 pub use session::PATIENCE;
 

@@ -71,7 +71,7 @@ pub struct Dropped {
 }
 
 /// A request on its way to the daemon's loop, which answers when it comes to it.
-pub struct Ask {
+pub struct PendingRequest {
     /// What is asked: never `monitor`, which the server answers by itself.
     pub request: Request,
     /// Where the answer goes.

@@ -1,9 +1,9 @@
 //! The daemon's end of the socket: takes clients, as many as it can bear, and gives each a task.
 
+use super::listener::SocketFile;
 use super::peer::Peer;
-use super::place::Location;
 use super::session::{Session, refuse};
-use super::{Ask, ControlError, Published};
+use super::{ControlError, PendingRequest, Published};
 use crate::stderr::log_line;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Server {
     path: PathBuf,
     group: Option<u32>,
-    place: Location,
+    file: SocketFile,
     socket: OwnedFd,
 }
 
@@ -44,11 +44,11 @@ impl Server {
     /// # Errors
     /// Where another daemon is there, the path is not fit for a socket, or the system refuses.
     pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, ControlError> {
-        let (place, socket) = Location::take(path, group)?;
+        let (file, socket) = SocketFile::take(path, group)?;
         Ok(Self {
             path: path.into(),
             group,
-            place,
+            file,
             socket,
         })
     }
@@ -57,7 +57,11 @@ impl Server {
     /// what is published to `events`. It sleeps while nobody asks.
     ///
     /// Where the event loop does not take the socket, that is said, and nobody is served.
-    pub async fn serve(self, asks: mpsc::Sender<Ask>, events: broadcast::Sender<Arc<Published>>) {
+    pub async fn serve(
+        self,
+        asks: mpsc::Sender<PendingRequest>,
+        events: broadcast::Sender<Arc<Published>>,
+    ) {
         let listener = match UnixListener::from_std(StdListener::from(self.socket)) {
             Ok(listener) => listener,
             Err(source) => {
@@ -67,7 +71,7 @@ impl Server {
             }
         };
         // Held until the end: its drop removes the socket.
-        let _place = self.place;
+        let _file = self.file;
         let replies = Arc::new(Semaphore::new(REPLIES));
         let monitors = Arc::new(Semaphore::new(MONITORS));
         let mut clients = JoinSet::new();

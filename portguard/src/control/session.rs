@@ -1,8 +1,8 @@
 //! One client: its request, and what comes of it.
 
+use super::filter::EventFilter;
 use super::server::MONITORS;
-use super::wanted::Wanted;
-use super::{Ask, Dropped, Filter, Published, Reply, Request};
+use super::{Dropped, Filter, PendingRequest, Published, Reply, Request};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const UNREAD: usize = 32 * 1024;
 pub(super) struct Session {
     pub(super) stream: UnixStream,
     pub(super) root: bool,
-    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) asks: mpsc::Sender<PendingRequest>,
     pub(super) events: broadcast::Sender<Arc<Published>>,
     pub(super) replies: Arc<Semaphore>,
     /// The places of those that stay.
@@ -67,7 +67,7 @@ impl Session {
 
     async fn ask(&self, request: Request) -> Reply {
         let (answer, answered) = oneshot::channel();
-        let reply = match self.asks.send(Ask { request, answer }).await {
+        let reply = match self.asks.send(PendingRequest { request, answer }).await {
             Ok(()) => answered.await.ok(),
             Err(_) => None,
         };
@@ -77,7 +77,7 @@ impl Session {
     }
 
     async fn monitor(mut self, filter: Filter) {
-        let wanted = match Wanted::new(filter) {
+        let wanted = match EventFilter::new(filter) {
             Ok(wanted) => wanted,
             Err(error) => return refuse(&self.stream, error),
         };
@@ -118,7 +118,7 @@ impl Session {
     }
 }
 
-fn add(batch: &mut String, wanted: &Wanted, event: &Published) {
+fn add(batch: &mut String, wanted: &EventFilter, event: &Published) {
     if wanted.has(event.decided()) {
         batch.push_str(event.line());
     }

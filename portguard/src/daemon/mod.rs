@@ -1,14 +1,14 @@
 //! The running enforcer: one loop that reads what the kernel reports, answers who asks, and watches over the
 //! hooks until a signal ends it.
 
-mod answers;
-mod elders;
-mod eye;
-mod keeper;
-mod reporter;
-mod waits;
+mod event_dispatch;
+mod existing_sockets;
+mod health;
+mod policy_watcher;
+mod requests;
+mod signals;
 
-use crate::control::{Ask, Server};
+use crate::control::{PendingRequest, Server};
 use crate::events::Enricher;
 use crate::events::cgroup_paths::CgroupPaths;
 use crate::events::sinks::Sinks;
@@ -21,10 +21,11 @@ use crate::metrics::{self, MetricsError};
 use crate::status::{self, Reloads};
 use crate::stderr::log_line;
 use crate::systemd::Manager;
-use elders::{Look, found};
-use eye::Eye;
-use keeper::Keeper;
-use reporter::Reporter;
+use event_dispatch::EventDispatch;
+use existing_sockets::{Scan, scanned};
+use health::HealthMonitor;
+use policy_watcher::PolicyWatcher;
+use signals::{Signals, at, flush, next_tick};
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
@@ -32,7 +33,6 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use waits::{Signals, at, beat, flush};
 
 /// How long the end waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -131,18 +131,18 @@ pub fn run(
         let mut daemon = Daemon::start(enforcer, environment, source, &fresh, options)?;
         daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
-        daemon.look_for_elders(fresh);
+        daemon.scan_existing_sockets(fresh);
         let (asks, mut asked) = mpsc::channel(ASKS);
         if let Some(server) = server {
-            tokio::spawn(server.serve(asks.clone(), daemon.reporter.events.clone()));
+            tokio::spawn(server.serve(asks.clone(), daemon.dispatch.events.clone()));
         }
         if let Some(listener) = metrics {
             tokio::spawn(metrics::serve(listener, asks.clone()));
         }
         memory::give_back();
         ready();
-        daemon.manager.ready(&daemon.in_a_line());
-        daemon.until_told(signals, &mut asked).await?;
+        daemon.manager.ready(&daemon.status_line());
+        daemon.run_until_shutdown(signals, &mut asked).await?;
         daemon.end().await
     })
 }
@@ -160,14 +160,14 @@ struct Daemon<'a> {
     enforcer: Enforcer,
     environment: &'a Environment,
     source: PolicyLoader,
-    reporter: Reporter,
+    dispatch: EventDispatch,
     ring: AsyncFd<Records>,
     /// The ring has more than was read at once.
     behind: bool,
     faults: Option<AsyncFd<FaultLog>>,
     /// When the running window of folding ends, where it holds anything.
     window: Option<Instant>,
-    keeper: Keeper,
+    health: HealthMonitor,
     reloads: Reloads,
     check_every: Duration,
     began: Instant,
@@ -175,9 +175,9 @@ struct Daemon<'a> {
     /// Somebody asked for the end of enforcement, and it has ended.
     detached: bool,
     manager: Manager,
-    eye: Eye,
+    watcher: PolicyWatcher,
     /// A look for sockets that are older than the policy, while it lasts.
-    elders: Option<Look>,
+    scan: Option<Scan>,
     enforce_existing: bool,
     violations: Option<u64>,
 }
@@ -190,13 +190,13 @@ impl<'a> Daemon<'a> {
         fresh: &CompiledPolicy,
         options: Options,
     ) -> Result<Self, DaemonError> {
-        let eye = Eye::open(&source.paths, fresh.fingerprint);
+        let watcher = PolicyWatcher::open(&source.paths, fresh.fingerprint);
         let paths = CgroupPaths::new(&environment.cgroup_root);
         let mut enricher = Enricher::new(enforcer.features(), paths);
         if let Some(earlier) = enforcer.description() {
-            enricher.expect(earlier);
+            enricher.register_policy(earlier);
         }
-        let mut reporter = Reporter::new(enricher, options.sinks);
+        let mut dispatch = EventDispatch::new(enricher, options.sinks);
         let records = enforcer.records()?;
         let ring = watch(records).map_err(system("watch the ring buffer"))?;
         let faults = enforcer.fault_log().map(watch_faults).transpose();
@@ -206,27 +206,27 @@ impl<'a> Daemon<'a> {
             // A daemon before this one may have left something.
             Some(Instant::now())
         } else {
-            reporter.take(enforcer.stop_aggregation()?);
+            dispatch.take(enforcer.stop_aggregation()?);
             None
         };
         Ok(Self {
             enforcer,
             environment,
             source,
-            reporter,
+            dispatch,
             ring,
             behind: true,
             faults,
             window,
-            keeper: Keeper::default(),
+            health: HealthMonitor::default(),
             reloads: Reloads::default(),
             check_every: options.check_every,
             began: Instant::now(),
             since: status::now(),
             detached: false,
             manager: Manager::from_environment(),
-            eye,
-            elders: None,
+            watcher,
+            scan: None,
             enforce_existing: options.enforce_existing,
             violations: None,
         })
@@ -236,15 +236,15 @@ impl<'a> Daemon<'a> {
     fn install(&mut self, fresh: &CompiledPolicy) -> Result<(), KernelError> {
         let number = self.enforcer.next_generation();
         let description = fresh.description.numbered(number);
-        self.reporter.enricher.expect(&description);
+        self.dispatch.enricher.register_policy(&description);
         self.enforcer.install(&fresh.tables, &fresh.description)
     }
 
     /// The loop, until a signal ends it.
-    async fn until_told(
+    async fn run_until_shutdown(
         &mut self,
         mut signals: Signals,
-        asked: &mut mpsc::Receiver<Ask>,
+        asked: &mut mpsc::Receiver<PendingRequest>,
     ) -> Result<(), DaemonError> {
         let on_terminal = std::io::stdout().is_terminal();
         let mut check = tokio::time::interval(self.check_every);
@@ -263,11 +263,11 @@ impl<'a> Daemon<'a> {
                     // What failed is said and remembered.
                     let _ = self.reload();
                 }
-                _ = signals.reopen.recv() => self.reporter.sinks.reopen(),
-                () = self.eye.changed() => {
+                _ = signals.reopen.recv() => self.dispatch.sinks.reopen(),
+                () = self.watcher.changed() => {
                     let _ = self.reload();
                 }
-                found = found(&mut self.elders) => self.meet_elders(found),
+                found = scanned(&mut self.scan) => self.on_inventory(found),
                 guard = self.ring.readable_mut(), if !self.behind => {
                     let mut guard = guard.map_err(system("watch the ring buffer"))?;
                     // Cleared first: what arrives while draining wakes us again.
@@ -276,8 +276,8 @@ impl<'a> Daemon<'a> {
                 }
                 () = std::future::ready(()), if self.behind => self.drain(),
                 () = at(self.window) => self.end_window()?,
-                _ = check.tick() => self.look(),
-                () = beat(&mut pulse) => self.manager.watchdog(),
+                _ = check.tick() => self.check(),
+                () = next_tick(&mut pulse) => self.manager.watchdog(),
                 Some(ask) = asked.recv() => self.answer(ask),
                 () = flush(&mut self.faults) => {}
             }
@@ -286,25 +286,25 @@ impl<'a> Daemon<'a> {
     }
 
     /// Looks after the hooks, and tells the service manager what changed.
-    fn look(&mut self) {
-        let before = self.keeper.problems.clone();
-        self.keeper.look(&mut self.enforcer, self.environment);
-        match self.keeper.problems.first() {
-            _ if self.keeper.problems == before => {}
+    fn check(&mut self) {
+        let before = self.health.problems.clone();
+        self.health.check(&mut self.enforcer, self.environment);
+        match self.health.problems.first() {
+            _ if self.health.problems == before => {}
             Some(problem) => self.manager.degraded(problem),
-            None => self.manager.recovered(&self.in_a_line()),
+            None => self.manager.recovered(&self.status_line()),
         }
     }
 
     /// How it stands, in a line for the service manager.
-    fn in_a_line(&self) -> String {
+    fn status_line(&self) -> String {
         let hook = self.enforcer.hook().as_str();
         let policy = self.policy_hash();
         let reload = match &self.reloads.error {
             Some(_) => "; the last reload failed: see the log",
             None => "",
         };
-        let degraded = match self.keeper.problems.first() {
+        let degraded = match self.health.problems.first() {
             Some(problem) => format!("degraded: {problem}; "),
             None => String::new(),
         };
@@ -313,7 +313,7 @@ impl<'a> Daemon<'a> {
 
     /// Reports what the ring holds, a part at a time: under a flood others must have their turn.
     fn drain(&mut self) {
-        let (reported, behind) = self.reporter.drain(self.ring.get_mut());
+        let (reported, behind) = self.dispatch.drain(self.ring.get_mut());
         self.behind = behind;
         if reported && self.window.is_none() {
             self.window = Some(Instant::now() + WINDOW);
@@ -325,21 +325,21 @@ impl<'a> Daemon<'a> {
         self.window = None;
         let folded = self.enforcer.take_aggregates()?;
         self.behind |= !folded.is_empty();
-        self.reporter.take(folded);
+        self.dispatch.take(folded);
         Ok(())
     }
 
     /// Puts the policy as its files are now in force, whole or not at all.
     fn reload(&mut self) -> Result<String, String> {
         self.manager.reloading();
-        self.eye.tried();
+        self.watcher.tried();
         // Without colour: it is shown in `status` and by `reload` too.
         let taken = self.source.read(false).and_then(|fresh| {
             crate::stderr::text(&fresh.warnings);
             self.install(&fresh)
                 .map_err(|error| format!("{}\n", error.with_fix()))?;
             let warnings = fresh.warnings.clone();
-            self.look_for_elders(fresh);
+            self.scan_existing_sockets(fresh);
             Ok(warnings)
         });
         self.reloads.last = Some(status::now());
@@ -359,7 +359,7 @@ impl<'a> Daemon<'a> {
             }
         }
         memory::give_back();
-        self.manager.ready(&self.in_a_line());
+        self.manager.ready(&self.status_line());
         taken
     }
 
@@ -388,7 +388,7 @@ impl<'a> Daemon<'a> {
                 tokio::task::yield_now().await;
             }
         }
-        let unwritten = self.reporter.close(PATIENCE);
+        let unwritten = self.dispatch.close(PATIENCE);
         Ok(Ended {
             counts: self.enforcer.counts()?,
             unwritten,

@@ -115,7 +115,7 @@ impl Enricher {
     }
 
     /// Takes in the policy that is about to be in force; events of those before it keep their names.
-    pub fn expect(&mut self, description: &Description) {
+    pub fn register_policy(&mut self, description: &Description) {
         let known = Known::new(description);
         self.policies
             .retain(|old| old.generation != known.generation);

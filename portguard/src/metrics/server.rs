@@ -1,7 +1,7 @@
 //! The HTTP end: `GET /metrics`, one answer a connection.
 
 use super::text::{CONTENT_TYPE, render};
-use crate::control::{Ask, Reply, Request as Asked};
+use crate::control::{PendingRequest, Reply, Request as Asked};
 use crate::status::Status;
 use crate::stderr::log_line;
 use http_body_util::Full;
@@ -61,7 +61,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, MetricsError> {
 
 /// Answers scrapes with what the daemon's loop says when asked over `asks`; never ends. To be spawned on the
 /// daemon's runtime.
-pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
+pub async fn serve(listener: TcpListener, asks: mpsc::Sender<PendingRequest>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut failing = false;
     // The semaphore is never closed.
@@ -88,7 +88,7 @@ pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
     }
 }
 
-async fn converse(stream: TcpStream, asks: mpsc::Sender<Ask>) -> hyper::Result<()> {
+async fn converse(stream: TcpStream, asks: mpsc::Sender<PendingRequest>) -> hyper::Result<()> {
     let service = service_fn(|request| respond(request, &asks));
     hyper::server::conn::http1::Builder::new()
         // A client that scrapes twice a minute need not hold one of few places in between.
@@ -102,7 +102,7 @@ async fn converse(stream: TcpStream, asks: mpsc::Sender<Ask>) -> hyper::Result<(
 
 async fn respond(
     request: Request<Incoming>,
-    asks: &mpsc::Sender<Ask>,
+    asks: &mpsc::Sender<PendingRequest>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != "/metrics" {
         return Ok(plain(
@@ -127,10 +127,10 @@ async fn respond(
 }
 
 /// How the daemon stands; `None` where it no longer says.
-async fn status(asks: &mpsc::Sender<Ask>) -> Option<Status> {
+async fn status(asks: &mpsc::Sender<PendingRequest>) -> Option<Status> {
     let (answer, reply) = oneshot::channel();
     let request = Asked::Status;
-    asks.send(Ask { request, answer }).await.ok()?;
+    asks.send(PendingRequest { request, answer }).await.ok()?;
     match reply.await.ok()? {
         Reply::Status(status) => Some(*status),
         _ => None,

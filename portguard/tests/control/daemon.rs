@@ -1,6 +1,6 @@
 //! A daemon that has the socket and nothing else.
 
-use portguard::control::{Ask, Published, Reply, Request, Server, events, publish};
+use portguard::control::{PendingRequest, Published, Reply, Request, Server, events, publish};
 use portguard::events::DecisionEvent;
 use portguard::status::{
     Daemon as Running, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
@@ -95,7 +95,10 @@ impl Drop for Daemon {
     }
 }
 
-async fn answers(mut asks: mpsc::Receiver<Ask>, answer: impl Fn(&Request) -> Option<Reply>) {
+async fn answers(
+    mut asks: mpsc::Receiver<PendingRequest>,
+    answer: impl Fn(&Request) -> Option<Reply>,
+) {
     while let Some(ask) = asks.recv().await {
         if let Some(reply) = answer(&ask.request) {
             // The client may have gone.

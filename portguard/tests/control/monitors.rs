@@ -1,17 +1,17 @@
 //! What monitors hear, and what becomes of those that do not listen.
 
 use crate::daemon::{Daemon, decided};
-use portguard::control::{ControlError, Filter, Heard, Monitor};
+use portguard::control::{ControlError, Filter, Monitor, MonitorItem};
 use portguard::events::DecisionEvent;
 
 fn open(daemon: &Daemon) -> Monitor {
     Monitor::open(&daemon.socket(), Filter::default()).unwrap()
 }
 
-fn pid(heard: Result<Heard, ControlError>) -> u32 {
+fn pid(heard: Result<MonitorItem, ControlError>) -> u32 {
     match heard.unwrap() {
-        Heard::DecisionEvent(decided, _) => decided.pid,
-        Heard::Dropped(dropped) => panic!("{dropped} dropped"),
+        MonitorItem::DecisionEvent(decided, _) => decided.pid,
+        MonitorItem::Dropped(dropped) => panic!("{dropped} dropped"),
     }
 }
 
@@ -25,13 +25,13 @@ fn all_monitors_hear_the_same_from_when_they_came() {
     }
     for monitor in &mut monitors {
         for number in 1..=100 {
-            assert_eq!(pid(monitor.hear()), number);
+            assert_eq!(pid(monitor.recv()), number);
         }
     }
     let mut late = open(&daemon);
     daemon.publish(decided(101));
-    assert_eq!(pid(late.hear()), 101);
-    let Ok(Heard::DecisionEvent(heard, line)) = monitors[0].hear() else {
+    assert_eq!(pid(late.recv()), 101);
+    let Ok(MonitorItem::DecisionEvent(heard, line)) = monitors[0].recv() else {
         panic!("no decision");
     };
     assert_eq!(*heard, decided(101));
@@ -49,12 +49,12 @@ fn a_slow_monitor_is_told_exactly_what_it_missed_and_slows_nobody() {
     }
     let (mut next, mut missed) = (0, 0);
     while next < ALL {
-        match slow.hear().unwrap() {
-            Heard::DecisionEvent(decided, _) => {
+        match slow.recv().unwrap() {
+            MonitorItem::DecisionEvent(decided, _) => {
                 assert_eq!(decided.pid, next);
                 next += 1;
             }
-            Heard::Dropped(dropped) => {
+            MonitorItem::Dropped(dropped) => {
                 missed += dropped;
                 next += u32::try_from(dropped).unwrap();
             }
@@ -71,7 +71,7 @@ fn one_that_reads_is_not_held_up_by_one_that_does_not() {
     for number in 0..5_000 {
         daemon.publish(decided(number));
         // As quick as it gets: nothing may be missed.
-        assert_eq!(pid(quick.hear()), number);
+        assert_eq!(pid(quick.recv()), number);
     }
 }
 
@@ -84,9 +84,9 @@ fn passing(filter: &Filter, published: &[DecisionEvent]) -> Vec<u32> {
             .iter()
             .for_each(|decided| daemon.publish(decided.clone()));
     }
-    let mut heard = vec![pid(monitor.hear())];
+    let mut heard = vec![pid(monitor.recv())];
     loop {
-        let pid = pid(monitor.hear());
+        let pid = pid(monitor.recv());
         if pid == heard[0] {
             return heard;
         }
@@ -157,7 +157,7 @@ fn the_daemons_end_is_heard() {
     let mut monitor = open(&daemon);
     daemon.end();
     assert_eq!(
-        monitor.hear().map(|_| ()).unwrap_err().to_string(),
+        monitor.recv().map(|_| ()).unwrap_err().to_string(),
         format!("the daemon at {} has ended", daemon.socket().display())
     );
 }

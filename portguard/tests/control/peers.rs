@@ -1,7 +1,7 @@
 //! Who may ask. A thread becomes somebody else: the kernel tells peers by the thread that connects.
 
 use crate::daemon::{Daemon, decided, is_root};
-use portguard::control::{CLIENTS, Filter, Heard, MONITORS, Monitor, Reply, Request, ask};
+use portguard::control::{CLIENTS, Filter, MONITORS, Monitor, MonitorItem, Reply, Request, ask};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::os::unix::fs::PermissionsExt as _;
@@ -139,7 +139,9 @@ fn more_clients_than_there_is_room_for_are_told() {
     // All of them are served, and one that goes makes room.
     daemon.publish(decided(7));
     for monitor in &mut monitors {
-        assert!(matches!(monitor.hear(), Ok(Heard::DecisionEvent(decided, _)) if decided.pid == 7));
+        assert!(
+            matches!(monitor.recv(), Ok(MonitorItem::DecisionEvent(decided, _)) if decided.pid == 7)
+        );
     }
     monitors.pop();
     while daemon.monitors() == MONITORS {

@@ -1,7 +1,7 @@
 //! Scrapes of the real server.
 
 use crate::{scrape, status, value};
-use portguard::control::{Ask, Reply, Request};
+use portguard::control::{PendingRequest, Reply, Request};
 use portguard::metrics::{CONTENT_TYPE, listen, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut asked: mpsc::Receiver<Ask>, does: Loop) {
+async fn answer(mut asked: mpsc::Receiver<PendingRequest>, does: Loop) {
     if does == Loop::Ends {
         return;
     }

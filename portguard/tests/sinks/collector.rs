@@ -6,7 +6,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use portguard::events::sinks::SinkChoice;
+use portguard::events::sinks::SinkSpec;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ async fn take(
     Ok(response.body(Full::new(answer.into())).unwrap())
 }
 
-fn sink(address: SocketAddr) -> SinkChoice {
+fn sink(address: SocketAddr) -> SinkSpec {
     format!("otlp:http://{address}").parse().unwrap()
 }
 

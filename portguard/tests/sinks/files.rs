@@ -1,7 +1,7 @@
 //! The file sink: reopening, full disks, lines that others left.
 
 use crate::{LONG, as_child, child, decided, open, ports, until};
-use portguard::events::sinks::SinkChoice;
+use portguard::events::sinks::SinkSpec;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 fn a_file_gets_whole_lines_after_what_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("decisions.jsonl");
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     let mode = path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode & !0o640, 0, "{mode:o}");
     sinks.send(&decided(80, 1));
@@ -17,7 +17,7 @@ fn a_file_gets_whole_lines_after_what_is_there() {
     // Whoever wrote before was cut off.
     let mut file = std::fs::File::options().append(true).open(&path).unwrap();
     file.write_all(b"{\"port\":81}").unwrap();
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     sinks.send(&decided(82, 1));
     sinks.close(LONG);
     assert_eq!(ports(&path), [80, 81, 82]);
@@ -29,7 +29,7 @@ fn a_file_that_was_moved_is_opened_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("decisions.jsonl");
     let old = directory.path().join("decisions.jsonl.1");
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     sinks.send(&decided(80, 1));
     std::fs::rename(&path, &old).unwrap();
     // Without a reopening it is the same file by another name.
@@ -62,7 +62,7 @@ fn a_file_that_cannot_be_opened_anew_stays() {
     };
     let logs = directory.join("logs");
     std::fs::create_dir(&logs).unwrap();
-    let mut sinks = open(SinkChoice::File(logs.join("decisions.jsonl")));
+    let mut sinks = open(SinkSpec::File(logs.join("decisions.jsonl")));
     std::fs::rename(&logs, directory.join("away")).unwrap();
     sinks.reopen();
     sinks.send(&decided(80, 1));
@@ -85,7 +85,7 @@ fn a_device_that_is_full_is_said_once_and_counted() {
         assert!(output.status.success());
         return;
     }
-    let mut sinks = open(SinkChoice::File("/dev/full".into()));
+    let mut sinks = open(SinkSpec::File("/dev/full".into()));
     for _ in 0..1_000 {
         sinks.send(&decided(80, 3));
     }
@@ -116,7 +116,7 @@ fn a_disk_that_fills_and_empties_breaks_no_line() {
     let ballast = directory.join("ballast");
     std::fs::write(&ballast, vec![0; 40 << 10]).unwrap();
     let path = directory.join("decisions.jsonl");
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     for port in 0..100 {
         sinks.send(&decided(port, 2));
     }

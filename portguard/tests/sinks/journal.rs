@@ -2,7 +2,7 @@
 
 use crate::{LONG, decided, open, until};
 use portguard::events::DecisionEvent;
-use portguard::events::sinks::SinkChoice;
+use portguard::events::sinks::SinkSpec;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -62,7 +62,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    let mut sinks = open(SinkChoice::Journald(path));
+    let mut sinks = open(SinkSpec::Journald(path));
     let event = decided(80, 12);
     sinks.send(&event);
     let fields = receive(&journal);
@@ -95,7 +95,7 @@ fn large_fields_and_newlines_arrive_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    let mut sinks = open(SinkChoice::Journald(path));
+    let mut sinks = open(SinkSpec::Journald(path));
     for rule in ["a\nPRIORITY=0\nb".to_owned(), "large".repeat(100_000)] {
         sinks.send(&Arc::new(DecisionEvent {
             rule: Some(rule.clone()),
@@ -114,7 +114,7 @@ fn a_journal_that_goes_and_comes_back_is_found_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    let mut sinks = open(SinkChoice::Journald(path.clone()));
+    let mut sinks = open(SinkSpec::Journald(path.clone()));
     drop(journal);
     sinks.send(&decided(80, 5));
     until("a counted drop", || sinks.dropped()["journald"] == 5);

@@ -2,7 +2,7 @@
 
 use crate::{LONG, as_child, child, decided, open, ports, until};
 use portguard::events::DecisionEvent;
-use portguard::events::sinks::{Format, SinkChoice, Sinks};
+use portguard::events::sinks::{Format, SinkSpec, Sinks};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::fs::File;
@@ -24,7 +24,7 @@ fn fifo(directory: &Path) -> PathBuf {
 fn a_reader_that_stops_costs_the_others_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("decisions.jsonl");
-    let choices = [fifo(directory.path()), file.clone()].map(SinkChoice::File);
+    let choices = [fifo(directory.path()), file.clone()].map(SinkSpec::File);
     let mut sinks = Sinks::open(&choices, Format::Json).unwrap();
     // Both count under one name: what the pipe drops, the file must not.
     for round in 0..20 {
@@ -48,7 +48,7 @@ fn ports_so_far(path: &Path) -> usize {
 fn every_decision_is_either_read_or_counted() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     for _ in 0..20_000 {
         sinks.send(&decided(80, 3));
     }
@@ -71,7 +71,7 @@ fn every_decision_is_either_read_or_counted() {
 fn a_reader_that_hangs_does_not_keep_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     let mut reader = File::options().read(true).write(true).open(path).unwrap();
     for _ in 0..5_000 {
         sinks.send(&decided(80, 1));
@@ -98,7 +98,7 @@ fn a_reader_that_hangs_does_not_keep_the_end() {
 #[test]
 fn what_waits_is_bounded_in_bytes_too() {
     let directory = tempfile::tempdir().unwrap();
-    let mut sinks = open(SinkChoice::File(fifo(directory.path())));
+    let mut sinks = open(SinkSpec::File(fifo(directory.path())));
     let large = Arc::new(DecisionEvent {
         exe: Some("\\u{7f}".repeat(4_096)),
         ..Arc::unwrap_or_clone(decided(80, 1))
@@ -136,7 +136,7 @@ fn a_closed_pipe_is_said_once_and_ends_nothing() {
         return;
     }
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    let mut sinks = open(SinkChoice::Stdout);
+    let mut sinks = open(SinkSpec::Stdout);
     for _ in 0..100 {
         sinks.send(&decided(80, 5));
     }

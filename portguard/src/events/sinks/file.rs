@@ -1,7 +1,7 @@
 //! A file of JSON lines, opened anew when it was moved away.
 
-use super::lines::Lines;
-use super::worker::{Outcome, Writer};
+use super::line_writer::LineWriter;
+use super::worker::{WriteResult, Writer};
 use super::{Format, SinkError};
 use crate::events::DecisionEvent;
 use crate::stderr::log_line;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// `file:PATH`.
 pub(super) struct FileSink {
     path: PathBuf,
-    lines: Lines<File>,
+    lines: LineWriter<File>,
 }
 
 impl FileSink {
@@ -24,21 +24,21 @@ impl FileSink {
         })?;
         Ok(Self {
             path: path.into(),
-            lines: Lines::new(file, Format::Json, first),
+            lines: LineWriter::new(file, Format::Json, first),
         })
     }
 }
 
 impl Writer for FileSink {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
         self.lines.write(decided)
     }
 
-    fn flush(&mut self) -> Outcome {
+    fn flush(&mut self) -> WriteResult {
         self.lines.flush()
     }
 
-    fn reopen(&mut self) -> Outcome {
+    fn reopen(&mut self) -> WriteResult {
         match open(&self.path) {
             Ok((file, first)) => self.lines.switch(file, first),
             Err(error) => {
@@ -47,7 +47,7 @@ impl Writer for FileSink {
                      was open; mend it and send SIGUSR1 again",
                     self.path.display()
                 );
-                Outcome::default()
+                WriteResult::default()
             }
         }
     }

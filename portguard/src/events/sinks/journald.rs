@@ -1,6 +1,6 @@
 //! journald by its native protocol: a datagram an event, a journal field for each of its fields.
 
-use super::worker::{Outcome, Writer};
+use super::worker::{WriteResult, Writer};
 use super::{SinkError, text};
 use crate::events::DecisionEvent;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -63,16 +63,16 @@ impl Journald {
 }
 
 impl Writer for Journald {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
         match self.send(&entry(decided)) {
-            Ok(()) => Outcome {
+            Ok(()) => WriteResult {
                 written: decided.count,
-                ..Outcome::default()
+                ..WriteResult::default()
             },
-            Err(error) => Outcome {
+            Err(error) => WriteResult {
                 lost: decided.count,
                 error: Some(error),
-                ..Outcome::default()
+                ..WriteResult::default()
             },
         }
     }

@@ -1,19 +1,19 @@
 //! Where decisions go: any number of sinks, each with a thread and a bounded queue of its own, so that a
 //! reader that stops reading stops nothing else.
 
-mod choice;
+mod failure_notice;
 mod file;
 mod journald;
 mod json;
-mod lines;
+mod line_writer;
 #[cfg(feature = "otlp")]
 mod otlp;
-mod outage;
+mod spec;
 mod stdout;
 mod text;
 mod worker;
 
-pub use choice::{ChoiceError, SinkChoice};
+pub use spec::{SinkSpec, SinkSpecError};
 
 use crate::events::DecisionEvent;
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ pub enum SinkError {
     },
     /// One sink twice.
     #[error("--sink {0} is given twice: give it once")]
-    Twice(SinkChoice),
+    Twice(SinkSpec),
     /// `none` beside others.
     #[error("--sink none stands alone: leave it or the other sinks out")]
     NoneAndOthers,
@@ -116,12 +116,12 @@ impl Sinks {
     ///
     /// # Errors
     /// Where one cannot be opened, or they do not go together.
-    pub fn open(choices: &[SinkChoice], format: Format) -> Result<Self, SinkError> {
+    pub fn open(choices: &[SinkSpec], format: Format) -> Result<Self, SinkError> {
         let mut sinks = Self::new();
         if choices.is_empty() {
-            sinks.add(&SinkChoice::Stdout, format)?;
+            sinks.add(&SinkSpec::Stdout, format)?;
         }
-        if choices.len() > 1 && choices.contains(&SinkChoice::None) {
+        if choices.len() > 1 && choices.contains(&SinkSpec::None) {
             return Err(SinkError::NoneAndOthers);
         }
         for (at, choice) in choices.iter().enumerate() {
@@ -137,14 +137,14 @@ impl Sinks {
     ///
     /// # Errors
     /// Where it cannot be opened.
-    pub fn add(&mut self, choice: &SinkChoice, format: Format) -> Result<(), SinkError> {
+    pub fn add(&mut self, choice: &SinkSpec, format: Format) -> Result<(), SinkError> {
         let writer: Box<dyn worker::Writer> = match choice {
-            SinkChoice::None => return Ok(()),
-            SinkChoice::Stdout => Box::new(stdout::open(format)?),
-            SinkChoice::File(path) => Box::new(file::FileSink::open(path)?),
+            SinkSpec::None => return Ok(()),
+            SinkSpec::Stdout => Box::new(stdout::open(format)?),
+            SinkSpec::File(path) => Box::new(file::FileSink::open(path)?),
             #[cfg(feature = "otlp")]
-            SinkChoice::Otlp(url) => Box::new(otlp::Otlp::new(url)),
-            SinkChoice::Journald(path) => Box::new(journald::Journald::open(path)?),
+            SinkSpec::Otlp(url) => Box::new(otlp::Otlp::new(url)),
+            SinkSpec::Journald(path) => Box::new(journald::Journald::open(path)?),
         };
         self.workers.push(Worker::start(choice.name(), writer)?);
         Ok(())

@@ -1,7 +1,7 @@
 //! OTLP logs over HTTP, as JSON: a log record an event, many in a request where many wait.
 
 use super::text;
-use super::worker::{Outcome, Writer};
+use super::worker::{WriteResult, Writer};
 use crate::events::DecisionEvent;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -77,19 +77,19 @@ impl Otlp {
 }
 
 impl Writer for Otlp {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
+    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
         self.records.push(record(decided));
         self.count += decided.count;
         if self.records.len() < BATCH {
-            return Outcome::default();
+            return WriteResult::default();
         }
         self.flush()
     }
 
-    fn flush(&mut self) -> Outcome {
+    fn flush(&mut self) -> WriteResult {
         let records = std::mem::take(&mut self.records);
         if records.is_empty() {
-            return Outcome::default();
+            return WriteResult::default();
         }
         let count = std::mem::take(&mut self.count);
         let (lost, error) = match self.post(records) {
@@ -100,7 +100,7 @@ impl Writer for Otlp {
             }
             Err(error) => (count, Some(error)),
         };
-        Outcome {
+        WriteResult {
             written: count - lost,
             lost,
             error,

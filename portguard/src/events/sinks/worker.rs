@@ -1,7 +1,7 @@
 //! A sink's thread: decisions wait for it in a bounded queue, and those that it cannot take are counted.
 
 use super::SinkError;
-use super::outage::{Outage, tell};
+use super::failure_notice::{FailureNotice, log};
 use crate::events::DecisionEvent;
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const WAITING_BYTES: usize = 4 << 20;
 
 /// What came of a call to a writer: decisions that are now written or lost, and what went wrong.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct WriteResult {
     pub(super) written: u64,
     pub(super) lost: u64,
     pub(super) error: Option<io::Error>,
@@ -27,16 +27,16 @@ pub(super) struct Outcome {
 /// What writes a sink's decisions, on the sink's thread, where it may block.
 pub(super) trait Writer: Send {
     /// Writes a decision, or takes it in to be written with the next.
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome;
+    fn write(&mut self, decided: &DecisionEvent) -> WriteResult;
 
     /// Writes what was taken in: no other decision waits.
-    fn flush(&mut self) -> Outcome {
-        Outcome::default()
+    fn flush(&mut self) -> WriteResult {
+        WriteResult::default()
     }
 
     /// Opens its target anew.
-    fn reopen(&mut self) -> Outcome {
-        Outcome::default()
+    fn reopen(&mut self) -> WriteResult {
+        WriteResult::default()
     }
 }
 
@@ -77,7 +77,14 @@ impl Worker {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("sink-{name}"))
-            .spawn(move || work(&receiver, writer.as_mut(), &theirs, Outage::new(name)))
+            .spawn(move || {
+                work(
+                    &receiver,
+                    writer.as_mut(),
+                    &theirs,
+                    FailureNotice::new(name),
+                )
+            })
             .map_err(|source| SinkError::System {
                 sink: name,
                 what: "start its thread",
@@ -173,14 +180,14 @@ fn work(
     receiver: &Receiver<Message>,
     writer: &mut dyn Writer,
     shared: &Shared,
-    mut outage: Outage,
+    mut outage: FailureNotice,
 ) {
-    let mut settle = |outcome: Outcome| {
+    let mut settle = |outcome: WriteResult| {
         shared.written.fetch_add(outcome.written, Ordering::Relaxed);
         shared.lost.fetch_add(outcome.lost, Ordering::Relaxed);
         match outcome.error {
-            Some(error) => tell(outage.failed(&error, outcome.lost, Instant::now())),
-            None if outcome.written > 0 => tell(outage.worked()),
+            Some(error) => log(outage.failed(&error, outcome.lost, Instant::now())),
+            None if outcome.written > 0 => log(outage.recovered()),
             None => {}
         }
     };

@@ -34,7 +34,7 @@ pub(super) async fn at(moment: Option<Instant>) {
 }
 
 /// Waits for the next beat, for ever where there is none.
-pub(super) async fn beat(pulse: &mut Option<tokio::time::Interval>) {
+pub(super) async fn next_tick(pulse: &mut Option<tokio::time::Interval>) {
     match pulse {
         Some(pulse) => {
             pulse.tick().await;

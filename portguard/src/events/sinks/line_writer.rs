@@ -1,14 +1,14 @@
-//! Lines into a descriptor, whole ones only: a line that a full disk cut is completed before the next.
+//! LineWriter into a descriptor, whole ones only: a line that a full disk cut is completed before the next.
 
 use super::Format;
-use super::worker::{Outcome, Writer};
+use super::worker::{WriteResult, Writer};
 use crate::events::DecisionEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};
 
 /// The open end of a file, pipe or terminal.
-pub(super) struct Lines<W> {
+pub(super) struct LineWriter<W> {
     out: W,
     format: Format,
     /// What is left of a line that was cut, and its decisions.
@@ -16,7 +16,7 @@ pub(super) struct Lines<W> {
     rest_count: u64,
 }
 
-impl<W: Target> Lines<W> {
+impl<W: Target> LineWriter<W> {
     /// Writes to `out`, `first` before all else.
     pub(super) const fn new(out: W, format: Format, first: Vec<u8>) -> Self {
         Self {
@@ -28,17 +28,17 @@ impl<W: Target> Lines<W> {
     }
 
     /// Goes on in another target, `first` before all else there. The rest of a cut line has no place in it.
-    pub(super) fn switch(&mut self, out: W, first: Vec<u8>) -> Outcome {
+    pub(super) fn switch(&mut self, out: W, first: Vec<u8>) -> WriteResult {
         self.out = out;
         self.rest = first;
-        Outcome {
+        WriteResult {
             lost: std::mem::take(&mut self.rest_count),
-            ..Outcome::default()
+            ..WriteResult::default()
         }
     }
 
     /// Writes what is left of a cut line.
-    fn complete(&mut self) -> Outcome {
+    fn complete(&mut self) -> WriteResult {
         let (written, error) = put(&mut self.out, &self.rest);
         self.rest.drain(..written);
         let written = if error.is_none() {
@@ -46,7 +46,7 @@ impl<W: Target> Lines<W> {
         } else {
             0
         };
-        Outcome {
+        WriteResult {
             written,
             lost: 0,
             error,
@@ -54,8 +54,8 @@ impl<W: Target> Lines<W> {
     }
 }
 
-impl<W: Target> Writer for Lines<W> {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
+impl<W: Target> Writer for LineWriter<W> {
+    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
         let mut outcome = self.complete();
         if outcome.error.is_some() {
             outcome.lost = decided.count;
@@ -75,7 +75,7 @@ impl<W: Target> Writer for Lines<W> {
         outcome
     }
 
-    fn flush(&mut self) -> Outcome {
+    fn flush(&mut self) -> WriteResult {
         self.complete()
     }
 }
@@ -161,7 +161,7 @@ mod tests {
             takes: [30, 0, 10, 0, 0].into(),
             ..Disk::default()
         };
-        let mut lines = Lines::new(disk, Format::Json, Vec::new());
+        let mut lines = LineWriter::new(disk, Format::Json, Vec::new());
         // Cut: neither written nor lost yet.
         let cut = lines.write(&counted(5));
         assert_eq!((cut.written, cut.lost), (0, 0));
@@ -185,7 +185,7 @@ mod tests {
             takes: [30, 0].into(),
             ..Disk::default()
         };
-        let mut lines = Lines::new(disk, Format::Json, Vec::new());
+        let mut lines = LineWriter::new(disk, Format::Json, Vec::new());
         lines.write(&counted(5));
         let switched = lines.switch(Disk::default(), Vec::new());
         assert_eq!((switched.written, switched.lost), (0, 5));

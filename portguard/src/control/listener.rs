@@ -21,19 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WAITING: i32 = 64;
 
 /// A file of ours: gone when this is dropped, unless somebody else's is in its place.
-struct Own {
+struct OwnedPath {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Own {
+impl OwnedPath {
     fn new(path: PathBuf) -> Self {
         let identity = identity(&path).unwrap_or_default();
         Self { path, identity }
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnedPath {
     fn drop(&mut self) {
         if identity(&self.path) == Some(self.identity) {
             // What cannot be removed is stale, and is replaced by the next daemon.
@@ -53,13 +53,13 @@ fn numbers(metadata: &Metadata) -> (u64, u64) {
 
 /// The socket and the lock beside it, held as long as this lives. Dropped in this order: the lock's file is
 /// removed while it is still locked, so never under another daemon's feet.
-pub(super) struct Location {
-    _socket: Own,
-    _lock: Own,
+pub(super) struct SocketFile {
+    _socket: OwnedPath,
+    _lock: OwnedPath,
     _locked: File,
 }
 
-impl Location {
+impl SocketFile {
     /// Takes the place and listens there.
     pub(super) fn take(path: &Path, group: Option<u32>) -> Result<(Self, OwnedFd), ControlError> {
         let address =
@@ -80,13 +80,13 @@ impl Location {
         }
         let failed = |(what, errno): (_, Errno)| system(what, path, errno.into());
         let socket = bind(&address).map_err(failed)?;
-        let place = Self {
-            _socket: Own::new(path.into()),
+        let file = Self {
+            _socket: OwnedPath::new(path.into()),
             _lock: lock,
             _locked: locked,
         };
         listen(&socket, path, group).map_err(failed)?;
-        Ok((place, socket))
+        Ok((file, socket))
     }
 }
 
@@ -118,7 +118,7 @@ fn make_directory(path: &Path) -> Result<(), ControlError> {
 }
 
 /// The lock, or `None` where another daemon has it.
-fn lock(path: &Path) -> Result<Option<(File, Own)>, ControlError> {
+fn lock(path: &Path) -> Result<Option<(File, OwnedPath)>, ControlError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -134,7 +134,7 @@ fn lock(path: &Path) -> Result<Option<(File, Own)>, ControlError> {
         let file = File::from(file);
         // One that ended may have removed it since we opened it: then ours keeps nobody out.
         if file.metadata().ok().as_ref().map(numbers) == identity(&name) {
-            return Ok(Some((file, Own::new(name))));
+            return Ok(Some((file, OwnedPath::new(name))));
         }
     }
 }

@@ -11,9 +11,9 @@ const ENTRIES: usize = 256;
 const UNITS: [&str; 3] = [".service", ".socket", ".scope"];
 
 /// A filter in the words of events.
-pub(super) struct Wanted(Filter);
+pub(super) struct EventFilter(Filter);
 
-impl Wanted {
+impl EventFilter {
     /// # Errors
     /// In words, where the filter is too long.
     pub(super) fn new(mut filter: Filter) -> Result<Self, String> {

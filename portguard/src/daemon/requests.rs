@@ -1,13 +1,13 @@
 //! What the daemon answers to who asks over its socket.
 
 use super::Daemon;
-use crate::control::{Ask, Reply, Request};
+use crate::control::{PendingRequest, Reply, Request};
 use crate::kernel::{KernelError, release_text};
 use crate::status::{self, Enforcing, Status};
 
 impl Daemon<'_> {
     /// Answers. Who has gone meanwhile goes without.
-    pub(super) fn answer(&mut self, ask: Ask) {
+    pub(super) fn answer(&mut self, ask: PendingRequest) {
         let reply = match ask.request {
             Request::Status => self.status().map(|status| Reply::Status(Box::new(status))),
             Request::Reload => Ok(self.reloaded()),
@@ -38,8 +38,8 @@ impl Daemon<'_> {
     fn status(&self) -> Result<Status, KernelError> {
         let counts = self.enforcer.counts()?;
         let policy = self.enforcer.description().map(|of| of.policy.clone());
-        let problems = self.keeper.problems.clone();
-        let drops = counts.drops().into_iter().chain(self.reporter.dropped());
+        let problems = self.health.problems.clone();
+        let drops = counts.drops().into_iter().chain(self.dispatch.dropped());
         Ok(Status {
             enforcing: Enforcing::of(policy.as_ref(), &problems),
             hook: Some(self.enforcer.hook().as_str().to_owned()),
@@ -57,7 +57,7 @@ impl Daemon<'_> {
             reloads: Some(self.reloads.clone()),
             pins: self.enforcer.pinned_in(),
             problems,
-            reattached: self.keeper.reattached,
+            reattached: self.health.reattached,
             violations: self.violations,
         })
     }

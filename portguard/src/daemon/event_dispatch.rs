@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 const AT_ONCE: usize = 1_024;
 
 /// Enriches events and hands them on.
-pub(super) struct Reporter {
+pub(super) struct EventDispatch {
     pub(super) enricher: Enricher,
     pub(super) sinks: Sinks,
     /// The way to the monitors.
@@ -23,7 +23,7 @@ pub(super) struct Reporter {
     folded: VecDeque<(Event, u64)>,
 }
 
-impl Reporter {
+impl EventDispatch {
     pub(super) fn new(enricher: Enricher, sinks: Sinks) -> Self {
         Self {
             enricher,
@@ -33,7 +33,7 @@ impl Reporter {
         }
     }
 
-    /// Takes events that stand for many decisions; [`Reporter::drain`] reports them.
+    /// Takes events that stand for many decisions; [`EventDispatch::drain`] reports them.
     pub(super) fn take(&mut self, folded: Vec<(Event, u64)>) {
         self.folded.extend(folded);
     }

@@ -6,7 +6,7 @@ use portguard_policy::policy::Fingerprint;
 use std::path::PathBuf;
 
 /// What is watched, and what was last tried of it.
-pub(super) struct Eye {
+pub(super) struct PolicyWatcher {
     /// `None` where the kernel does not let us: then only SIGHUP and `reload` do.
     watch: Option<PolicyWatch>,
     paths: Vec<PathBuf>,
@@ -17,7 +17,7 @@ pub(super) struct Eye {
     problem: Option<String>,
 }
 
-impl Eye {
+impl PolicyWatcher {
     /// Watches these files and directories, which said `read` when they were read.
     pub(super) fn open(paths: &[PathBuf], read: Fingerprint) -> Self {
         let watch = PolicyWatch::new(paths);

@@ -5,19 +5,19 @@ use crate::stderr::log_line;
 
 /// What was found at the last look.
 #[derive(Default)]
-pub(super) struct Keeper {
+pub(super) struct HealthMonitor {
     /// What is wrong now, in words.
     pub(super) problems: Vec<String>,
     /// Times that hooks were put back.
     pub(super) reattached: u64,
 }
 
-impl Keeper {
+impl HealthMonitor {
     /// Looks, and mends.
-    pub(super) fn look(&mut self, enforcer: &mut Enforcer, environment: &Environment) {
+    pub(super) fn check(&mut self, enforcer: &mut Enforcer, environment: &Environment) {
         let troubles = match enforcer.problems() {
             Ok(troubles) => troubles,
-            Err(error) => return self.cannot_look(&error),
+            Err(error) => return self.check_failed(&error),
         };
         if troubles.is_empty() {
             if !self.problems.is_empty() {
@@ -39,7 +39,7 @@ impl Keeper {
                 self.reattached += 1;
                 match enforcer.problems() {
                     Ok(left) => self.problems = left,
-                    Err(error) => return self.cannot_look(&error),
+                    Err(error) => return self.check_failed(&error),
                 }
                 if self.problems.is_empty() {
                     log_line!("portguard: the hooks are back in place");
@@ -54,7 +54,7 @@ impl Keeper {
 
     /// Says that nothing is known of the hooks. They may be all right, so nothing is put back: where descriptors
     /// are short that would only take away what is there.
-    fn cannot_look(&mut self, error: &KernelError) {
+    fn check_failed(&mut self, error: &KernelError) {
         let problems = vec![format!("cannot look after the hooks: {}", error.with_fix())];
         if problems != self.problems {
             for problem in &problems {

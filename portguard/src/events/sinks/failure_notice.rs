@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Whether a sink fails, and what was said of it.
-pub(super) struct Outage {
+pub(super) struct FailureNotice {
     sink: &'static str,
     /// Decisions lost in this outage; `None` where there is none.
     lost: Option<u64>,
@@ -17,7 +17,7 @@ pub(super) struct Outage {
     last_told: Option<Instant>,
 }
 
-impl Outage {
+impl FailureNotice {
     pub(super) const fn new(sink: &'static str) -> Self {
         Self {
             sink,
@@ -49,7 +49,7 @@ impl Outage {
     }
 
     /// Takes in a success; what there is to say of it.
-    pub(super) fn worked(&mut self) -> Option<String> {
+    pub(super) fn recovered(&mut self) -> Option<String> {
         let lost = self.lost.take()?;
         let (sink, told) = (self.sink, self.told);
         told.then(|| format!("portguard: sink {sink}: works again, {lost} decisions were dropped"))
@@ -57,7 +57,7 @@ impl Outage {
 }
 
 /// Says it, if it is anything.
-pub(super) fn tell(words: Option<String>) {
+pub(super) fn log(words: Option<String>) {
     if let Some(words) = words {
         log_line!("{words}");
     }
@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn an_outage_is_said_once_and_its_end_once() {
         let full = || io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
-        let mut outage = Outage::new("file");
+        let mut outage = FailureNotice::new("file");
         let start = Instant::now();
-        assert_eq!(outage.worked(), None);
+        assert_eq!(outage.recovered(), None);
         assert_eq!(
             outage.failed(&full(), 3, start).unwrap(),
             "portguard: sink file: cannot write decisions: No space left on device (os error 28); they \
@@ -80,13 +80,13 @@ mod tests {
         );
         assert_eq!(outage.failed(&full(), 4, start), None);
         assert_eq!(
-            outage.worked().unwrap(),
+            outage.recovered().unwrap(),
             "portguard: sink file: works again, 7 decisions were dropped"
         );
-        assert_eq!(outage.worked(), None);
+        assert_eq!(outage.recovered(), None);
         // Soon again: neither its beginning nor its end is worth a line.
         assert_eq!(outage.failed(&full(), 1, start + QUIET / 2), None);
-        assert_eq!(outage.worked(), None);
+        assert_eq!(outage.recovered(), None);
         assert!(outage.failed(&full(), 1, start + QUIET).is_some());
     }
 }

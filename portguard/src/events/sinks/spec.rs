@@ -10,7 +10,7 @@ const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// A value of `--sink`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkChoice {
+pub enum SinkSpec {
     /// Standard output.
     Stdout,
     /// Nowhere.
@@ -26,7 +26,7 @@ pub enum SinkChoice {
 
 /// Why a value of `--sink` is none.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ChoiceError {
+pub enum SinkSpecError {
     /// No such sink.
     #[error("`{0}` is no sink: give stdout, none, journald, file:PATH or otlp:URL")]
     Unknown(String),
@@ -46,7 +46,7 @@ pub enum ChoiceError {
     NotBuilt(String),
 }
 
-impl SinkChoice {
+impl SinkSpec {
     /// The name that drops are counted under.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -61,10 +61,10 @@ impl SinkChoice {
     }
 }
 
-impl FromStr for SinkChoice {
-    type Err = ChoiceError;
+impl FromStr for SinkSpec {
+    type Err = SinkSpecError;
 
-    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+    fn from_str(text: &str) -> Result<Self, SinkSpecError> {
         let (kind, rest) = match text.split_once(':') {
             Some((kind, rest)) => (kind, Some(rest)),
             None => (text, None),
@@ -73,16 +73,16 @@ impl FromStr for SinkChoice {
             ("stdout", None) => Ok(Self::Stdout),
             ("none", None) => Ok(Self::None),
             ("journald", None) => Ok(Self::Journald(JOURNALD.into())),
-            ("file", None | Some("")) => Err(ChoiceError::NoPath(text.into())),
+            ("file", None | Some("")) => Err(SinkSpecError::NoPath(text.into())),
             ("file", Some(path)) => Ok(Self::File(path.into())),
             #[cfg(feature = "otlp")]
             ("otlp", rest) => match rest.and_then(logs_url) {
                 Some(url) => Ok(Self::Otlp(url)),
-                None => Err(ChoiceError::NoUrl(text.into())),
+                None => Err(SinkSpecError::NoUrl(text.into())),
             },
             #[cfg(not(feature = "otlp"))]
-            ("otlp", _) => Err(ChoiceError::NotBuilt(text.into())),
-            _ => Err(ChoiceError::Unknown(text.into())),
+            ("otlp", _) => Err(SinkSpecError::NotBuilt(text.into())),
+            _ => Err(SinkSpecError::Unknown(text.into())),
         }
     }
 }
@@ -101,7 +101,7 @@ fn logs_url(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-impl fmt::Display for SinkChoice {
+impl fmt::Display for SinkSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(out, "file:{}", path.display()),
@@ -119,11 +119,11 @@ mod tests {
     #[test]
     fn each_sink_is_read_and_shown_as_written() {
         for text in ["stdout", "none", "journald", "file:/a:b", "file:rel.jsonl"] {
-            let choice: SinkChoice = text.parse().unwrap();
+            let choice: SinkSpec = text.parse().unwrap();
             assert_eq!(choice.to_string(), text);
         }
-        let file: SinkChoice = "file:/a:b".parse().unwrap();
-        assert_eq!(file, SinkChoice::File("/a:b".into()));
+        let file: SinkSpec = "file:/a:b".parse().unwrap();
+        assert_eq!(file, SinkSpec::File("/a:b".into()));
         assert_eq!(file.name(), "file");
     }
 
@@ -131,13 +131,13 @@ mod tests {
     fn what_is_no_sink_is_told_what_is() {
         for text in ["", "stdin", "stdout:", "journald:/x", "File:/x"] {
             assert_eq!(
-                text.parse::<SinkChoice>().unwrap_err().to_string(),
+                text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!("`{text}` is no sink: give stdout, none, journald, file:PATH or otlp:URL")
             );
         }
         for text in ["file", "file:"] {
             assert_eq!(
-                text.parse::<SinkChoice>().unwrap_err().to_string(),
+                text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!(
                     "`{text}` names no file: give file:PATH, as in file:/var/log/portguard.jsonl"
                 )
@@ -156,11 +156,11 @@ mod tests {
             ("otlp:http://[::1]:4318/", "http://[::1]:4318/v1/logs"),
             ("otlp:http://host/own/path", "http://host/own/path"),
         ] {
-            assert_eq!(text.parse(), Ok(SinkChoice::Otlp(url.into())));
+            assert_eq!(text.parse(), Ok(SinkSpec::Otlp(url.into())));
         }
         for text in ["otlp", "otlp:", "otlp:127.0.0.1:4318", "otlp:https://host"] {
             assert_eq!(
-                text.parse::<SinkChoice>().unwrap_err().to_string(),
+                text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!(
                     "`{text}` names no collector: give otlp:http://HOST:PORT, or with the path in place of \
                      /v1/logs; for TLS send to a collector on this host that forwards"
@@ -174,7 +174,7 @@ mod tests {
     fn a_collector_needs_the_feature() {
         let text = "otlp:http://127.0.0.1:4318";
         assert_eq!(
-            text.parse::<SinkChoice>().unwrap_err().to_string(),
+            text.parse::<SinkSpec>().unwrap_err().to_string(),
             format!(
                 "`{text}`: this portguard is built without OTLP: build it with `--features otlp`"
             )

@@ -9,31 +9,31 @@ use portguard_policy::policy::Mode;
 use tokio::task::JoinHandle;
 
 /// What a look found: those against the policy, and what came of each that was to be closed.
-pub(super) struct Elders {
+pub(super) struct ExistingSockets {
     violations: u64,
     said: Vec<String>,
 }
 
 /// A look on its way. Dropped, its outcome is of no interest any more.
-pub(super) type Look = JoinHandle<Result<Elders, InventoryError>>;
+pub(super) type Scan = JoinHandle<Result<ExistingSockets, InventoryError>>;
 
 impl Daemon<'_> {
     /// Begins to look who holds ports that `fresh` protects: it takes a while, and nothing waits for it.
-    pub(super) fn look_for_elders(&mut self, fresh: CompiledPolicy) {
+    pub(super) fn scan_existing_sockets(&mut self, fresh: CompiledPolicy) {
         let CompiledPolicy { policy, tables, .. } = fresh;
         let host_netns = self.environment.host_netns;
         let close = self.enforce_existing && policy.mode == Mode::Enforce;
-        self.elders = Some(tokio::task::spawn_blocking(move || {
+        self.scan = Some(tokio::task::spawn_blocking(move || {
             let found = inventory::take(&policy, &tables, host_netns)?;
             if !close {
-                return Ok(Elders::of(&found));
+                return Ok(ExistingSockets::of(&found));
             }
             let violations = found.violations();
             let said = violations.map(|holder| holder.describe_closing(&holder.destroy()));
             let said = said.collect();
             // What accepts no more has its port none the less.
             let left = inventory::take(&policy, &tables, host_netns)?;
-            Ok(Elders {
+            Ok(ExistingSockets {
                 violations: left.violations().count() as u64,
                 said,
             })
@@ -41,7 +41,7 @@ impl Daemon<'_> {
     }
 
     /// Takes in what the look found.
-    pub(super) fn meet_elders(&mut self, found: Result<Elders, InventoryError>) {
+    pub(super) fn on_inventory(&mut self, found: Result<ExistingSockets, InventoryError>) {
         // Every process was looked at.
         memory::give_back();
         match found {
@@ -59,7 +59,7 @@ impl Daemon<'_> {
     }
 }
 
-impl Elders {
+impl ExistingSockets {
     fn of(found: &Inventory) -> Self {
         let warning = |holder: &Holder| {
             format!(
@@ -76,7 +76,7 @@ impl Elders {
 }
 
 /// Waits for the end of a look, for ever where there is none.
-pub(super) async fn found(look: &mut Option<Look>) -> Result<Elders, InventoryError> {
+pub(super) async fn scanned(look: &mut Option<Scan>) -> Result<ExistingSockets, InventoryError> {
     loop {
         let Some(running) = look else {
             return std::future::pending().await;
