@@ -15,7 +15,7 @@ pub struct Status {
     /// `lsm` or `cgroup`; null where nothing is attached.
     pub hook: Option<String>,
     /// The daemon; null where the pins were read without one.
-    pub daemon: Option<Daemon>,
+    pub daemon: Option<DaemonStatus>,
     /// The running kernel's release.
     pub kernel: String,
     /// The policy in force; null where none is.
@@ -25,7 +25,7 @@ pub struct Status {
     /// Decisions since the maps were made, exact.
     pub decisions: Decisions,
     /// Decisions whose event was lost, by reason (`ring_full`, `uid_quota`, and one for each sink that was too slow).
-    pub drops: BTreeMap<String, u64>,
+    pub dropped: BTreeMap<String, u64>,
     /// Reloads of this daemon; null where none runs.
     pub reloads: Option<Reloads>,
     /// Where links and maps are pinned; null where they are not.
@@ -49,7 +49,7 @@ pub enum Enforcing {
     /// Something is missing or was taken away: see `problems`.
     Degraded,
     /// Nothing is attached.
-    No,
+    Inactive,
 }
 
 impl Enforcing {
@@ -57,7 +57,7 @@ impl Enforcing {
     #[must_use]
     pub fn of(policy: Option<&PolicyInForce>, problems: &[String]) -> Self {
         match policy {
-            None => Self::No,
+            None => Self::Inactive,
             Some(_) if !problems.is_empty() => Self::Degraded,
             Some(policy) if policy.mode == "audit" => Self::Audit,
             Some(_) => Self::Enforce,
@@ -71,14 +71,14 @@ impl Enforcing {
             Self::Enforce => "enforce",
             Self::Audit => "audit",
             Self::Degraded => "degraded",
-            Self::No => "no",
+            Self::Inactive => "inactive",
         }
     }
 }
 
 /// The running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Daemon {
+pub struct DaemonStatus {
     /// Its process.
     pub pid: u32,
     /// Its version.
@@ -118,7 +118,7 @@ pub struct RuleHits {
     /// `allow`, `deny` or `kernel`.
     pub verdict: String,
     /// `FILE:LINE`; null for the default.
-    pub place: Option<String>,
+    pub origin: Option<String>,
     /// Whether it only reports.
     pub audit: bool,
     /// Decisions by it since it came into force, over reloads that keep its name and verdict.
@@ -174,7 +174,7 @@ impl Description {
         let rules = policy.rules.iter().map(|rule| RuleHits {
             name: Some(rule.name.clone()),
             verdict: rule.action.as_str().to_owned(),
-            place: Some(format!(
+            origin: Some(format!(
                 "{}:{}",
                 rule.location.file.display(),
                 rule.location.line
@@ -185,7 +185,7 @@ impl Description {
         let default = RuleHits {
             name: None,
             verdict: policy.default.as_str().to_owned(),
-            place: None,
+            origin: None,
             audit: false,
             hits: 0,
         };

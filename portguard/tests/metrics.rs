@@ -8,7 +8,9 @@
 mod scrape;
 
 use portguard::metrics::render;
-use portguard::status::{Daemon, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
+use portguard::status::{
+    DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
+};
 use prometheus_parse::{Scrape, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +18,7 @@ fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(Into::into),
         verdict: verdict.into(),
-        place: None,
+        origin: None,
         audit: false,
         hits,
     }
@@ -27,7 +29,7 @@ fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
         hook: Some("lsm".into()),
-        daemon: Some(Daemon {
+        daemon: Some(DaemonStatus {
             pid: 1,
             version: "1.2.3".into(),
             since: "2026-01-02T03:04:05.5Z".into(),
@@ -50,7 +52,7 @@ fn status() -> Status {
             deny: (1 << 53) + 1,
             kernel: 5,
         },
-        drops: BTreeMap::from([("ring_full".into(), 0), ("stdout".into(), 7)]),
+        dropped: BTreeMap::from([("ring_full".into(), 0), ("stdout".into(), 7)]),
         reloads: Some(Reloads {
             done: 2,
             failed: 1,
@@ -154,7 +156,7 @@ fn what_is_not_known_is_left_out() {
     status.policy = None;
     status.reloads = None;
     status.violations = None;
-    status.drops.clear();
+    status.dropped.clear();
     let text = render(&status);
     for name in [
         "portguard_build_info",

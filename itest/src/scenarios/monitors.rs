@@ -119,7 +119,7 @@ fn slow_reader(env: &TestEnv) -> anyhow::Result<()> {
         ROUND * ROUNDS
     );
     let status = instance.status()?;
-    ensure!(status["drops"]["ring_full"] == 0, "{status}");
+    ensure!(status["dropped"]["ring_full"] == 0, "{status}");
     let ended = instance.stop()?;
     for monitor in [slow, fast] {
         let rest = monitor.rest()?;

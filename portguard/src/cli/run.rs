@@ -245,12 +245,12 @@ fn sum_up(ended: &Ended) {
         log_line!("portguard: the pins keep enforcing; `portguard detach` removes them");
     }
     log_line!(
-        "portguard: decided {}: {} allow, {} deny, {} kernel; {} events lost",
+        "portguard: decided {}: {} allow, {} deny, {} kernel; {} events dropped",
         counts.decisions.all(),
         counts.decisions.allow,
         counts.decisions.deny,
         counts.decisions.kernel,
-        counts.lost() + ended.unwritten,
+        counts.dropped() + ended.dropped,
     );
     if counts.unresolved > 0 {
         log_line!(

@@ -57,14 +57,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 /// Where nothing is enforced.
 fn nothing(error: &ControlError) -> Status {
     Status {
-        enforcing: Enforcing::No,
+        enforcing: Enforcing::Inactive,
         hook: None,
         daemon: None,
         kernel: rustix::system::uname().release().to_string_lossy().into(),
         policy: None,
         rules: Vec::new(),
         decisions: Decisions::default(),
-        drops: BTreeMap::new(),
+        dropped: BTreeMap::new(),
         reloads: None,
         pins: None,
         problems: vec![error.to_string()],
@@ -101,7 +101,7 @@ fn text(status: &Status, color: bool) -> String {
         None => lines.add("daemon", "none"),
     }
     let unpinned = match status.enforcing {
-        Enforcing::No => "none",
+        Enforcing::Inactive => "none",
         _ => "none; enforcement ends with the daemon",
     };
     lines.add("pins", status.pins.as_deref().unwrap_or(unpinned));
@@ -112,7 +112,7 @@ fn text(status: &Status, color: bool) -> String {
     if !status.rules.is_empty() {
         text.push('\n');
         let rows: Vec<Vec<String>> = status.rules.iter().map(rule).collect();
-        text.push_str(&table(&["HITS", "VERDICT", "RULE", "PLACE"], &rows));
+        text.push_str(&table(&["HITS", "VERDICT", "RULE", "ORIGIN"], &rows));
     }
     text
 }
@@ -126,7 +126,7 @@ fn state(status: &Status, color: bool) -> String {
         Enforcing::Enforce => ("enforcing", AnsiColor::Green),
         Enforcing::Audit => ("auditing: nothing is denied or granted", AnsiColor::Yellow),
         Enforcing::Degraded => ("degraded", AnsiColor::Red),
-        Enforcing::No => ("not enforcing", AnsiColor::Red),
+        Enforcing::Inactive => ("not enforcing", AnsiColor::Red),
     };
     painted(state, paint, color) + &hook
 }
@@ -168,8 +168,8 @@ fn counters(lines: &mut Lines, status: &Status) {
             made.kernel
         ),
     );
-    let dropped: u64 = status.drops.values().sum();
-    let reasons = status.drops.iter().filter(|(_, count)| **count > 0);
+    let dropped: u64 = status.dropped.values().sum();
+    let reasons = status.dropped.iter().filter(|(_, count)| **count > 0);
     let reasons: Vec<String> = reasons
         .map(|(why, count)| format!("{count} {why}"))
         .collect();
@@ -217,7 +217,7 @@ fn rule(rule: &RuleHits) -> Vec<String> {
         rule.hits.to_string(),
         verdict,
         rule.name.clone().unwrap_or_else(|| "(default)".into()),
-        rule.place.clone().unwrap_or_default(),
+        rule.origin.clone().unwrap_or_default(),
     ]
 }
 

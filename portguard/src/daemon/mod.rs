@@ -94,7 +94,7 @@ pub struct Ended {
     /// The kernel's counters.
     pub counts: Counts,
     /// Decisions that the reader of the output was too slow for.
-    pub unwritten: u64,
+    pub dropped: u64,
     /// Whether enforcement goes on by its pins.
     pub pinned: bool,
 }
@@ -388,10 +388,10 @@ impl<'a> Daemon<'a> {
                 tokio::task::yield_now().await;
             }
         }
-        let unwritten = self.dispatch.close(PATIENCE);
+        let dropped = self.dispatch.close(PATIENCE);
         Ok(Ended {
             counts: self.enforcer.counts()?,
-            unwritten,
+            dropped,
             pinned,
         })
     }

@@ -39,11 +39,14 @@ impl Daemon<'_> {
         let counts = self.enforcer.counts()?;
         let policy = self.enforcer.description().map(|of| of.policy.clone());
         let problems = self.health.problems.clone();
-        let drops = counts.drops().into_iter().chain(self.dispatch.dropped());
+        let dropped = counts
+            .dropped_by_reason()
+            .into_iter()
+            .chain(self.dispatch.dropped());
         Ok(Status {
             enforcing: Enforcing::of(policy.as_ref(), &problems),
             hook: Some(self.enforcer.hook().as_str().to_owned()),
-            daemon: Some(status::Daemon {
+            daemon: Some(status::DaemonStatus {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 since: self.since.clone(),
@@ -53,7 +56,7 @@ impl Daemon<'_> {
             policy,
             rules: self.enforcer.hits()?,
             decisions: counts.decisions,
-            drops: drops.collect(),
+            dropped: dropped.collect(),
             reloads: Some(self.reloads.clone()),
             pins: self.enforcer.pinned_in(),
             problems,

@@ -37,7 +37,7 @@ fn sample<const N: usize>(labels: [(&'static str, &str); N], value: u64) -> Samp
 pub(super) fn families(status: &Status) -> Vec<Family> {
     let mut all = standing(status);
     all.extend(policy(status.policy.as_ref()));
-    all.extend(decided(status.decisions, &status.rules, &status.drops));
+    all.extend(decided(status.decisions, &status.rules, &status.dropped));
     all.extend(reloads(status.reloads.as_ref()));
     all.push(Family {
         name: "portguard_reattached",
@@ -99,7 +99,7 @@ fn standing(status: &Status) -> Vec<Family> {
                 Enforcing::Enforce,
                 Enforcing::Audit,
                 Enforcing::Degraded,
-                Enforcing::No,
+                Enforcing::Inactive,
             ]
             .map(state)
             .into(),
@@ -144,13 +144,17 @@ fn policy(policy: Option<&PolicyInForce>) -> Vec<Family> {
     ]
 }
 
-fn decided(decisions: Decisions, rules: &[RuleHits], drops: &BTreeMap<String, u64>) -> Vec<Family> {
+fn decided(
+    decisions: Decisions,
+    rules: &[RuleHits],
+    dropped: &BTreeMap<String, u64>,
+) -> Vec<Family> {
     let by_rule = |rule: &RuleHits| {
         // The default has no name, and no rule has an empty one.
         let name = rule.name.as_deref().unwrap_or_default();
         sample([("rule", name), ("verdict", &rule.verdict)], rule.hits)
     };
-    let dropped = |(reason, count): (&String, &u64)| sample([("reason", reason)], *count);
+    let by_reason = |(reason, count): (&String, &u64)| sample([("reason", reason)], *count);
     vec![
         Family {
             name: "portguard_decisions",
@@ -170,9 +174,9 @@ fn decided(decisions: Decisions, rules: &[RuleHits], drops: &BTreeMap<String, u6
         },
         Family {
             name: "portguard_events_dropped",
-            help: "Decisions whose event was lost, by reason.",
+            help: "Decisions whose event was dropped, by reason.",
             kind: Kind::Counter,
-            samples: drops.iter().map(dropped).collect(),
+            samples: dropped.iter().map(by_reason).collect(),
         },
     ]
 }

@@ -44,10 +44,10 @@ daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         /sys/fs/bpf/portguard
 kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
-lost events  none
+dropped      none
 reloads      2 done, 0 failed, the last 2026-01-03T00:00:00Z
 
-HITS  VERDICT       RULE       PLACE
+HITS  VERDICT       RULE       ORIGIN
 12    allow         web        /etc/portguard/web.yaml:5
 3     deny (audit)  rest       /etc/portguard/web.yaml:10
 0     kernel        (default)
@@ -75,7 +75,7 @@ fn what_is_wrong_is_told_and_ends_with_1() {
         &saying(Status {
             enforcing: Enforcing::Degraded,
             problems: vec!["the hook bind6 is gone".into()],
-            drops: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
+            dropped: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
             reattached: 2,
             violations: Some(1),
             pins: None,
@@ -100,8 +100,8 @@ daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         none; enforcement ends with the daemon
 kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
-lost events  12: 10 ring_full, 2 uid_quota
-hooks        found gone and put back 2 times
+dropped      12: 10 ring_full, 2 uid_quota
+hooks        re-attached 2 times
 violations   1 socket bound before hold protected ports against the policy
 reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
              the last reload failed, keeping the previous policy:
@@ -153,7 +153,7 @@ fn where_nothing_runs_nothing_is_enforced() {
     assert_eq!(output.status.code(), Some(1));
     let output = command(&socket, &["status", "--json"]).output().unwrap();
     let said: Status = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said.enforcing, Enforcing::No);
+    assert_eq!(said.enforcing, Enforcing::Inactive);
     for arguments in [
         &["reload"][..],
         &["monitor"],

@@ -3,7 +3,7 @@
 use portguard::control::{PendingRequest, Published, Reply, Request, Server, events, publish};
 use portguard::events::DecisionEvent;
 use portguard::status::{
-    Daemon as Running, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
+    DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
 };
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -135,7 +135,7 @@ pub(crate) fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
         hook: Some("lsm".into()),
-        daemon: Some(Running {
+        daemon: Some(DaemonStatus {
             pid: 4242,
             version: "0.1.0".into(),
             since: "2026-01-02T03:04:05.678901234Z".into(),
@@ -165,7 +165,7 @@ pub(crate) fn status() -> Status {
             deny: 3,
             kernel: 0,
         },
-        drops: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
+        dropped: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
         reloads: Some(Reloads {
             done: 2,
             failed: 0,
@@ -179,11 +179,11 @@ pub(crate) fn status() -> Status {
     }
 }
 
-fn rule(name: Option<&str>, verdict: &str, place: Option<&str>, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: &str, origin: Option<&str>, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(str::to_owned),
         verdict: verdict.into(),
-        place: place.map(str::to_owned),
+        origin: origin.map(str::to_owned),
         audit: false,
         hits,
     }

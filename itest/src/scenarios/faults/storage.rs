@@ -111,7 +111,7 @@ fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
     instance.stop()?;
     let denied = binds + 2;
     for (name, sink) in [("decisions.jsonl", "file"), ("stdout.jsonl", "stdout")] {
-        let dropped = status["drops"][sink].as_u64().context("drops")?;
+        let dropped = status["dropped"][sink].as_u64().context("dropped")?;
         let lines = disk.lines(name)?;
         // A line cut short by the full disk would not be JSON.
         let all = decisions(&lines, Some("deny"))? + decisions(&lines, Some("allow"))? + dropped;

@@ -112,7 +112,7 @@ fn fault_stopped(env: &TestEnv) -> anyhow::Result<()> {
     let ended = instance.stop()?;
     let deny = passed.get() + decisions(&ended.stdout, Some("deny"))?;
     ensure!(
-        ended.lost()? == 0 && deny == BINDS + 2,
+        ended.dropped()? == 0 && deny == BINDS + 2,
         "{deny} of {} reported: {}",
         BINDS + 2,
         ended.stderr

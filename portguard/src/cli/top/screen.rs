@@ -100,7 +100,7 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
         Enforcing::Enforce => Span::styled("enforcing", Style::new().fg(Color::Green)),
         Enforcing::Audit => Span::styled("auditing", Style::new().fg(Color::Yellow)),
         Enforcing::Degraded => Span::styled("degraded", ALARM),
-        Enforcing::No => Span::styled("not enforcing", ALARM),
+        Enforcing::Inactive => Span::styled("not enforcing", ALARM),
     });
     if let Some(hook) = &status.hook {
         spans.push(Span::raw(format!("  hook {hook}")));
@@ -113,9 +113,9 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
     }
     let all = status.decisions.all();
     spans.push(Span::raw(format!("  decided {all}")));
-    let lost: u64 = status.drops.values().sum();
-    let text = format!("  dropped {lost}");
-    spans.push(Span::styled(text, if lost > 0 { ALARM } else { DIM }));
+    let dropped: u64 = status.dropped.values().sum();
+    let text = format!("  dropped {dropped}");
+    spans.push(Span::styled(text, if dropped > 0 { ALARM } else { DIM }));
     spans
 }
 

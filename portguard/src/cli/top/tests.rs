@@ -4,7 +4,7 @@ use super::Message;
 use super::screen::draw;
 use super::tally::tests::decided;
 use super::view::View;
-use crate::status::{Daemon, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
+use crate::status::{DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode};
@@ -39,7 +39,7 @@ fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(str::to_owned),
         verdict: verdict.into(),
-        place: None,
+        origin: None,
         audit: false,
         hits,
     }
@@ -49,7 +49,7 @@ fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
         hook: Some("lsm".into()),
-        daemon: Some(Daemon {
+        daemon: Some(DaemonStatus {
             pid: 1,
             version: "0.1.0".into(),
             since: String::new(),
@@ -76,7 +76,7 @@ fn status() -> Status {
             deny: 1,
             kernel: 2,
         },
-        drops: [("ring_full".to_owned(), 5)].into(),
+        dropped: [("ring_full".to_owned(), 5)].into(),
         reloads: Some(Reloads::default()),
         pins: None,
         problems: Vec::new(),

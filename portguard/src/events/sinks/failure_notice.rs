@@ -10,8 +10,8 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Whether a sink fails, and what was said of it.
 pub(super) struct FailureNotice {
     sink: &'static str,
-    /// Decisions lost in this outage; `None` where there is none.
-    lost: Option<u64>,
+    /// Decisions dropped in this outage; `None` where there is none.
+    dropped: Option<u64>,
     /// Whether this one was said.
     told: bool,
     last_told: Option<Instant>,
@@ -21,19 +21,24 @@ impl FailureNotice {
     pub(super) const fn new(sink: &'static str) -> Self {
         Self {
             sink,
-            lost: None,
+            dropped: None,
             told: false,
             last_told: None,
         }
     }
 
     /// Takes in a failure; what there is to say of it.
-    pub(super) fn failed(&mut self, error: &io::Error, lost: u64, now: Instant) -> Option<String> {
-        if let Some(so_far) = &mut self.lost {
-            *so_far += lost;
+    pub(super) fn failed(
+        &mut self,
+        error: &io::Error,
+        dropped: u64,
+        now: Instant,
+    ) -> Option<String> {
+        if let Some(so_far) = &mut self.dropped {
+            *so_far += dropped;
             return None;
         }
-        self.lost = Some(lost);
+        self.dropped = Some(dropped);
         let recent = |last: Instant| now.duration_since(last) < QUIET;
         self.told = !self.last_told.is_some_and(recent);
         if !self.told {
@@ -50,9 +55,11 @@ impl FailureNotice {
 
     /// Takes in a success; what there is to say of it.
     pub(super) fn recovered(&mut self) -> Option<String> {
-        let lost = self.lost.take()?;
+        let dropped = self.dropped.take()?;
         let (sink, told) = (self.sink, self.told);
-        told.then(|| format!("portguard: sink {sink}: works again, {lost} decisions were dropped"))
+        told.then(|| {
+            format!("portguard: sink {sink}: works again, {dropped} decisions were dropped")
+        })
     }
 }
 

@@ -70,7 +70,7 @@ impl Writer for Journald {
                 ..WriteResult::default()
             },
             Err(error) => WriteResult {
-                lost: decided.count,
+                dropped: decided.count,
                 error: Some(error),
                 ..WriteResult::default()
             },

@@ -32,7 +32,7 @@ impl<W: Target> LineWriter<W> {
         self.out = out;
         self.rest = first;
         WriteResult {
-            lost: std::mem::take(&mut self.rest_count),
+            dropped: std::mem::take(&mut self.rest_count),
             ..WriteResult::default()
         }
     }
@@ -48,7 +48,7 @@ impl<W: Target> LineWriter<W> {
         };
         WriteResult {
             written,
-            lost: 0,
+            dropped: 0,
             error,
         }
     }
@@ -58,7 +58,7 @@ impl<W: Target> Writer for LineWriter<W> {
     fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
         let mut outcome = self.complete();
         if outcome.error.is_some() {
-            outcome.lost = decided.count;
+            outcome.dropped = decided.count;
             return outcome;
         }
         let line = self.format.line(decided);
@@ -66,7 +66,7 @@ impl<W: Target> Writer for LineWriter<W> {
         if error.is_none() {
             outcome.written += decided.count;
         } else if written == 0 {
-            outcome.lost = decided.count;
+            outcome.dropped = decided.count;
         } else {
             self.rest = line.into_bytes().split_off(written);
             self.rest_count = decided.count;
@@ -162,16 +162,16 @@ mod tests {
             ..Disk::default()
         };
         let mut lines = LineWriter::new(disk, Format::Json, Vec::new());
-        // Cut: neither written nor lost yet.
+        // Cut: neither written nor dropped yet.
         let cut = lines.write(&counted(5));
-        assert_eq!((cut.written, cut.lost), (0, 0));
+        assert_eq!((cut.written, cut.dropped), (0, 0));
         assert!(cut.error.is_some());
-        // A little more of it goes, and what comes meanwhile is lost.
-        let lost = lines.write(&counted(3));
-        assert_eq!((lost.written, lost.lost), (0, 3));
+        // A little more of it goes, and what comes meanwhile is dropped.
+        let dropped = lines.write(&counted(3));
+        assert_eq!((dropped.written, dropped.dropped), (0, 3));
         assert!(lines.flush().error.is_some());
         let both = lines.write(&counted(7));
-        assert_eq!((both.written, both.lost), (12, 0));
+        assert_eq!((both.written, both.dropped), (12, 0));
         let has = String::from_utf8(lines.out.has.clone()).unwrap();
         assert_eq!(
             has,
@@ -188,7 +188,7 @@ mod tests {
         let mut lines = LineWriter::new(disk, Format::Json, Vec::new());
         lines.write(&counted(5));
         let switched = lines.switch(Disk::default(), Vec::new());
-        assert_eq!((switched.written, switched.lost), (0, 5));
+        assert_eq!((switched.written, switched.dropped), (0, 5));
         assert_eq!(lines.write(&counted(1)).written, 1);
         let has = String::from_utf8(lines.out.has.clone()).unwrap();
         assert_eq!(has, Format::Json.line(&counted(1)));

@@ -92,7 +92,7 @@ impl Writer for Otlp {
             return WriteResult::default();
         }
         let count = std::mem::take(&mut self.count);
-        let (lost, error) = match self.post(records) {
+        let (dropped, error) = match self.post(records) {
             Ok((0, _)) => (0, None),
             Ok((refused, why)) => {
                 let words = format!("the collector refused {refused} records: {why}");
@@ -101,8 +101,8 @@ impl Writer for Otlp {
             Err(error) => (count, Some(error)),
         };
         WriteResult {
-            written: count - lost,
-            lost,
+            written: count - dropped,
+            dropped,
             error,
         }
     }

@@ -16,11 +16,11 @@ const WAITING: usize = 8_192;
 /// What they may weigh, in bytes: a process chooses its own path and may make it long.
 const WAITING_BYTES: usize = 4 << 20;
 
-/// What came of a call to a writer: decisions that are now written or lost, and what went wrong.
+/// What came of a call to a writer: decisions that are now written or dropped, and what went wrong.
 #[derive(Debug, Default)]
 pub(super) struct WriteResult {
     pub(super) written: u64,
-    pub(super) lost: u64,
+    pub(super) dropped: u64,
     pub(super) error: Option<io::Error>,
 }
 
@@ -50,7 +50,7 @@ struct Shared {
     /// The weight of what waits.
     waiting: AtomicUsize,
     written: AtomicU64,
-    lost: AtomicU64,
+    dropped: AtomicU64,
     /// A reopening that the queue had no room for.
     reopen: AtomicBool,
 }
@@ -133,9 +133,9 @@ impl Worker {
     /// Decisions that were not written.
     pub(super) fn dropped(&self) -> u64 {
         if self.sender.is_some() || self.thread.is_some() {
-            return self.refused + self.shared.lost.load(Ordering::Relaxed);
+            return self.refused + self.shared.dropped.load(Ordering::Relaxed);
         }
-        // At the end what was not written is lost, in the queue or in the middle of a line.
+        // At the end what was not written is dropped, in the queue or in the middle of a line.
         self.refused + self.accepted - self.shared.written.load(Ordering::Relaxed)
     }
 
@@ -184,9 +184,9 @@ fn work(
 ) {
     let mut settle = |outcome: WriteResult| {
         shared.written.fetch_add(outcome.written, Ordering::Relaxed);
-        shared.lost.fetch_add(outcome.lost, Ordering::Relaxed);
+        shared.dropped.fetch_add(outcome.dropped, Ordering::Relaxed);
         match outcome.error {
-            Some(error) => log(outage.failed(&error, outcome.lost, Instant::now())),
+            Some(error) => log(outage.failed(&error, outcome.dropped, Instant::now())),
             None if outcome.written > 0 => log(outage.recovered()),
             None => {}
         }

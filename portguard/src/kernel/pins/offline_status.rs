@@ -42,7 +42,7 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         policy,
         rules,
         decisions: counts.decisions,
-        drops: BTreeMap::from(counts.drops()),
+        dropped: BTreeMap::from(counts.dropped_by_reason()),
         reloads: None,
         pins: Some(directory.display().to_string()),
         problems,
