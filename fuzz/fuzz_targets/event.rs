@@ -41,7 +41,11 @@ fuzz_target!(|bytes: &[u8]| {
         let (record, after) = after.split_at(length);
         rest = after;
         match parse_record(record) {
-            Some(Record::Decision(event)) => check(&enricher.enrich(&event)),
+            Some(Record::Decision(event)) => {
+                if let Some(event) = enricher.enrich(&event) {
+                    check(&event);
+                }
+            }
             Some(Record::Cgroup { id, path, missing }) => {
                 enricher.cgroups.learn(id, &path, missing);
                 let path = enricher.cgroups.path(id).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! How it stands: what is enforced, by which policy, what came of it so far. One snapshot, which `status`,
 //! the metrics and the daemon's socket all show.
 
+use portguard_common::{Hook, Verdict};
 use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 pub struct Status {
     /// Whether binds are decided now.
     pub enforcing: Enforcing,
-    /// `lsm` or `cgroup`; null where nothing is attached.
-    pub hook: Option<String>,
+    /// The hook that decides; null where nothing is attached.
+    pub hook: Option<Hook>,
     /// The daemon; null where the pins were read without one.
     pub daemon: Option<DaemonStatus>,
     /// The running kernel's release.
@@ -59,7 +60,7 @@ impl Enforcing {
         match policy {
             None => Self::Inactive,
             Some(_) if !problems.is_empty() => Self::Degraded,
-            Some(policy) if policy.mode == "audit" => Self::Audit,
+            Some(policy) if policy.mode == Mode::Audit => Self::Audit,
             Some(_) => Self::Enforce,
         }
     }
@@ -100,14 +101,14 @@ pub struct PolicyInForce {
     pub generation: u16,
     /// When it came into force, RFC 3339.
     pub since: String,
-    /// `enforce` or `audit`.
-    pub mode: String,
-    /// `kernel` or `deny`.
-    pub default: String,
+    /// Whether its verdicts are carried out.
+    pub mode: Mode,
+    /// The verdict where no rule matches.
+    pub default: Verdict,
     /// Protected ports, as ranges.
     pub protect: String,
-    /// `host` or `all`.
-    pub scope: String,
+    /// The network namespaces that it covers.
+    pub scope: Scope,
 }
 
 /// A rule and the decisions that it made.
@@ -115,8 +116,8 @@ pub struct PolicyInForce {
 pub struct RuleHits {
     /// Its name; null for the default.
     pub name: Option<String>,
-    /// `allow`, `deny` or `kernel`.
-    pub verdict: String,
+    /// What it decides.
+    pub verdict: Verdict,
     /// `FILE:LINE`; null for the default.
     pub origin: Option<String>,
     /// Whether it only reports.
@@ -173,7 +174,7 @@ impl Description {
     pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
         let rules = policy.rules.iter().map(|rule| RuleHits {
             name: Some(rule.name.clone()),
-            verdict: rule.action.as_str().to_owned(),
+            verdict: rule.action,
             origin: Some(format!(
                 "{}:{}",
                 rule.location.file.display(),
@@ -184,7 +185,7 @@ impl Description {
         });
         let default = RuleHits {
             name: None,
-            verdict: policy.default.as_str().to_owned(),
+            verdict: policy.default,
             origin: None,
             audit: false,
             hits: 0,
@@ -198,18 +199,10 @@ impl Description {
                     .collect(),
                 generation: 0,
                 since: now(),
-                mode: match policy.mode {
-                    Mode::Enforce => "enforce",
-                    Mode::Audit => "audit",
-                }
-                .to_owned(),
-                default: policy.default.as_str().to_owned(),
+                mode: policy.mode,
+                default: policy.default,
                 protect: ranges_text(&policy.protect),
-                scope: match policy.scope {
-                    Scope::Host => "host",
-                    Scope::All => "all",
-                }
-                .to_owned(),
+                scope: policy.scope,
             },
             rules: rules.chain([default]).collect(),
         }

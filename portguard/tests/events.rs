@@ -6,18 +6,19 @@
 
 use portguard::events::DecisionEvent;
 use portguard::events::sinks::Format;
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 
 fn denied() -> DecisionEvent {
     DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: "deny".into(),
+        verdict: Verdict::Deny,
         enforced: true,
         granted: false,
         rule: Some("web".into()),
         policy: "0123456789ab".into(),
         port: 80,
-        protocol: "tcp".into(),
-        family: "inet".into(),
+        protocol: Protocol::Tcp,
+        family: Family::Inet,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         uid: 1000,
         user: Some("alice".into()),
@@ -29,34 +30,36 @@ fn denied() -> DecisionEvent {
         cgroup: Some("/user.slice".into()),
         cgroup_id: 7,
         netns: 1,
-        hook: "lsm".into(),
-        errno: Some("EACCES".into()),
+        hook: Hook::Lsm,
+        errno: Some(Errno::Acces),
         count: 1,
+        reason: Reason::None,
     }
 }
 
 fn granted() -> DecisionEvent {
     DecisionEvent {
-        verdict: "allow".into(),
+        verdict: Verdict::Allow,
         granted: true,
         rule: None,
-        protocol: "udp".into(),
-        family: "inet6".into(),
+        protocol: Protocol::Udp,
+        family: Family::Inet6,
         address: std::net::Ipv6Addr::UNSPECIFIED.into(),
         user: None,
         exe: Some("/usr/bin/ncat".into()),
         cgroup: None,
-        hook: "cgroup".into(),
+        hook: Hook::Cgroup,
         errno: None,
         count: 12,
+        reason: Reason::UnresolvedCgroup,
         ..denied()
     }
 }
 
-const DENIED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"deny","enforced":true,"granted":false,"rule":"web","policy":"0123456789ab","port":80,"protocol":"tcp","family":"inet","address":"127.0.0.1","uid":1000,"user":"alice","euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":null,"cgroup":"/user.slice","cgroup_id":7,"netns":1,"hook":"lsm","errno":"EACCES","count":1}
+const DENIED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"deny","enforced":true,"granted":false,"rule":"web","policy":"0123456789ab","port":80,"protocol":"tcp","family":"inet","address":"127.0.0.1","uid":1000,"user":"alice","euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":null,"cgroup":"/user.slice","cgroup_id":7,"netns":1,"hook":"lsm","errno":"EACCES","count":1,"reason":null}
 "#;
 
-const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","uid":1000,"user":null,"euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":"/usr/bin/ncat","cgroup":null,"cgroup_id":7,"netns":1,"hook":"cgroup","errno":null,"count":12}
+const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","uid":1000,"user":null,"euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":"/usr/bin/ncat","cgroup":null,"cgroup_id":7,"netns":1,"hook":"cgroup","errno":null,"count":12,"reason":"unresolved_cgroup"}
 "#;
 
 #[test]
@@ -71,5 +74,51 @@ fn event_line_reads_back() {
         let line = Format::Json.line(&event);
         let read: DecisionEvent = serde_json::from_str(&line).unwrap();
         assert_eq!(read, event);
+    }
+}
+
+#[test]
+fn event_with_unknown_word_names_the_field() {
+    for (known, unknown, says) in [
+        (
+            r#""verdict":"deny""#,
+            r#""verdict":"maybe""#,
+            "unknown verdict `maybe`: expected allow, deny or kernel",
+        ),
+        (
+            r#""protocol":"tcp""#,
+            r#""protocol":"quic""#,
+            "unknown protocol `quic`: expected tcp, udp, sctp or dccp",
+        ),
+        (
+            r#""family":"inet""#,
+            r#""family":"unix""#,
+            "unknown family `unix`: expected inet or inet6",
+        ),
+        (
+            r#""hook":"lsm""#,
+            r#""hook":"xdp""#,
+            "unknown hook `xdp`: expected lsm or cgroup",
+        ),
+        (
+            r#""errno":"EACCES""#,
+            r#""errno":"ENOENT""#,
+            "unknown errno `ENOENT`: expected EACCES or EPERM",
+        ),
+        (
+            r#""reason":null"#,
+            r#""reason":"weather""#,
+            "unknown reason `weather`: expected no_memory or unresolved_cgroup",
+        ),
+        (
+            r#""hook":"lsm""#,
+            r#""hook":1"#,
+            "invalid type: integer `1`, expected hook: lsm or cgroup",
+        ),
+    ] {
+        let line = DENIED.replace(known, unknown);
+        let error = serde_json::from_str::<DecisionEvent>(&line).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with(says), "{error}");
     }
 }

@@ -11,13 +11,15 @@ use portguard::metrics::render;
 use portguard::status::{
     DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
 };
+use portguard_common::{Hook, Verdict};
+use portguard_policy::policy::{Mode, Scope};
 use prometheus_parse::{Scrape, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: Verdict, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(Into::into),
-        verdict: verdict.into(),
+        verdict,
         origin: None,
         audit: false,
         hits,
@@ -28,7 +30,7 @@ fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
 fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
-        hook: Some("lsm".into()),
+        hook: Some(Hook::Lsm),
         daemon: Some(DaemonStatus {
             pid: 1,
             version: "1.2.3".into(),
@@ -41,12 +43,15 @@ fn status() -> Status {
             origin: vec!["/etc/portguard/policies".into()],
             generation: 1,
             since: "2026-01-02T03:04:06Z".into(),
-            mode: "enforce".into(),
-            default: "kernel".into(),
+            mode: Mode::Enforce,
+            default: Verdict::Kernel,
             protect: "1-1023".into(),
-            scope: "host".into(),
+            scope: Scope::Host,
         }),
-        rules: vec![rule(Some("web"), "allow", 3), rule(None, "kernel", 5)],
+        rules: vec![
+            rule(Some("web"), Verdict::Allow, 3),
+            rule(None, Verdict::Kernel, 5),
+        ],
         decisions: Decisions {
             allow: 3,
             deny: (1 << 53) + 1,
@@ -139,7 +144,7 @@ fn a_status_is_told_in_full() {
 #[test]
 fn large_counters_stay_exact_and_labels_are_escaped() {
     let mut status = status();
-    status.rules = vec![rule(Some("a\"b\\c\nd"), "deny", 1)];
+    status.rules = vec![rule(Some("a\"b\\c\nd"), Verdict::Deny, 1)];
     let text = render(&status);
     let exact = "portguard_decisions_total{verdict=\"deny\"} 9007199254740993\n";
     assert!(text.contains(exact), "{text}");

@@ -16,6 +16,7 @@ mod readers;
 
 use portguard::events::DecisionEvent;
 use portguard::events::sinks::{Format, SinkError, SinkSpec, Sinks};
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -32,14 +33,14 @@ const CHILD: &str = "PORTGUARD_TEST_CHILD";
 fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
     Arc::new(DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: "deny".into(),
+        verdict: Verdict::Deny,
         enforced: true,
         granted: false,
         rule: Some("web".into()),
         policy: "0123456789ab".into(),
         port,
-        protocol: "tcp".into(),
-        family: "inet".into(),
+        protocol: Protocol::Tcp,
+        family: Family::Inet,
         address: Ipv4Addr::LOCALHOST.into(),
         uid: 1000,
         user: Some("alice".into()),
@@ -51,10 +52,10 @@ fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
         cgroup: Some("/user.slice".into()),
         cgroup_id: 7,
         netns: 1,
-        hook: "lsm".into(),
-        errno: Some("EACCES".into()),
+        hook: Hook::Lsm,
+        errno: Some(Errno::Acces),
         count,
-        reason: None,
+        reason: Reason::None,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::events::sinks::Format;
 use crate::stderr::log_line;
 use anyhow::Context as _;
 use clap::ValueEnum;
+use portguard_common::Verdict;
 use std::io::{BufWriter, Write as _};
 
 #[derive(clap::Args)]
@@ -25,7 +26,7 @@ pub(super) struct Args {
     daemon: Daemon,
     /// Only these verdicts
     #[arg(long, value_name = "VERDICT")]
-    verdict: Vec<Verdict>,
+    verdict: Vec<VerdictArg>,
     /// Only binds by these users, by name or real uid
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Vec<u32>,
@@ -47,7 +48,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Verdict {
+enum VerdictArg {
     /// The bind is allowed
     Allow,
     /// The bind is denied
@@ -56,18 +57,23 @@ enum Verdict {
     Kernel,
 }
 
+impl From<VerdictArg> for Verdict {
+    fn from(arg: VerdictArg) -> Self {
+        match arg {
+            VerdictArg::Allow => Self::Allow,
+            VerdictArg::Deny => Self::Deny,
+            VerdictArg::Kernel => Self::Kernel,
+        }
+    }
+}
+
 /// # Errors
 /// Where standard output cannot be written.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let format = args.output.format();
     let path = args.daemon.socket;
-    let verdict = |verdict: &Verdict| match verdict {
-        Verdict::Allow => "allow".into(),
-        Verdict::Deny => "deny".into(),
-        Verdict::Kernel => "kernel".into(),
-    };
     let filter = Filter {
-        verdicts: args.verdict.iter().map(verdict).collect(),
+        verdicts: args.verdict.into_iter().map(Into::into).collect(),
         uids: args.user,
         ports: args.port,
         rules: args.rule,

@@ -118,7 +118,7 @@ fn text(status: &Status, color: bool) -> String {
 }
 
 fn state(status: &Status, color: bool) -> String {
-    let hook = match status.hook.as_deref() {
+    let hook = match status.hook {
         Some(hook) => format!(", hook {hook}"),
         None => String::new(),
     };
@@ -141,7 +141,7 @@ fn policy(lines: &mut Lines, status: &Status) {
         &format!(
             "{}, {}, in force since {}, generation {}",
             policy.hash,
-            policy.mode,
+            policy.mode.as_str(),
             moment(&policy.since),
             policy.generation
         ),
@@ -151,7 +151,9 @@ fn policy(lines: &mut Lines, status: &Status) {
         "",
         &format!(
             "ports {}, default {}, scope {}",
-            policy.protect, policy.default, policy.scope
+            policy.protect,
+            policy.default,
+            policy.scope.as_str()
         ),
     );
 }
@@ -211,7 +213,7 @@ fn reloads(lines: &mut Lines, status: &Status, color: bool) {
 fn rule(rule: &RuleHits) -> Vec<String> {
     let verdict = match rule.audit {
         true => format!("{} (audit)", rule.verdict),
-        false => rule.verdict.clone(),
+        false => rule.verdict.to_string(),
     };
     vec![
         rule.hits.to_string(),

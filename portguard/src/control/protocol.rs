@@ -1,6 +1,7 @@
 //! What goes over the socket: one JSON object a line, each way.
 
 use crate::status::Status;
+use portguard_common::Verdict;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -26,8 +27,8 @@ pub enum Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// `allow`, `deny`, `kernel`.
-    pub verdicts: Vec<String>,
+    /// Verdicts.
+    pub verdicts: Vec<Verdict>,
     /// Real uids.
     pub uids: Vec<u32>,
     /// Ports, first and last.

@@ -40,7 +40,9 @@ impl EventDispatch {
 
     /// Reports a decision that stands for `count`.
     fn report(&mut self, event: &Event, count: u64) {
-        let mut decided = self.enricher.enrich(event);
+        let Some(mut decided) = self.enricher.enrich(event) else {
+            return;
+        };
         decided.count = count;
         let decided = Arc::new(decided);
         self.sinks.send(&decided);

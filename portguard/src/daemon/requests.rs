@@ -45,7 +45,7 @@ impl Daemon<'_> {
             .chain(self.dispatch.dropped());
         Ok(Status {
             enforcing: Enforcing::of(policy.as_ref(), &problems),
-            hook: Some(self.enforcer.hook().as_str().to_owned()),
+            hook: Some(self.enforcer.hook()),
             daemon: Some(status::DaemonStatus {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,11 +5,10 @@ use crate::events::cgroup_paths::CgroupPaths;
 use crate::kernel::Features;
 use crate::status::Description;
 use jiff::Timestamp;
-use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
+use portguard_common::{Errno, Event, EventFlags, Family, Hook, Protocol, Reason, Verdict};
 use portguard_policy::escape::escape;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -19,8 +18,8 @@ use std::time::Duration;
 pub struct DecisionEvent {
     /// RFC 3339, nanoseconds, UTC.
     pub time: String,
-    /// `allow`, `deny` or `kernel`.
-    pub verdict: Cow<'static, str>,
+    /// What was decided.
+    pub verdict: Verdict,
     /// Whether it was carried out.
     pub enforced: bool,
     /// Whether the capability check was skipped.
@@ -31,10 +30,10 @@ pub struct DecisionEvent {
     pub policy: String,
     /// Port.
     pub port: u16,
-    /// `tcp`, `udp`, `sctp` or `dccp`.
-    pub protocol: Cow<'static, str>,
-    /// `inet` or `inet6`.
-    pub family: Cow<'static, str>,
+    /// Protocol of the socket.
+    pub protocol: Protocol,
+    /// Family of the socket.
+    pub family: Family,
     /// The address bound; a v4-mapped one as IPv4.
     pub address: IpAddr,
     /// Real uid.
@@ -57,17 +56,17 @@ pub struct DecisionEvent {
     pub cgroup_id: u64,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// `lsm` or `cgroup`.
-    pub hook: Cow<'static, str>,
+    /// The hook that decided.
+    pub hook: Hook,
     /// What the caller got from portguard, or null.
-    pub errno: Option<Cow<'static, str>>,
+    pub errno: Option<Errno>,
     /// Equal decisions that this one stands for.
     pub count: u64,
     /// Null, or why the default decided although a rule might have matched: `no_memory` to read the caller's
     /// groups, or `unresolved_cgroup`, whose path is too deep or had no memory either. `deny` rules that might
     /// have matched would have decided.
     #[serde(default)]
-    pub reason: Option<Cow<'static, str>>,
+    pub reason: Reason,
 }
 
 /// Turns the kernel's records into [`DecisionEvent`].
@@ -125,28 +124,31 @@ impl Enricher {
         }
     }
 
-    /// Looks up what the record only numbers.
-    pub fn enrich(&mut self, event: &Event) -> DecisionEvent {
+    /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
+    pub fn enrich(&mut self, event: &Event) -> Option<DecisionEvent> {
+        let protocol = Protocol::from_index(event.protocol)?;
         let verdict = Verdict::from_bits(event.verdict);
         let has = |flag: u8| event.flags & flag != 0;
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
-        let inet = event.family == Family::Inet as u8;
+        let family = if event.family == Family::Inet as u8 {
+            Family::Inet
+        } else {
+            Family::Inet6
+        };
         let mut policies = self.policies.iter();
         let policy = policies.find(|known| known.generation == event.generation);
-        DecisionEvent {
+        Some(DecisionEvent {
             time: wall_clock(event.time),
-            verdict: verdict.as_str().into(),
+            verdict,
             enforced: has(EventFlags::ENFORCED),
             granted: has(EventFlags::GRANTED),
             rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
             policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
             port: event.port,
-            protocol: Protocol::from_index(event.protocol)
-                .map_or("unknown", Protocol::as_str)
-                .into(),
-            family: if inet { "inet" } else { "inet6" }.into(),
-            address: address(&event.address, inet),
+            protocol,
+            family,
+            address: address(&event.address, family),
             uid: event.uid,
             user: self.users.escaped(event.uid),
             euid: event.euid,
@@ -157,21 +159,21 @@ impl Enricher {
             cgroup: self.cgroups.path(event.cgroup_id),
             cgroup_id: event.cgroup_id,
             netns: event.netns,
-            hook: if cgroup_hook { "cgroup" } else { "lsm" }.into(),
+            hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
             errno: match (refused, cgroup_hook && !self.features.set_errno) {
                 (false, _) => None,
-                (true, false) => Some("EACCES".into()),
+                (true, false) => Some(Errno::Acces),
                 // A cgroup program that cannot choose its errno refuses with this one (before Linux 5.18).
-                (true, true) => Some("EPERM".into()),
+                (true, true) => Some(Errno::Perm),
             },
             count: 1,
-            reason: EventFlags::reason(event.flags).as_str().map(Cow::from),
-        }
+            reason: EventFlags::reason(event.flags),
+        })
     }
 }
 
-fn address(bytes: &[u8; 16], inet: bool) -> IpAddr {
-    if inet {
+fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
+    if family == Family::Inet {
         let [a, b, c, d, ..] = *bytes;
         return Ipv4Addr::new(a, b, c, d).into();
     }

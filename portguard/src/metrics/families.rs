@@ -64,7 +64,10 @@ fn standing(status: &Status) -> Vec<Family> {
     let daemon = status.daemon.as_ref();
     let version = daemon.map(|daemon| sample([("version", &daemon.version)], 1));
     let start = daemon.and_then(|daemon| seconds(&daemon.since));
-    let hook = status.hook.as_ref().map(|hook| sample([("hook", hook)], 1));
+    let hook = status
+        .hook
+        .as_ref()
+        .map(|hook| sample([("hook", hook.as_str())], 1));
     let state = |state: Enforcing| {
         let here = u64::from(status.enforcing == state);
         sample([("state", state.as_str())], here)
@@ -126,7 +129,7 @@ fn policy(policy: Option<&PolicyInForce>) -> Vec<Family> {
     let labels = [
         ("hash", policy.hash.as_str()),
         ("origin", &policy.origin.join(", ")),
-        ("mode", &policy.mode),
+        ("mode", policy.mode.as_str()),
     ];
     vec![
         Family {
@@ -152,7 +155,10 @@ fn decided(
     let by_rule = |rule: &RuleHits| {
         // The default has no name, and no rule has an empty one.
         let name = rule.name.as_deref().unwrap_or_default();
-        sample([("rule", name), ("verdict", &rule.verdict)], rule.hits)
+        sample(
+            [("rule", name), ("verdict", rule.verdict.as_str())],
+            rule.hits,
+        )
     };
     let by_reason = |(reason, count): (&String, &u64)| sample([("reason", reason)], *count);
     vec![

@@ -4,6 +4,7 @@ use crate::daemon::{Daemon, MISTAKE, decided, directory, status};
 use portguard::control::{Reply, Request};
 use portguard::events::DecisionEvent;
 use portguard::status::{Enforcing, Reloads, Status};
+use portguard_common::Verdict;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -66,6 +67,15 @@ fn status_as_json_is_what_the_daemon_said() {
     let output = portguard(&Daemon::start(), &["status", "--json"]);
     let said: Status = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said, status());
+    let said = text(&output.stdout);
+    for words in [
+        r#"{"enforcing":"enforce","hook":"lsm","daemon":{"#,
+        r#""mode":"enforce","default":"kernel","protect":"1-1023","scope":"host"}"#,
+        r#"{"name":"rest","verdict":"deny","origin":"/etc/portguard/web.yaml:10","audit":true,"#,
+        r#""dropped":{"ring_full":0,"uid_share":0}"#,
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -240,7 +250,7 @@ fn monitor_shows_decisions_until_the_daemon_ends() {
     let (mut lines, _stderr) = monitor(&daemon, &["--output", "text", "--verdict", "allow"]);
     daemon.publish(decided(1));
     let allowed = DecisionEvent {
-        verdict: "allow".into(),
+        verdict: Verdict::Allow,
         granted: true,
         errno: None,
         ..decided(2)

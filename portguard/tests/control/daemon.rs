@@ -5,6 +5,8 @@ use portguard::events::DecisionEvent;
 use portguard::status::{
     DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
 };
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
+use portguard_policy::policy::{Mode, Scope};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,7 +136,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
-        hook: Some("lsm".into()),
+        hook: Some(Hook::Lsm),
         daemon: Some(DaemonStatus {
             pid: 4242,
             version: "0.1.0".into(),
@@ -147,18 +149,28 @@ pub(crate) fn status() -> Status {
             origin: vec!["/etc/portguard/policies".into()],
             generation: 3,
             since: "2026-01-03T00:00:00.1Z".into(),
-            mode: "enforce".into(),
-            default: "kernel".into(),
+            mode: Mode::Enforce,
+            default: Verdict::Kernel,
             protect: "1-1023".into(),
-            scope: "host".into(),
+            scope: Scope::Host,
         }),
         rules: vec![
-            rule(Some("web"), "allow", Some("/etc/portguard/web.yaml:5"), 12),
+            rule(
+                Some("web"),
+                Verdict::Allow,
+                Some("/etc/portguard/web.yaml:5"),
+                12,
+            ),
             RuleHits {
                 audit: true,
-                ..rule(Some("rest"), "deny", Some("/etc/portguard/web.yaml:10"), 3)
+                ..rule(
+                    Some("rest"),
+                    Verdict::Deny,
+                    Some("/etc/portguard/web.yaml:10"),
+                    3,
+                )
             },
-            rule(None, "kernel", None, 0),
+            rule(None, Verdict::Kernel, None, 0),
         ],
         decisions: Decisions {
             allow: 12,
@@ -179,10 +191,10 @@ pub(crate) fn status() -> Status {
     }
 }
 
-fn rule(name: Option<&str>, verdict: &str, origin: Option<&str>, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: Verdict, origin: Option<&str>, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(str::to_owned),
-        verdict: verdict.into(),
+        verdict,
         origin: origin.map(str::to_owned),
         audit: false,
         hits,
@@ -193,14 +205,14 @@ fn rule(name: Option<&str>, verdict: &str, origin: Option<&str>, hits: u64) -> R
 pub(crate) fn decided(pid: u32) -> DecisionEvent {
     DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: "deny".into(),
+        verdict: Verdict::Deny,
         enforced: true,
         granted: false,
         rule: Some("web".into()),
         policy: "b7b9142ff996".into(),
         port: 80,
-        protocol: "tcp".into(),
-        family: "inet".into(),
+        protocol: Protocol::Tcp,
+        family: Family::Inet,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         uid: 1000,
         user: Some("alice".into()),
@@ -212,9 +224,9 @@ pub(crate) fn decided(pid: u32) -> DecisionEvent {
         cgroup: Some("/system.slice/nginx.service/worker".into()),
         cgroup_id: 7,
         netns: 1,
-        hook: "lsm".into(),
-        errno: Some("EACCES".into()),
+        hook: Hook::Lsm,
+        errno: Some(Errno::Acces),
         count: 1,
-        reason: None,
+        reason: Reason::None,
     }
 }

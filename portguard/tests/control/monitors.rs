@@ -3,6 +3,7 @@
 use crate::daemon::{Daemon, decided};
 use portguard::control::{ControlError, Filter, Monitor, MonitorItem};
 use portguard::events::DecisionEvent;
+use portguard_common::Verdict;
 
 fn open(daemon: &Daemon) -> Monitor {
     Monitor::open(&daemon.socket(), Filter::default()).unwrap()
@@ -99,7 +100,7 @@ fn published() -> [DecisionEvent; 4] {
     [
         decided(1),
         DecisionEvent {
-            verdict: "allow".into(),
+            verdict: Verdict::Allow,
             port: 443,
             uid: 33,
             ..decided(2)

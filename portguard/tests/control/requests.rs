@@ -44,6 +44,14 @@ fn garbage_is_told() {
         b"{\"request\":\"monitor\",\"filter\":{\"prots\":[]}}\n",
     );
     assert!(unknown.contains("unknown field `prots`"), "{unknown}");
+    let unknown = send(
+        &daemon,
+        b"{\"request\":\"monitor\",\"filter\":{\"verdicts\":[\"maybe\"]}}\n",
+    );
+    assert!(
+        unknown.contains("unknown verdict `maybe`: expected allow, deny or kernel"),
+        "{unknown}"
+    );
     assert!(send(&daemon, b"\xff\n").contains("not a request: "));
     ask(&daemon.socket(), &Request::Status).unwrap();
 }

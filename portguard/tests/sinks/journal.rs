@@ -3,6 +3,7 @@
 use crate::{LONG, decided, open, until};
 use portguard::events::DecisionEvent;
 use portguard::events::sinks::SinkSpec;
+use portguard_common::Verdict;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -82,7 +83,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
         assert_eq!(field.cloned(), expected, "{name}");
     }
     sinks.send(&Arc::new(DecisionEvent {
-        verdict: "allow".into(),
+        verdict: Verdict::Allow,
         ..Arc::unwrap_or_clone(event)
     }));
     assert_eq!(receive(&journal)["PRIORITY"], "6");

@@ -5,6 +5,8 @@ use super::screen::draw;
 use super::tally::tests::decided;
 use super::view::View;
 use crate::status::{DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
+use portguard_common::{Hook, Verdict};
+use portguard_policy::policy::{Mode, Scope};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode};
@@ -28,17 +30,25 @@ fn press(view: &mut View, code: KeyCode) -> bool {
 fn seen() -> View {
     let mut view = View::new();
     for _ in 0..3 {
-        view.take(Message::DecisionEvent(Box::new(decided("allow", 80, 33))));
+        view.take(Message::DecisionEvent(Box::new(decided(
+            Verdict::Allow,
+            80,
+            33,
+        ))));
     }
-    view.take(Message::DecisionEvent(Box::new(decided("deny", 443, 1000))));
+    view.take(Message::DecisionEvent(Box::new(decided(
+        Verdict::Deny,
+        443,
+        1000,
+    ))));
     view.tally.tick();
     view
 }
 
-fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: Verdict, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(str::to_owned),
-        verdict: verdict.into(),
+        verdict,
         origin: None,
         audit: false,
         hits,
@@ -48,7 +58,7 @@ fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
 fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
-        hook: Some("lsm".into()),
+        hook: Some(Hook::Lsm),
         daemon: Some(DaemonStatus {
             pid: 1,
             version: "0.1.0".into(),
@@ -61,15 +71,15 @@ fn status() -> Status {
             origin: Vec::new(),
             generation: 1,
             since: String::new(),
-            mode: "enforce".into(),
-            default: "kernel".into(),
+            mode: Mode::Enforce,
+            default: Verdict::Kernel,
             protect: "1-1023".into(),
-            scope: "host".into(),
+            scope: Scope::Host,
         }),
         rules: vec![
-            rule(Some("unused"), "allow", 0),
-            rule(Some("allow-rule"), "allow", 30),
-            rule(None, "kernel", 2),
+            rule(Some("unused"), Verdict::Allow, 0),
+            rule(Some("allow-rule"), Verdict::Allow, 30),
+            rule(None, Verdict::Kernel, 2),
         ],
         decisions: Decisions {
             allow: 30,
@@ -190,7 +200,11 @@ fn top_pause_freezes_screen_but_keeps_counting() {
     press(&mut view, KeyCode::Char('p'));
     let before = screen(&mut view, 100, 24);
     assert!(before[23].starts_with(" paused "), "{}", before[23]);
-    view.take(Message::DecisionEvent(Box::new(decided("kernel", 25, 0))));
+    view.take(Message::DecisionEvent(Box::new(decided(
+        Verdict::Kernel,
+        25,
+        0,
+    ))));
     view.tally.tick();
     assert_eq!(screen(&mut view, 100, 24), before);
     press(&mut view, KeyCode::Char('p'));

@@ -3,6 +3,7 @@
 use super::worker::{WriteResult, Writer};
 use super::{SinkError, text};
 use crate::events::DecisionEvent;
+use portguard_common::Verdict;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
@@ -89,7 +90,10 @@ fn is_too_large(error: &io::Error) -> bool {
 fn entry(decided: &DecisionEvent) -> Vec<u8> {
     let mut entry = Vec::new();
     // Of syslog's priorities, warning and informational.
-    let priority = if decided.verdict == "deny" { "4" } else { "6" };
+    let priority = match decided.verdict {
+        Verdict::Deny => "4",
+        Verdict::Allow | Verdict::Kernel => "6",
+    };
     field(&mut entry, "MESSAGE", &text::sentence(decided));
     field(&mut entry, "PRIORITY", priority);
     field(&mut entry, "SYSLOG_IDENTIFIER", "portguard");

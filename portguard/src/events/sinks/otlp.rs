@@ -4,6 +4,7 @@ use super::text;
 use super::worker::{WriteResult, Writer};
 use crate::events::DecisionEvent;
 use jiff::Timestamp;
+use portguard_common::Verdict;
 use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;
@@ -129,9 +130,9 @@ fn record(decided: &DecisionEvent) -> Value {
     let time: Option<Timestamp> = decided.time.parse().ok();
     let time = time.map_or(0, |time| time.as_nanosecond());
     // WARN and INFO of its severities.
-    let (number, severity) = match &*decided.verdict {
-        "deny" => (13, "WARN"),
-        _ => (9, "INFO"),
+    let (number, severity) = match decided.verdict {
+        Verdict::Deny => (13, "WARN"),
+        Verdict::Allow | Verdict::Kernel => (9, "INFO"),
     };
     // Plain strings and numbers always serialise, into an object.
     let fields = serde_json::to_value(decided).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! A decision as a line of a table, for a terminal.
 
 use crate::events::DecisionEvent;
-use anstyle::{AnsiColor, Style};
+use anstyle::{AnsiColor, Color, Style};
+use portguard_common::{Reason, Verdict};
 use unicode_width::UnicodeWidthStr;
 
 const WIDTHS: [usize; 6] = [13, 8, 30, 22, 24, 28];
@@ -20,7 +21,7 @@ pub(super) fn heading(color: bool) -> String {
 /// The line, its newline included.
 pub(super) fn line(decided: &DecisionEvent, color: bool) -> String {
     let style = if color {
-        verdict_style(&decided.verdict)
+        verdict_style(decided.verdict)
     } else {
         Style::new()
     };
@@ -58,16 +59,15 @@ fn who(decided: &DecisionEvent) -> String {
 }
 
 fn why(decided: &DecisionEvent) -> String {
-    let mut why = match (&decided.rule, decided.reason.as_deref()) {
+    let mut why = match (&decided.rule, decided.reason) {
         (Some(rule), _) => format!("rule {rule}"),
-        (None, Some("no_memory")) => "no memory to read the groups".into(),
-        (None, Some("unresolved_cgroup")) => "unresolved cgroup".into(),
-        (None, Some(reason)) => reason.into(),
-        (None, None) => "default".into(),
+        (None, Reason::NoMemory) => "no memory to read the groups".into(),
+        (None, Reason::UnresolvedCgroup) => "unresolved cgroup".into(),
+        (None, Reason::None) => "default".into(),
     };
     if !decided.enforced {
         why.push_str(", audit only");
-    } else if let Some(errno) = &decided.errno {
+    } else if let Some(errno) = decided.errno {
         why.push_str(&format!(", {errno}"));
     } else if decided.granted {
         why.push_str(", capability check skipped");
@@ -94,30 +94,31 @@ pub(super) fn sentence(decided: &DecisionEvent) -> String {
     )
 }
 
-fn verdict_style(verdict: &str) -> Style {
+const fn verdict_style(verdict: Verdict) -> Style {
     let color = match verdict {
-        "allow" => AnsiColor::Green,
-        "deny" => AnsiColor::Red,
-        _ => return Style::new(),
+        Verdict::Allow => AnsiColor::Green,
+        Verdict::Deny => AnsiColor::Red,
+        Verdict::Kernel => return Style::new(),
     };
-    Style::new().fg_color(Some(color.into()))
+    Style::new().fg_color(Some(Color::Ansi(color)))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use portguard_common::{Errno, Family, Hook, Protocol};
 
     pub(in crate::events::sinks) fn decided() -> DecisionEvent {
         DecisionEvent {
             time: "2026-01-02T03:04:05.678901234Z".into(),
-            verdict: "deny".into(),
+            verdict: Verdict::Deny,
             enforced: true,
             granted: false,
             rule: Some("web".into()),
             policy: "0123456789ab".into(),
             port: 80,
-            protocol: "tcp".into(),
-            family: "inet".into(),
+            protocol: Protocol::Tcp,
+            family: Family::Inet,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             uid: 1000,
             user: Some("alice".into()),
@@ -129,10 +130,10 @@ pub(super) mod tests {
             cgroup: Some("/user.slice".into()),
             cgroup_id: 7,
             netns: 1,
-            hook: "lsm".into(),
-            errno: Some("EACCES".into()),
+            hook: Hook::Lsm,
+            errno: Some(Errno::Acces),
             count: 1,
-            reason: None,
+            reason: Reason::None,
         }
     }
 
@@ -172,19 +173,15 @@ pub(super) mod tests {
 
     #[test]
     fn reason_stands_in_place_of_default() {
-        let why = |reason: &'static str| {
+        let why = |reason: Reason| {
             why(&DecisionEvent {
                 rule: None,
                 errno: None,
-                reason: Some(reason.into()),
+                reason,
                 ..decided()
             })
         };
-        assert_eq!(why("unresolved_cgroup"), "unresolved cgroup");
-        assert_eq!(why("no_memory"), "no memory to read the groups");
-        assert_eq!(
-            why("reason of a later version"),
-            "reason of a later version"
-        );
+        assert_eq!(why(Reason::UnresolvedCgroup), "unresolved cgroup");
+        assert_eq!(why(Reason::NoMemory), "no memory to read the groups");
     }
 }
