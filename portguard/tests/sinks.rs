@@ -14,8 +14,8 @@ mod journal;
 #[path = "sinks/readers.rs"]
 mod readers;
 
-use portguard::events::DecisionEvent;
 use portguard::events::sinks::{Format, SinkError, SinkSpec, Sinks};
+use portguard::events::{DecisionEvent, SharedEvent};
 use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 use serde_json::Value;
 use std::net::Ipv4Addr;
@@ -30,8 +30,12 @@ const LONG: Duration = Duration::from_secs(60);
 /// Names the directory of a test that runs again in a process of its own.
 const CHILD: &str = "PORTGUARD_TEST_CHILD";
 
-fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
-    Arc::new(DecisionEvent {
+fn decided(port: u16, count: u64) -> Arc<SharedEvent> {
+    Arc::new(event(port, count).into())
+}
+
+fn event(port: u16, count: u64) -> DecisionEvent {
+    DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
         verdict: Verdict::Deny,
         enforced: true,
@@ -56,7 +60,7 @@ fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
         errno: Some(Errno::Acces),
         count,
         reason: Reason::None,
-    })
+    }
 }
 
 fn open(choice: SinkSpec) -> Sinks {

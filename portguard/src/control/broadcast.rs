@@ -1,47 +1,26 @@
-//! A decision on its way to all monitors: written as JSON once, whoever reads it.
+//! The channel from the daemon to all its monitors.
 
-use crate::events::DecisionEvent;
-use crate::events::sinks::Format;
-use std::sync::{Arc, OnceLock};
+use crate::events::SharedEvent;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
-/// Decisions that are kept for monitors that are behind, all of them together. A monitor that is further
-/// behind loses the oldest. What one drain of the ring may publish without a pause must fit in.
+/// Events kept for monitors that are behind, all of them together. A monitor that is further behind loses the
+/// oldest. What the daemon reports in one turn must fit in.
 const BACKLOG: usize = 2_048;
 
-/// A decision and its line.
-pub struct Published {
-    decided: Arc<DecisionEvent>,
-    line: OnceLock<String>,
-}
+/// The daemon's end of the channel.
+pub type EventSender = broadcast::Sender<Arc<SharedEvent>>;
 
-impl Published {
-    /// The decision.
-    #[must_use]
-    pub fn decided(&self) -> &DecisionEvent {
-        &self.decided
-    }
-
-    /// The decision as a line of JSON, its newline included.
-    pub fn line(&self) -> &str {
-        self.line.get_or_init(|| Format::Json.line(&self.decided))
-    }
-}
-
-/// The way to the monitors.
+/// A channel without monitors.
 #[must_use]
-pub fn events() -> broadcast::Sender<Arc<Published>> {
-    broadcast::Sender::new(BACKLOG)
+pub fn event_channel() -> EventSender {
+    EventSender::new(BACKLOG)
 }
 
-/// Hands a decision to the monitors; nothing is done where there are none.
-pub fn publish(events: &broadcast::Sender<Arc<Published>>, decided: impl Into<Arc<DecisionEvent>>) {
-    if events.receiver_count() > 0 {
-        let published = Published {
-            decided: decided.into(),
-            line: OnceLock::new(),
-        };
+/// Sends an event to the monitors; does nothing without any.
+pub fn publish(monitors: &EventSender, event: &Arc<SharedEvent>) {
+    if monitors.receiver_count() > 0 {
         // The last monitor may just have gone.
-        let _ = events.send(Arc::new(published));
+        let _ = monitors.send(Arc::clone(event));
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon's Unix socket: what is asked over it and who may ask.
+//! The daemon's Unix socket: requests and replies, and the clients' access.
 //!
 //! [`Server`] is the daemon's end, [`ask`] and [`Monitor`] are the commands'.
 
@@ -6,18 +6,20 @@ mod broadcast;
 mod client;
 mod error;
 mod filter;
+mod limits;
 mod listener;
 mod peer;
 mod protocol;
 mod server;
 mod session;
 
-pub use broadcast::{Published, events, publish};
+pub use broadcast::{EventSender, event_channel, publish};
 pub use client::{Monitor, MonitorItem, ask};
 pub use error::ControlError;
+pub use limits::{CLIENTS, MONITORS};
 pub use protocol::{Dropped, Filter, PendingRequest, Reply, Request};
-pub use server::{CLIENTS, MONITORS, Server};
-pub use session::PATIENCE;
+pub use server::Server;
+pub use session::CLIENT_TIMEOUT;
 
-/// Where the socket is unless somebody says otherwise.
+/// The default path of the socket.
 pub const SOCKET: &str = "/run/portguard/portguard.sock";

@@ -71,10 +71,10 @@ pub struct Dropped {
     pub dropped: u64,
 }
 
-/// A request on its way to the daemon's loop, which answers when it comes to it.
+/// A request that waits for the daemon's loop.
 pub struct PendingRequest {
-    /// What is asked: never `monitor`, which the server answers by itself.
+    /// The request: never `monitor`, which the server answers.
     pub request: Request,
-    /// Where the answer goes.
-    pub answer: oneshot::Sender<Reply>,
+    /// Where the reply goes.
+    pub reply: oneshot::Sender<Reply>,
 }

@@ -1,26 +1,25 @@
-//! From the kernel's records to whoever reads them.
+//! Enriches the kernel's records and hands them to the sinks and monitors.
 
-use crate::control::{self, Published};
-use crate::events::Enricher;
+use crate::control::{EventSender, event_channel, publish};
 use crate::events::sinks::Sinks;
+use crate::events::{Enricher, SharedEvent};
 use crate::kernel::{Record, Records};
+use crate::status::Description;
 use portguard_common::Event;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
 
-/// Decisions that are reported in one go: as many as the way to the monitors bears without a pause.
-const AT_ONCE: usize = 1_024;
+/// Decisions reported in one turn: as many as the monitors' backlog holds without a pause.
+const PER_TURN: usize = 1_024;
 
-/// Enriches events and hands them on.
+/// The enricher and the readers.
 pub(super) struct EventDispatch {
-    pub(super) enricher: Enricher,
-    pub(super) sinks: Sinks,
-    /// The way to the monitors.
-    pub(super) events: broadcast::Sender<Arc<Published>>,
-    /// What was folded, on its way.
-    folded: VecDeque<(Event, u64)>,
+    enricher: Enricher,
+    sinks: Sinks,
+    monitors: EventSender,
+    /// Aggregated events that wait for their turn.
+    queued: VecDeque<(Event, u64)>,
 }
 
 impl EventDispatch {
@@ -28,33 +27,37 @@ impl EventDispatch {
         Self {
             enricher,
             sinks,
-            events: control::events(),
-            folded: VecDeque::new(),
+            monitors: event_channel(),
+            queued: VecDeque::new(),
         }
     }
 
-    /// Takes events that stand for many decisions; [`EventDispatch::drain`] reports them.
-    pub(super) fn take(&mut self, folded: Vec<(Event, u64)>) {
-        self.folded.extend(folded);
+    pub(super) fn register_policy(&mut self, description: &Description) {
+        self.enricher.register_policy(description);
     }
 
-    /// Reports a decision that stands for `count`.
+    /// Queues events that stand for many decisions; [`EventDispatch::drain`] reports them.
+    pub(super) fn queue(&mut self, aggregated: Vec<(Event, u64)>) {
+        self.queued.extend(aggregated);
+    }
+
+    /// Reports an event that stands for `count` decisions.
     fn report(&mut self, event: &Event, count: u64) {
-        let Some(mut decided) = self.enricher.enrich(event) else {
+        let Some(mut event) = self.enricher.enrich(event) else {
             return;
         };
-        decided.count = count;
-        let decided = Arc::new(decided);
-        self.sinks.send(&decided);
-        control::publish(&self.events, decided);
+        event.count = count;
+        let event = Arc::new(SharedEvent::new(event));
+        // First to the monitors: the sinks' queues count the event's line where others use it.
+        publish(&self.monitors, &event);
+        self.sinks.send(&event);
     }
 
-    /// Reports what there is, a part at a time: whether there was a decision in the ring, and whether there may be
-    /// more.
+    /// Reports one turn's events. Returns whether the ring had a decision, and whether there may be more.
     pub(super) fn drain(&mut self, records: &mut Records) -> (bool, bool) {
         let mut any = false;
-        for _ in 0..AT_ONCE {
-            if let Some((event, count)) = self.folded.pop_front() {
+        for _ in 0..PER_TURN {
+            if let Some((event, count)) = self.queued.pop_front() {
                 self.report(&event, count);
                 continue;
             }
@@ -72,14 +75,22 @@ impl EventDispatch {
         (any, true)
     }
 
-    /// Decisions that the sinks lost, each under its name.
+    pub(super) fn monitors(&self) -> EventSender {
+        self.monitors.clone()
+    }
+
+    pub(super) fn reopen_sinks(&mut self) {
+        self.sinks.reopen();
+    }
+
+    /// Decisions that the sinks dropped, by sink.
     pub(super) fn dropped(&self) -> BTreeMap<String, u64> {
         self.sinks.dropped()
     }
 
-    /// Waits until all is written, for a while; the decisions that never were.
-    pub(super) fn close(&mut self, patience: Duration) -> u64 {
-        self.sinks.close(patience);
+    /// Waits until all is written, `timeout` at most. Returns how many decisions the sinks dropped.
+    pub(super) fn close(&mut self, timeout: Duration) -> u64 {
+        self.sinks.close(timeout);
         self.dropped().values().sum()
     }
 }

@@ -1,66 +1,83 @@
-//! Looks after the hooks: what is gone is said, counted and put back.
+//! Checks the hooks: a hook that is gone is logged, counted and re-attached.
 
 use crate::kernel::{Enforcer, Environment, KernelError};
 use crate::stderr::log_line;
 
-/// What was found at the last look.
+/// The result of the last check.
 #[derive(Default)]
 pub(super) struct HealthMonitor {
-    /// What is wrong now, in words.
-    pub(super) problems: Vec<String>,
-    /// Times that hooks were put back.
-    pub(super) reattached: u64,
+    problems: Vec<String>,
+    reattached: u64,
 }
 
 impl HealthMonitor {
-    /// Looks, and mends.
-    pub(super) fn check(&mut self, enforcer: &mut Enforcer, environment: &Environment) {
-        let troubles = match enforcer.problems() {
-            Ok(troubles) => troubles,
-            Err(error) => return self.check_failed(&error),
-        };
-        if troubles.is_empty() {
-            if !self.problems.is_empty() {
-                log_line!("portguard: the hooks are all right again");
-            }
-            self.problems.clear();
-            return;
-        }
-        // Said once, not at each look.
-        let known = troubles == self.problems;
-        if !known {
-            for trouble in &troubles {
-                log_line!("portguard: NOT ENFORCING as it should: {trouble}");
-            }
-        }
-        self.problems = troubles;
-        match enforcer.repair(environment) {
-            Ok(()) => {
-                self.reattached += 1;
-                match enforcer.problems() {
-                    Ok(left) => self.problems = left,
-                    Err(error) => return self.check_failed(&error),
-                }
-                if self.problems.is_empty() {
-                    log_line!("portguard: the hooks are back in place");
-                }
-            }
-            Err(error) if !known => {
-                log_line!("portguard: cannot put the hooks back, trying again: {error}");
-            }
-            Err(_) => {}
-        }
+    /// What is wrong now; empty where all is well.
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
     }
 
-    /// Says that nothing is known of the hooks. They may be all right, so nothing is put back: where descriptors
-    /// are short that would only take away what is there.
-    fn check_failed(&mut self, error: &KernelError) {
-        let problems = vec![format!("cannot look after the hooks: {}", error.with_fix())];
-        if problems != self.problems {
+    /// How many times hooks were re-attached.
+    pub(super) const fn reattached(&self) -> u64 {
+        self.reattached
+    }
+
+    /// Checks the hooks and repairs them. Returns whether the problems changed.
+    pub(super) fn check(&mut self, enforcer: &mut Enforcer, environment: &Environment) -> bool {
+        let before = std::mem::take(&mut self.problems);
+        self.problems = match enforcer.problems() {
+            Ok(problems) if problems.is_empty() => {
+                if !before.is_empty() {
+                    log_line!("portguard: hooks restored");
+                }
+                problems
+            }
+            Ok(problems) => self.repair(problems, &before, enforcer, environment),
+            Err(error) => check_failed(&error, &before),
+        };
+        self.problems != before
+    }
+
+    /// Re-attaches the hooks. Returns the problems that are left; those of `before` are not logged again.
+    fn repair(
+        &mut self,
+        problems: Vec<String>,
+        before: &[String],
+        enforcer: &mut Enforcer,
+        environment: &Environment,
+    ) -> Vec<String> {
+        let known = problems == before;
+        if !known {
             for problem in &problems {
-                log_line!("portguard: {problem}; what was in force still is, trying again");
+                log_line!("portguard: enforcement degraded: {problem}");
             }
         }
-        self.problems = problems;
+        match enforcer.repair(environment) {
+            Ok(()) => self.reattached += 1,
+            Err(error) => {
+                if !known {
+                    log_line!("portguard: cannot re-attach the hooks, will retry: {error}");
+                }
+                return problems;
+            }
+        }
+        match enforcer.problems() {
+            Ok(left) => {
+                if left.is_empty() {
+                    log_line!("portguard: hooks re-attached");
+                }
+                left
+            }
+            Err(error) => check_failed(&error, before),
+        }
     }
+}
+
+/// Nothing is known of the hooks. They may be in place, so nothing is re-attached: where descriptors are short
+/// that would only take away what is there.
+fn check_failed(error: &KernelError, before: &[String]) -> Vec<String> {
+    let problem = format!("the hooks cannot be checked: {}", error.with_fix());
+    if before != [problem.as_str()] {
+        log_line!("portguard: {problem}; they stay as they are, will retry");
+    }
+    vec![problem]
 }

@@ -1,67 +1,57 @@
-//! What the daemon answers to who asks over its socket.
+//! Answers the requests of the daemon's socket.
 
-use super::Daemon;
+use super::state::Daemon;
 use crate::control::{PendingRequest, Reply, Request};
 use crate::kernel::{KernelError, release_text};
-use crate::status::{self, Enforcing, Status};
+use crate::status::{Enforcing, Status};
 
-impl Daemon<'_> {
-    /// Answers. Who has gone meanwhile goes without.
-    pub(super) fn answer(&mut self, ask: PendingRequest) {
-        let reply = match ask.request {
-            Request::Status => self.status().map(|status| Reply::Status(Box::new(status))),
-            Request::Reload => Ok(self.reloaded()),
-            Request::Detach => self.enforcer.detach().map(|()| {
-                self.detached = true;
-                Reply::Detached
-            }),
-            // The server's own.
-            Request::Monitor { .. } => return,
-        };
-        let failed = |error: KernelError| Reply::Failed {
-            error: error.to_string(),
-        };
-        let _ = ask.answer.send(reply.unwrap_or_else(failed));
-    }
+/// Answers a request. A client that has gone misses its reply.
+pub(super) fn answer(daemon: &mut Daemon<'_>, pending: PendingRequest) {
+    let reply = match pending.request {
+        Request::Status => status(daemon).map(|status| Reply::Status(Box::new(status))),
+        Request::Reload => Ok(reload(daemon)),
+        Request::Detach => daemon.enforcer.detach().map(|()| {
+            daemon.detached = true;
+            Reply::Detached
+        }),
+        // The server answers it.
+        Request::Monitor { .. } => return,
+    };
+    let failed = |error: KernelError| Reply::Failed {
+        error: error.to_string(),
+    };
+    let _ = pending.reply.send(reply.unwrap_or_else(failed));
+}
 
-    fn reloaded(&mut self) -> Reply {
-        match self.reload() {
-            Ok(warnings) => Reply::Reloaded {
-                policy: self.policy_hash(),
-                warnings,
-            },
-            Err(error) => Reply::Failed { error },
-        }
+fn reload(daemon: &mut Daemon<'_>) -> Reply {
+    match daemon.reload() {
+        Ok(warnings) => Reply::Reloaded {
+            policy: daemon.policy_hash(),
+            warnings,
+        },
+        Err(error) => Reply::Failed { error },
     }
+}
 
-    /// How it stands.
-    fn status(&self) -> Result<Status, KernelError> {
-        let counts = self.enforcer.counts()?;
-        let policy = self.enforcer.description().map(|of| of.policy.clone());
-        let problems = self.health.problems.clone();
-        let dropped = counts
-            .dropped_by_reason()
-            .into_iter()
-            .chain(self.dispatch.dropped());
-        Ok(Status {
-            enforcing: Enforcing::of(policy.as_ref(), &problems),
-            hook: Some(self.enforcer.hook()),
-            daemon: Some(status::DaemonStatus {
-                pid: std::process::id(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                since: self.since.clone(),
-                uptime: self.began.elapsed().as_secs(),
-            }),
-            kernel: release_text(),
-            policy,
-            rules: self.enforcer.hits()?,
-            decisions: counts.decisions,
-            dropped: dropped.collect(),
-            reloads: Some(self.reloads.clone()),
-            pins: self.enforcer.pinned_in(),
-            problems,
-            reattached: self.health.reattached,
-            violations: self.violations,
-        })
-    }
+fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
+    let enforcer = &daemon.enforcer;
+    let counts = enforcer.counts()?;
+    let policy = enforcer.description().map(|of| of.policy.clone());
+    let problems = daemon.health.problems().to_vec();
+    let in_kernel = counts.dropped_by_reason().into_iter();
+    Ok(Status {
+        enforcing: Enforcing::of(policy.as_ref(), &problems),
+        hook: Some(enforcer.hook()),
+        daemon: Some(daemon.process()),
+        kernel: release_text(),
+        policy,
+        rules: enforcer.hits()?,
+        decisions: counts.decisions,
+        dropped: in_kernel.chain(daemon.events.dropped()).collect(),
+        reloads: Some(daemon.policy.reloads().clone()),
+        pins: enforcer.pinned_in(),
+        problems,
+        reattached: daemon.health.reattached(),
+        violations: daemon.existing.violations(),
+    })
 }

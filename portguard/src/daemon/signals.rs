@@ -1,6 +1,6 @@
 //! What the daemon's loop waits for: signals, moments, and channels that may not be there.
 
-use super::{DaemonError, system};
+use super::error::{DaemonError, system};
 use crate::kernel::FaultLog;
 use std::time::Instant;
 use tokio::io::unix::AsyncFd;

@@ -69,6 +69,17 @@ pub struct DecisionEvent {
     pub reason: Reason,
 }
 
+impl DecisionEvent {
+    /// The event as a line of JSON, its newline included.
+    #[must_use]
+    pub fn json_line(&self) -> String {
+        // Strings and numbers always serialise.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
 /// Turns the kernel's records into [`DecisionEvent`].
 pub struct Enricher {
     /// By their numbers; the last is in force.

@@ -2,6 +2,8 @@
 
 pub mod cgroup_paths;
 mod event;
+mod shared_event;
 pub mod sinks;
 
 pub use event::{DecisionEvent, Enricher};
+pub use shared_event::SharedEvent;

@@ -1,7 +1,9 @@
 //! A daemon that has the socket and nothing else.
 
-use portguard::control::{PendingRequest, Published, Reply, Request, Server, events, publish};
-use portguard::events::DecisionEvent;
+use portguard::control::{
+    EventSender, PendingRequest, Reply, Request, Server, event_channel, publish,
+};
+use portguard::events::{DecisionEvent, SharedEvent};
 use portguard::status::{
     DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
 };
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tempfile::TempDir;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) const MISTAKE: &str = "web.yaml:7:5: unknown key `prots`
   |
@@ -23,7 +25,7 @@ pub(crate) const MISTAKE: &str = "web.yaml:7:5: unknown key `prots`
 /// The socket's directory and the daemon's thread; both end with this.
 pub(crate) struct Daemon {
     directory: TempDir,
-    events: broadcast::Sender<Arc<Published>>,
+    events: EventSender,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,11 +46,11 @@ impl Daemon {
         answer: impl Fn(&Request) -> Option<Reply> + Send + 'static,
     ) -> Self {
         let directory = directory();
-        let events = events();
+        let events = event_channel();
         let server = Server::bind(&directory.path().join("socket"), group).unwrap();
         let (end, ended) = oneshot::channel();
-        let (asks, asked) = mpsc::channel(4);
-        let serving = server.serve(asks, events.clone());
+        let (sender, requests) = mpsc::channel(4);
+        let serving = server.serve(sender, events.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -57,7 +59,7 @@ impl Daemon {
             runtime.block_on(async {
                 tokio::select! {
                     () = serving => {},
-                    () = answers(asked, answer) => {},
+                    () = answers(requests, answer) => {},
                     _ = ended => {},
                 }
             });
@@ -75,7 +77,7 @@ impl Daemon {
     }
 
     pub(crate) fn publish(&self, decided: DecisionEvent) {
-        publish(&self.events, decided);
+        publish(&self.events, &Arc::new(SharedEvent::new(decided)));
     }
 
     pub(crate) fn monitors(&self) -> usize {
@@ -98,13 +100,13 @@ impl Drop for Daemon {
 }
 
 async fn answers(
-    mut asks: mpsc::Receiver<PendingRequest>,
+    mut requests: mpsc::Receiver<PendingRequest>,
     answer: impl Fn(&Request) -> Option<Reply>,
 ) {
-    while let Some(ask) = asks.recv().await {
-        if let Some(reply) = answer(&ask.request) {
+    while let Some(pending) = requests.recv().await {
+        if let Some(reply) = answer(&pending.request) {
             // The client may have gone.
-            let _ = ask.answer.send(reply);
+            let _ = pending.reply.send(reply);
         }
     }
 }

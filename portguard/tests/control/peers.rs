@@ -89,13 +89,13 @@ fn the_files_mode_is_not_trusted() {
     std::fs::set_permissions(daemon.socket(), open.clone()).unwrap();
     assert_eq!(
         status_as(&daemon, OTHER, &[OTHER]),
-        failed("uid 1000 may not ask: only root and the group 4321 may")
+        failed("uid 1000 has no access: only root and the group 4321 have")
     );
     let daemon = Daemon::of_group(None);
     std::fs::set_permissions(daemon.socket(), open).unwrap();
     assert_eq!(
         status_as(&daemon, GROUP, &[]),
-        failed("uid 1000 may not ask: only root may")
+        failed("uid 1000 has no access: only root has")
     );
 }
 

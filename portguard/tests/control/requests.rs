@@ -1,7 +1,7 @@
 //! What a client may send, and what it hears of what it may not.
 
 use crate::daemon::{Daemon, status};
-use portguard::control::{Filter, Monitor, PATIENCE, Reply, Request, ask};
+use portguard::control::{CLIENT_TIMEOUT, Filter, Monitor, Reply, Request, ask};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -93,7 +93,7 @@ fn one_who_says_nothing_is_sent_away_and_keeps_nobody_waiting() {
     ask(&daemon.socket(), &Request::Status).unwrap();
     let mut heard = String::new();
     silent.read_to_string(&mut heard).unwrap();
-    let seconds = PATIENCE.as_secs();
+    let seconds = CLIENT_TIMEOUT.as_secs();
     assert_eq!(heard, failed(&format!("no request within {seconds} s")));
 }
 

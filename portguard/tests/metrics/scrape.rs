@@ -41,9 +41,9 @@ impl Server {
             runtime.block_on(async {
                 let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
-                let (asks, asked) = mpsc::channel(1);
-                tokio::spawn(serve(listener, asks));
-                tokio::spawn(answer(asked, does));
+                let (sender, requests) = mpsc::channel(1);
+                tokio::spawn(serve(listener, sender));
+                tokio::spawn(answer(requests, does));
                 let _ = stopped.await;
             });
         });
@@ -72,18 +72,18 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut asked: mpsc::Receiver<PendingRequest>, does: Loop) {
+async fn answer(mut requests: mpsc::Receiver<PendingRequest>, does: Loop) {
     if does == Loop::Ends {
         return;
     }
     let mut unanswered = Vec::new();
-    while let Some(ask) = asked.recv().await {
-        assert_eq!(ask.request, Request::Status);
+    while let Some(pending) = requests.recv().await {
+        assert_eq!(pending.request, Request::Status);
         if does == Loop::Hangs {
-            unanswered.push(ask);
+            unanswered.push(pending);
             continue;
         }
-        let _ = ask.answer.send(Reply::Status(Box::new(status())));
+        let _ = pending.reply.send(Reply::Status(Box::new(status())));
     }
 }
 
@@ -188,7 +188,7 @@ fn a_server_without_descriptors_waits_for_them() {
         assert!(output.status.success(), "{said}");
         assert_eq!(
             said,
-            "portguard: metrics: cannot accept a connection: Too many open files (os error 24); trying on\n"
+            "portguard: metrics: cannot accept a connection: Too many open files (os error 24); will retry\n"
         );
         return;
     }

@@ -1,8 +1,8 @@
 //! journald's end of its native protocol, as a datagram socket.
 
-use crate::{LONG, decided, open, until};
-use portguard::events::DecisionEvent;
+use crate::{LONG, decided, event, open, until};
 use portguard::events::sinks::SinkSpec;
+use portguard::events::{DecisionEvent, SharedEvent};
 use portguard_common::Verdict;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::collections::BTreeMap;
@@ -64,8 +64,8 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
     let mut sinks = open(SinkSpec::Journald(path));
-    let event = decided(80, 12);
-    sinks.send(&event);
+    let event = event(80, 12);
+    sinks.send(&Arc::new(event.clone().into()));
     let fields = receive(&journal);
     assert_eq!(
         fields["MESSAGE"],
@@ -73,7 +73,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
     );
     assert_eq!(fields["PRIORITY"], "4");
     assert_eq!(fields["SYSLOG_IDENTIFIER"], "portguard");
-    let object = serde_json::to_value(&*event).unwrap();
+    let object = serde_json::to_value(&event).unwrap();
     for (name, value) in object.as_object().unwrap() {
         let field = fields.get(&format!("PORTGUARD_{}", name.to_uppercase()));
         let text = value
@@ -82,10 +82,10 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
         let expected = (!value.is_null()).then_some(text);
         assert_eq!(field.cloned(), expected, "{name}");
     }
-    sinks.send(&Arc::new(DecisionEvent {
+    sinks.send(&Arc::new(SharedEvent::new(DecisionEvent {
         verdict: Verdict::Allow,
-        ..Arc::unwrap_or_clone(event)
-    }));
+        ..event
+    })));
     assert_eq!(receive(&journal)["PRIORITY"], "6");
     sinks.close(LONG);
     assert_eq!(sinks.dropped()["journald"], 0);
@@ -98,10 +98,10 @@ fn large_fields_and_newlines_arrive_whole() {
     let journal = UnixDatagram::bind(&path).unwrap();
     let mut sinks = open(SinkSpec::Journald(path));
     for rule in ["a\nPRIORITY=0\nb".to_owned(), "large".repeat(100_000)] {
-        sinks.send(&Arc::new(DecisionEvent {
+        sinks.send(&Arc::new(SharedEvent::new(DecisionEvent {
             rule: Some(rule.clone()),
-            ..Arc::unwrap_or_clone(decided(80, 1))
-        }));
+            ..event(80, 1)
+        })));
         let fields = receive(&journal);
         assert_eq!(fields["PORTGUARD_RULE"], rule);
         assert_eq!(fields["PRIORITY"], "4");

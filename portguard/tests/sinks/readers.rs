@@ -1,8 +1,8 @@
 //! Readers that do not read: nothing waits for them, and what they miss is counted.
 
-use crate::{LONG, as_child, child, decided, open, ports, until};
-use portguard::events::DecisionEvent;
+use crate::{LONG, as_child, child, decided, event, open, ports, until};
 use portguard::events::sinks::{Format, SinkSpec, Sinks};
+use portguard::events::{DecisionEvent, SharedEvent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::fs::File;
@@ -95,20 +95,30 @@ fn a_reader_that_hangs_does_not_keep_the_end() {
     assert_eq!(whole as u64 + dropped, 5_000);
 }
 
-#[test]
-fn what_waits_is_bounded_in_bytes_too() {
+/// How many of 5,000 large events a sink that nobody reads keeps, where another reader has each of them too or not.
+fn waiting(shared: bool) -> u64 {
     let directory = tempfile::tempdir().unwrap();
     let mut sinks = open(SinkSpec::File(fifo(directory.path())));
-    let large = Arc::new(DecisionEvent {
-        exe: Some("\\u{7f}".repeat(4_096)),
-        ..Arc::unwrap_or_clone(decided(80, 1))
-    });
     for _ in 0..5_000 {
+        let large = Arc::new(SharedEvent::new(DecisionEvent {
+            exe: Some("\\u{7f}".repeat(4_096)),
+            ..event(80, 1)
+        }));
+        let _other = shared.then(|| Arc::clone(&large));
         sinks.send(&large);
     }
     let waiting = 5_000 - sinks.dropped()["file"];
-    assert!((100..400).contains(&waiting), "{waiting}");
     sinks.close(Duration::ZERO);
+    waiting
+}
+
+#[test]
+fn sink_queue_is_bounded_in_bytes() {
+    let alone = waiting(false);
+    assert!((150..200).contains(&alone), "{alone}");
+    // Then the line, as large as the event, may wait too.
+    let shared = waiting(true);
+    assert!((75..100).contains(&shared), "{shared}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::line_writer::LineWriter;
 use super::worker::{WriteResult, Writer};
 use super::{Format, SinkError};
-use crate::events::DecisionEvent;
+use crate::events::SharedEvent;
 use crate::stderr::log_line;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -30,8 +30,8 @@ impl FileSink {
 }
 
 impl Writer for FileSink {
-    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
-        self.lines.write(decided)
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        self.lines.write(event)
     }
 
     fn flush(&mut self) -> WriteResult {

@@ -2,7 +2,7 @@
 
 use super::worker::{WriteResult, Writer};
 use super::{SinkError, text};
-use crate::events::DecisionEvent;
+use crate::events::{DecisionEvent, SharedEvent};
 use portguard_common::Verdict;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
@@ -64,7 +64,8 @@ impl Journald {
 }
 
 impl Writer for Journald {
-    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        let decided = event.event();
         match self.send(&entry(decided)) {
             Ok(()) => WriteResult {
                 written: decided.count,

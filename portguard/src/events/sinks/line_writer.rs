@@ -1,11 +1,13 @@
 //! LineWriter into a descriptor, whole ones only: a line that a full disk cut is completed before the next.
 
 use super::Format;
+use super::SinkError;
 use super::worker::{WriteResult, Writer};
-use crate::events::DecisionEvent;
+use crate::events::SharedEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 
 /// The open end of a file, pipe or terminal.
 pub(super) struct LineWriter<W> {
@@ -14,6 +16,20 @@ pub(super) struct LineWriter<W> {
     /// What is left of a line that was cut, and its decisions.
     rest: Vec<u8>,
     rest_count: u64,
+}
+
+impl LineWriter<File> {
+    /// Standard output by its descriptor: `Stdout` keeps what it could not write, and so hides what was dropped.
+    pub(super) fn stdout(format: Format) -> Result<Self, SinkError> {
+        let descriptor = std::io::stdout().as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|source| SinkError::System {
+            sink: "stdout",
+            what: "copy its descriptor",
+            source,
+        })?;
+        let heading = format.heading().into_bytes();
+        Ok(Self::new(File::from(descriptor), format, heading))
+    }
 }
 
 impl<W: Target> LineWriter<W> {
@@ -55,24 +71,32 @@ impl<W: Target> LineWriter<W> {
 }
 
 impl<W: Target> Writer for LineWriter<W> {
-    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
-        let mut outcome = self.complete();
-        if outcome.error.is_some() {
-            outcome.dropped = decided.count;
-            return outcome;
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        let count = event.event().count;
+        let mut result = self.complete();
+        if result.error.is_some() {
+            result.dropped = count;
+            return result;
         }
-        let line = self.format.line(decided);
+        let text;
+        let line = match self.format {
+            Format::Json => event.json_line(),
+            Format::Text { .. } => {
+                text = self.format.line(event.event());
+                &text
+            }
+        };
         let (written, error) = put(&mut self.out, line.as_bytes());
         if error.is_none() {
-            outcome.written += decided.count;
+            result.written += count;
         } else if written == 0 {
-            outcome.dropped = decided.count;
+            result.dropped = count;
         } else {
-            self.rest = line.into_bytes().split_off(written);
-            self.rest_count = decided.count;
+            self.rest = line.as_bytes().get(written..).unwrap_or_default().to_vec();
+            self.rest_count = count;
         }
-        outcome.error = error;
-        outcome
+        result.error = error;
+        result
     }
 
     fn flush(&mut self) -> WriteResult {
@@ -118,6 +142,7 @@ fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::DecisionEvent;
     use crate::events::sinks::text::tests::decided;
     use std::collections::VecDeque;
 
@@ -151,8 +176,8 @@ mod tests {
         }
     }
 
-    fn counted(count: u64) -> DecisionEvent {
-        DecisionEvent { count, ..decided() }
+    fn counted(count: u64) -> SharedEvent {
+        SharedEvent::new(DecisionEvent { count, ..decided() })
     }
 
     #[test]
@@ -175,7 +200,7 @@ mod tests {
         let has = String::from_utf8(lines.out.has.clone()).unwrap();
         assert_eq!(
             has,
-            Format::Json.line(&counted(5)) + &Format::Json.line(&counted(7))
+            counted(5).json_line().to_owned() + counted(7).json_line()
         );
     }
 
@@ -191,6 +216,6 @@ mod tests {
         assert_eq!((switched.written, switched.dropped), (0, 5));
         assert_eq!(lines.write(&counted(1)).written, 1);
         let has = String::from_utf8(lines.out.has.clone()).unwrap();
-        assert_eq!(has, Format::Json.line(&counted(1)));
+        assert_eq!(has, counted(1).json_line());
     }
 }

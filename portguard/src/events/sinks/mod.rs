@@ -4,18 +4,17 @@
 mod failure_notice;
 mod file;
 mod journald;
-mod json;
 mod line_writer;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod spec;
-mod stdout;
 mod text;
 mod worker;
 
 pub use spec::{SinkSpec, SinkSpecError};
 
-use crate::events::DecisionEvent;
+use crate::events::{DecisionEvent, SharedEvent};
+use line_writer::LineWriter;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -41,7 +40,7 @@ impl Format {
     #[must_use]
     pub fn line(self, decided: &DecisionEvent) -> String {
         match self {
-            Self::Json => json::line(decided),
+            Self::Json => decided.json_line(),
             Self::Text { color } => text::line(decided, color),
         }
     }
@@ -140,7 +139,7 @@ impl Sinks {
     pub fn add(&mut self, choice: &SinkSpec, format: Format) -> Result<(), SinkError> {
         let writer: Box<dyn worker::Writer> = match choice {
             SinkSpec::None => return Ok(()),
-            SinkSpec::Stdout => Box::new(stdout::open(format)?),
+            SinkSpec::Stdout => Box::new(LineWriter::stdout(format)?),
             SinkSpec::File(path) => Box::new(file::FileSink::open(path)?),
             #[cfg(feature = "otlp")]
             SinkSpec::Otlp(url) => Box::new(otlp::Otlp::new(url)),
@@ -150,10 +149,13 @@ impl Sinks {
         Ok(())
     }
 
-    /// Hands a decision to every sink. One that is too far behind drops and counts it; nothing ever waits.
-    pub fn send(&mut self, decided: &Arc<DecisionEvent>) {
+    /// Hands an event to every sink. One that is too far behind drops and counts it; nothing ever waits.
+    pub fn send(&mut self, event: &Arc<SharedEvent>) {
+        // Another reader may make the line while the event waits, and it then waits too. A single reader makes it
+        // when the event's turn has come.
+        let line_waits = self.workers.len() > 1 || Arc::strong_count(event) > 1;
         for worker in &mut self.workers {
-            worker.send(decided);
+            worker.send(event, line_waits);
         }
     }
 

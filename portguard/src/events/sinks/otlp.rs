@@ -2,7 +2,7 @@
 
 use super::text;
 use super::worker::{WriteResult, Writer};
-use crate::events::DecisionEvent;
+use crate::events::{DecisionEvent, SharedEvent};
 use jiff::Timestamp;
 use portguard_common::Verdict;
 use serde_json::{Value, json};
@@ -78,7 +78,8 @@ impl Otlp {
 }
 
 impl Writer for Otlp {
-    fn write(&mut self, decided: &DecisionEvent) -> WriteResult {
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        let decided = event.event();
         self.records.push(record(decided));
         self.count += decided.count;
         if self.records.len() < BATCH {

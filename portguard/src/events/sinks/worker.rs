@@ -2,7 +2,7 @@
 
 use super::SinkError;
 use super::failure_notice::{FailureNotice, log};
-use crate::events::DecisionEvent;
+use crate::events::SharedEvent;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub(super) struct WriteResult {
 /// What writes a sink's decisions, on the sink's thread, where it may block.
 pub(super) trait Writer: Send {
     /// Writes a decision, or takes it in to be written with the next.
-    fn write(&mut self, decided: &DecisionEvent) -> WriteResult;
+    fn write(&mut self, event: &SharedEvent) -> WriteResult;
 
     /// Writes what was taken in: no other decision waits.
     fn flush(&mut self) -> WriteResult {
@@ -41,7 +41,8 @@ pub(super) trait Writer: Send {
 }
 
 enum Message {
-    DecisionEvent(Arc<DecisionEvent>),
+    /// An event and its weight.
+    Event(Arc<SharedEvent>, usize),
     Reopen,
 }
 
@@ -105,25 +106,27 @@ impl Worker {
     }
 
     /// Hands a decision over, or counts it as dropped; never waits.
-    pub(super) fn send(&mut self, decided: &Arc<DecisionEvent>) {
-        if self.offer(decided) {
-            self.accepted += decided.count;
+    /// `line_waits` says whether the event's line may be made while the event waits.
+    pub(super) fn send(&mut self, event: &Arc<SharedEvent>, line_waits: bool) {
+        let count = event.event().count;
+        if self.offer(event, line_waits) {
+            self.accepted += count;
         } else {
-            self.refused += decided.count;
+            self.refused += count;
         }
     }
 
-    fn offer(&self, decided: &Arc<DecisionEvent>) -> bool {
+    fn offer(&self, event: &Arc<SharedEvent>, line_waits: bool) -> bool {
         let Some(sender) = &self.sender else {
             return false;
         };
-        let weight = weight(decided);
+        let weight = weight(event, line_waits);
         // Only this thread adds, so it cannot be exceeded in between.
         if self.shared.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES {
             return false;
         }
         self.shared.waiting.fetch_add(weight, Ordering::Relaxed);
-        let sent = sender.try_send(Message::DecisionEvent(Arc::clone(decided)));
+        let sent = sender.try_send(Message::Event(Arc::clone(event), weight));
         if sent.is_err() {
             self.shared.waiting.fetch_sub(weight, Ordering::Relaxed);
         }
@@ -163,17 +166,22 @@ impl Worker {
     }
 }
 
-/// Roughly what an event takes in memory.
-fn weight(decided: &DecisionEvent) -> usize {
+/// Bytes of a line but for its texts: names of the fields, numbers, words.
+const LINE_BASE: usize = 400;
+
+/// Roughly what an event takes in memory, with its line where that waits too.
+fn weight(event: &SharedEvent, line_waits: bool) -> usize {
+    let event = event.event();
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    size_of::<DecisionEvent>()
-        + decided.time.len()
-        + decided.policy.len()
-        + decided.comm.len()
-        + optional(&decided.rule)
-        + optional(&decided.user)
-        + optional(&decided.exe)
-        + optional(&decided.cgroup)
+    let texts = event.time.len()
+        + event.policy.len()
+        + event.comm.len()
+        + optional(&event.rule)
+        + optional(&event.user)
+        + optional(&event.exe)
+        + optional(&event.cgroup);
+    let line = if line_waits { LINE_BASE + texts } else { 0 };
+    size_of::<SharedEvent>() + texts + line
 }
 
 fn work(
@@ -208,10 +216,9 @@ fn work(
         }
         match message {
             Message::Reopen => settle(writer.reopen()),
-            Message::DecisionEvent(decided) => {
-                let weight = weight(&decided);
+            Message::Event(event, weight) => {
                 shared.waiting.fetch_sub(weight, Ordering::Relaxed);
-                settle(writer.write(&decided));
+                settle(writer.write(&event));
             }
         }
     }
