@@ -122,3 +122,46 @@ fn event_with_unknown_word_names_the_field() {
         assert!(error.starts_with(says), "{error}");
     }
 }
+
+fn schema() -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portguard"));
+    let output = command.args(["schema", "--event"]).output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn event_schema_accepts_events() {
+    let schema = schema();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for line in [DENIED, GRANTED] {
+        let event = serde_json::from_str(line).unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(&event)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        // Every field is described, and none is optional.
+        let fields = event.as_object().unwrap();
+        for field in fields.keys() {
+            assert!(schema["properties"][field].is_object(), "{field}");
+            let mut less = fields.clone();
+            less.remove(field);
+            assert!(!validator.is_valid(&less.into()), "{field}");
+        }
+    }
+}
+
+#[test]
+fn event_schema_rejects_unknown_words() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for field in ["verdict", "protocol", "family", "hook", "errno"] {
+        let mut event: serde_json::Value = serde_json::from_str(DENIED).unwrap();
+        event[field] = "maybe".into();
+        assert!(!validator.is_valid(&event), "{field}");
+    }
+}

@@ -78,7 +78,8 @@ fn wait_for_both(instance: &mut Instance, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-const WARNING: &str = "has been there before, against the policy: see `portguard inventory`";
+const WARNING: &str =
+    "was already bound before portguard started and violates the policy: see `portguard inventory`";
 
 /// Violations are counted at the start and after each reload, by the policy in force.
 fn counted(env: &TestEnv) -> anyhow::Result<()> {

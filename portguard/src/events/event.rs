@@ -8,13 +8,15 @@ use jiff::Timestamp;
 use portguard_common::{Errno, Event, EventFlags, Family, Hook, Protocol, Reason, Verdict};
 use portguard_policy::escape::escape;
 use rustix::time::{ClockId, clock_gettime};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// One decision. The fields are a contract: names and meanings only ever get company.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One decision of portguard. Fields may be added; names and meanings do not change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionEvent {
     /// RFC 3339, nanoseconds, UTC.
     pub time: String,
@@ -70,6 +72,16 @@ pub struct DecisionEvent {
 }
 
 impl DecisionEvent {
+    /// The JSON Schema of an event, draft 2020-12.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        let settings = SchemaSettings::draft2020_12().for_serialize();
+        settings
+            .into_generator()
+            .into_root_schema_for::<Self>()
+            .to_value()
+    }
+
     /// The event as a line of JSON, its newline included.
     #[must_use]
     pub fn json_line(&self) -> String {

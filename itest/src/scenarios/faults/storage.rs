@@ -277,7 +277,7 @@ fn fault_binary_replaced(env: &TestEnv) -> anyhow::Result<()> {
     // The daemon can still load its programs.
     let pin = crate::scenarios::pins::directory()?.join("link_bind4");
     crate::harness::foreign_links::detach(&pin)?;
-    instance.wait_for("the hooks are back in place")?;
+    instance.wait_for("hooks re-attached")?;
     enforced(env, hook)?;
     drop(replaced);
     instance.stop()?;

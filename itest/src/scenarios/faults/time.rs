@@ -70,7 +70,7 @@ fn fault_clock_jumps(env: &TestEnv) -> anyhow::Result<()> {
         }
         ensure!(count == 5, "{count} of 5 binds reported");
         foreign_links::detach(&pin)?;
-        instance.wait_for("the hooks are back in place")?;
+        instance.wait_for("hooks re-attached")?;
         // Another file with the same rules.
         instance.change(&format!("{POLICY}# {reloads}\n"))?;
         instance.wait_for("is in force")?;
