@@ -1,5 +1,5 @@
-//! How it stands: what is enforced, by which policy, what came of it so far. One snapshot, which `status`,
-//! the metrics and the daemon's socket all show.
+//! The status: what is enforced, by which policy, and the counters. `status`, the metrics and the daemon's socket
+//! show the same snapshot.
 
 use portguard_common::{Hook, Verdict};
 use portguard_policy::compile::Tables;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A snapshot. Its JSON is what `portguard status --json` prints: fields only ever get company.
+/// A snapshot. `portguard status --json` prints it: fields may be added, and do not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether binds are decided now.
@@ -25,17 +25,17 @@ pub struct Status {
     pub rules: Vec<RuleHits>,
     /// Decisions since the maps were made, exact.
     pub decisions: Decisions,
-    /// Decisions whose event was lost, by reason (`ring_full`, `uid_quota`, and one for each sink that was too slow).
+    /// Decisions whose event was dropped, by reason (`ring_full`, `uid_quota`, and the name of each sink).
     pub dropped: BTreeMap<String, u64>,
     /// Reloads of this daemon; null where none runs.
     pub reloads: Option<Reloads>,
     /// Where links and maps are pinned; null where they are not.
     pub pins: Option<String>,
-    /// What is wrong now, in words; empty where all is well.
+    /// What is wrong now; empty where all is well.
     pub problems: Vec<String>,
-    /// Times that the daemon found a hook gone and put it back.
+    /// How many times the daemon re-attached a hook.
     pub reattached: u64,
-    /// Sockets that hold protected ports against the policy, as found when last looked; null where nobody looked.
+    /// Existing sockets that violate the policy, by the last scan; null where there was none.
     pub violations: Option<u64>,
 }
 
@@ -43,18 +43,18 @@ pub struct Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcing {
-    /// By the policy, denials and grants are real.
+    /// By the policy, with real denials and grants.
     Enforce,
     /// By the policy, and only reported.
     Audit,
-    /// Something is missing or was taken away: see `problems`.
+    /// Something is missing or was removed: see `problems`.
     Degraded,
     /// Nothing is attached.
     Inactive,
 }
 
 impl Enforcing {
-    /// By the policy in force, where nothing is wrong.
+    /// The state by the policy in force and the problems.
     #[must_use]
     pub fn of(policy: Option<&PolicyInForce>, problems: &[String]) -> Self {
         match policy {
@@ -84,7 +84,7 @@ pub struct DaemonStatus {
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// Since when, RFC 3339.
+    /// When it started, RFC 3339.
     pub since: String,
     /// Seconds since then.
     pub uptime: u64,
@@ -97,7 +97,7 @@ pub struct PolicyInForce {
     pub hash: String,
     /// The files and directories that it came from.
     pub origin: Vec<String>,
-    /// Its number among those of its maps.
+    /// Its generation in the maps.
     pub generation: u16,
     /// When it came into force, RFC 3339.
     pub since: String,
@@ -111,7 +111,7 @@ pub struct PolicyInForce {
     pub scope: Scope,
 }
 
-/// A rule and the decisions that it made.
+/// A rule and the number of its decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleHits {
     /// Its name; null for the default.
@@ -154,12 +154,12 @@ pub struct Reloads {
     pub failed: u64,
     /// When the last one was tried, RFC 3339; null where none was.
     pub last: Option<String>,
-    /// Why the last one failed, as it was shown; null where it did not. It stays until a reload succeeds.
+    /// Why the last one failed, as it was printed; null where it succeeded.
     pub error: Option<String>,
 }
 
-/// What is kept of a policy beside its tables in the kernel, so that it can be told of without its files and
-/// without a daemon.
+/// The part of a policy that is kept beside its tables in the kernel, for `status` without its files and without a
+/// daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The policy.
@@ -169,7 +169,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a policy that comes into force now, not yet numbered.
+    /// Describes a policy that comes into force now, without its generation.
     #[must_use]
     pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
         let rules = policy.rules.iter().map(|rule| RuleHits {

@@ -21,7 +21,7 @@ fn used() -> Duration {
 }
 
 #[test]
-fn without_descriptors_it_waits_at_rest_and_goes_on_when_there_are_some() {
+fn control_server_waits_for_descriptors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let own = rustix::process::getegid().as_raw();

@@ -94,7 +94,7 @@ fn value(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
 }
 
 #[test]
-fn a_status_is_told_in_full() {
+fn metrics_render_full_status() {
     let scrape = scrape(&render(&status()));
     let value = |name, labels: &[_]| value(&scrape, name, labels);
     let total = "portguard_rule_decisions_total";
@@ -142,7 +142,7 @@ fn a_status_is_told_in_full() {
 }
 
 #[test]
-fn large_counters_stay_exact_and_labels_are_escaped() {
+fn metrics_keep_counters_exact_and_escape_labels() {
     let mut status = status();
     status.rules = vec![rule(Some("a\"b\\c\nd"), Verdict::Deny, 1)];
     let text = render(&status);
@@ -153,7 +153,7 @@ fn large_counters_stay_exact_and_labels_are_escaped() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn metrics_omit_unknown_values() {
     let mut status = status();
     status.enforcing = Enforcing::Audit;
     status.daemon = None;
@@ -200,7 +200,7 @@ fn documented() -> BTreeSet<Described> {
 }
 
 #[test]
-fn the_documentation_names_what_there_is() {
+fn metrics_match_documentation() {
     let text = render(&status());
     let scrape = scrape(&text);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

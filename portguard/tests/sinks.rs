@@ -63,8 +63,8 @@ fn event(port: u16, count: u64) -> DecisionEvent {
     }
 }
 
-fn open(choice: SinkSpec) -> Sinks {
-    Sinks::open(&[choice], Format::Json).unwrap()
+fn open(spec: SinkSpec) -> Sinks {
+    Sinks::open(&[spec], Format::Json).unwrap()
 }
 
 /// The ports of the lines of a file, each of which must be whole.
@@ -101,22 +101,22 @@ fn child(wrapper: &[&str], test: &str, directory: &Path) -> Command {
     command
 }
 
-fn error(choices: &[SinkSpec]) -> String {
-    let sinks = Sinks::open(choices, Format::Json);
+fn error(specs: &[SinkSpec]) -> String {
+    let sinks = Sinks::open(specs, Format::Json);
     sinks.err().unwrap().to_string()
 }
 
 #[test]
-fn sinks_that_cannot_be_say_so() {
+fn sink_errors_name_the_sink_and_the_fix() {
     assert_eq!(
         error(&[SinkSpec::File("/no/such/file".into())]),
-        "--sink file:/no/such/file: cannot open it: No such file or directory (os error 2); see that its \
-         directory is there and may be written to"
+        "--sink file:/no/such/file: cannot open it: No such file or directory (os error 2); check that its \
+         directory exists and is writable"
     );
     assert_eq!(
         error(&[SinkSpec::Journald("/no/journal".into())]),
         "--sink journald: cannot reach /no/journal: No such file or directory (os error 2); start \
-         systemd-journald or leave this sink out"
+         systemd-journald or omit this sink"
     );
     let file = || SinkSpec::File("/dev/null".into());
     assert_eq!(
@@ -125,7 +125,7 @@ fn sinks_that_cannot_be_say_so() {
     );
     assert_eq!(
         error(&[SinkSpec::None, file()]),
-        "--sink none stands alone: leave it or the other sinks out"
+        "--sink none cannot be combined with other sinks: omit it or the others"
     );
     let thread = SinkError::System {
         sink: "stdout",
@@ -139,7 +139,7 @@ fn sinks_that_cannot_be_say_so() {
 }
 
 #[test]
-fn none_takes_all_and_drops_nothing() {
+fn sink_none_drops_nothing() {
     let mut sinks = open(SinkSpec::None);
     sinks.send(&decided(80, 1));
     sinks.close(LONG);

@@ -62,7 +62,7 @@ fn violations(instance: &Instance, address: SocketAddr, expected: u32) -> anyhow
     Scraped::from(address)?.check(&[("portguard_existing_violations", &[], expected)])?;
     let output = instance.command(&["status"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = format!("{expected} sockets bound before hold protected ports against the policy");
+    let line = format!("{expected} sockets already bound in violation of the policy");
     ensure!(text.contains(&line) == (expected > 0), "{text}");
     Ok(())
 }

@@ -124,7 +124,7 @@ fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
     for (socket, message) in [
         (
             &socket,
-            format!("process {} (portguard) listens on", first.pid()),
+            format!("process {} (portguard) already listens on", first.pid()),
         ),
         (
             &other,

@@ -164,7 +164,7 @@ fn access_rights(env: &TestEnv) -> anyhow::Result<()> {
     let detach = as_user(instance.command(&["detach"]), MEMBER, GROUP).output()?;
     refused(&detach, 1, "portguard: only root may detach\n")?;
     let expected = format!(
-        "portguard: no right to connect to {}: only root and the group {GROUP} have it\n",
+        "portguard: no permission to connect to {}: only root and the group {GROUP} have access\n",
         socket.display()
     );
     for command in [command(), instance.command(&["status"])] {

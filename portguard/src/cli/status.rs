@@ -186,7 +186,7 @@ fn counters(lines: &mut Lines, status: &Status) {
     }
     if let Some(held) = status.violations.filter(|held| *held > 0) {
         let sockets = super::counted(held.try_into().unwrap_or(usize::MAX), "socket");
-        let text = format!("{sockets} already bound violate the policy");
+        let text = format!("{sockets} already bound in violation of the policy");
         lines.add("violations", &text);
     }
 }

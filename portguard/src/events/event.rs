@@ -1,4 +1,4 @@
-//! A decision as people and tools read it: names resolved, text escaped.
+//! A decision as an event: names resolved, text escaped.
 
 use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
@@ -22,7 +22,7 @@ pub struct DecisionEvent {
     pub time: String,
     /// What was decided.
     pub verdict: Verdict,
-    /// Whether it was carried out.
+    /// Whether it was enforced.
     pub enforced: bool,
     /// Whether the capability check was skipped.
     pub granted: bool,
@@ -40,7 +40,7 @@ pub struct DecisionEvent {
     pub address: IpAddr,
     /// Real uid.
     pub uid: u32,
-    /// Its name, where it has one.
+    /// Name of the real uid; null where it has none.
     pub user: Option<String>,
     /// Effective uid.
     pub euid: u32,
@@ -60,9 +60,9 @@ pub struct DecisionEvent {
     pub netns: u32,
     /// The hook that decided.
     pub hook: Hook,
-    /// What the caller got from portguard, or null.
+    /// The errno of a denied bind; null where portguard did not deny it.
     pub errno: Option<Errno>,
-    /// Equal decisions that this one stands for.
+    /// Number of equal decisions that this event stands for.
     pub count: u64,
     /// Null, or why the default decided although a rule might have matched: `no_memory` to read the caller's
     /// groups, or `unresolved_cgroup`, whose path is too deep or had no memory either. `deny` rules that might
@@ -94,7 +94,7 @@ impl DecisionEvent {
 
 /// Turns the kernel's records into [`DecisionEvent`].
 pub struct Enricher {
-    /// By their numbers; the last is in force.
+    /// By generation; the last is in force.
     policies: VecDeque<Known>,
     features: Features,
     users: AccountNames,
@@ -102,7 +102,7 @@ pub struct Enricher {
     pub cgroups: CgroupPaths,
 }
 
-/// What events need of a policy.
+/// The names of a policy's events.
 struct Known {
     generation: u32,
     digest: String,
@@ -121,7 +121,7 @@ impl Known {
     }
 }
 
-/// Policies whose events may still be in the ring: reloads come no faster than it is drained between them.
+/// Policies whose events may still be in the ring, which is drained between reloads.
 const POLICIES: usize = 16;
 
 impl Enricher {
@@ -136,7 +136,7 @@ impl Enricher {
         }
     }
 
-    /// Takes in the policy that is about to be in force; events of those before it keep their names.
+    /// Registers the policy that is about to be in force. Events of earlier policies keep their names.
     pub fn register_policy(&mut self, description: &Description) {
         let known = Known::new(description);
         self.policies
@@ -186,7 +186,7 @@ impl Enricher {
             errno: match (refused, cgroup_hook && !self.features.set_errno) {
                 (false, _) => None,
                 (true, false) => Some(Errno::Acces),
-                // A cgroup program that cannot choose its errno refuses with this one (before Linux 5.18).
+                // The errno of a cgroup program that cannot choose it (before Linux 5.18).
                 (true, true) => Some(Errno::Perm),
             },
             count: 1,

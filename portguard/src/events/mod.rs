@@ -1,4 +1,4 @@
-//! Decisions as people and tools read them, and the sinks that they go to.
+//! Decision events, and the sinks that they go to.
 
 pub mod cgroup_paths;
 mod event;

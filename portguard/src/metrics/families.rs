@@ -1,4 +1,4 @@
-//! Which metrics there are, and what they say of a status.
+//! The metrics of a status.
 
 use crate::status::{Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
 use jiff::Timestamp;
@@ -33,21 +33,21 @@ fn sample<const N: usize>(labels: [(&'static str, &str); N], value: u64) -> Samp
     }
 }
 
-/// All that there is something to say of.
+/// All metrics that have a value.
 pub(super) fn families(status: &Status) -> Vec<Family> {
-    let mut all = standing(status);
+    let mut all = state(status);
     all.extend(policy(status.policy.as_ref()));
     all.extend(decided(status.decisions, &status.rules, &status.dropped));
     all.extend(reloads(status.reloads.as_ref()));
     all.push(Family {
         name: "portguard_reattached",
-        help: "Times that a hook was found gone and was put back.",
+        help: "Number of times that missing hooks were re-attached.",
         kind: Kind::Counter,
         samples: vec![sample([], status.reattached)],
     });
     all.push(Family {
         name: "portguard_existing_violations",
-        help: "Sockets that hold protected ports against the policy, when last looked.",
+        help: "Existing sockets that violate the policy, by the last scan.",
         kind: Kind::Gauge,
         samples: status
             .violations
@@ -59,8 +59,8 @@ pub(super) fn families(status: &Status) -> Vec<Family> {
     all
 }
 
-/// What runs, and whether it enforces.
-fn standing(status: &Status) -> Vec<Family> {
+/// The daemon, and whether it enforces.
+fn state(status: &Status) -> Vec<Family> {
     let daemon = status.daemon.as_ref();
     let version = daemon.map(|daemon| sample([("version", &daemon.version)], 1));
     let start = daemon.and_then(|daemon| seconds(&daemon.since));
@@ -109,7 +109,7 @@ fn standing(status: &Status) -> Vec<Family> {
         },
         Family {
             name: "portguard_problems",
-            help: "Things that are wrong now; `portguard status` names them.",
+            help: "Number of problems now; `portguard status` lists them.",
             kind: Kind::Gauge,
             samples: vec![sample([], status.problems.len() as u64)],
         },
@@ -203,7 +203,7 @@ fn reloads(reloads: Option<&Reloads>) -> Vec<Family> {
         },
         Family {
             name: "portguard_reload_failed",
-            help: "1 from a failed reload until one succeeds: the policy before is in force.",
+            help: "1 from a failed reload until one succeeds: the previous policy is in force.",
             kind: Kind::Gauge,
             samples: vec![sample([], u64::from(reloads.error.is_some()))],
         },

@@ -25,8 +25,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A daemon that says this of itself.
-fn saying(status: Status) -> Daemon {
+/// A daemon with this status.
+fn with_status(status: Status) -> Daemon {
     let own = rustix::process::getegid().as_raw();
     Daemon::answering(Some(own), move |request| match request {
         Request::Status => Some(Reply::Status(Box::new(status.clone()))),
@@ -55,7 +55,7 @@ HITS  VERDICT       RULE       ORIGIN
 ";
 
 #[test]
-fn status_is_read_at_a_glance() {
+fn status_prints_text() {
     let output = portguard(&Daemon::start(), &["status"]);
     assert_eq!(text(&output.stdout), STATUS);
     assert_eq!(text(&output.stderr), "");
@@ -63,7 +63,7 @@ fn status_is_read_at_a_glance() {
 }
 
 #[test]
-fn status_as_json_is_what_the_daemon_said() {
+fn status_prints_json() {
     let output = portguard(&Daemon::start(), &["status", "--json"]);
     let said: Status = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said, status());
@@ -72,7 +72,7 @@ fn status_as_json_is_what_the_daemon_said() {
         r#"{"enforcing":"enforce","hook":"lsm","daemon":{"#,
         r#""mode":"enforce","default":"kernel","protect":"1-1023","scope":"host"}"#,
         r#"{"name":"rest","verdict":"deny","origin":"/etc/portguard/web.yaml:10","audit":true,"#,
-        r#""dropped":{"ring_full":0,"uid_share":0}"#,
+        r#""dropped":{"ring_full":0,"uid_quota":0}"#,
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
@@ -80,9 +80,9 @@ fn status_as_json_is_what_the_daemon_said() {
 }
 
 #[test]
-fn what_is_wrong_is_told_and_ends_with_1() {
+fn status_exits_1_with_problems() {
     let output = portguard(
-        &saying(Status {
+        &with_status(Status {
             enforcing: Enforcing::Degraded,
             problems: vec!["the hook bind6 is gone".into()],
             dropped: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
@@ -112,7 +112,7 @@ kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
 dropped      12: 10 ring_full, 2 uid_quota
 hooks        re-attached 2 times
-violations   1 socket bound before hold protected ports against the policy
+violations   1 socket already bound in violation of the policy
 reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
              the last reload failed, keeping the previous policy:
              web.yaml:7:5: unknown key `prots`
@@ -125,12 +125,12 @@ reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
 }
 
 #[test]
-fn audit_is_well_and_a_failed_reload_is_not() {
+fn status_exits_0_in_audit_and_1_after_failed_reload() {
     let audit = Status {
         enforcing: Enforcing::Audit,
         ..status()
     };
-    let output = portguard(&saying(audit), &["status"]);
+    let output = portguard(&with_status(audit), &["status"]);
     let said = text(&output.stdout);
     let state = "state        auditing: nothing is denied or granted, hook lsm\n";
     assert!(said.starts_with(state), "{said}");
@@ -143,18 +143,18 @@ fn audit_is_well_and_a_failed_reload_is_not() {
         ..status()
     };
     assert_eq!(
-        portguard(&saying(failed), &["status"]).status.code(),
+        portguard(&with_status(failed), &["status"]).status.code(),
         Some(1)
     );
 }
 
 #[test]
-fn where_nothing_runs_nothing_is_enforced() {
+fn commands_report_missing_daemon() {
     let directory = directory();
     let socket = directory.path().join("socket");
     let output = command(&socket, &["status"]).output().unwrap();
     let none = format!(
-        "no daemon at {}: start `portguard run`, or name its socket by --socket",
+        "no daemon at {}: start `portguard run`, or give its socket with --socket",
         socket.display()
     );
     let said = text(&output.stdout);
@@ -177,7 +177,7 @@ fn where_nothing_runs_nothing_is_enforced() {
 }
 
 #[test]
-fn a_daemon_that_refuses_to_tell_is_no_answer() {
+fn status_reports_refusal() {
     let own = rustix::process::getegid().as_raw();
     let daemon = Daemon::answering(Some(own), |_| {
         Some(Reply::Failed {
@@ -196,7 +196,7 @@ fn a_daemon_that_refuses_to_tell_is_no_answer() {
 }
 
 #[test]
-fn an_answer_to_another_question_is_said() {
+fn commands_reject_reply_to_another_request() {
     let own = rustix::process::getegid().as_raw();
     let daemon = Daemon::answering(Some(own), |_| Some(Reply::Monitoring));
     for verb in ["status", "reload"] {
@@ -210,12 +210,12 @@ fn an_answer_to_another_question_is_said() {
 }
 
 #[test]
-fn a_reload_is_taken_or_refused() {
+fn reload_prints_result() {
     let output = portguard(&Daemon::start(), &["reload"]);
     assert_eq!(text(&output.stdout), "policy b7b9142ff996 is in force\n");
     assert_eq!(text(&output.stderr), "web.yaml:3:5: warning: odd\n");
     assert_eq!(output.status.code(), Some(0));
-    let output = portguard(&saying(status()), &["reload"]);
+    let output = portguard(&with_status(status()), &["reload"]);
     assert_eq!(text(&output.stdout), "");
     assert_eq!(
         text(&output.stderr),
@@ -224,7 +224,7 @@ fn a_reload_is_taken_or_refused() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A monitor that hears all from here on.
+/// A monitor that receives all from here on.
 fn monitor(daemon: &Daemon, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
     let arguments: Vec<&str> = ["monitor"].iter().chain(arguments).copied().collect();
     let mut child = command(&daemon.socket(), &arguments)
@@ -301,7 +301,7 @@ fn monitor_ends_with_its_reader() {
 }
 
 #[test]
-fn filters_that_make_no_sense_are_usage() {
+fn monitor_rejects_invalid_filters() {
     let directory = directory();
     let socket = directory.path().join("socket");
     for (arguments, said) in [
@@ -335,7 +335,7 @@ fn filters_that_make_no_sense_are_usage() {
 }
 
 #[test]
-fn filters_are_named_as_people_name_things() {
+fn monitor_filters_by_names() {
     let daemon = Daemon::start();
     let arguments = ["--user", "root", "--unit", "nginx", "--port", "80-81"];
     let (mut child, _stderr) = monitor(&daemon, &arguments);

@@ -1,4 +1,4 @@
-//! A daemon that has the socket and nothing else.
+//! A daemon with a socket and nothing else.
 
 use portguard::control::{
     EventSender, PendingRequest, Reply, Request, Server, event_channel, publish,
@@ -31,7 +31,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// For root, and for whoever runs the tests.
+    /// For root, and for the user of the tests.
     pub(crate) fn start() -> Self {
         let own = rustix::process::getegid().as_raw();
         Self::answering(Some(own), answer)

@@ -1,4 +1,4 @@
-//! What monitors hear, and what becomes of those that do not listen.
+//! The events that monitors receive, and what they drop.
 
 use crate::daemon::{Daemon, decided};
 use portguard::control::{ControlError, Filter, Monitor, MonitorItem};
@@ -9,15 +9,15 @@ fn open(daemon: &Daemon) -> Monitor {
     Monitor::open(&daemon.socket(), Filter::default()).unwrap()
 }
 
-fn pid(heard: Result<MonitorItem, ControlError>) -> u32 {
-    match heard.unwrap() {
+fn pid(item: Result<MonitorItem, ControlError>) -> u32 {
+    match item.unwrap() {
         MonitorItem::DecisionEvent(decided, _) => decided.pid,
         MonitorItem::Dropped(dropped) => panic!("{dropped} dropped"),
     }
 }
 
 #[test]
-fn all_monitors_hear_the_same_from_when_they_came() {
+fn monitors_receive_all_later_events() {
     let daemon = Daemon::start();
     daemon.publish(decided(0));
     let mut monitors: Vec<Monitor> = (0..5).map(|_| open(&daemon)).collect();
@@ -32,19 +32,19 @@ fn all_monitors_hear_the_same_from_when_they_came() {
     let mut late = open(&daemon);
     daemon.publish(decided(101));
     assert_eq!(pid(late.recv()), 101);
-    let Ok(MonitorItem::DecisionEvent(heard, line)) = monitors[0].recv() else {
+    let Ok(MonitorItem::DecisionEvent(event, line)) = monitors[0].recv() else {
         panic!("no decision");
     };
-    assert_eq!(*heard, decided(101));
+    assert_eq!(*event, decided(101));
     assert_eq!(line, serde_json::to_string(&decided(101)).unwrap());
 }
 
 #[test]
-fn a_slow_monitor_is_told_exactly_what_it_missed_and_slows_nobody() {
+fn monitor_counts_dropped_events_exactly() {
     const ALL: u32 = 50_000;
     let daemon = Daemon::start();
     let mut slow = open(&daemon);
-    // Nobody reads: publishing must come to its end all the same.
+    // Without a reader, publishing must still end.
     for number in 0..ALL {
         daemon.publish(decided(number));
     }
@@ -65,7 +65,7 @@ fn a_slow_monitor_is_told_exactly_what_it_missed_and_slows_nobody() {
 }
 
 #[test]
-fn one_that_reads_is_not_held_up_by_one_that_does_not() {
+fn monitor_is_not_delayed_by_slow_one() {
     let daemon = Daemon::start();
     let _stuck = open(&daemon);
     let mut quick = open(&daemon);
@@ -76,7 +76,7 @@ fn one_that_reads_is_not_held_up_by_one_that_does_not() {
     }
 }
 
-/// What passes of these, each round the same.
+/// The pids of the events that pass the filter, published twice.
 fn passing(filter: &Filter, published: &[DecisionEvent]) -> Vec<u32> {
     let daemon = Daemon::start();
     let mut monitor = Monitor::open(&daemon.socket(), filter.clone()).unwrap();
@@ -85,13 +85,13 @@ fn passing(filter: &Filter, published: &[DecisionEvent]) -> Vec<u32> {
             .iter()
             .for_each(|decided| daemon.publish(decided.clone()));
     }
-    let mut heard = vec![pid(monitor.recv())];
+    let mut pids = vec![pid(monitor.recv())];
     loop {
         let pid = pid(monitor.recv());
-        if pid == heard[0] {
-            return heard;
+        if pid == pids[0] {
+            return pids;
         }
-        heard.push(pid);
+        pids.push(pid);
     }
 }
 
@@ -121,7 +121,7 @@ fn published() -> [DecisionEvent; 4] {
 }
 
 #[test]
-fn each_filter_lets_its_own_through() {
+fn monitor_filters_match() {
     let cases: [(&str, &[u32]); 11] = [
         ("{}", &[1, 2, 3, 4]),
         (r#"{"verdicts":["allow"]}"#, &[2]),
@@ -142,7 +142,7 @@ fn each_filter_lets_its_own_through() {
 }
 
 #[test]
-fn one_that_goes_is_forgotten_though_nothing_happens() {
+fn monitor_that_closes_is_removed() {
     let daemon = Daemon::start();
     let monitor = open(&daemon);
     assert_eq!(daemon.monitors(), 1);
@@ -153,7 +153,7 @@ fn one_that_goes_is_forgotten_though_nothing_happens() {
 }
 
 #[test]
-fn the_daemons_end_is_heard() {
+fn monitor_reports_end_of_daemon() {
     let mut daemon = Daemon::start();
     let mut monitor = open(&daemon);
     daemon.end();

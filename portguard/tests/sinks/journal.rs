@@ -59,7 +59,7 @@ fn receive(socket: &UnixDatagram) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn each_field_of_an_event_is_a_field_of_its_entry() {
+fn journald_sink_sends_every_field() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
@@ -92,7 +92,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
 }
 
 #[test]
-fn large_fields_and_newlines_arrive_whole() {
+fn journald_sink_sends_large_fields_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
@@ -111,7 +111,7 @@ fn large_fields_and_newlines_arrive_whole() {
 }
 
 #[test]
-fn a_journal_that_goes_and_comes_back_is_found_again() {
+fn journald_sink_survives_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Readers that do not read: nothing waits for them, and what they miss is counted.
+//! Readers that do not read: nothing waits for them, and what they drop is counted.
 
 use crate::{LONG, as_child, child, decided, event, open, ports, until};
 use portguard::events::sinks::{Format, SinkSpec, Sinks};
@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A pipe in the file system, which nobody reads yet.
+/// A pipe in the file system, without a reader.
 fn fifo(directory: &Path) -> PathBuf {
     let path = directory.join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -21,7 +21,7 @@ fn fifo(directory: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_reader_that_stops_costs_the_others_nothing() {
+fn sink_without_reader_does_not_affect_others() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("decisions.jsonl");
     let choices = [fifo(directory.path()), file.clone()].map(SinkSpec::File);
@@ -45,7 +45,7 @@ fn ports_so_far(path: &Path) -> usize {
 }
 
 #[test]
-fn every_decision_is_either_read_or_counted() {
+fn sink_writes_or_counts_every_decision() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());
     let mut sinks = open(SinkSpec::File(path.clone()));
@@ -68,7 +68,7 @@ fn every_decision_is_either_read_or_counted() {
 }
 
 #[test]
-fn a_reader_that_hangs_does_not_keep_the_end() {
+fn sink_close_does_not_wait_for_hanging_reader() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());
     let mut sinks = open(SinkSpec::File(path.clone()));
@@ -122,8 +122,8 @@ fn sink_queue_is_bounded_in_bytes() {
 }
 
 #[test]
-fn a_closed_pipe_is_said_once_and_ends_nothing() {
-    const TEST: &str = "readers::a_closed_pipe_is_said_once_and_ends_nothing";
+fn stdout_sink_reports_closed_pipe_once() {
+    const TEST: &str = "readers::stdout_sink_reports_closed_pipe_once";
     if as_child().is_none() {
         let directory = tempfile::tempdir().unwrap();
         let mut command = child(&[], TEST, directory.path());

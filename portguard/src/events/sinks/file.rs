@@ -1,4 +1,4 @@
-//! A file of JSON lines, opened anew when it was moved away.
+//! A file of JSON lines, reopened on SIGUSR1.
 
 use super::line_writer::LineWriter;
 use super::worker::{WriteResult, Writer};
@@ -43,8 +43,8 @@ impl Writer for FileSink {
             Ok((file, first)) => self.lines.switch(file, first),
             Err(error) => {
                 log_line!(
-                    "portguard: sink file: cannot open {} anew: {error}; decisions still go to the file that \
-                     was open; mend it and send SIGUSR1 again",
+                    "portguard: sink file: cannot reopen {}: {error}; decisions still go to the open file; \
+                     fix the path and send SIGUSR1 again",
                     self.path.display()
                 );
                 WriteResult::default()
@@ -53,7 +53,7 @@ impl Writer for FileSink {
     }
 }
 
-/// The file, and what must stand before the first line: whoever wrote here before may have ended inside one.
+/// The file, and a newline where an earlier writer ended within a line.
 fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let file = OpenOptions::new()
         // To see the last byte; and a FIFO without a reader would block us here.

@@ -1,4 +1,4 @@
-//! journald by its native protocol: a datagram an event, a journal field for each of its fields.
+//! journald by its native protocol: one datagram per event, one journal field per event field.
 
 use super::worker::{WriteResult, Writer};
 use super::{SinkError, text};
@@ -16,7 +16,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-/// The way to journald.
+/// The socket to journald.
 pub(super) struct Journald {
     path: PathBuf,
     socket: UnixDatagram,
@@ -29,9 +29,9 @@ impl Journald {
             source,
         };
         let socket = UnixDatagram::unbound().map_err(failed)?;
-        // Only to know that it is there: each datagram names its way, so a restart of journald is no matter.
-        let there = UnixDatagram::unbound().map_err(failed)?;
-        there.connect(path).map_err(failed)?;
+        // Only to check that journald runs: each datagram has its address, so journald may be restarted.
+        let probe = UnixDatagram::unbound().map_err(failed)?;
+        probe.connect(path).map_err(failed)?;
         Ok(Self {
             path: path.into(),
             socket,
@@ -46,7 +46,7 @@ impl Journald {
         }
     }
 
-    /// What no datagram holds goes in a sealed file of its own, whose descriptor is sent.
+    /// Sends an entry that is too large for a datagram as the descriptor of a sealed file.
     fn send_by_file(&self, entry: &[u8]) -> io::Result<()> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut file = File::from(memfd_create("portguard-event", flags)?);
@@ -98,7 +98,7 @@ fn entry(decided: &DecisionEvent) -> Vec<u8> {
     field(&mut entry, "MESSAGE", &text::sentence(decided));
     field(&mut entry, "PRIORITY", priority);
     field(&mut entry, "SYSLOG_IDENTIFIER", "portguard");
-    // Plain strings and numbers always serialise, into an object.
+    // Strings and numbers always serialise, into an object.
     let Ok(Value::Object(fields)) = serde_json::to_value(decided) else {
         return entry;
     };
@@ -113,7 +113,7 @@ fn entry(decided: &DecisionEvent) -> Vec<u8> {
     entry
 }
 
-/// `NAME=value`, or with the value's length before it where a line cannot hold it.
+/// `NAME=value`, or with the value's length before it where the value has a newline.
 fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend(name.as_bytes());
     if value.contains('\n') {

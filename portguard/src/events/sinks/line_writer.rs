@@ -13,7 +13,7 @@ use std::os::fd::AsFd as _;
 pub(super) struct LineWriter<W> {
     out: W,
     format: Format,
-    /// What is left of a line that was cut, and its decisions.
+    /// The rest of a line that was cut, and its number of decisions.
     rest: Vec<u8>,
     rest_count: u64,
 }
@@ -43,7 +43,7 @@ impl<W: Target> LineWriter<W> {
         }
     }
 
-    /// Goes on in another target, `first` before all else there. The rest of a cut line has no place in it.
+    /// Continues in another target, `first` before all else. The rest of a cut line is dropped.
     pub(super) fn switch(&mut self, out: W, first: Vec<u8>) -> WriteResult {
         self.out = out;
         self.rest = first;
@@ -53,7 +53,7 @@ impl<W: Target> LineWriter<W> {
         }
     }
 
-    /// Writes what is left of a cut line.
+    /// Writes the rest of a cut line.
     fn complete(&mut self) -> WriteResult {
         let (written, error) = put(&mut self.out, &self.rest);
         self.rest.drain(..written);
@@ -104,9 +104,9 @@ impl<W: Target> Writer for LineWriter<W> {
     }
 }
 
-/// What lines are written to.
+/// A target of lines.
 pub(super) trait Target: Write + Send {
-    /// Waits until it takes more: it does not block by itself.
+    /// Waits until a non-blocking target is writable.
     fn ready(&self) -> io::Result<()>;
 }
 
@@ -117,7 +117,7 @@ impl Target for File {
     }
 }
 
-/// Writes all of it where it can; how much it was, and what stopped it.
+/// Writes all bytes where it can. Returns how many were written, and the error.
 fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -127,7 +127,7 @@ fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
                 written += more;
                 Ok(())
             }
-            // Whoever shares the terminal or pipe with us may have made it non-blocking.
+            // Another process with the same terminal or pipe may have made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => out.ready(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_line_is_completed_before_the_next() {
+    fn line_writer_completes_a_cut_line() {
         let disk = Disk {
             takes: [30, 0, 10, 0, 0].into(),
             ..Disk::default()
@@ -191,7 +191,7 @@ mod tests {
         let cut = lines.write(&counted(5));
         assert_eq!((cut.written, cut.dropped), (0, 0));
         assert!(cut.error.is_some());
-        // A little more of it goes, and what comes meanwhile is dropped.
+        // A little more of it is written, and the next event is dropped.
         let dropped = lines.write(&counted(3));
         assert_eq!((dropped.written, dropped.dropped), (0, 3));
         assert!(lines.flush().error.is_some());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_cut_line_does_not_go_elsewhere() {
+    fn line_writer_drops_a_cut_line_on_switch() {
         let disk = Disk {
             takes: [30, 0].into(),
             ..Disk::default()

@@ -1,11 +1,11 @@
-//! What `--sink` takes.
+//! The values of `--sink`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// Where journald listens.
+/// journald's native socket.
 const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// A value of `--sink`.
@@ -13,7 +13,7 @@ const JOURNALD: &str = "/run/systemd/journal/socket";
 pub enum SinkSpec {
     /// Standard output.
     Stdout,
-    /// Nowhere.
+    /// No output.
     None,
     /// journald, by the path of its native socket.
     Journald(PathBuf),
@@ -24,30 +24,30 @@ pub enum SinkSpec {
     Otlp(String),
 }
 
-/// Why a value of `--sink` is none.
+/// Why a value of `--sink` is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SinkSpecError {
-    /// No such sink.
-    #[error("`{0}` is no sink: give stdout, none, journald, file:PATH or otlp:URL")]
+    /// Unknown kind.
+    #[error("unknown sink `{0}`: expected stdout, none, journald, file:PATH or otlp:URL")]
     Unknown(String),
     /// `file` without a path.
-    #[error("`{0}` names no file: give file:PATH, as in file:/var/log/portguard.jsonl")]
+    #[error("`{0}` has no path: expected file:PATH, as in file:/var/log/portguard.jsonl")]
     NoPath(String),
-    /// `otlp` with what is no URL.
+    /// `otlp` without an http URL.
     #[cfg(feature = "otlp")]
     #[error(
-        "`{0}` names no collector: give otlp:http://HOST:PORT, or with the path in place of /v1/logs; for TLS \
-         send to a collector on this host that forwards"
+        "`{0}` is not a collector's URL: expected otlp:http://HOST:PORT, with a path where it is not /v1/logs; for TLS \
+         use a collector on this host that forwards"
     )]
     NoUrl(String),
-    /// `otlp` where it is left out.
+    /// `otlp` in a build without it.
     #[cfg(not(feature = "otlp"))]
     #[error("`{0}`: this portguard is built without OTLP: build it with `--features otlp`")]
     NotBuilt(String),
 }
 
 impl SinkSpec {
-    /// The name that drops are counted under.
+    /// The name under which dropped decisions are counted.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl FromStr for SinkSpec {
     }
 }
 
-/// The URL that logs are posted to; `None` where it is none. Without a path it is OTLP's own.
+/// The URL that logs are posted to, by default OTLP's path; `None` where it is invalid.
 #[cfg(feature = "otlp")]
 fn logs_url(text: &str) -> Option<String> {
     let url: hyper::Uri = text.parse().ok()?;
@@ -117,10 +117,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_sink_is_read_and_shown_as_written() {
+    fn sink_spec_round_trips() {
         for text in ["stdout", "none", "journald", "file:/a:b", "file:rel.jsonl"] {
-            let choice: SinkSpec = text.parse().unwrap();
-            assert_eq!(choice.to_string(), text);
+            let spec: SinkSpec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), text);
         }
         let file: SinkSpec = "file:/a:b".parse().unwrap();
         assert_eq!(file, SinkSpec::File("/a:b".into()));
@@ -128,18 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sink_is_told_what_is() {
+    fn sink_spec_rejects_unknown_kind() {
         for text in ["", "stdin", "stdout:", "journald:/x", "File:/x"] {
             assert_eq!(
                 text.parse::<SinkSpec>().unwrap_err().to_string(),
-                format!("`{text}` is no sink: give stdout, none, journald, file:PATH or otlp:URL")
+                format!(
+                    "unknown sink `{text}`: expected stdout, none, journald, file:PATH or otlp:URL"
+                )
             );
         }
         for text in ["file", "file:"] {
             assert_eq!(
                 text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!(
-                    "`{text}` names no file: give file:PATH, as in file:/var/log/portguard.jsonl"
+                    "`{text}` has no path: expected file:PATH, as in file:/var/log/portguard.jsonl"
                 )
             );
         }
@@ -147,7 +149,7 @@ mod tests {
 
     #[cfg(feature = "otlp")]
     #[test]
-    fn a_collector_is_named_by_its_url() {
+    fn sink_spec_reads_collector_url() {
         for (text, url) in [
             (
                 "otlp:http://127.0.0.1:4318",
@@ -162,8 +164,8 @@ mod tests {
             assert_eq!(
                 text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!(
-                    "`{text}` names no collector: give otlp:http://HOST:PORT, or with the path in place of \
-                     /v1/logs; for TLS send to a collector on this host that forwards"
+                    "`{text}` is not a collector's URL: expected otlp:http://HOST:PORT, with a path where it is not \
+                     /v1/logs; for TLS use a collector on this host that forwards"
                 )
             );
         }
@@ -171,7 +173,7 @@ mod tests {
 
     #[cfg(not(feature = "otlp"))]
     #[test]
-    fn a_collector_needs_the_feature() {
+    fn sink_spec_rejects_otlp_without_feature() {
         let text = "otlp:http://127.0.0.1:4318";
         assert_eq!(
             text.parse::<SinkSpec>().unwrap_err().to_string(),

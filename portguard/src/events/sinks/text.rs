@@ -1,4 +1,4 @@
-//! A decision as a line of a table, for a terminal.
+//! A decision as a table line for a terminal, and as a sentence for logs.
 
 use crate::events::DecisionEvent;
 use anstyle::{AnsiColor, Color, Style};
@@ -42,7 +42,7 @@ fn row(cells: &[String]) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(WIDTHS) {
         line.push_str(cell);
-        // A cell that is too wide shifts the rest of its line, but loses nothing.
+        // A cell that is too wide shifts the rest of its line, but is not cut.
         let pad = width.saturating_sub(cell.width()).max(1);
         line.extend(std::iter::repeat_n(' ', pad));
     }
@@ -78,7 +78,7 @@ fn why(decided: &DecisionEvent) -> String {
     why
 }
 
-/// The decision as a sentence, for a log that keeps its fields beside it.
+/// The decision as a sentence, for a log that has its fields too.
 pub(super) fn sentence(decided: &DecisionEvent) -> String {
     format!(
         "{} {}/{} {} by {} {}[{}] in {}: {}",
@@ -138,7 +138,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_line_says_who_what_and_why() {
+    fn text_line_has_all_columns() {
         assert_eq!(
             line(&decided(), false),
             "03:04:05.678 deny    tcp/80 127.0.0.1              alice(1000) as 0      \
@@ -147,7 +147,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn folded_decisions_are_numbered() {
+    fn text_line_shows_count() {
         let folded = DecisionEvent {
             count: 1234,
             ..decided()
@@ -160,7 +160,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn audit_and_default_are_told() {
+    fn text_line_shows_audit_and_default() {
         let audit = DecisionEvent {
             enforced: false,
             errno: None,

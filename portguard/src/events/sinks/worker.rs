@@ -1,4 +1,4 @@
-//! A sink's thread: decisions wait for it in a bounded queue, and those that it cannot take are counted.
+//! A sink's thread and its bounded queue: decisions that do not fit are counted as dropped.
 
 use super::SinkError;
 use super::failure_notice::{FailureNotice, log};
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 /// Events that may wait for a slow reader.
 const WAITING: usize = 8_192;
 
-/// What they may weigh, in bytes: a process chooses its own path and may make it long.
+/// Their bytes, at most: a process chooses its own path and may make it long.
 const WAITING_BYTES: usize = 4 << 20;
 
-/// What came of a call to a writer: decisions that are now written or dropped, and what went wrong.
+/// The result of a call to a writer: decisions now written or dropped, and the error.
 #[derive(Debug, Default)]
 pub(super) struct WriteResult {
     pub(super) written: u64,
@@ -24,17 +24,17 @@ pub(super) struct WriteResult {
     pub(super) error: Option<io::Error>,
 }
 
-/// What writes a sink's decisions, on the sink's thread, where it may block.
+/// Writes a sink's decisions, on the sink's thread, where it may block.
 pub(super) trait Writer: Send {
-    /// Writes a decision, or takes it in to be written with the next.
+    /// Writes a decision, or keeps it to be written with the next.
     fn write(&mut self, event: &SharedEvent) -> WriteResult;
 
-    /// Writes what was taken in: no other decision waits.
+    /// Writes what was kept: no other decision waits.
     fn flush(&mut self) -> WriteResult {
         WriteResult::default()
     }
 
-    /// Opens its target anew.
+    /// Reopens its target.
     fn reopen(&mut self) -> WriteResult {
         WriteResult::default()
     }
@@ -48,15 +48,15 @@ enum Message {
 
 #[derive(Default)]
 struct Shared {
-    /// The weight of what waits.
+    /// Bytes that wait.
     waiting: AtomicUsize,
     written: AtomicU64,
     dropped: AtomicU64,
-    /// A reopening that the queue had no room for.
+    /// A request to reopen that the queue had no room for.
     reopen: AtomicBool,
 }
 
-/// The way to the thread.
+/// The thread's handle and counters.
 pub(super) struct Worker {
     name: &'static str,
     sender: Option<SyncSender<Message>>,
@@ -105,7 +105,7 @@ impl Worker {
         self.name
     }
 
-    /// Hands a decision over, or counts it as dropped; never waits.
+    /// Queues a decision, or counts it as dropped; never waits.
     /// `line_waits` says whether the event's line may be made while the event waits.
     pub(super) fn send(&mut self, event: &Arc<SharedEvent>, line_waits: bool) {
         let count = event.event().count;
@@ -133,7 +133,7 @@ impl Worker {
         sent.is_ok()
     }
 
-    /// Decisions that were not written.
+    /// Decisions dropped by this sink.
     pub(super) fn dropped(&self) -> u64 {
         if self.sender.is_some() || self.thread.is_some() {
             return self.refused + self.shared.dropped.load(Ordering::Relaxed);
@@ -142,7 +142,7 @@ impl Worker {
         self.refused + self.accepted - self.shared.written.load(Ordering::Relaxed)
     }
 
-    /// Asks for the target to be opened anew.
+    /// Requests that the target is reopened.
     pub(super) fn reopen(&self) {
         let Some(sender) = &self.sender else { return };
         if sender.try_send(Message::Reopen).is_err() {
@@ -155,7 +155,7 @@ impl Worker {
         self.sender = None;
     }
 
-    /// Waits for that, until `end` at most.
+    /// Waits for that, until `end` at the latest.
     pub(super) fn wait(&mut self, end: Instant) {
         let Some(thread) = self.thread.take() else {
             return;
@@ -188,14 +188,14 @@ fn work(
     receiver: &Receiver<Message>,
     writer: &mut dyn Writer,
     shared: &Shared,
-    mut outage: FailureNotice,
+    mut notice: FailureNotice,
 ) {
-    let mut settle = |outcome: WriteResult| {
-        shared.written.fetch_add(outcome.written, Ordering::Relaxed);
-        shared.dropped.fetch_add(outcome.dropped, Ordering::Relaxed);
-        match outcome.error {
-            Some(error) => log(outage.failed(&error, outcome.dropped, Instant::now())),
-            None if outcome.written > 0 => log(outage.recovered()),
+    let mut record = |result: WriteResult| {
+        shared.written.fetch_add(result.written, Ordering::Relaxed);
+        shared.dropped.fetch_add(result.dropped, Ordering::Relaxed);
+        match result.error {
+            Some(error) => log(notice.failed(&error, result.dropped, Instant::now())),
+            None if result.written > 0 => log(notice.recovered()),
             None => {}
         }
     };
@@ -204,7 +204,7 @@ fn work(
             Ok(message) => message,
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
-                settle(writer.flush());
+                record(writer.flush());
                 match receiver.recv() {
                     Ok(message) => message,
                     Err(_) => break,
@@ -212,15 +212,15 @@ fn work(
             }
         };
         if shared.reopen.swap(false, Ordering::Relaxed) {
-            settle(writer.reopen());
+            record(writer.reopen());
         }
         match message {
-            Message::Reopen => settle(writer.reopen()),
+            Message::Reopen => record(writer.reopen()),
             Message::Event(event, weight) => {
                 shared.waiting.fetch_sub(weight, Ordering::Relaxed);
-                settle(writer.write(&event));
+                record(writer.write(&event));
             }
         }
     }
-    settle(writer.flush());
+    record(writer.flush());
 }
