@@ -34,14 +34,18 @@ fuzz_target!(|bytes: &[u8]| {
         set_errno: bytes.len().is_multiple_of(2),
     };
     let mut enricher = Enricher::new(features, paths);
-    enricher.expect(policy);
+    enricher.register_policy(policy);
     let mut rest = bytes;
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
         let (record, after) = after.split_at(length);
         rest = after;
         match parse_record(record) {
-            Some(Record::Decision(event)) => check(&enricher.enrich(&event)),
+            Some(Record::Decision(event)) => {
+                if let Some(event) = enricher.enrich(&event) {
+                    check(&event);
+                }
+            }
             Some(Record::Cgroup { id, path, missing }) => {
                 enricher.cgroups.learn(id, &path, missing);
                 let path = enricher.cgroups.path(id).unwrap_or_default();

@@ -135,11 +135,11 @@ fn one_part(
         "{binds} binds, {} decisions",
         deny - before
     );
-    let lost = |status: &Value| -> u64 {
-        let drops = status["drops"].as_object().into_iter().flatten();
-        drops.filter_map(|(_, count)| count.as_u64()).sum()
+    let total = |status: &Value| -> u64 {
+        let dropped = status["dropped"].as_object().into_iter().flatten();
+        dropped.filter_map(|(_, count)| count.as_u64()).sum()
     };
-    let dropped = lost(&status);
+    let dropped = total(&status);
     ensure!(dropped == 0, "{dropped} decisions are dropped: {status}");
     let ended = instance.end(if end == End::Kill {
         Signal::KILL

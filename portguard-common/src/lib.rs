@@ -5,6 +5,9 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "userspace")]
+extern crate std;
+
 mod cgroup_trie;
 mod decide;
 mod event;
@@ -12,6 +15,8 @@ mod image;
 mod lpm_keys;
 mod request;
 mod verdict;
+#[cfg(feature = "userspace")]
+mod words;
 
 pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
 pub use decide::{Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, is_protected};
@@ -26,4 +31,4 @@ pub use image::{
 };
 pub use lpm_keys::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};
-pub use verdict::{EACCES, Reason, Verdict};
+pub use verdict::{EACCES, Errno, Hook, Reason, Verdict};

@@ -126,6 +126,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both families.
+    pub const ALL: [Self; 2] = [Self::Inet, Self::Inet6];
+
+    /// The word used in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Inet6 => "inet6",
+        }
+    }
+
     /// The family that an address of `sa_family` is bound as: IPv6 for `AF_INET6` (10), IPv4 for `AF_INET` and
     /// for `AF_UNSPEC`, which the kernel treats as `AF_INET`.
     #[inline(always)]

@@ -18,6 +18,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, in the order of messages.
+    pub const ALL: [Self; 3] = [Self::Allow, Self::Deny, Self::Kernel];
+
     /// The verdict in the two low bits of `bits`.
     ///
     /// The value 3 is never written; it is read as `Deny`, the safe side.
@@ -43,10 +46,11 @@ impl Verdict {
 }
 
 /// Why the default decided although a rule might have matched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Reason {
     /// No rule matched, or the deciding one did.
+    #[default]
     None = 0,
     /// The kernel had no memory to collect the caller's groups.
     NoMemory = 1,
@@ -73,6 +77,52 @@ impl Reason {
             Self::None => None,
             Self::NoMemory => Some("no_memory"),
             Self::UnresolvedCgroup => Some("unresolved_cgroup"),
+        }
+    }
+}
+
+/// The hook that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// `lsm/socket_bind` decides, the cgroup hooks grant.
+    Lsm,
+    /// The cgroup hooks decide and grant.
+    Cgroup,
+}
+
+impl Hook {
+    /// Every hook.
+    pub const ALL: [Self; 2] = [Self::Lsm, Self::Cgroup];
+
+    /// The word used in events and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
+
+/// The errno of a denied bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Errno {
+    /// `EACCES`.
+    Acces,
+    /// `EPERM`: a cgroup program before Linux 5.18, which cannot choose.
+    Perm,
+}
+
+impl Errno {
+    /// Every errno.
+    pub const ALL: [Self; 2] = [Self::Acces, Self::Perm];
+
+    /// Its name, as in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acces => "EACCES",
+            Self::Perm => "EPERM",
         }
     }
 }

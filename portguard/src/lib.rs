@@ -13,7 +13,6 @@ pub mod events;
 pub mod inventory;
 pub mod kernel;
 pub mod loader;
-pub mod memory;
 pub mod metrics;
 pub mod status;
 pub mod stderr;

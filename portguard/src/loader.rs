@@ -1,4 +1,4 @@
-//! The files that a policy comes from: read at the start, and again at each reload.
+//! Reads and compiles the policy's files, at the start and at each reload.
 
 use crate::status::Description;
 use portguard_policy::analysis::lint::{Host, lint};
@@ -6,7 +6,7 @@ use portguard_policy::compile::{Tables, compile};
 use portguard_policy::policy::{self, Fingerprint, Mode, Policy, PolicyFiles, SystemNames};
 use std::path::PathBuf;
 
-/// Files, directories, and what the command line says above them.
+/// The files and directories, and what the command line overrides.
 #[derive(Clone, Debug)]
 pub struct PolicyLoader {
     /// Policy files and directories of them.
@@ -15,17 +15,17 @@ pub struct PolicyLoader {
     pub mode: Option<Mode>,
 }
 
-/// A policy as its files were when they were read.
+/// A policy as read from its files.
 pub struct CompiledPolicy {
     /// The policy.
     pub policy: Policy,
-    /// What it compiles to.
+    /// Its tables.
     pub tables: Tables,
-    /// What is kept of it beside its tables.
+    /// The description kept beside its tables.
     pub description: Description,
     /// Warnings, as `check` prints them.
     pub warnings: String,
-    /// Tells what the files said from what they say later.
+    /// The contents of the files, to detect a change.
     pub fingerprint: Fingerprint,
 }
 
@@ -39,7 +39,7 @@ impl PolicyLoader {
         let fingerprint = sources.fingerprint();
         let loaded = policy::load_sources(sources, &SystemNames::LOCAL);
         let mut loaded = loaded.map_err(|problems| problems.render(color))?;
-        // What of it this host cannot do is said elsewhere.
+        // The daemon logs what this host does not support at its start.
         lint(&mut loaded, &Host::ANY);
         let mut policy = loaded.policy;
         if let Some(mode) = self.mode {
@@ -53,5 +53,15 @@ impl PolicyLoader {
             warnings: loaded.warnings.render(color),
             fingerprint,
         })
+    }
+}
+
+/// Returns free memory to the system. The allocator would keep what a start or a reload needed until the next
+/// one, which may be months away.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and touches only memory that nobody uses.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

@@ -1,21 +1,22 @@
-//! How it stands: what is enforced, by which policy, what came of it so far. One snapshot, which `status`,
-//! the metrics and the daemon's socket all show.
+//! The status: what is enforced, by which policy, and the counters. `status`, the metrics and the daemon's socket
+//! show the same snapshot.
 
+use portguard_common::{Hook, Verdict};
 use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A snapshot. Its JSON is what `portguard status --json` prints: fields only ever get company.
+/// A snapshot. `portguard status --json` prints it: fields may be added, and do not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether binds are decided now.
     pub enforcing: Enforcing,
-    /// `lsm` or `cgroup`; null where nothing is attached.
-    pub hook: Option<String>,
+    /// The hook that decides; null where nothing is attached.
+    pub hook: Option<Hook>,
     /// The daemon; null where the pins were read without one.
-    pub daemon: Option<Daemon>,
+    pub daemon: Option<DaemonStatus>,
     /// The running kernel's release.
     pub kernel: String,
     /// The policy in force; null where none is.
@@ -24,17 +25,17 @@ pub struct Status {
     pub rules: Vec<RuleHits>,
     /// Decisions since the maps were made, exact.
     pub decisions: Decisions,
-    /// Decisions whose event was lost, by reason (`ring_full`, `uid_quota`, and one for each sink that was too slow).
-    pub drops: BTreeMap<String, u64>,
+    /// Decisions whose event was dropped, by reason (`ring_full`, `uid_quota`, and the name of each sink).
+    pub dropped: BTreeMap<String, u64>,
     /// Reloads of this daemon; null where none runs.
     pub reloads: Option<Reloads>,
     /// Where links and maps are pinned; null where they are not.
     pub pins: Option<String>,
-    /// What is wrong now, in words; empty where all is well.
+    /// What is wrong now; empty where all is well.
     pub problems: Vec<String>,
-    /// Times that the daemon found a hook gone and put it back.
+    /// How many times the daemon re-attached a hook.
     pub reattached: u64,
-    /// Sockets that hold protected ports against the policy, as found when last looked; null where nobody looked.
+    /// Existing sockets that violate the policy, by the last scan; null where there was none.
     pub violations: Option<u64>,
 }
 
@@ -42,24 +43,24 @@ pub struct Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcing {
-    /// By the policy, denials and grants are real.
+    /// By the policy, with real denials and grants.
     Enforce,
     /// By the policy, and only reported.
     Audit,
-    /// Something is missing or was taken away: see `problems`.
+    /// Something is missing or was removed: see `problems`.
     Degraded,
     /// Nothing is attached.
-    No,
+    Inactive,
 }
 
 impl Enforcing {
-    /// By the policy in force, where nothing is wrong.
+    /// The state by the policy in force and the problems.
     #[must_use]
     pub fn of(policy: Option<&PolicyInForce>, problems: &[String]) -> Self {
         match policy {
-            None => Self::No,
+            None => Self::Inactive,
             Some(_) if !problems.is_empty() => Self::Degraded,
-            Some(policy) if policy.mode == "audit" => Self::Audit,
+            Some(policy) if policy.mode == Mode::Audit => Self::Audit,
             Some(_) => Self::Enforce,
         }
     }
@@ -71,19 +72,19 @@ impl Enforcing {
             Self::Enforce => "enforce",
             Self::Audit => "audit",
             Self::Degraded => "degraded",
-            Self::No => "no",
+            Self::Inactive => "inactive",
         }
     }
 }
 
 /// The running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Daemon {
+pub struct DaemonStatus {
     /// Its process.
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// Since when, RFC 3339.
+    /// When it started, RFC 3339.
     pub since: String,
     /// Seconds since then.
     pub uptime: u64,
@@ -96,29 +97,29 @@ pub struct PolicyInForce {
     pub hash: String,
     /// The files and directories that it came from.
     pub origin: Vec<String>,
-    /// Its number among those of its maps.
+    /// Its generation in the maps.
     pub generation: u16,
     /// When it came into force, RFC 3339.
     pub since: String,
-    /// `enforce` or `audit`.
-    pub mode: String,
-    /// `kernel` or `deny`.
-    pub default: String,
+    /// Whether its verdicts are carried out.
+    pub mode: Mode,
+    /// The verdict where no rule matches.
+    pub default: Verdict,
     /// Protected ports, as ranges.
     pub protect: String,
-    /// `host` or `all`.
-    pub scope: String,
+    /// The network namespaces that it covers.
+    pub scope: Scope,
 }
 
-/// A rule and the decisions that it made.
+/// A rule and the number of its decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleHits {
     /// Its name; null for the default.
     pub name: Option<String>,
-    /// `allow`, `deny` or `kernel`.
-    pub verdict: String,
+    /// What it decides.
+    pub verdict: Verdict,
     /// `FILE:LINE`; null for the default.
-    pub place: Option<String>,
+    pub origin: Option<String>,
     /// Whether it only reports.
     pub audit: bool,
     /// Decisions by it since it came into force, over reloads that keep its name and verdict.
@@ -153,12 +154,12 @@ pub struct Reloads {
     pub failed: u64,
     /// When the last one was tried, RFC 3339; null where none was.
     pub last: Option<String>,
-    /// Why the last one failed, as it was shown; null where it did not. It stays until a reload succeeds.
+    /// Why the last one failed, as it was printed; null where it succeeded.
     pub error: Option<String>,
 }
 
-/// What is kept of a policy beside its tables in the kernel, so that it can be told of without its files and
-/// without a daemon.
+/// The part of a policy that is kept beside its tables in the kernel, for `status` without its files and without a
+/// daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The policy.
@@ -168,13 +169,13 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a policy that comes into force now, not yet numbered.
+    /// Describes a policy that comes into force now, without its generation.
     #[must_use]
     pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
         let rules = policy.rules.iter().map(|rule| RuleHits {
             name: Some(rule.name.clone()),
-            verdict: rule.action.as_str().to_owned(),
-            place: Some(format!(
+            verdict: rule.action,
+            origin: Some(format!(
                 "{}:{}",
                 rule.location.file.display(),
                 rule.location.line
@@ -184,8 +185,8 @@ impl Description {
         });
         let default = RuleHits {
             name: None,
-            verdict: policy.default.as_str().to_owned(),
-            place: None,
+            verdict: policy.default,
+            origin: None,
             audit: false,
             hits: 0,
         };
@@ -198,18 +199,10 @@ impl Description {
                     .collect(),
                 generation: 0,
                 since: now(),
-                mode: match policy.mode {
-                    Mode::Enforce => "enforce",
-                    Mode::Audit => "audit",
-                }
-                .to_owned(),
-                default: policy.default.as_str().to_owned(),
+                mode: policy.mode,
+                default: policy.default,
                 protect: ranges_text(&policy.protect),
-                scope: match policy.scope {
-                    Scope::Host => "host",
-                    Scope::All => "all",
-                }
-                .to_owned(),
+                scope: policy.scope,
             },
             rules: rules.chain([default]).collect(),
         }

@@ -1,15 +1,15 @@
-//! What the daemon says on standard error. Nobody may read it: a closed pipe or terminal must not end
-//! enforcement, as `eprintln!`'s panic would.
+//! The daemon's log lines on standard error. A closed pipe or terminal must not end enforcement, as the panic of
+//! `eprintln!` would.
 
 use std::fmt;
 use std::io::Write as _;
 
-/// Writes a line; what cannot be written is dropped.
+/// Writes a line; a failure is ignored.
 pub fn line(line: fmt::Arguments<'_>) {
     text(&format!("{line}\n"));
 }
 
-/// Writes a text as it is; what cannot be written is dropped.
+/// Writes a text as it is; a failure is ignored.
 pub fn text(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

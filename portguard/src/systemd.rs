@@ -1,8 +1,9 @@
-//! What the service manager is told: ready, reloading, stopping, how it goes, and that the daemon lives.
+//! Notifies the service manager: ready, reloading, stopping, status and watchdog.
 //!
 //! The protocol is sd_notify(3): datagrams of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names.
-//! Where there is none, nothing is said. A manager that does not read must not hold up enforcement, so
-//! nothing here waits: what the socket does not take goes with the next message.
+//! Without it nothing is sent. A manager that does not read must not delay enforcement, so nothing here waits: what
+//! the socket does not take goes with the next message, and while enforcement is degraded the watchdog gets none.
+//! The `sd-notify` crate has the words of the protocol and neither of these.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
@@ -16,7 +17,7 @@ use std::time::Duration;
 pub struct Manager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
-    /// What the manager has not taken yet: the last value of each name.
+    /// What was not sent yet: the last value of each name.
     unsent: Vec<(&'static str, String)>,
     degraded: bool,
 }
@@ -37,8 +38,7 @@ impl Manager {
         )
     }
 
-    /// The manager at this socket, a path or `@` and an abstract name, that wants to hear from the daemon
-    /// within `watchdog`.
+    /// The manager at this socket, a path or `@` and an abstract name, that expects a message within `watchdog`.
     #[must_use]
     pub fn new(socket: Option<&OsStr>, watchdog: Option<Duration>) -> Self {
         Self {
@@ -48,18 +48,17 @@ impl Manager {
         }
     }
 
-    /// How often [`Self::watchdog`] is to be called: twice in the time that the manager allows. `None`
-    /// where nobody waits for it.
+    /// The interval of [`Self::watchdog`]: half of the time that the manager allows. `None` without a watchdog.
     #[must_use]
     pub fn watchdog_period(&self) -> Option<Duration> {
         self.socket.as_ref().and(self.watchdog).map(|all| all / 2)
     }
 
-    /// The daemon enforces: after the start, and after each reload whatever came of it.
+    /// The daemon enforces: after the start, and after each reload, successful or not.
     pub fn ready(&mut self, status: &str) {
         self.unsent
             .retain(|(name, _)| !matches!(*name, "RELOADING" | "MONOTONIC_USEC"));
-        self.say(&[("READY", "1"), ("STATUS", status)]);
+        self.send(&[("READY", "1"), ("STATUS", status)]);
     }
 
     /// A reload begins; [`Self::ready`] ends it.
@@ -67,33 +66,32 @@ impl Manager {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
         let status = "reloading the policy";
-        self.say(&[
+        self.send(&[
             ("RELOADING", "1"),
             ("MONOTONIC_USEC", &microseconds.to_string()),
             ("STATUS", status),
         ]);
     }
 
-    /// One line of how it goes, which `systemctl status` shows.
+    /// A status line, which `systemctl status` shows.
     pub fn status(&mut self, status: &str) {
-        self.say(&[("STATUS", status)]);
+        self.send(&[("STATUS", status)]);
     }
 
-    /// Something is missing or was taken away, and the daemon could not put it back. The protocol has no
-    /// word for that: the status says it, and the watchdog hears nothing until [`Self::recovered`], so that
-    /// the manager starts another daemon in its place.
+    /// Something is missing, and the daemon could not restore it. The protocol has no word for that: the status says
+    /// it, and the watchdog gets no message until [`Self::recovered`], so that the manager restarts the daemon.
     pub fn degraded(&mut self, why: &str) {
         self.degraded = true;
-        self.say(&[("STATUS", &format!("degraded: {why}"))]);
+        self.send(&[("STATUS", &format!("degraded: {why}"))]);
     }
 
-    /// What was missing is back.
+    /// What was missing is restored.
     pub fn recovered(&mut self, status: &str) {
         self.degraded = false;
         self.status(status);
     }
 
-    /// The daemon's loop goes round.
+    /// The daemon's loop runs.
     pub fn watchdog(&mut self) {
         if self.degraded || self.watchdog.is_none() {
             self.flush("");
@@ -104,10 +102,10 @@ impl Manager {
 
     /// The daemon ends.
     pub fn stopping(&mut self) {
-        self.say(&[("STOPPING", "1"), ("STATUS", "stopping")]);
+        self.send(&[("STOPPING", "1"), ("STATUS", "stopping")]);
     }
 
-    fn say(&mut self, assignments: &[(&'static str, &str)]) {
+    fn send(&mut self, assignments: &[(&'static str, &str)]) {
         if self.socket.is_none() {
             return;
         }
@@ -120,7 +118,7 @@ impl Manager {
         self.flush("");
     }
 
-    /// Sends what has not been taken, and `more`, which is not kept.
+    /// Sends what was not sent yet, and `more`, which is not kept.
     fn flush(&mut self, more: &str) {
         let Some((socket, manager)) = &self.socket else {
             return;
@@ -133,14 +131,14 @@ impl Manager {
         if message.is_empty() {
             return;
         }
-        // A manager that is gone or full: the lines stay for the next time.
+        // The manager is gone or its socket full: the lines stay for the next message.
         if socket.send_to_addr(message.as_bytes(), manager).is_ok() {
             self.unsent.clear();
         }
     }
 }
 
-/// A socket that never waits, and whom it sends to.
+/// A non-blocking socket, and the manager's address.
 fn socket_to(manager: &OsStr) -> Option<(UnixDatagram, SocketAddr)> {
     let address = match manager.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -176,34 +174,37 @@ mod tests {
         }
     }
 
-    fn heard(socket: &UnixDatagram) -> Option<String> {
+    fn received(socket: &UnixDatagram) -> Option<String> {
         let mut buffer = [0; 4096];
         let length = socket.recv(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
     #[test]
-    fn each_state_is_one_datagram() {
+    fn manager_sends_one_datagram_per_state() {
         let mut fake = fake(Some(Duration::from_secs(2)));
         fake.manager.ready("enforces");
         assert_eq!(
-            heard(&fake.socket).as_deref(),
+            received(&fake.socket).as_deref(),
             Some("READY=1\nSTATUS=enforces\n")
         );
         fake.manager.status("two\nREADY=0");
-        assert_eq!(heard(&fake.socket).as_deref(), Some("STATUS=two READY=0\n"));
+        assert_eq!(
+            received(&fake.socket).as_deref(),
+            Some("STATUS=two READY=0\n")
+        );
         fake.manager.watchdog();
-        assert_eq!(heard(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
+        assert_eq!(received(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
         fake.manager.stopping();
         assert_eq!(
-            heard(&fake.socket).as_deref(),
+            received(&fake.socket).as_deref(),
             Some("STOPPING=1\nSTATUS=stopping\n")
         );
-        assert_eq!(heard(&fake.socket), None);
+        assert_eq!(received(&fake.socket), None);
     }
 
     #[test]
-    fn a_reload_says_when_by_the_monotonic_clock() {
+    fn manager_sends_monotonic_time_of_reload() {
         let microseconds = || {
             let now = clock_gettime(ClockId::Monotonic);
             now.tv_sec * 1_000_000 + now.tv_nsec / 1000
@@ -212,28 +213,28 @@ mod tests {
         let before = microseconds();
         fake.manager.reloading();
         let after = microseconds();
-        let said = heard(&fake.socket).expect("a message");
-        let time: i64 = said
+        let message = received(&fake.socket).expect("a message");
+        let time: i64 = message
             .lines()
             .find_map(|line| line.strip_prefix("MONOTONIC_USEC="))
             .and_then(|time| time.parse().ok())
             .expect("a time");
-        assert!((before..=after).contains(&time), "{said}");
-        assert!(said.starts_with("RELOADING=1\n"), "{said}");
+        assert!((before..=after).contains(&time), "{message}");
+        assert!(message.starts_with("RELOADING=1\n"), "{message}");
     }
 
     #[test]
-    fn an_abstract_socket_is_found() {
+    fn manager_connects_to_abstract_socket() {
         let name = format!("portguard-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let socket = UnixDatagram::bind_addr(&address).expect("a socket");
         let mut manager = Manager::new(Some(OsStr::new(&format!("@{name}"))), None);
         manager.ready("here");
-        assert_eq!(heard(&socket).as_deref(), Some("READY=1\nSTATUS=here\n"));
+        assert_eq!(received(&socket).as_deref(), Some("READY=1\nSTATUS=here\n"));
     }
 
     #[test]
-    fn a_full_socket_delays_the_last_state_and_nothing_else() {
+    fn manager_resends_last_state_after_full_socket() {
         let mut fake = fake(Some(Duration::from_secs(2)));
         let began = Instant::now();
         for number in 0..100_000 {
@@ -242,19 +243,19 @@ mod tests {
         fake.manager.reloading();
         fake.manager.ready("loaded");
         assert!(began.elapsed() < Duration::from_secs(60));
-        while heard(&fake.socket).is_some_and(|said| !said.contains("loaded")) {}
+        while received(&fake.socket).is_some_and(|said| !said.contains("loaded")) {}
         fake.manager.watchdog();
-        // What a reload was to say before its end is not said after it.
+        // RELOADING is not sent after READY.
         assert_eq!(
-            heard(&fake.socket).as_deref(),
+            received(&fake.socket).as_deref(),
             Some("READY=1\nSTATUS=loaded\nWATCHDOG=1\n")
         );
         fake.manager.watchdog();
-        assert_eq!(heard(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
+        assert_eq!(received(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
     }
 
     #[test]
-    fn a_manager_that_is_gone_or_absent_is_no_error() {
+    fn manager_ignores_missing_socket() {
         for socket in [
             None,
             Some(""),
@@ -272,28 +273,28 @@ mod tests {
     }
 
     #[test]
-    fn while_degraded_the_watchdog_hears_nothing() {
+    fn manager_withholds_watchdog_while_degraded() {
         let mut fake = fake(Some(Duration::from_secs(2)));
         fake.manager.degraded("the LSM program was detached");
         assert_eq!(
-            heard(&fake.socket).as_deref(),
+            received(&fake.socket).as_deref(),
             Some("STATUS=degraded: the LSM program was detached\n")
         );
         fake.manager.watchdog();
-        assert_eq!(heard(&fake.socket), None);
-        // A reload in between does not mend it.
+        assert_eq!(received(&fake.socket), None);
+        // A reload in between does not change that.
         fake.manager.ready("another policy");
-        assert!(heard(&fake.socket).is_some());
+        assert!(received(&fake.socket).is_some());
         fake.manager.watchdog();
-        assert_eq!(heard(&fake.socket), None);
+        assert_eq!(received(&fake.socket), None);
         fake.manager.recovered("enforces");
-        assert_eq!(heard(&fake.socket).as_deref(), Some("STATUS=enforces\n"));
+        assert_eq!(received(&fake.socket).as_deref(), Some("STATUS=enforces\n"));
         fake.manager.watchdog();
-        assert_eq!(heard(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
+        assert_eq!(received(&fake.socket).as_deref(), Some("WATCHDOG=1\n"));
     }
 
     #[test]
-    fn the_watchdog_is_served_twice_in_its_time() {
+    fn manager_halves_the_watchdog_period() {
         let fake = fake(Some(Duration::from_secs(60)));
         assert_eq!(
             fake.manager.watchdog_period(),

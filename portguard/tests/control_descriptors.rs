@@ -4,7 +4,7 @@
     reason = "a test ends where its own machinery fails"
 )]
 
-use portguard::control::{Ask, Reply, Request, Server, ask, events};
+use portguard::control::{PendingRequest, Reply, Request, Server, ask, event_channel};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -21,12 +21,12 @@ fn used() -> Duration {
 }
 
 #[test]
-fn without_descriptors_it_waits_at_rest_and_goes_on_when_there_are_some() {
+fn control_server_waits_for_descriptors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let own = rustix::process::getegid().as_raw();
     let server = Server::bind(&path, Some(own)).unwrap();
-    let (asks, mut asked) = tokio::sync::mpsc::channel::<Ask>(1);
+    let (sender, mut requests) = tokio::sync::mpsc::channel::<PendingRequest>(1);
     // Ends with the process.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -34,14 +34,14 @@ fn without_descriptors_it_waits_at_rest_and_goes_on_when_there_are_some() {
             .build()
             .unwrap();
         let answers = async {
-            while let Some(ask) = asked.recv().await {
-                let _ = ask.answer.send(Reply::Reloaded {
+            while let Some(pending) = requests.recv().await {
+                let _ = pending.reply.send(Reply::Reloaded {
                     policy: String::new(),
                     warnings: String::new(),
                 });
             }
         };
-        runtime.block_on(async { tokio::join!(server.serve(asks, events()), answers) });
+        runtime.block_on(async { tokio::join!(server.serve(sender, event_channel()), answers) });
     });
     // It is up, has all that it needs, and has closed its end of this by the time that we read the last of it.
     let mut first = UnixStream::connect(&path).unwrap();

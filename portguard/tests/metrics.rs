@@ -8,15 +8,19 @@
 mod scrape;
 
 use portguard::metrics::render;
-use portguard::status::{Daemon, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
+use portguard::status::{
+    DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
+};
+use portguard_common::{Hook, Verdict};
+use portguard_policy::policy::{Mode, Scope};
 use prometheus_parse::{Scrape, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: Verdict, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(Into::into),
-        verdict: verdict.into(),
-        place: None,
+        verdict,
+        origin: None,
         audit: false,
         hits,
     }
@@ -26,8 +30,8 @@ fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
 fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
-        hook: Some("lsm".into()),
-        daemon: Some(Daemon {
+        hook: Some(Hook::Lsm),
+        daemon: Some(DaemonStatus {
             pid: 1,
             version: "1.2.3".into(),
             since: "2026-01-02T03:04:05.5Z".into(),
@@ -39,18 +43,21 @@ fn status() -> Status {
             origin: vec!["/etc/portguard/policies".into()],
             generation: 1,
             since: "2026-01-02T03:04:06Z".into(),
-            mode: "enforce".into(),
-            default: "kernel".into(),
+            mode: Mode::Enforce,
+            default: Verdict::Kernel,
             protect: "1-1023".into(),
-            scope: "host".into(),
+            scope: Scope::Host,
         }),
-        rules: vec![rule(Some("web"), "allow", 3), rule(None, "kernel", 5)],
+        rules: vec![
+            rule(Some("web"), Verdict::Allow, 3),
+            rule(None, Verdict::Kernel, 5),
+        ],
         decisions: Decisions {
             allow: 3,
             deny: (1 << 53) + 1,
             kernel: 5,
         },
-        drops: BTreeMap::from([("ring_full".into(), 0), ("stdout".into(), 7)]),
+        dropped: BTreeMap::from([("ring_full".into(), 0), ("stdout".into(), 7)]),
         reloads: Some(Reloads {
             done: 2,
             failed: 1,
@@ -87,7 +94,7 @@ fn value(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
 }
 
 #[test]
-fn a_status_is_told_in_full() {
+fn metrics_render_full_status() {
     let scrape = scrape(&render(&status()));
     let value = |name, labels: &[_]| value(&scrape, name, labels);
     let total = "portguard_rule_decisions_total";
@@ -135,9 +142,9 @@ fn a_status_is_told_in_full() {
 }
 
 #[test]
-fn large_counters_stay_exact_and_labels_are_escaped() {
+fn metrics_keep_counters_exact_and_escape_labels() {
     let mut status = status();
-    status.rules = vec![rule(Some("a\"b\\c\nd"), "deny", 1)];
+    status.rules = vec![rule(Some("a\"b\\c\nd"), Verdict::Deny, 1)];
     let text = render(&status);
     let exact = "portguard_decisions_total{verdict=\"deny\"} 9007199254740993\n";
     assert!(text.contains(exact), "{text}");
@@ -146,7 +153,7 @@ fn large_counters_stay_exact_and_labels_are_escaped() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn metrics_omit_unknown_values() {
     let mut status = status();
     status.enforcing = Enforcing::Audit;
     status.daemon = None;
@@ -154,7 +161,7 @@ fn what_is_not_known_is_left_out() {
     status.policy = None;
     status.reloads = None;
     status.violations = None;
-    status.drops.clear();
+    status.dropped.clear();
     let text = render(&status);
     for name in [
         "portguard_build_info",
@@ -193,7 +200,7 @@ fn documented() -> BTreeSet<Described> {
 }
 
 #[test]
-fn the_documentation_names_what_there_is() {
+fn metrics_match_documentation() {
     let text = render(&status());
     let scrape = scrape(&text);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

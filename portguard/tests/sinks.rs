@@ -14,8 +14,9 @@ mod journal;
 #[path = "sinks/readers.rs"]
 mod readers;
 
-use portguard::events::DecisionEvent;
-use portguard::events::sinks::{Format, SinkChoice, SinkError, Sinks};
+use portguard::events::sinks::{Format, SinkError, SinkSpec, Sinks};
+use portguard::events::{DecisionEvent, SharedEvent};
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 use serde_json::Value;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -29,17 +30,21 @@ const LONG: Duration = Duration::from_secs(60);
 /// Names the directory of a test that runs again in a process of its own.
 const CHILD: &str = "PORTGUARD_TEST_CHILD";
 
-fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
-    Arc::new(DecisionEvent {
+fn decided(port: u16, count: u64) -> Arc<SharedEvent> {
+    Arc::new(event(port, count).into())
+}
+
+fn event(port: u16, count: u64) -> DecisionEvent {
+    DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: "deny".into(),
+        verdict: Verdict::Deny,
         enforced: true,
         granted: false,
         rule: Some("web".into()),
         policy: "0123456789ab".into(),
         port,
-        protocol: "tcp".into(),
-        family: "inet".into(),
+        protocol: Protocol::Tcp,
+        family: Family::Inet,
         address: Ipv4Addr::LOCALHOST.into(),
         uid: 1000,
         user: Some("alice".into()),
@@ -51,15 +56,15 @@ fn decided(port: u16, count: u64) -> Arc<DecisionEvent> {
         cgroup: Some("/user.slice".into()),
         cgroup_id: 7,
         netns: 1,
-        hook: "lsm".into(),
-        errno: Some("EACCES".into()),
+        hook: Hook::Lsm,
+        errno: Some(Errno::Acces),
         count,
-        reason: None,
-    })
+        reason: Reason::None,
+    }
 }
 
-fn open(choice: SinkChoice) -> Sinks {
-    Sinks::open(&[choice], Format::Json).unwrap()
+fn open(spec: SinkSpec) -> Sinks {
+    Sinks::open(&[spec], Format::Json).unwrap()
 }
 
 /// The ports of the lines of a file, each of which must be whole.
@@ -96,31 +101,31 @@ fn child(wrapper: &[&str], test: &str, directory: &Path) -> Command {
     command
 }
 
-fn error(choices: &[SinkChoice]) -> String {
-    let sinks = Sinks::open(choices, Format::Json);
+fn error(specs: &[SinkSpec]) -> String {
+    let sinks = Sinks::open(specs, Format::Json);
     sinks.err().unwrap().to_string()
 }
 
 #[test]
-fn sinks_that_cannot_be_say_so() {
+fn sink_errors_name_the_sink_and_the_fix() {
     assert_eq!(
-        error(&[SinkChoice::File("/no/such/file".into())]),
-        "--sink file:/no/such/file: cannot open it: No such file or directory (os error 2); see that its \
-         directory is there and may be written to"
+        error(&[SinkSpec::File("/no/such/file".into())]),
+        "--sink file:/no/such/file: cannot open it: No such file or directory (os error 2); check that its \
+         directory exists and is writable"
     );
     assert_eq!(
-        error(&[SinkChoice::Journald("/no/journal".into())]),
+        error(&[SinkSpec::Journald("/no/journal".into())]),
         "--sink journald: cannot reach /no/journal: No such file or directory (os error 2); start \
-         systemd-journald or leave this sink out"
+         systemd-journald or omit this sink"
     );
-    let file = || SinkChoice::File("/dev/null".into());
+    let file = || SinkSpec::File("/dev/null".into());
     assert_eq!(
         error(&[file(), file()]),
         "--sink file:/dev/null is given twice: give it once"
     );
     assert_eq!(
-        error(&[SinkChoice::None, file()]),
-        "--sink none stands alone: leave it or the other sinks out"
+        error(&[SinkSpec::None, file()]),
+        "--sink none cannot be combined with other sinks: omit it or the others"
     );
     let thread = SinkError::System {
         sink: "stdout",
@@ -134,8 +139,8 @@ fn sinks_that_cannot_be_say_so() {
 }
 
 #[test]
-fn none_takes_all_and_drops_nothing() {
-    let mut sinks = open(SinkChoice::None);
+fn sink_none_drops_nothing() {
+    let mut sinks = open(SinkSpec::None);
     sinks.send(&decided(80, 1));
     sinks.close(LONG);
     assert!(sinks.dropped().is_empty());

@@ -288,11 +288,12 @@ impl Instance {
 }
 
 impl Ended {
-    /// How many events it reported as lost.
-    pub(crate) fn lost(&self) -> anyhow::Result<u64> {
+    /// How many events it reported as dropped.
+    pub(crate) fn dropped(&self) -> anyhow::Result<u64> {
         let mut lines = self.stderr.lines();
-        let lost = lines.find_map(|line| line.split("; ").nth(1)?.strip_suffix(" events lost"));
-        Ok(lost.with_context(|| self.stderr.clone())?.parse()?)
+        let dropped =
+            lines.find_map(|line| line.split("; ").nth(1)?.strip_suffix(" events dropped"));
+        Ok(dropped.with_context(|| self.stderr.clone())?.parse()?)
     }
 }
 

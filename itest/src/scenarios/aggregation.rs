@@ -126,7 +126,7 @@ fn equal_decisions(env: &TestEnv) -> anyhow::Result<()> {
 fn expect_total(ended: &Ended, all: usize) -> anyhow::Result<()> {
     let summed = format!("portguard: decided {all}: ");
     ensure!(
-        ended.stderr.contains(&summed) && ended.stderr.contains("; 0 events lost"),
+        ended.stderr.contains(&summed) && ended.stderr.contains("; 0 events dropped"),
         "{summed}: {}",
         ended.stderr
     );

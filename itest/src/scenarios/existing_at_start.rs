@@ -62,7 +62,7 @@ fn violations(instance: &Instance, address: SocketAddr, expected: u32) -> anyhow
     Scraped::from(address)?.check(&[("portguard_existing_violations", &[], expected)])?;
     let output = instance.command(&["status"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = format!("{expected} sockets bound before hold protected ports against the policy");
+    let line = format!("{expected} sockets already bound in violation of the policy");
     ensure!(text.contains(&line) == (expected > 0), "{text}");
     Ok(())
 }
@@ -78,7 +78,8 @@ fn wait_for_both(instance: &mut Instance, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-const WARNING: &str = "has been there before, against the policy: see `portguard inventory`";
+const WARNING: &str =
+    "was already bound before portguard started and violates the policy: see `portguard inventory`";
 
 /// Violations are counted at the start and after each reload, by the policy in force.
 fn counted(env: &TestEnv) -> anyhow::Result<()> {

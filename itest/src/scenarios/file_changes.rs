@@ -35,7 +35,7 @@ pub(super) const TESTS: Table = &[
 
 const IN_FORCE: &str = "is in force";
 const REFUSED: &str =
-    "portguard: reload failed, keeping the previous policy: mend the files and reload again";
+    "portguard: reload failed, keeping the previous policy: fix the files and reload again";
 
 fn denying(port: u16) -> String {
     format!("version: 1\nrules:\n  - {{ name: only, action: deny, ports: [{port}], users: [0] }}\n")

@@ -84,7 +84,7 @@ fn flood_of_a_million(env: &TestEnv) -> anyhow::Result<()> {
     exact(instance, refused, &others, all_reloads)
 }
 
-/// Every decision is in an event or counted as dropped, and no other user's is lost.
+/// Every decision is in an event or counted as dropped, and no other user's was dropped.
 fn exact(instance: Instance, refused: u64, others: &[u32], reloads: usize) -> anyhow::Result<()> {
     let status = instance.status()?;
     let all = refused + others.len() as u64;
@@ -102,20 +102,20 @@ fn exact(instance: Instance, refused: u64, others: &[u32], reloads: usize) -> an
     let events: Vec<Value> = (ended.stdout.iter())
         .map(|line| parse(line))
         .collect::<Result<_, _>>()?;
-    let (reported, lost) = (decisions(&ended.stdout, None)?, ended.lost()?);
+    let (reported, dropped) = (decisions(&ended.stdout, None)?, ended.dropped()?);
     ensure!(
-        reported + lost == all,
-        "{reported} reported and {lost} lost of {all}; {} events",
+        reported + dropped == all,
+        "{reported} reported and {dropped} dropped of {all}; {} events",
         events.len()
     );
     for uid in others {
         ensure!(
             events.iter().any(|event| event["uid"] == *uid),
-            "the event of uid {uid} is lost"
+            "the event of uid {uid} was dropped"
         );
     }
     println!(
-        "flood: {all} denials in {} events, {lost} lost, {hits} hits of rules that stayed",
+        "flood: {all} denials in {} events, {dropped} dropped, {hits} hits of rules that stayed",
         events.len()
     );
     Ok(())

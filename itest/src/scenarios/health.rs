@@ -97,8 +97,8 @@ fn health_restores_hooks(env: &TestEnv) -> anyhow::Result<()> {
         } else {
             std::fs::remove_file(&path)?;
         }
-        instance.wait_for("NOT ENFORCING as it should")?;
-        instance.wait_for("the hooks are back in place")?;
+        instance.wait_for("enforcement degraded")?;
+        instance.wait_for("hooks re-attached")?;
         reattached += 1;
         enforced(env, hook).with_context(|| format!("after {}", path.display()))?;
         let status = instance.status()?;
@@ -124,7 +124,7 @@ fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
     for (socket, message) in [
         (
             &socket,
-            format!("process {} (portguard) listens on", first.pid()),
+            format!("process {} (portguard) already listens on", first.pid()),
         ),
         (
             &other,

@@ -169,7 +169,7 @@ fn storm(env: &TestEnv) -> anyhow::Result<()> {
     summed_up(&instance.stop()?)
 }
 
-/// The counters are exact, and every decision is reported or counted as lost.
+/// The counters are exact, and every decision is reported or counted as dropped.
 fn summed_up(ended: &Ended) -> anyhow::Result<()> {
     let (allowed, denied) = (STORM.div_ceil(3), (STORM - 1).div_ceil(3));
     let all = 2 * STORM;
@@ -182,10 +182,10 @@ fn summed_up(ended: &Ended) -> anyhow::Result<()> {
         "no line {start:?}: {}",
         ended.stderr
     );
-    let (reported, lost) = (decisions(&ended.stdout, None)?, ended.lost()?);
+    let (reported, dropped) = (decisions(&ended.stdout, None)?, ended.dropped()?);
     ensure!(
-        reported + lost == u64::try_from(all)?,
-        "{reported} decisions reported, {lost} lost, of {all}"
+        reported + dropped == u64::try_from(all)?,
+        "{reported} decisions reported, {dropped} dropped, of {all}"
     );
     Ok(())
 }

@@ -119,7 +119,7 @@ fn slow_reader(env: &TestEnv) -> anyhow::Result<()> {
         ROUND * ROUNDS
     );
     let status = instance.status()?;
-    ensure!(status["drops"]["ring_full"] == 0, "{status}");
+    ensure!(status["dropped"]["ring_full"] == 0, "{status}");
     let ended = instance.stop()?;
     for monitor in [slow, fast] {
         let rest = monitor.rest()?;
@@ -164,7 +164,7 @@ fn access_rights(env: &TestEnv) -> anyhow::Result<()> {
     let detach = as_user(instance.command(&["detach"]), MEMBER, GROUP).output()?;
     refused(&detach, 1, "portguard: only root may detach\n")?;
     let expected = format!(
-        "portguard: no right to connect to {}: only root and the group {GROUP} have it\n",
+        "portguard: no permission to connect to {}: only root and the group {GROUP} have access\n",
         socket.display()
     );
     for command in [command(), instance.command(&["status"])] {

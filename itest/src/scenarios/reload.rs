@@ -43,7 +43,7 @@ rules:
 
 const IN_FORCE: &str = "is in force";
 const REFUSED: &str =
-    "portguard: reload failed, keeping the previous policy: mend the files and reload again";
+    "portguard: reload failed, keeping the previous policy: fix the files and reload again";
 
 fn root(port: u16) -> Probe {
     Probe::user(0).bind(Attempt::tcp(port))

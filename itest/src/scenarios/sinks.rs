@@ -62,7 +62,11 @@ fn file_rotated(env: &TestEnv) -> anyhow::Result<()> {
     round(ROUNDS)?.wait()?;
     let ended = instance.stop()?;
     ensure!(ended.stdout.is_empty(), "on stdout: {:?}", ended.stdout);
-    ensure!(ended.stderr.contains("; 0 events lost"), "{}", ended.stderr);
+    ensure!(
+        ended.stderr.contains("; 0 events dropped"),
+        "{}",
+        ended.stderr
+    );
     let mut distinct = BTreeSet::new();
     for file in &files {
         let addresses = addresses(file)?;
@@ -193,7 +197,7 @@ fn none(env: &TestEnv) -> anyhow::Result<()> {
     let ended = instance.stop()?;
     ensure!(ended.stdout.is_empty(), "on stdout: {:?}", ended.stdout);
     let summed =
-        format!("portguard: decided {BINDS}: 0 allow, {BINDS} deny, 0 kernel; 0 events lost");
+        format!("portguard: decided {BINDS}: 0 allow, {BINDS} deny, 0 kernel; 0 events dropped");
     ensure!(ended.stderr.contains(&summed), "{}", ended.stderr);
     Ok(())
 }

@@ -127,7 +127,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => Ok(run::run(&args)),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
-        Verb::Schema(_) => Ok(schema::run()),
+        Verb::Schema(args) => Ok(schema::run(&args)),
         Verb::Explain(args) => explain::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Suggest(args) => suggest::run(&args),

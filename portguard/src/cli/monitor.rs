@@ -2,11 +2,12 @@
 
 use super::output::Output;
 use super::{Daemon, Exit, top};
-use crate::control::{Dropped, Filter, Heard, Monitor};
+use crate::control::{Dropped, Filter, Monitor, MonitorItem};
 use crate::events::sinks::Format;
 use crate::stderr::log_line;
 use anyhow::Context as _;
 use clap::ValueEnum;
+use portguard_common::Verdict;
 use std::io::{BufWriter, Write as _};
 
 #[derive(clap::Args)]
@@ -25,7 +26,7 @@ pub(super) struct Args {
     daemon: Daemon,
     /// Only these verdicts
     #[arg(long, value_name = "VERDICT")]
-    verdict: Vec<Verdict>,
+    verdict: Vec<VerdictArg>,
     /// Only binds by these users, by name or real uid
     #[arg(long, value_name = "USER", value_parser = user)]
     user: Vec<u32>,
@@ -47,7 +48,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Verdict {
+enum VerdictArg {
     /// The bind is allowed
     Allow,
     /// The bind is denied
@@ -56,18 +57,23 @@ enum Verdict {
     Kernel,
 }
 
+impl From<VerdictArg> for Verdict {
+    fn from(arg: VerdictArg) -> Self {
+        match arg {
+            VerdictArg::Allow => Self::Allow,
+            VerdictArg::Deny => Self::Deny,
+            VerdictArg::Kernel => Self::Kernel,
+        }
+    }
+}
+
 /// # Errors
 /// Where standard output cannot be written.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let format = args.output.format();
     let path = args.daemon.socket;
-    let verdict = |verdict: &Verdict| match verdict {
-        Verdict::Allow => "allow".into(),
-        Verdict::Deny => "deny".into(),
-        Verdict::Kernel => "kernel".into(),
-    };
     let filter = Filter {
-        verdicts: args.verdict.iter().map(verdict).collect(),
+        verdicts: args.verdict.into_iter().map(Into::into).collect(),
         uids: args.user,
         ports: args.port,
         rules: args.rule,
@@ -95,13 +101,13 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
         if !monitor.has_more() {
             out.flush().with_context(written)?;
         }
-        let line = match monitor.hear() {
-            Ok(Heard::DecisionEvent(decided, line)) => match format {
+        let line = match monitor.recv() {
+            Ok(MonitorItem::DecisionEvent(decided, line)) => match format {
                 // As it came: a newer daemon's fields are kept.
                 Format::Json => line + "\n",
                 Format::Text { .. } => format.line(&decided),
             },
-            Ok(Heard::Dropped(dropped)) => match format {
+            Ok(MonitorItem::Dropped(dropped)) => match format {
                 Format::Json => serde_json::to_string(&Dropped { dropped })? + "\n",
                 Format::Text { .. } => {
                     log_line!("portguard: {dropped} decisions dropped: this reader is too slow");

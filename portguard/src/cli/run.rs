@@ -4,7 +4,7 @@ use super::output::Output;
 use super::{Exit, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
-use crate::events::sinks::{SinkChoice, Sinks};
+use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// Where decisions go: stdout, journald, file:PATH (reopened on SIGUSR1) or none; may be repeated
     /// [default: stdout]
     #[arg(long = "sink", value_name = "SINK")]
-    sinks: Vec<SinkChoice>,
+    sinks: Vec<SinkSpec>,
     /// Serve Prometheus metrics at this address
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
@@ -245,12 +245,12 @@ fn sum_up(ended: &Ended) {
         log_line!("portguard: the pins keep enforcing; `portguard detach` removes them");
     }
     log_line!(
-        "portguard: decided {}: {} allow, {} deny, {} kernel; {} events lost",
+        "portguard: decided {}: {} allow, {} deny, {} kernel; {} events dropped",
         counts.decisions.all(),
         counts.decisions.allow,
         counts.decisions.deny,
         counts.decisions.kernel,
-        counts.lost() + ended.unwritten,
+        counts.dropped() + ended.dropped,
     );
     if counts.unresolved > 0 {
         log_line!(

@@ -1,17 +1,28 @@
-//! `portguard schema`: the JSON Schema of policy files.
+//! `portguard schema`: the JSON Schema of policy files and of decision events.
 
 use super::Exit;
+use crate::events::DecisionEvent;
 
 #[derive(clap::Args)]
 #[command(
     after_long_help = "To use it in an editor, start the policy with the line:\n  \
     # yaml-language-server: $schema=/etc/portguard/schema.json\n\nExamples:\n  \
     portguard schema > /etc/portguard/schema.json\n  \
-    portguard schema | jq '.\"$defs\".Rule.properties | keys'"
+    portguard schema | jq '.\"$defs\".Rule.properties | keys'\n  \
+    portguard schema --event > event.schema.json"
 )]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Print the schema of decision events
+    #[arg(long)]
+    event: bool,
+}
 
-pub(super) fn run() -> Exit {
-    println!("{:#}", portguard_policy::yaml::schema());
+pub(super) fn run(args: &Args) -> Exit {
+    let schema = if args.event {
+        DecisionEvent::schema()
+    } else {
+        portguard_policy::yaml::schema()
+    };
+    println!("{schema:#}");
     Exit::Success
 }

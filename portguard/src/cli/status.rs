@@ -57,14 +57,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 /// Where nothing is enforced.
 fn nothing(error: &ControlError) -> Status {
     Status {
-        enforcing: Enforcing::No,
+        enforcing: Enforcing::Inactive,
         hook: None,
         daemon: None,
         kernel: rustix::system::uname().release().to_string_lossy().into(),
         policy: None,
         rules: Vec::new(),
         decisions: Decisions::default(),
-        drops: BTreeMap::new(),
+        dropped: BTreeMap::new(),
         reloads: None,
         pins: None,
         problems: vec![error.to_string()],
@@ -101,7 +101,7 @@ fn text(status: &Status, color: bool) -> String {
         None => lines.add("daemon", "none"),
     }
     let unpinned = match status.enforcing {
-        Enforcing::No => "none",
+        Enforcing::Inactive => "none",
         _ => "none; enforcement ends with the daemon",
     };
     lines.add("pins", status.pins.as_deref().unwrap_or(unpinned));
@@ -112,13 +112,13 @@ fn text(status: &Status, color: bool) -> String {
     if !status.rules.is_empty() {
         text.push('\n');
         let rows: Vec<Vec<String>> = status.rules.iter().map(rule).collect();
-        text.push_str(&table(&["HITS", "VERDICT", "RULE", "PLACE"], &rows));
+        text.push_str(&table(&["HITS", "VERDICT", "RULE", "ORIGIN"], &rows));
     }
     text
 }
 
 fn state(status: &Status, color: bool) -> String {
-    let hook = match status.hook.as_deref() {
+    let hook = match status.hook {
         Some(hook) => format!(", hook {hook}"),
         None => String::new(),
     };
@@ -126,7 +126,7 @@ fn state(status: &Status, color: bool) -> String {
         Enforcing::Enforce => ("enforcing", AnsiColor::Green),
         Enforcing::Audit => ("auditing: nothing is denied or granted", AnsiColor::Yellow),
         Enforcing::Degraded => ("degraded", AnsiColor::Red),
-        Enforcing::No => ("not enforcing", AnsiColor::Red),
+        Enforcing::Inactive => ("not enforcing", AnsiColor::Red),
     };
     painted(state, paint, color) + &hook
 }
@@ -141,7 +141,7 @@ fn policy(lines: &mut Lines, status: &Status) {
         &format!(
             "{}, {}, in force since {}, generation {}",
             policy.hash,
-            policy.mode,
+            policy.mode.as_str(),
             moment(&policy.since),
             policy.generation
         ),
@@ -151,7 +151,9 @@ fn policy(lines: &mut Lines, status: &Status) {
         "",
         &format!(
             "ports {}, default {}, scope {}",
-            policy.protect, policy.default, policy.scope
+            policy.protect,
+            policy.default,
+            policy.scope.as_str()
         ),
     );
 }
@@ -168,8 +170,8 @@ fn counters(lines: &mut Lines, status: &Status) {
             made.kernel
         ),
     );
-    let dropped: u64 = status.drops.values().sum();
-    let reasons = status.drops.iter().filter(|(_, count)| **count > 0);
+    let dropped: u64 = status.dropped.values().sum();
+    let reasons = status.dropped.iter().filter(|(_, count)| **count > 0);
     let reasons: Vec<String> = reasons
         .map(|(why, count)| format!("{count} {why}"))
         .collect();
@@ -184,7 +186,7 @@ fn counters(lines: &mut Lines, status: &Status) {
     }
     if let Some(held) = status.violations.filter(|held| *held > 0) {
         let sockets = super::counted(held.try_into().unwrap_or(usize::MAX), "socket");
-        let text = format!("{sockets} already bound violate the policy");
+        let text = format!("{sockets} already bound in violation of the policy");
         lines.add("violations", &text);
     }
 }
@@ -211,13 +213,13 @@ fn reloads(lines: &mut Lines, status: &Status, color: bool) {
 fn rule(rule: &RuleHits) -> Vec<String> {
     let verdict = match rule.audit {
         true => format!("{} (audit)", rule.verdict),
-        false => rule.verdict.clone(),
+        false => rule.verdict.to_string(),
     };
     vec![
         rule.hits.to_string(),
         verdict,
         rule.name.clone().unwrap_or_else(|| "(default)".into()),
-        rule.place.clone().unwrap_or_default(),
+        rule.origin.clone().unwrap_or_default(),
     ]
 }
 

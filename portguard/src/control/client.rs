@@ -1,4 +1,4 @@
-//! The commands' end of the socket.
+//! The client's end of the socket.
 
 use super::{ControlError, Dropped, Filter, Reply, Request};
 use crate::events::DecisionEvent;
@@ -13,28 +13,25 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long an answer may take: a large reload takes a second on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a reply may take: a large reload takes a second on a busy machine.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of an answer: what never ends is no answer.
-const ANSWER: u64 = 64 * 1024 * 1024;
+/// Bytes of a reply, at most.
+const MAX_REPLY: u64 = 64 * 1024 * 1024;
 
-/// Asks the daemon at `path`.
-///
-/// # Errors
-/// Where there is none, it does not let us in, or does not answer.
+/// Sends a request to the daemon at `path`, and waits for the reply.
 pub fn ask(path: &Path, request: &Request) -> Result<Reply, ControlError> {
     let mut connection = Connection::open(path, request)?;
     let line = connection.line()?;
     connection.parse(&line)
 }
 
-/// What a monitor hears.
+/// A line of a monitor.
 #[derive(Clone, Debug)]
-pub enum Heard {
-    /// A decision, and the line that it came as, without its newline.
+pub enum MonitorItem {
+    /// A decision and its line, without the newline.
     DecisionEvent(Box<DecisionEvent>, String),
-    /// So many were dropped: this reader was too slow.
+    /// This many decisions were dropped: this reader is too slow.
     Dropped(u64),
 }
 
@@ -42,10 +39,7 @@ pub enum Heard {
 pub struct Monitor(Connection);
 
 impl Monitor {
-    /// Once this returns, no decision is missed.
-    ///
-    /// # Errors
-    /// Where there is no daemon, it does not let us in, or does not answer.
+    /// Once this returns, every decision is received or counted as dropped.
     pub fn open(path: &Path, filter: Filter) -> Result<Self, ControlError> {
         let mut connection = Connection::open(path, &Request::Monitor { filter })?;
         let line = connection.line()?;
@@ -56,7 +50,7 @@ impl Monitor {
                 return Err(ControlError::Refused { path, error });
             }
             Reply::Status(_) | Reply::Reloaded { .. } | Reply::Detached => {
-                let source = serde::de::Error::custom("an answer to another question");
+                let source = serde::de::Error::custom("a reply to another request");
                 return Err(connection.garbled(source));
             }
         }
@@ -66,11 +60,8 @@ impl Monitor {
         Ok(Self(connection))
     }
 
-    /// Waits for the next.
-    ///
-    /// # Errors
-    /// Where the daemon ends, or says what we do not know.
-    pub fn hear(&mut self) -> Result<Heard, ControlError> {
+    /// Waits for the next line.
+    pub fn recv(&mut self) -> Result<MonitorItem, ControlError> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Line {
@@ -79,8 +70,8 @@ impl Monitor {
         }
         let line = self.0.line()?;
         Ok(match self.0.parse(&line)? {
-            Line::Dropped(Dropped { dropped }) => Heard::Dropped(dropped),
-            Line::DecisionEvent(decided) => Heard::DecisionEvent(decided, line),
+            Line::Dropped(Dropped { dropped }) => MonitorItem::Dropped(dropped),
+            Line::DecisionEvent(decided) => MonitorItem::DecisionEvent(decided, line),
         })
     }
 
@@ -98,13 +89,13 @@ struct Connection {
 
 impl Connection {
     fn open(path: &Path, request: &Request) -> Result<Self, ControlError> {
-        let socket = dial(path, PATIENCE).map_err(|errno| not_connected(path, errno))?;
+        let socket = dial(path, REPLY_TIMEOUT).map_err(|errno| not_connected(path, errno))?;
         let connection = Self {
             path: path.into(),
             reader: BufReader::new(UnixStream::from(socket)),
         };
         let socket = connection.reader.get_ref();
-        set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))
+        set_socket_timeout(socket, Timeout::Recv, Some(REPLY_TIMEOUT))
             .map_err(|errno| connection.failed(errno.into()))?;
         let mut line = serde_json::to_vec(request).map_err(|source| connection.garbled(source))?;
         line.push(b'\n');
@@ -113,7 +104,7 @@ impl Connection {
             match rustix::net::send(socket, unsent, SendFlags::NOSIGNAL) {
                 Ok(sent) => unsent = unsent.get(sent..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
-                // It has closed already, and said why before.
+                // It has closed already, and sent the reason before.
                 Err(Errno::PIPE | Errno::CONNRESET) => break,
                 Err(errno) => return Err(connection.failed(errno.into())),
             }
@@ -124,9 +115,9 @@ impl Connection {
     /// The next line, without its newline.
     fn line(&mut self) -> Result<String, ControlError> {
         let mut line = String::new();
-        match (&mut self.reader).take(ANSWER).read_line(&mut line) {
+        match (&mut self.reader).take(MAX_REPLY).read_line(&mut line) {
             Ok(_) if line.pop() == Some('\n') => Ok(line),
-            // A daemon that is killed may leave half a line.
+            // A killed daemon may leave half a line.
             Ok(_) => Err(ControlError::Ended {
                 path: self.path.clone(),
             }),
@@ -148,7 +139,7 @@ impl Connection {
         match Errno::from_io_error(&source) {
             Some(Errno::AGAIN) => ControlError::Silent {
                 path,
-                patience: PATIENCE,
+                waited: REPLY_TIMEOUT,
             },
             Some(Errno::CONNRESET | Errno::PIPE) => ControlError::Ended { path },
             _ => ControlError::System {
@@ -160,11 +151,11 @@ impl Connection {
     }
 }
 
-/// Connects; one that listens and takes nobody in for `patience` gives `EAGAIN`.
-pub(super) fn dial(path: &Path, patience: Duration) -> Result<OwnedFd, Errno> {
+/// Connects. A listener that does not accept within `timeout` gives `EAGAIN`.
+pub(super) fn dial(path: &Path, timeout: Duration) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
@@ -175,19 +166,21 @@ fn not_connected(path: &Path, errno: Errno) -> ControlError {
         Errno::NOENT | Errno::CONNREFUSED => ControlError::NoDaemon { path },
         Errno::AGAIN => ControlError::Silent {
             path,
-            patience: PATIENCE,
+            waited: REPLY_TIMEOUT,
         },
         Errno::NAMETOOLONG => ControlError::TooLong { path },
         Errno::ACCESS | Errno::PERM => {
-            let mend = match path.metadata() {
+            let fix = match path.metadata() {
                 Ok(socket) if socket.gid() != 0 && socket.mode() & 0o060 == 0o060 => format!(
-                    "only root and the group {} have it",
+                    "only root and the group {} have access",
                     group_name(socket.gid())
                 ),
-                _ => "only root has it; `portguard run --socket-group NAME` gives it to a group"
-                    .into(),
+                _ => {
+                    "only root has access; `portguard run --socket-group NAME` gives it to a group"
+                        .into()
+                }
             };
-            ControlError::Denied { path, mend }
+            ControlError::Denied { path, fix }
         }
         errno => ControlError::System {
             what: "connect to",
@@ -197,7 +190,7 @@ fn not_connected(path: &Path, errno: Errno) -> ControlError {
     }
 }
 
-/// A group for people: its name, or its number where it has none.
+/// A group's name, or its number where it has none.
 pub(super) fn group_name(gid: u32) -> String {
     match uzers::get_group_by_gid(gid) {
         Some(group) => portguard_policy::escape::escape(group.name().as_encoded_bytes()),

@@ -1,15 +1,15 @@
-//! What can go wrong at either end of the socket, and what to do about it.
+//! The errors of both ends of the socket, each with its fix.
 
 use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why there is no socket, or nothing comes over it.
+/// Why the socket cannot be made or used.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    /// Somebody else answers there.
+    /// Another process listens there.
     #[error(
-        "{who} listens on {} already: end it first, or name another socket by --socket",
+        "{who} already listens on {}: stop it, or give another socket with --socket",
         path.display()
     )]
     Taken {
@@ -18,21 +18,21 @@ pub enum ControlError {
         /// The process.
         who: String,
     },
-    /// Another daemon has the lock and no socket: it comes or goes.
+    /// Another daemon has the lock and no socket yet, or no longer.
     #[error("another daemon at {} is starting or ending: try again in a moment", path.display())]
     Between {
         /// The socket.
         path: PathBuf,
     },
-    /// The path is in use for something else.
-    #[error("{} is no socket: remove it, or name another path by --socket", path.display())]
+    /// The path exists and is something else.
+    #[error("{} is not a socket: remove it, or give another path with --socket", path.display())]
     NoSocket {
         /// The path.
         path: PathBuf,
     },
-    /// The kernel takes no such path.
+    /// The path does not fit into a socket address.
     #[error(
-        "the path of a socket has 107 bytes at most, {} has {}: name a shorter one by --socket",
+        "a socket path has at most 107 bytes, {} has {}: give a shorter one with --socket",
         path.display(),
         path.as_os_str().len()
     )]
@@ -43,53 +43,53 @@ pub enum ControlError {
     /// The system refused something.
     #[error("cannot {what} {}: {source}", path.display())]
     System {
-        /// What was tried.
+        /// The failed step.
         what: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Nobody listens.
+    /// No process listens.
     #[error(
-        "no daemon at {}: start `portguard run`, or name its socket by --socket",
+        "no daemon at {}: start `portguard run`, or give its socket with --socket",
         path.display()
     )]
     NoDaemon {
         /// The socket.
         path: PathBuf,
     },
-    /// The socket's mode keeps us out.
-    #[error("no right to connect to {}: {mend}", path.display())]
+    /// The socket's mode does not permit it.
+    #[error("no permission to connect to {}: {fix}", path.display())]
     Denied {
         /// The socket.
         path: PathBuf,
-        /// Who has the right.
-        mend: String,
+        /// Who has access.
+        fix: String,
     },
-    /// The daemon does not want us.
+    /// The daemon refused the request.
     #[error("the daemon at {} refuses: {error}", path.display())]
     Refused {
         /// The socket.
         path: PathBuf,
-        /// In its words.
+        /// The daemon's message.
         error: String,
     },
     /// The daemon does not answer.
     #[error(
-        "the daemon at {} has not answered for {} s: is it stopped?",
+        "the daemon at {} has not answered for {} s: check whether it is stopped",
         path.display(),
-        patience.as_secs()
+        waited.as_secs()
     )]
     Silent {
         /// The socket.
         path: PathBuf,
-        /// How long we waited.
-        patience: Duration,
+        /// How long the client waited.
+        waited: Duration,
     },
-    /// What came is none of our lines.
+    /// The reply is not a line of the protocol.
     #[error(
-        "what answers at {} is no portguard, or one of another version: {source}",
+        "the process at {} is not portguard, or is another version: {source}",
         path.display()
     )]
     Garbled {
@@ -98,7 +98,7 @@ pub enum ControlError {
         /// What is wrong with the line.
         source: serde_json::Error,
     },
-    /// The daemon went.
+    /// The daemon closed the connection.
     #[error("the daemon at {} has ended", path.display())]
     Ended {
         /// The socket.

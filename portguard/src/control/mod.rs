@@ -1,23 +1,25 @@
-//! The daemon's Unix socket: what is asked over it and who may ask.
+//! The daemon's Unix socket: requests and replies, and the clients' access.
 //!
 //! [`Server`] is the daemon's end, [`ask`] and [`Monitor`] are the commands'.
 
+mod broadcast;
 mod client;
 mod error;
+mod filter;
+mod limits;
+mod listener;
 mod peer;
-mod place;
 mod protocol;
-mod published;
 mod server;
 mod session;
-mod wanted;
 
-pub use client::{Heard, Monitor, ask};
+pub use broadcast::{EventSender, event_channel, publish};
+pub use client::{Monitor, MonitorItem, ask};
 pub use error::ControlError;
-pub use protocol::{Ask, Dropped, Filter, Reply, Request};
-pub use published::{Published, events, publish};
-pub use server::{CLIENTS, MONITORS, Server};
-pub use session::PATIENCE;
+pub use limits::{CLIENTS, MONITORS};
+pub use protocol::{Dropped, Filter, PendingRequest, Reply, Request};
+pub use server::Server;
+pub use session::CLIENT_TIMEOUT;
 
-/// Where the socket is unless somebody says otherwise.
+/// The default path of the socket.
 pub const SOCKET: &str = "/run/portguard/portguard.sock";

@@ -1,10 +1,9 @@
-//! Who is at the other end, by the kernel's word.
+//! The process at the other end, as the kernel identifies it.
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd as _};
 
-/// More groups than the kernel lets a process have (`NGROUPS_MAX` is 65,536): a list that grows meanwhile
-/// is none of ours.
+/// As many groups as the kernel lets a process have (`NGROUPS_MAX`).
 const MOST_GROUPS: usize = 65_536;
 
 /// The process that connected or, seen from a client, the one that listens.
@@ -17,7 +16,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// As it was when it connected, or listened.
+    /// The process as it was when it connected, or listened.
     pub(super) fn of(socket: &impl AsFd) -> Result<Self, Errno> {
         let credentials = numbers(socket, libc::SO_PEERCRED, 3)?;
         let &[pid, uid, gid] = &credentials[..] else {
@@ -31,12 +30,12 @@ impl Peer {
         Ok(Self { pid, uid, groups })
     }
 
-    /// Whether the daemon listens to it: root, and members of `group`.
-    pub(super) fn may_ask(&self, group: Option<u32>) -> bool {
+    /// Root and members of `group` have access.
+    pub(super) fn has_access(&self, group: Option<u32>) -> bool {
         self.uid == 0 || group.is_some_and(|group| self.groups.contains(&group))
     }
 
-    /// The process for people: `process 12 (portguard)`.
+    /// The process, for messages: `process 12 (portguard)`.
     pub(super) fn name(&self) -> String {
         if self.pid == 0 {
             return "a process of another pid namespace".into();

@@ -1,33 +1,34 @@
-//! What goes over the socket: one JSON object a line, each way.
+//! The protocol of the socket: one JSON object a line, each way.
 
 use crate::status::Status;
+use portguard_common::Verdict;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-/// What a client asks for, in its first and only line.
+/// A client's request, its first and only line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
-    /// A [`Status`].
+    /// Send the [`Status`].
     Status,
-    /// The policy as its files are now, put in force.
+    /// Reload the policy from its files.
     Reload,
-    /// The end of enforcement, and of the daemon.
+    /// End enforcement and the daemon.
     Detach,
-    /// Decisions from now on, a line each (`event::DecisionEvent`), until the client goes.
+    /// Send decisions from now on, a `DecisionEvent` a line, until the client closes.
     Monitor {
-        /// Which.
+        /// The decisions to send.
         #[serde(default)]
         filter: Filter,
     },
 }
 
-/// Which decisions a monitor wants: a field that is empty wants all; within a field any may match.
+/// The decisions that a monitor receives. An empty field matches all; within a field any entry may match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// `allow`, `deny`, `kernel`.
-    pub verdicts: Vec<String>,
+    /// Verdicts.
+    pub verdicts: Vec<Verdict>,
     /// Real uids.
     pub uids: Vec<u32>,
     /// Ports, first and last.
@@ -38,11 +39,11 @@ pub struct Filter {
     pub units: Vec<String>,
 }
 
-/// What the daemon answers to a [`Request`].
+/// The daemon's reply to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "lowercase")]
 pub enum Reply {
-    /// How it stands.
+    /// The status.
     Status(Box<Status>),
     /// A policy came into force.
     Reloaded {
@@ -51,29 +52,29 @@ pub enum Reply {
         /// Warnings, as `check` prints them.
         warnings: String,
     },
-    /// Every decision from here on comes, if the filter wants it, or is counted as dropped.
+    /// Every decision from here on that matches the filter is sent, or counted as dropped.
     Monitoring,
-    /// The hooks are free, nothing is pinned any more, and the daemon ends.
+    /// The hooks are detached, the pins are removed, and the daemon ends.
     Detached,
-    /// Nothing was changed.
+    /// The request failed, and changed nothing.
     Failed {
-        /// Why, as `check` prints it.
+        /// The reason, as `check` prints it.
         error: String,
     },
 }
 
-/// Said to a monitor in place of the decisions that it was too slow to read. They are counted before
-/// the filter: what was never looked at cannot be told apart.
+/// Sent to a monitor in place of the decisions that it was too slow to read. They are counted before the filter,
+/// which was not applied to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     /// How many.
     pub dropped: u64,
 }
 
-/// A request on its way to the daemon's loop, which answers when it comes to it.
-pub struct Ask {
-    /// What is asked: never `monitor`, which the server answers by itself.
+/// A request that waits for the daemon's loop.
+pub struct PendingRequest {
+    /// The request: never `monitor`, which the server answers.
     pub request: Request,
-    /// Where the answer goes.
-    pub answer: oneshot::Sender<Reply>,
+    /// Where the reply goes.
+    pub reply: oneshot::Sender<Reply>,
 }

@@ -1,9 +1,10 @@
-//! The daemon's end of the socket: takes clients, as many as it can bear, and gives each a task.
+//! The daemon's end of the socket: accepts clients, up to a limit, and gives each a task.
 
+use super::limits::{CLIENTS, FOR_ROOT, MONITORS, REPLIES};
+use super::listener::SocketFile;
 use super::peer::Peer;
-use super::place::Location;
 use super::session::{Session, refuse};
-use super::{Ask, ControlError, Published};
+use super::{ControlError, EventSender, PendingRequest};
 use crate::stderr::log_line;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
@@ -11,53 +12,38 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-/// Clients at a time.
-pub const CLIENTS: usize = 256;
-
-/// Of these, kept for root: a group's clients cannot lock it out.
-const FOR_ROOT: usize = 32;
-
-/// Monitors at a time: they stay, and however many root has, it can still ask how it stands.
-pub const MONITORS: usize = CLIENTS - 16;
-
-/// Replies that wait for the daemon or for slow readers at a time; root's are not counted. A reply can be large.
-const REPLIES: usize = 8;
-
-/// How long no client is taken after one could not be: descriptors are short, and to ask at once again
-/// would only take the processor.
+/// How long to wait after a failed accept: descriptors are short, and trying again at once would only take the
+/// processor.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The socket, listening. It is removed when this, or the future of [`Server::serve`], is dropped.
 pub struct Server {
     path: PathBuf,
     group: Option<u32>,
-    place: Location,
+    file: SocketFile,
     socket: OwnedFd,
 }
 
 impl Server {
-    /// Takes `path` for root and the members of `group`, making its directory where it is missing.
-    ///
-    /// # Errors
-    /// Where another daemon is there, the path is not fit for a socket, or the system refuses.
+    /// Listens at `path` for root and the members of `group`, and makes its directory where it is missing.
     pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, ControlError> {
-        let (place, socket) = Location::take(path, group)?;
+        let (file, socket) = SocketFile::take(path, group)?;
         Ok(Self {
             path: path.into(),
             group,
-            place,
+            file,
             socket,
         })
     }
 
-    /// Serves clients until it is dropped. `asks` takes what the daemon's loop must answer; monitors get
-    /// what is published to `events`. It sleeps while nobody asks.
+    /// Serves clients until it is dropped. The daemon's loop answers `requests`; monitors get what is sent to
+    /// `events`.
     ///
-    /// Where the event loop does not take the socket, that is said, and nobody is served.
-    pub async fn serve(self, asks: mpsc::Sender<Ask>, events: broadcast::Sender<Arc<Published>>) {
+    /// Where the event loop does not take the socket, this is logged, and no client is served.
+    pub async fn serve(self, requests: mpsc::Sender<PendingRequest>, events: EventSender) {
         let listener = match UnixListener::from_std(StdListener::from(self.socket)) {
             Ok(listener) => listener,
             Err(source) => {
@@ -67,7 +53,7 @@ impl Server {
             }
         };
         // Held until the end: its drop removes the socket.
-        let _place = self.place;
+        let _file = self.file;
         let replies = Arc::new(Semaphore::new(REPLIES));
         let monitors = Arc::new(Semaphore::new(MONITORS));
         let mut clients = JoinSet::new();
@@ -82,7 +68,7 @@ impl Server {
                 Err(error) => {
                     if !failing {
                         log_line!(
-                            "portguard: cannot take clients on {}: {error}",
+                            "portguard: cannot accept clients on {}: {error}; will retry",
                             self.path.display()
                         );
                     }
@@ -98,7 +84,7 @@ impl Server {
                     let session = Session {
                         stream,
                         root: peer.uid == 0,
-                        asks: asks.clone(),
+                        requests: requests.clone(),
                         events: events.clone(),
                         replies: Arc::clone(&replies),
                         monitors: Arc::clone(&monitors),
@@ -111,17 +97,17 @@ impl Server {
     }
 }
 
-/// The peer, if it may ask and there is room; else why not.
+/// The peer, where it has access and there is room; else the reason.
 fn admit(stream: &UnixStream, group: Option<u32>, clients: usize) -> Result<Peer, String> {
-    let peer = Peer::of(stream).map_err(|errno| format!("cannot tell who asks: {errno}"))?;
-    if !peer.may_ask(group) {
+    let peer = Peer::of(stream).map_err(|errno| format!("cannot identify the client: {errno}"))?;
+    if !peer.has_access(group) {
         let uid = peer.uid;
         return Err(match group {
             Some(gid) => {
                 let group = super::client::group_name(gid);
-                format!("uid {uid} may not ask: only root and the group {group} may")
+                format!("uid {uid} has no access: only root and the group {group} have")
             }
-            None => format!("uid {uid} may not ask: only root may"),
+            None => format!("uid {uid} has no access: only root has"),
         });
     }
     let room = if peer.uid == 0 {

@@ -1,55 +1,56 @@
-//! One client: its request, and what comes of it.
+//! One client: its request and the reply, or the events of a monitor.
 
-use super::server::MONITORS;
-use super::wanted::Wanted;
-use super::{Ask, Dropped, Filter, Published, Reply, Request};
+use super::filter::EventFilter;
+use super::limits::MONITORS;
+use super::{Dropped, EventSender, Filter, PendingRequest, Reply, Request};
+use crate::events::SharedEvent;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-/// How long a client may take to ask, and to read an answer.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request, and to read the reply.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a request.
+/// Bytes of a request, at most.
 const REQUEST: usize = 16 * 1024;
 
-/// Bytes that go to a monitor in one write, if so many are waiting; one line can be longer.
+/// Bytes written to a monitor at once, where so many wait; one line can be longer.
 const BATCH: usize = 4 * 1024;
 
-/// Bytes that the kernel keeps for a monitor that does not read: the kernel's own default, for every
-/// client there may be, is more memory than the daemon may take.
-const UNREAD: usize = 32 * 1024;
+/// Bytes that the kernel buffers for a monitor that does not read: its default, times all clients, is more
+/// memory than the daemon may take.
+const SEND_BUFFER: usize = 32 * 1024;
 
-/// A client that may ask.
+/// A client with access.
 pub(super) struct Session {
     pub(super) stream: UnixStream,
     pub(super) root: bool,
-    pub(super) asks: mpsc::Sender<Ask>,
-    pub(super) events: broadcast::Sender<Arc<Published>>,
+    pub(super) requests: mpsc::Sender<PendingRequest>,
+    pub(super) events: EventSender,
     pub(super) replies: Arc<Semaphore>,
-    /// The places of those that stay.
+    /// Limits how many stay.
     pub(super) monitors: Arc<Semaphore>,
 }
 
 impl Session {
     pub(super) async fn run(mut self) {
-        let request = match timeout(PATIENCE, request(&mut self.stream)).await {
+        let request = match timeout(CLIENT_TIMEOUT, request(&mut self.stream)).await {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => return refuse(&self.stream, error),
             Err(_) => {
-                let error = format!("no request within {} s", PATIENCE.as_secs());
+                let error = format!("no request within {} s", CLIENT_TIMEOUT.as_secs());
                 return refuse(&self.stream, error);
             }
         };
         match request {
             Request::Monitor { filter } => self.monitor(filter).await,
-            // Whoever may read what is decided may not end it.
+            // The group may read decisions, but not end enforcement.
             Request::Detach if !self.root => refuse(&self.stream, "only root may detach".into()),
             request => {
                 let replies = Arc::clone(&self.replies);
@@ -58,17 +59,21 @@ impl Session {
                 } else {
                     replies.acquire().await.ok()
                 };
-                let reply = self.ask(request).await;
-                // A client that does not read its answer goes without.
-                let _ = timeout(PATIENCE, self.stream.write_all(line(&reply).as_bytes())).await;
+                let reply = self.reply(request).await;
+                // A client that does not read its reply loses it.
+                let _ = timeout(
+                    CLIENT_TIMEOUT,
+                    self.stream.write_all(line(&reply).as_bytes()),
+                )
+                .await;
             }
         }
     }
 
-    async fn ask(&self, request: Request) -> Reply {
-        let (answer, answered) = oneshot::channel();
-        let reply = match self.asks.send(Ask { request, answer }).await {
-            Ok(()) => answered.await.ok(),
+    async fn reply(&self, request: Request) -> Reply {
+        let (reply, replied) = oneshot::channel();
+        let reply = match self.requests.send(PendingRequest { request, reply }).await {
+            Ok(()) => replied.await.ok(),
             Err(_) => None,
         };
         reply.unwrap_or_else(|| Reply::Failed {
@@ -77,16 +82,16 @@ impl Session {
     }
 
     async fn monitor(mut self, filter: Filter) {
-        let wanted = match Wanted::new(filter) {
-            Ok(wanted) => wanted,
+        let filter = match EventFilter::new(filter) {
+            Ok(filter) => filter,
             Err(error) => return refuse(&self.stream, error),
         };
-        let Ok(_place) = Arc::clone(&self.monitors).try_acquire_owned() else {
+        let Ok(_permit) = Arc::clone(&self.monitors).try_acquire_owned() else {
             let error = format!("too many monitors: there are {MONITORS}, end some");
             return refuse(&self.stream, error);
         };
-        // Where the kernel does not take it, its default holds.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, UNREAD);
+        // If this fails, the kernel's default holds.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, SEND_BUFFER);
         let mut events = self.events.subscribe();
         // This one's own sender must not keep the channel open.
         drop(self.events);
@@ -98,16 +103,16 @@ impl Session {
             batch.clear();
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(event) => add(&mut batch, &wanted, &event),
+                    Ok(event) => add(&mut batch, &filter, &event),
                     Err(RecvError::Lagged(dropped)) => batch.push_str(&line(&Dropped { dropped })),
                     Err(RecvError::Closed) => return,
                 },
-                // It goes, or says what nobody asked it.
+                // It has closed, or sends more than a request.
                 _ = self.stream.read_u8() => return,
             }
             while batch.len() < BATCH {
                 match events.try_recv() {
-                    Ok(event) => add(&mut batch, &wanted, &event),
+                    Ok(event) => add(&mut batch, &filter, &event),
                     Err(TryRecvError::Lagged(dropped)) => {
                         batch.push_str(&line(&Dropped { dropped }))
                     }
@@ -118,16 +123,13 @@ impl Session {
     }
 }
 
-fn add(batch: &mut String, wanted: &Wanted, event: &Published) {
-    if wanted.has(event.decided()) {
-        batch.push_str(event.line());
+fn add(batch: &mut String, filter: &EventFilter, event: &SharedEvent) {
+    if filter.matches(event.event()) {
+        batch.push_str(event.json_line());
     }
 }
 
-/// The request; `None` where the client goes without a word.
-///
-/// # Errors
-/// In words, for the client.
+/// The request; `None` where the client closes without one. The error is for the client.
 async fn request(stream: &mut UnixStream) -> Result<Option<Request>, String> {
     let mut read = Vec::new();
     let line = loop {
@@ -152,7 +154,7 @@ async fn request(stream: &mut UnixStream) -> Result<Option<Request>, String> {
     Ok(Some(request))
 }
 
-/// Tells a client why not. It has read nothing yet, so there is room; one that has gone is not missed.
+/// Sends a client the reason. It has read nothing yet, so there is room; one that has gone misses nothing.
 pub(super) fn refuse(stream: &UnixStream, error: String) {
     let _ = stream.try_write(line(&Reply::Failed { error }).as_bytes());
 }

@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Paths to remember: a machine has some hundreds of cgroups; one that makes more starts afresh.
+/// Paths to cache: a machine has some hundreds of cgroups. The cache is cleared when it is full.
 const MAX_KNOWN: usize = 16_384;
 
 /// `FILEID_KERNFS` of `include/linux/exportfs.h` (Linux 5.10 to 7.2): the handle is the 64-bit id.
 const FILEID_KERNFS: i32 = 0xfe;
 
-/// Resolves ids. A v2 directory cannot be renamed and no id is used twice in a boot, so a path once
-/// known holds for ever.
+/// Resolves ids. A v2 directory cannot be renamed and no id is used twice in a boot, so a known path stays true.
 pub struct CgroupPaths {
     root: PathBuf,
     known: HashMap<u64, String>,
@@ -36,7 +35,7 @@ impl CgroupPaths {
         }
     }
 
-    /// Remembers a path that the kernel side has walked.
+    /// Caches a path that the eBPF programs have walked.
     pub fn learn(&mut self, id: u64, names: &[Vec<u8>], missing: usize) {
         let mut path = String::new();
         for name in names {
@@ -44,7 +43,7 @@ impl CgroupPaths {
             path.push_str(&escape(name));
         }
         if missing > 0 {
-            // Deeper than is recorded; where the cgroup still lives, its whole path can be had.
+            // Deeper than is recorded; the whole path is available while the cgroup exists.
             path = self.open_by_id(id).unwrap_or_else(|| path + "/...");
         } else if path.is_empty() {
             path.push('/');
@@ -76,7 +75,7 @@ impl CgroupPaths {
             kind: FILEID_KERNFS,
             id,
         };
-        // SAFETY: the handle is laid out as the kernel reads it, says how long it is, and is only read.
+        // SAFETY: the handle has the kernel's layout and its own length, and is only read.
         let fd = unsafe {
             libc::syscall(
                 libc::SYS_open_by_handle_at,
@@ -86,7 +85,7 @@ impl CgroupPaths {
             )
         };
         let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        // SAFETY: the descriptor was just opened and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let full = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
         let below = full.strip_prefix(&self.root).ok()?;

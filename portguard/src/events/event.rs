@@ -1,27 +1,28 @@
-//! A decision as people and tools read it: names resolved, text escaped.
+//! A decision as an event: names resolved, text escaped.
 
 use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
 use crate::kernel::Features;
 use crate::status::Description;
 use jiff::Timestamp;
-use portguard_common::{Event, EventFlags, Family, Protocol, Verdict};
+use portguard_common::{Errno, Event, EventFlags, Family, Hook, Protocol, Reason, Verdict};
 use portguard_policy::escape::escape;
 use rustix::time::{ClockId, clock_gettime};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// One decision. The fields are a contract: names and meanings only ever get company.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One decision of portguard. Fields may be added; names and meanings do not change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionEvent {
     /// RFC 3339, nanoseconds, UTC.
     pub time: String,
-    /// `allow`, `deny` or `kernel`.
-    pub verdict: Cow<'static, str>,
-    /// Whether it was carried out.
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Whether it was enforced.
     pub enforced: bool,
     /// Whether the capability check was skipped.
     pub granted: bool,
@@ -31,15 +32,15 @@ pub struct DecisionEvent {
     pub policy: String,
     /// Port.
     pub port: u16,
-    /// `tcp`, `udp`, `sctp` or `dccp`.
-    pub protocol: Cow<'static, str>,
-    /// `inet` or `inet6`.
-    pub family: Cow<'static, str>,
+    /// Protocol of the socket.
+    pub protocol: Protocol,
+    /// Family of the socket.
+    pub family: Family,
     /// The address bound; a v4-mapped one as IPv4.
     pub address: IpAddr,
     /// Real uid.
     pub uid: u32,
-    /// Its name, where it has one.
+    /// Name of the real uid; null where it has none.
     pub user: Option<String>,
     /// Effective uid.
     pub euid: u32,
@@ -57,22 +58,43 @@ pub struct DecisionEvent {
     pub cgroup_id: u64,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// `lsm` or `cgroup`.
-    pub hook: Cow<'static, str>,
-    /// What the caller got from portguard, or null.
-    pub errno: Option<Cow<'static, str>>,
-    /// Equal decisions that this one stands for.
+    /// The hook that decided.
+    pub hook: Hook,
+    /// The errno of a denied bind; null where portguard did not deny it.
+    pub errno: Option<Errno>,
+    /// Number of equal decisions that this event stands for.
     pub count: u64,
     /// Null, or why the default decided although a rule might have matched: `no_memory` to read the caller's
     /// groups, or `unresolved_cgroup`, whose path is too deep or had no memory either. `deny` rules that might
     /// have matched would have decided.
     #[serde(default)]
-    pub reason: Option<Cow<'static, str>>,
+    pub reason: Reason,
+}
+
+impl DecisionEvent {
+    /// The JSON Schema of an event, draft 2020-12.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        let settings = SchemaSettings::draft2020_12().for_serialize();
+        settings
+            .into_generator()
+            .into_root_schema_for::<Self>()
+            .to_value()
+    }
+
+    /// The event as a line of JSON, its newline included.
+    #[must_use]
+    pub fn json_line(&self) -> String {
+        // Strings and numbers always serialise.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
 }
 
 /// Turns the kernel's records into [`DecisionEvent`].
 pub struct Enricher {
-    /// By their numbers; the last is in force.
+    /// By generation; the last is in force.
     policies: VecDeque<Known>,
     features: Features,
     users: AccountNames,
@@ -80,7 +102,7 @@ pub struct Enricher {
     pub cgroups: CgroupPaths,
 }
 
-/// What events need of a policy.
+/// The names of a policy's events.
 struct Known {
     generation: u32,
     digest: String,
@@ -99,7 +121,7 @@ impl Known {
     }
 }
 
-/// Policies whose events may still be in the ring: reloads come no faster than it is drained between them.
+/// Policies whose events may still be in the ring, which is drained between reloads.
 const POLICIES: usize = 16;
 
 impl Enricher {
@@ -114,8 +136,8 @@ impl Enricher {
         }
     }
 
-    /// Takes in the policy that is about to be in force; events of those before it keep their names.
-    pub fn expect(&mut self, description: &Description) {
+    /// Registers the policy that is about to be in force. Events of earlier policies keep their names.
+    pub fn register_policy(&mut self, description: &Description) {
         let known = Known::new(description);
         self.policies
             .retain(|old| old.generation != known.generation);
@@ -125,28 +147,31 @@ impl Enricher {
         }
     }
 
-    /// Looks up what the record only numbers.
-    pub fn enrich(&mut self, event: &Event) -> DecisionEvent {
+    /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
+    pub fn enrich(&mut self, event: &Event) -> Option<DecisionEvent> {
+        let protocol = Protocol::from_index(event.protocol)?;
         let verdict = Verdict::from_bits(event.verdict);
         let has = |flag: u8| event.flags & flag != 0;
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
-        let inet = event.family == Family::Inet as u8;
+        let family = if event.family == Family::Inet as u8 {
+            Family::Inet
+        } else {
+            Family::Inet6
+        };
         let mut policies = self.policies.iter();
         let policy = policies.find(|known| known.generation == event.generation);
-        DecisionEvent {
+        Some(DecisionEvent {
             time: wall_clock(event.time),
-            verdict: verdict.as_str().into(),
+            verdict,
             enforced: has(EventFlags::ENFORCED),
             granted: has(EventFlags::GRANTED),
             rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
             policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
             port: event.port,
-            protocol: Protocol::from_index(event.protocol)
-                .map_or("unknown", Protocol::as_str)
-                .into(),
-            family: if inet { "inet" } else { "inet6" }.into(),
-            address: address(&event.address, inet),
+            protocol,
+            family,
+            address: address(&event.address, family),
             uid: event.uid,
             user: self.users.escaped(event.uid),
             euid: event.euid,
@@ -157,21 +182,21 @@ impl Enricher {
             cgroup: self.cgroups.path(event.cgroup_id),
             cgroup_id: event.cgroup_id,
             netns: event.netns,
-            hook: if cgroup_hook { "cgroup" } else { "lsm" }.into(),
+            hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
             errno: match (refused, cgroup_hook && !self.features.set_errno) {
                 (false, _) => None,
-                (true, false) => Some("EACCES".into()),
-                // A cgroup program that cannot choose its errno refuses with this one (before Linux 5.18).
-                (true, true) => Some("EPERM".into()),
+                (true, false) => Some(Errno::Acces),
+                // The errno of a cgroup program that cannot choose it (before Linux 5.18).
+                (true, true) => Some(Errno::Perm),
             },
             count: 1,
-            reason: EventFlags::reason(event.flags).as_str().map(Cow::from),
-        }
+            reason: EventFlags::reason(event.flags),
+        })
     }
 }
 
-fn address(bytes: &[u8; 16], inet: bool) -> IpAddr {
-    if inet {
+fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
+    if family == Family::Inet {
         let [a, b, c, d, ..] = *bytes;
         return Ipv4Addr::new(a, b, c, d).into();
     }

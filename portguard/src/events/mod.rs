@@ -1,7 +1,9 @@
-//! Decisions as people and tools read them, and the sinks that they go to.
+//! Decision events, and the sinks that they go to.
 
 pub mod cgroup_paths;
 mod event;
+mod shared_event;
 pub mod sinks;
 
 pub use event::{DecisionEvent, Enricher};
+pub use shared_event::SharedEvent;

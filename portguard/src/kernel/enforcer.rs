@@ -12,7 +12,7 @@ use crate::kernel::maps::records::{FaultLog, Records};
 use crate::kernel::maps::stale_entries::remove_stale_entries;
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::object_digest;
-use crate::kernel::object::hook::{Features, Hook, HookChoice};
+use crate::kernel::object::hook::{Features, Hook, HookChoice, attached_programs};
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
 use crate::kernel::pins::pin_paths::PINS;
@@ -183,7 +183,7 @@ impl Enforcer {
         } else {
             pin_directory::pin_programs(&pins.directory(), &mut self.programs)?;
         }
-        pins.sweep(self.programs.hook().programs())?;
+        pins.sweep(attached_programs(self.programs.hook()))?;
         let now = pins.programs();
         pin_directory::wait_for_unload(&before.difference(&now).copied().collect());
         Ok(())

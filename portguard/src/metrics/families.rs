@@ -1,4 +1,4 @@
-//! Which metrics there are, and what they say of a status.
+//! The metrics of a status.
 
 use crate::status::{Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
 use jiff::Timestamp;
@@ -33,21 +33,21 @@ fn sample<const N: usize>(labels: [(&'static str, &str); N], value: u64) -> Samp
     }
 }
 
-/// All that there is something to say of.
+/// All metrics that have a value.
 pub(super) fn families(status: &Status) -> Vec<Family> {
-    let mut all = standing(status);
+    let mut all = state(status);
     all.extend(policy(status.policy.as_ref()));
-    all.extend(decided(status.decisions, &status.rules, &status.drops));
+    all.extend(decided(status.decisions, &status.rules, &status.dropped));
     all.extend(reloads(status.reloads.as_ref()));
     all.push(Family {
         name: "portguard_reattached",
-        help: "Times that a hook was found gone and was put back.",
+        help: "Number of times that missing hooks were re-attached.",
         kind: Kind::Counter,
         samples: vec![sample([], status.reattached)],
     });
     all.push(Family {
         name: "portguard_existing_violations",
-        help: "Sockets that hold protected ports against the policy, when last looked.",
+        help: "Existing sockets that violate the policy, by the last scan.",
         kind: Kind::Gauge,
         samples: status
             .violations
@@ -59,12 +59,15 @@ pub(super) fn families(status: &Status) -> Vec<Family> {
     all
 }
 
-/// What runs, and whether it enforces.
-fn standing(status: &Status) -> Vec<Family> {
+/// The daemon, and whether it enforces.
+fn state(status: &Status) -> Vec<Family> {
     let daemon = status.daemon.as_ref();
     let version = daemon.map(|daemon| sample([("version", &daemon.version)], 1));
     let start = daemon.and_then(|daemon| seconds(&daemon.since));
-    let hook = status.hook.as_ref().map(|hook| sample([("hook", hook)], 1));
+    let hook = status
+        .hook
+        .as_ref()
+        .map(|hook| sample([("hook", hook.as_str())], 1));
     let state = |state: Enforcing| {
         let here = u64::from(status.enforcing == state);
         sample([("state", state.as_str())], here)
@@ -99,14 +102,14 @@ fn standing(status: &Status) -> Vec<Family> {
                 Enforcing::Enforce,
                 Enforcing::Audit,
                 Enforcing::Degraded,
-                Enforcing::No,
+                Enforcing::Inactive,
             ]
             .map(state)
             .into(),
         },
         Family {
             name: "portguard_problems",
-            help: "Things that are wrong now; `portguard status` names them.",
+            help: "Number of problems now; `portguard status` lists them.",
             kind: Kind::Gauge,
             samples: vec![sample([], status.problems.len() as u64)],
         },
@@ -126,7 +129,7 @@ fn policy(policy: Option<&PolicyInForce>) -> Vec<Family> {
     let labels = [
         ("hash", policy.hash.as_str()),
         ("origin", &policy.origin.join(", ")),
-        ("mode", &policy.mode),
+        ("mode", policy.mode.as_str()),
     ];
     vec![
         Family {
@@ -144,13 +147,20 @@ fn policy(policy: Option<&PolicyInForce>) -> Vec<Family> {
     ]
 }
 
-fn decided(decisions: Decisions, rules: &[RuleHits], drops: &BTreeMap<String, u64>) -> Vec<Family> {
+fn decided(
+    decisions: Decisions,
+    rules: &[RuleHits],
+    dropped: &BTreeMap<String, u64>,
+) -> Vec<Family> {
     let by_rule = |rule: &RuleHits| {
         // The default has no name, and no rule has an empty one.
         let name = rule.name.as_deref().unwrap_or_default();
-        sample([("rule", name), ("verdict", &rule.verdict)], rule.hits)
+        sample(
+            [("rule", name), ("verdict", rule.verdict.as_str())],
+            rule.hits,
+        )
     };
-    let dropped = |(reason, count): (&String, &u64)| sample([("reason", reason)], *count);
+    let by_reason = |(reason, count): (&String, &u64)| sample([("reason", reason)], *count);
     vec![
         Family {
             name: "portguard_decisions",
@@ -170,9 +180,9 @@ fn decided(decisions: Decisions, rules: &[RuleHits], drops: &BTreeMap<String, u6
         },
         Family {
             name: "portguard_events_dropped",
-            help: "Decisions whose event was lost, by reason.",
+            help: "Decisions whose event was dropped, by reason.",
             kind: Kind::Counter,
-            samples: drops.iter().map(dropped).collect(),
+            samples: dropped.iter().map(by_reason).collect(),
         },
     ]
 }
@@ -193,7 +203,7 @@ fn reloads(reloads: Option<&Reloads>) -> Vec<Family> {
         },
         Family {
             name: "portguard_reload_failed",
-            help: "1 from a failed reload until one succeeds: the policy before is in force.",
+            help: "1 from a failed reload until one succeeds: the previous policy is in force.",
             kind: Kind::Gauge,
             samples: vec![sample([], u64::from(reloads.error.is_some()))],
         },

@@ -1,7 +1,7 @@
 //! The HTTP end: `GET /metrics`, one answer a connection.
 
 use super::text::{CONTENT_TYPE, render};
-use crate::control::{Ask, Reply, Request as Asked};
+use crate::control::{PendingRequest, Reply, Request as ControlRequest};
 use crate::status::Status;
 use crate::stderr::log_line;
 use http_body_util::Full;
@@ -24,62 +24,60 @@ use tokio::time::{sleep, timeout};
 const CONNECTIONS: usize = 8;
 
 /// How long a connection may take, from its first byte to its last.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the daemon may take to tell how it stands.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long the daemon may take to reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After an error that will not pass by itself at once, as too many open files.
+/// How long to wait after a failed accept, such as too many open files.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a client's request and its headers may take.
+/// Bytes of a request and its headers, at most.
 const REQUEST: usize = 16 << 10;
 
-/// Why there are no metrics.
+/// Why metrics cannot be served.
 #[derive(Debug, Error)]
 pub enum MetricsError {
-    /// The address cannot be had.
+    /// The address is not available.
     #[error(
         "--metrics {address}: cannot listen there: {source}; give an address of this host and a free port"
     )]
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 /// Listens for scrapes.
-///
-/// # Errors
-/// Where the address is taken or not this host's.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, MetricsError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|source| MetricsError::Listen { address, source })
 }
 
-/// Answers scrapes with what the daemon's loop says when asked over `asks`; never ends. To be spawned on the
-/// daemon's runtime.
-pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// Answers scrapes with the daemon's status; never ends.
+pub async fn serve(listener: TcpListener, requests: mpsc::Sender<PendingRequest>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut failing = false;
     // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
-                let asks = asks.clone();
+                let requests = requests.clone();
                 tokio::spawn(async move {
-                    // Too slow or broken off: the client's own loss.
-                    let _ = timeout(PATIENCE, converse(stream, asks)).await;
-                    drop(place);
+                    // A client that is too slow or disconnects gets no reply.
+                    let _ = timeout(CONNECTION_TIMEOUT, converse(stream, requests)).await;
+                    drop(permit);
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !failing {
-                    log_line!("portguard: metrics: cannot accept a connection: {error}; trying on");
+                    log_line!(
+                        "portguard: metrics: cannot accept a connection: {error}; will retry"
+                    );
                 }
                 failing = true;
                 sleep(PAUSE).await;
@@ -88,12 +86,12 @@ pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
     }
 }
 
-async fn converse(stream: TcpStream, asks: mpsc::Sender<Ask>) -> hyper::Result<()> {
-    let service = service_fn(|request| respond(request, &asks));
+async fn converse(stream: TcpStream, requests: mpsc::Sender<PendingRequest>) -> hyper::Result<()> {
+    let service = service_fn(|request| respond(request, &requests));
     hyper::server::conn::http1::Builder::new()
-        // A client that scrapes twice a minute need not hold one of few places in between.
+        // A client that scrapes twice a minute must not hold one of few connections in between.
         .keep_alive(false)
-        // `PATIENCE` stands for all of them.
+        // `CONNECTION_TIMEOUT` covers the headers too.
         .header_read_timeout(None)
         .max_buf_size(REQUEST)
         .serve_connection(TokioIo::new(stream), service)
@@ -102,7 +100,7 @@ async fn converse(stream: TcpStream, asks: mpsc::Sender<Ask>) -> hyper::Result<(
 
 async fn respond(
     request: Request<Incoming>,
-    asks: &mpsc::Sender<Ask>,
+    requests: &mpsc::Sender<PendingRequest>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != "/metrics" {
         return Ok(plain(
@@ -116,7 +114,7 @@ async fn respond(
         refusal.headers_mut().insert(ALLOW, allow);
         return Ok(refusal);
     }
-    Ok(match timeout(ANSWER, status(asks)).await {
+    Ok(match timeout(REPLY_TIMEOUT, status(requests)).await {
         Ok(Some(status)) => answer(StatusCode::OK, CONTENT_TYPE, render(&status).into()),
         Ok(None) => plain(StatusCode::SERVICE_UNAVAILABLE, "portguard is ending\n"),
         Err(_) => plain(
@@ -126,12 +124,15 @@ async fn respond(
     })
 }
 
-/// How the daemon stands; `None` where it no longer says.
-async fn status(asks: &mpsc::Sender<Ask>) -> Option<Status> {
-    let (answer, reply) = oneshot::channel();
-    let request = Asked::Status;
-    asks.send(Ask { request, answer }).await.ok()?;
-    match reply.await.ok()? {
+/// The daemon's status; `None` where it is ending.
+async fn status(requests: &mpsc::Sender<PendingRequest>) -> Option<Status> {
+    let (reply, replied) = oneshot::channel();
+    let request = ControlRequest::Status;
+    requests
+        .send(PendingRequest { request, reply })
+        .await
+        .ok()?;
+    match replied.await.ok()? {
         Reply::Status(status) => Some(*status),
         _ => None,
     }

@@ -4,6 +4,7 @@ use crate::daemon::{Daemon, MISTAKE, decided, directory, status};
 use portguard::control::{Reply, Request};
 use portguard::events::DecisionEvent;
 use portguard::status::{Enforcing, Reloads, Status};
+use portguard_common::Verdict;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -24,8 +25,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A daemon that says this of itself.
-fn saying(status: Status) -> Daemon {
+/// A daemon with this status.
+fn with_status(status: Status) -> Daemon {
     let own = rustix::process::getegid().as_raw();
     Daemon::answering(Some(own), move |request| match request {
         Request::Status => Some(Reply::Status(Box::new(status.clone()))),
@@ -44,17 +45,17 @@ daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         /sys/fs/bpf/portguard
 kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
-lost events  none
+dropped      none
 reloads      2 done, 0 failed, the last 2026-01-03T00:00:00Z
 
-HITS  VERDICT       RULE       PLACE
+HITS  VERDICT       RULE       ORIGIN
 12    allow         web        /etc/portguard/web.yaml:5
 3     deny (audit)  rest       /etc/portguard/web.yaml:10
 0     kernel        (default)
 ";
 
 #[test]
-fn status_is_read_at_a_glance() {
+fn status_prints_text() {
     let output = portguard(&Daemon::start(), &["status"]);
     assert_eq!(text(&output.stdout), STATUS);
     assert_eq!(text(&output.stderr), "");
@@ -62,20 +63,29 @@ fn status_is_read_at_a_glance() {
 }
 
 #[test]
-fn status_as_json_is_what_the_daemon_said() {
+fn status_prints_json() {
     let output = portguard(&Daemon::start(), &["status", "--json"]);
     let said: Status = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said, status());
+    let said = text(&output.stdout);
+    for words in [
+        r#"{"enforcing":"enforce","hook":"lsm","daemon":{"#,
+        r#""mode":"enforce","default":"kernel","protect":"1-1023","scope":"host"}"#,
+        r#"{"name":"rest","verdict":"deny","origin":"/etc/portguard/web.yaml:10","audit":true,"#,
+        r#""dropped":{"ring_full":0,"uid_quota":0}"#,
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
-fn what_is_wrong_is_told_and_ends_with_1() {
+fn status_exits_1_with_problems() {
     let output = portguard(
-        &saying(Status {
+        &with_status(Status {
             enforcing: Enforcing::Degraded,
             problems: vec!["the hook bind6 is gone".into()],
-            drops: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
+            dropped: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
             reattached: 2,
             violations: Some(1),
             pins: None,
@@ -100,9 +110,9 @@ daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         none; enforcement ends with the daemon
 kernel       6.12.0
 decisions    15: 12 allow, 3 deny, 0 kernel
-lost events  12: 10 ring_full, 2 uid_quota
-hooks        found gone and put back 2 times
-violations   1 socket bound before hold protected ports against the policy
+dropped      12: 10 ring_full, 2 uid_quota
+hooks        re-attached 2 times
+violations   1 socket already bound in violation of the policy
 reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
              the last reload failed, keeping the previous policy:
              web.yaml:7:5: unknown key `prots`
@@ -115,12 +125,12 @@ reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
 }
 
 #[test]
-fn audit_is_well_and_a_failed_reload_is_not() {
+fn status_exits_0_in_audit_and_1_after_failed_reload() {
     let audit = Status {
         enforcing: Enforcing::Audit,
         ..status()
     };
-    let output = portguard(&saying(audit), &["status"]);
+    let output = portguard(&with_status(audit), &["status"]);
     let said = text(&output.stdout);
     let state = "state        auditing: nothing is denied or granted, hook lsm\n";
     assert!(said.starts_with(state), "{said}");
@@ -133,18 +143,18 @@ fn audit_is_well_and_a_failed_reload_is_not() {
         ..status()
     };
     assert_eq!(
-        portguard(&saying(failed), &["status"]).status.code(),
+        portguard(&with_status(failed), &["status"]).status.code(),
         Some(1)
     );
 }
 
 #[test]
-fn where_nothing_runs_nothing_is_enforced() {
+fn commands_report_missing_daemon() {
     let directory = directory();
     let socket = directory.path().join("socket");
     let output = command(&socket, &["status"]).output().unwrap();
     let none = format!(
-        "no daemon at {}: start `portguard run`, or name its socket by --socket",
+        "no daemon at {}: start `portguard run`, or give its socket with --socket",
         socket.display()
     );
     let said = text(&output.stdout);
@@ -153,7 +163,7 @@ fn where_nothing_runs_nothing_is_enforced() {
     assert_eq!(output.status.code(), Some(1));
     let output = command(&socket, &["status", "--json"]).output().unwrap();
     let said: Status = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said.enforcing, Enforcing::No);
+    assert_eq!(said.enforcing, Enforcing::Inactive);
     for arguments in [
         &["reload"][..],
         &["monitor"],
@@ -167,7 +177,7 @@ fn where_nothing_runs_nothing_is_enforced() {
 }
 
 #[test]
-fn a_daemon_that_refuses_to_tell_is_no_answer() {
+fn status_reports_refusal() {
     let own = rustix::process::getegid().as_raw();
     let daemon = Daemon::answering(Some(own), |_| {
         Some(Reply::Failed {
@@ -186,7 +196,7 @@ fn a_daemon_that_refuses_to_tell_is_no_answer() {
 }
 
 #[test]
-fn an_answer_to_another_question_is_said() {
+fn commands_reject_reply_to_another_request() {
     let own = rustix::process::getegid().as_raw();
     let daemon = Daemon::answering(Some(own), |_| Some(Reply::Monitoring));
     for verb in ["status", "reload"] {
@@ -200,12 +210,12 @@ fn an_answer_to_another_question_is_said() {
 }
 
 #[test]
-fn a_reload_is_taken_or_refused() {
+fn reload_prints_result() {
     let output = portguard(&Daemon::start(), &["reload"]);
     assert_eq!(text(&output.stdout), "policy b7b9142ff996 is in force\n");
     assert_eq!(text(&output.stderr), "web.yaml:3:5: warning: odd\n");
     assert_eq!(output.status.code(), Some(0));
-    let output = portguard(&saying(status()), &["reload"]);
+    let output = portguard(&with_status(status()), &["reload"]);
     assert_eq!(text(&output.stdout), "");
     assert_eq!(
         text(&output.stderr),
@@ -214,7 +224,7 @@ fn a_reload_is_taken_or_refused() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A monitor that hears all from here on.
+/// A monitor that receives all from here on.
 fn monitor(daemon: &Daemon, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
     let arguments: Vec<&str> = ["monitor"].iter().chain(arguments).copied().collect();
     let mut child = command(&daemon.socket(), &arguments)
@@ -240,7 +250,7 @@ fn monitor_shows_decisions_until_the_daemon_ends() {
     let (mut lines, _stderr) = monitor(&daemon, &["--output", "text", "--verdict", "allow"]);
     daemon.publish(decided(1));
     let allowed = DecisionEvent {
-        verdict: "allow".into(),
+        verdict: Verdict::Allow,
         granted: true,
         errno: None,
         ..decided(2)
@@ -291,7 +301,7 @@ fn monitor_ends_with_its_reader() {
 }
 
 #[test]
-fn filters_that_make_no_sense_are_usage() {
+fn monitor_rejects_invalid_filters() {
     let directory = directory();
     let socket = directory.path().join("socket");
     for (arguments, said) in [
@@ -325,7 +335,7 @@ fn filters_that_make_no_sense_are_usage() {
 }
 
 #[test]
-fn filters_are_named_as_people_name_things() {
+fn monitor_filters_by_names() {
     let daemon = Daemon::start();
     let arguments = ["--user", "root", "--unit", "nginx", "--port", "80-81"];
     let (mut child, _stderr) = monitor(&daemon, &arguments);

@@ -1,16 +1,20 @@
-//! A daemon that has the socket and nothing else.
+//! A daemon with a socket and nothing else.
 
-use portguard::control::{Ask, Published, Reply, Request, Server, events, publish};
-use portguard::events::DecisionEvent;
-use portguard::status::{
-    Daemon as Running, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
+use portguard::control::{
+    EventSender, PendingRequest, Reply, Request, Server, event_channel, publish,
 };
+use portguard::events::{DecisionEvent, SharedEvent};
+use portguard::status::{
+    DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
+};
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
+use portguard_policy::policy::{Mode, Scope};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tempfile::TempDir;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) const MISTAKE: &str = "web.yaml:7:5: unknown key `prots`
   |
@@ -21,13 +25,13 @@ pub(crate) const MISTAKE: &str = "web.yaml:7:5: unknown key `prots`
 /// The socket's directory and the daemon's thread; both end with this.
 pub(crate) struct Daemon {
     directory: TempDir,
-    events: broadcast::Sender<Arc<Published>>,
+    events: EventSender,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
-    /// For root, and for whoever runs the tests.
+    /// For root, and for the user of the tests.
     pub(crate) fn start() -> Self {
         let own = rustix::process::getegid().as_raw();
         Self::answering(Some(own), answer)
@@ -42,11 +46,11 @@ impl Daemon {
         answer: impl Fn(&Request) -> Option<Reply> + Send + 'static,
     ) -> Self {
         let directory = directory();
-        let events = events();
+        let events = event_channel();
         let server = Server::bind(&directory.path().join("socket"), group).unwrap();
         let (end, ended) = oneshot::channel();
-        let (asks, asked) = mpsc::channel(4);
-        let serving = server.serve(asks, events.clone());
+        let (sender, requests) = mpsc::channel(4);
+        let serving = server.serve(sender, events.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -55,7 +59,7 @@ impl Daemon {
             runtime.block_on(async {
                 tokio::select! {
                     () = serving => {},
-                    () = answers(asked, answer) => {},
+                    () = answers(requests, answer) => {},
                     _ = ended => {},
                 }
             });
@@ -73,7 +77,7 @@ impl Daemon {
     }
 
     pub(crate) fn publish(&self, decided: DecisionEvent) {
-        publish(&self.events, decided);
+        publish(&self.events, &Arc::new(SharedEvent::new(decided)));
     }
 
     pub(crate) fn monitors(&self) -> usize {
@@ -95,11 +99,14 @@ impl Drop for Daemon {
     }
 }
 
-async fn answers(mut asks: mpsc::Receiver<Ask>, answer: impl Fn(&Request) -> Option<Reply>) {
-    while let Some(ask) = asks.recv().await {
-        if let Some(reply) = answer(&ask.request) {
+async fn answers(
+    mut requests: mpsc::Receiver<PendingRequest>,
+    answer: impl Fn(&Request) -> Option<Reply>,
+) {
+    while let Some(pending) = requests.recv().await {
+        if let Some(reply) = answer(&pending.request) {
             // The client may have gone.
-            let _ = ask.answer.send(reply);
+            let _ = pending.reply.send(reply);
         }
     }
 }
@@ -131,8 +138,8 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
-        hook: Some("lsm".into()),
-        daemon: Some(Running {
+        hook: Some(Hook::Lsm),
+        daemon: Some(DaemonStatus {
             pid: 4242,
             version: "0.1.0".into(),
             since: "2026-01-02T03:04:05.678901234Z".into(),
@@ -144,25 +151,35 @@ pub(crate) fn status() -> Status {
             origin: vec!["/etc/portguard/policies".into()],
             generation: 3,
             since: "2026-01-03T00:00:00.1Z".into(),
-            mode: "enforce".into(),
-            default: "kernel".into(),
+            mode: Mode::Enforce,
+            default: Verdict::Kernel,
             protect: "1-1023".into(),
-            scope: "host".into(),
+            scope: Scope::Host,
         }),
         rules: vec![
-            rule(Some("web"), "allow", Some("/etc/portguard/web.yaml:5"), 12),
+            rule(
+                Some("web"),
+                Verdict::Allow,
+                Some("/etc/portguard/web.yaml:5"),
+                12,
+            ),
             RuleHits {
                 audit: true,
-                ..rule(Some("rest"), "deny", Some("/etc/portguard/web.yaml:10"), 3)
+                ..rule(
+                    Some("rest"),
+                    Verdict::Deny,
+                    Some("/etc/portguard/web.yaml:10"),
+                    3,
+                )
             },
-            rule(None, "kernel", None, 0),
+            rule(None, Verdict::Kernel, None, 0),
         ],
         decisions: Decisions {
             allow: 12,
             deny: 3,
             kernel: 0,
         },
-        drops: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
+        dropped: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
         reloads: Some(Reloads {
             done: 2,
             failed: 0,
@@ -176,11 +193,11 @@ pub(crate) fn status() -> Status {
     }
 }
 
-fn rule(name: Option<&str>, verdict: &str, place: Option<&str>, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: Verdict, origin: Option<&str>, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(str::to_owned),
-        verdict: verdict.into(),
-        place: place.map(str::to_owned),
+        verdict,
+        origin: origin.map(str::to_owned),
         audit: false,
         hits,
     }
@@ -190,14 +207,14 @@ fn rule(name: Option<&str>, verdict: &str, place: Option<&str>, hits: u64) -> Ru
 pub(crate) fn decided(pid: u32) -> DecisionEvent {
     DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: "deny".into(),
+        verdict: Verdict::Deny,
         enforced: true,
         granted: false,
         rule: Some("web".into()),
         policy: "b7b9142ff996".into(),
         port: 80,
-        protocol: "tcp".into(),
-        family: "inet".into(),
+        protocol: Protocol::Tcp,
+        family: Family::Inet,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         uid: 1000,
         user: Some("alice".into()),
@@ -209,9 +226,9 @@ pub(crate) fn decided(pid: u32) -> DecisionEvent {
         cgroup: Some("/system.slice/nginx.service/worker".into()),
         cgroup_id: 7,
         netns: 1,
-        hook: "lsm".into(),
-        errno: Some("EACCES".into()),
+        hook: Hook::Lsm,
+        errno: Some(Errno::Acces),
         count: 1,
-        reason: None,
+        reason: Reason::None,
     }
 }

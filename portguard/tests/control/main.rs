@@ -6,7 +6,7 @@
 
 mod commands;
 mod daemon;
+mod listener;
 mod monitors;
 mod peers;
-mod place;
 mod requests;

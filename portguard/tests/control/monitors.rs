@@ -1,22 +1,23 @@
-//! What monitors hear, and what becomes of those that do not listen.
+//! The events that monitors receive, and what they drop.
 
 use crate::daemon::{Daemon, decided};
-use portguard::control::{ControlError, Filter, Heard, Monitor};
+use portguard::control::{ControlError, Filter, Monitor, MonitorItem};
 use portguard::events::DecisionEvent;
+use portguard_common::Verdict;
 
 fn open(daemon: &Daemon) -> Monitor {
     Monitor::open(&daemon.socket(), Filter::default()).unwrap()
 }
 
-fn pid(heard: Result<Heard, ControlError>) -> u32 {
-    match heard.unwrap() {
-        Heard::DecisionEvent(decided, _) => decided.pid,
-        Heard::Dropped(dropped) => panic!("{dropped} dropped"),
+fn pid(item: Result<MonitorItem, ControlError>) -> u32 {
+    match item.unwrap() {
+        MonitorItem::DecisionEvent(decided, _) => decided.pid,
+        MonitorItem::Dropped(dropped) => panic!("{dropped} dropped"),
     }
 }
 
 #[test]
-fn all_monitors_hear_the_same_from_when_they_came() {
+fn monitors_receive_all_later_events() {
     let daemon = Daemon::start();
     daemon.publish(decided(0));
     let mut monitors: Vec<Monitor> = (0..5).map(|_| open(&daemon)).collect();
@@ -25,36 +26,36 @@ fn all_monitors_hear_the_same_from_when_they_came() {
     }
     for monitor in &mut monitors {
         for number in 1..=100 {
-            assert_eq!(pid(monitor.hear()), number);
+            assert_eq!(pid(monitor.recv()), number);
         }
     }
     let mut late = open(&daemon);
     daemon.publish(decided(101));
-    assert_eq!(pid(late.hear()), 101);
-    let Ok(Heard::DecisionEvent(heard, line)) = monitors[0].hear() else {
+    assert_eq!(pid(late.recv()), 101);
+    let Ok(MonitorItem::DecisionEvent(event, line)) = monitors[0].recv() else {
         panic!("no decision");
     };
-    assert_eq!(*heard, decided(101));
+    assert_eq!(*event, decided(101));
     assert_eq!(line, serde_json::to_string(&decided(101)).unwrap());
 }
 
 #[test]
-fn a_slow_monitor_is_told_exactly_what_it_missed_and_slows_nobody() {
+fn monitor_counts_dropped_events_exactly() {
     const ALL: u32 = 50_000;
     let daemon = Daemon::start();
     let mut slow = open(&daemon);
-    // Nobody reads: publishing must come to its end all the same.
+    // Without a reader, publishing must still end.
     for number in 0..ALL {
         daemon.publish(decided(number));
     }
     let (mut next, mut missed) = (0, 0);
     while next < ALL {
-        match slow.hear().unwrap() {
-            Heard::DecisionEvent(decided, _) => {
+        match slow.recv().unwrap() {
+            MonitorItem::DecisionEvent(decided, _) => {
                 assert_eq!(decided.pid, next);
                 next += 1;
             }
-            Heard::Dropped(dropped) => {
+            MonitorItem::Dropped(dropped) => {
                 missed += dropped;
                 next += u32::try_from(dropped).unwrap();
             }
@@ -64,18 +65,18 @@ fn a_slow_monitor_is_told_exactly_what_it_missed_and_slows_nobody() {
 }
 
 #[test]
-fn one_that_reads_is_not_held_up_by_one_that_does_not() {
+fn monitor_is_not_delayed_by_slow_one() {
     let daemon = Daemon::start();
     let _stuck = open(&daemon);
     let mut quick = open(&daemon);
     for number in 0..5_000 {
         daemon.publish(decided(number));
         // As quick as it gets: nothing may be missed.
-        assert_eq!(pid(quick.hear()), number);
+        assert_eq!(pid(quick.recv()), number);
     }
 }
 
-/// What passes of these, each round the same.
+/// The pids of the events that pass the filter, published twice.
 fn passing(filter: &Filter, published: &[DecisionEvent]) -> Vec<u32> {
     let daemon = Daemon::start();
     let mut monitor = Monitor::open(&daemon.socket(), filter.clone()).unwrap();
@@ -84,13 +85,13 @@ fn passing(filter: &Filter, published: &[DecisionEvent]) -> Vec<u32> {
             .iter()
             .for_each(|decided| daemon.publish(decided.clone()));
     }
-    let mut heard = vec![pid(monitor.hear())];
+    let mut pids = vec![pid(monitor.recv())];
     loop {
-        let pid = pid(monitor.hear());
-        if pid == heard[0] {
-            return heard;
+        let pid = pid(monitor.recv());
+        if pid == pids[0] {
+            return pids;
         }
-        heard.push(pid);
+        pids.push(pid);
     }
 }
 
@@ -99,7 +100,7 @@ fn published() -> [DecisionEvent; 4] {
     [
         decided(1),
         DecisionEvent {
-            verdict: "allow".into(),
+            verdict: Verdict::Allow,
             port: 443,
             uid: 33,
             ..decided(2)
@@ -120,7 +121,7 @@ fn published() -> [DecisionEvent; 4] {
 }
 
 #[test]
-fn each_filter_lets_its_own_through() {
+fn monitor_filters_match() {
     let cases: [(&str, &[u32]); 11] = [
         ("{}", &[1, 2, 3, 4]),
         (r#"{"verdicts":["allow"]}"#, &[2]),
@@ -141,7 +142,7 @@ fn each_filter_lets_its_own_through() {
 }
 
 #[test]
-fn one_that_goes_is_forgotten_though_nothing_happens() {
+fn monitor_that_closes_is_removed() {
     let daemon = Daemon::start();
     let monitor = open(&daemon);
     assert_eq!(daemon.monitors(), 1);
@@ -152,12 +153,12 @@ fn one_that_goes_is_forgotten_though_nothing_happens() {
 }
 
 #[test]
-fn the_daemons_end_is_heard() {
+fn monitor_reports_end_of_daemon() {
     let mut daemon = Daemon::start();
     let mut monitor = open(&daemon);
     daemon.end();
     assert_eq!(
-        monitor.hear().map(|_| ()).unwrap_err().to_string(),
+        monitor.recv().map(|_| ()).unwrap_err().to_string(),
         format!("the daemon at {} has ended", daemon.socket().display())
     );
 }

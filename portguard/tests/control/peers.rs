@@ -1,7 +1,7 @@
-//! Who may ask. A thread becomes somebody else: the kernel tells peers by the thread that connects.
+//! The clients' access. A thread changes its ids: the kernel identifies peers by the thread that connects.
 
 use crate::daemon::{Daemon, decided, is_root};
-use portguard::control::{CLIENTS, Filter, Heard, MONITORS, Monitor, Reply, Request, ask};
+use portguard::control::{CLIENTS, Filter, MONITORS, Monitor, MonitorItem, Reply, Request, ask};
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 const GROUP: u32 = 4_321;
 const OTHER: u32 = 4_322;
 
-/// Does it as uid 1000 with these groups.
-fn being<T: Send>(gid: u32, groups: &[u32], does: impl FnOnce() -> T + Send) -> T {
+/// Runs it as uid 1000 with these groups.
+fn run_as<T: Send>(gid: u32, groups: &[u32], does: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
@@ -27,11 +27,11 @@ fn being<T: Send>(gid: u32, groups: &[u32], does: impl FnOnce() -> T + Send) -> 
 fn status_as(daemon: &Daemon, gid: u32, groups: &[u32]) -> Result<Reply, String> {
     let path = daemon.socket();
     let asked = || ask(&path, &Request::Status).map_err(|error| error.to_string());
-    being(gid, groups, asked)
+    run_as(gid, groups, asked)
 }
 
 #[test]
-fn members_of_the_group_may_ask_and_others_may_not_even_connect() {
+fn peers_of_group_have_access() {
     if !is_root() {
         return;
     }
@@ -52,14 +52,14 @@ fn members_of_the_group_may_ask_and_others_may_not_even_connect() {
     assert_eq!(
         status_as(&daemon, OTHER, &[OTHER]),
         Err(format!(
-            "no right to connect to {}: only root and the group {GROUP} have it",
+            "no permission to connect to {}: only root and the group {GROUP} have access",
             daemon.socket().display()
         ))
     );
 }
 
 #[test]
-fn without_a_group_only_root_may_connect() {
+fn peers_without_group_must_be_root() {
     if !is_root() {
         return;
     }
@@ -67,7 +67,7 @@ fn without_a_group_only_root_may_connect() {
     assert_eq!(
         status_as(&daemon, OTHER, &[]),
         Err(format!(
-            "no right to connect to {}: only root has it; \
+            "no permission to connect to {}: only root has access; \
              `portguard run --socket-group NAME` gives it to a group",
             daemon.socket().display()
         ))
@@ -75,7 +75,7 @@ fn without_a_group_only_root_may_connect() {
 }
 
 #[test]
-fn the_files_mode_is_not_trusted() {
+fn peers_are_checked_whatever_the_mode() {
     if !is_root() {
         return;
     }
@@ -89,13 +89,13 @@ fn the_files_mode_is_not_trusted() {
     std::fs::set_permissions(daemon.socket(), open.clone()).unwrap();
     assert_eq!(
         status_as(&daemon, OTHER, &[OTHER]),
-        failed("uid 1000 may not ask: only root and the group 4321 may")
+        failed("uid 1000 has no access: only root and the group 4321 have")
     );
     let daemon = Daemon::of_group(None);
     std::fs::set_permissions(daemon.socket(), open).unwrap();
     assert_eq!(
         status_as(&daemon, GROUP, &[]),
-        failed("uid 1000 may not ask: only root may")
+        failed("uid 1000 has no access: only root has")
     );
 }
 
@@ -117,7 +117,7 @@ fn flood(daemon: &Daemon) -> (Vec<Monitor>, String) {
 }
 
 #[test]
-fn more_clients_than_there_is_room_for_are_told() {
+fn peers_over_the_monitor_limit_are_refused() {
     if !is_root() {
         return;
     }
@@ -131,7 +131,7 @@ fn more_clients_than_there_is_room_for_are_told() {
             daemon.socket().display()
         )
     );
-    // Whoever only asks has room yet.
+    // A client that is not a monitor is still served.
     assert!(matches!(
         ask(&daemon.socket(), &Request::Status),
         Ok(Reply::Status(_))
@@ -139,7 +139,9 @@ fn more_clients_than_there_is_room_for_are_told() {
     // All of them are served, and one that goes makes room.
     daemon.publish(decided(7));
     for monitor in &mut monitors {
-        assert!(matches!(monitor.hear(), Ok(Heard::DecisionEvent(decided, _)) if decided.pid == 7));
+        assert!(
+            matches!(monitor.recv(), Ok(MonitorItem::DecisionEvent(decided, _)) if decided.pid == 7)
+        );
     }
     monitors.pop();
     while daemon.monitors() == MONITORS {
@@ -153,12 +155,12 @@ fn more_clients_than_there_is_room_for_are_told() {
 }
 
 #[test]
-fn the_group_cannot_lock_root_out() {
+fn peers_of_group_cannot_lock_out_root() {
     if !is_root() {
         return;
     }
     let daemon = Daemon::of_group(Some(GROUP));
-    let (monitors, refused) = being(GROUP, &[], || flood(&daemon));
+    let (monitors, refused) = run_as(GROUP, &[], || flood(&daemon));
     assert_eq!(monitors.len(), CLIENTS - 32);
     assert!(
         refused.contains("too many clients: there are 224"),

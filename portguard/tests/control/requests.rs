@@ -1,7 +1,7 @@
-//! What a client may send, and what it hears of what it may not.
+//! Requests that the server accepts, and its errors for the others.
 
 use crate::daemon::{Daemon, status};
-use portguard::control::{Filter, Monitor, PATIENCE, Reply, Request, ask};
+use portguard::control::{CLIENT_TIMEOUT, ControlError, Filter, Monitor, Reply, Request, ask};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -19,7 +19,7 @@ fn failed(error: &str) -> String {
 }
 
 #[test]
-fn status_and_reload_are_answered_by_the_daemon() {
+fn requests_are_answered_by_the_daemon() {
     let daemon = Daemon::start();
     let reply = ask(&daemon.socket(), &Request::Status).unwrap();
     assert_eq!(reply, Reply::Status(Box::new(status())));
@@ -28,7 +28,7 @@ fn status_and_reload_are_answered_by_the_daemon() {
 }
 
 #[test]
-fn garbage_is_told() {
+fn requests_reject_garbage() {
     let daemon = Daemon::start();
     assert_eq!(
         send(&daemon, b"GET / HTTP/1.1\n"),
@@ -44,12 +44,20 @@ fn garbage_is_told() {
         b"{\"request\":\"monitor\",\"filter\":{\"prots\":[]}}\n",
     );
     assert!(unknown.contains("unknown field `prots`"), "{unknown}");
+    let unknown = send(
+        &daemon,
+        b"{\"request\":\"monitor\",\"filter\":{\"verdicts\":[\"maybe\"]}}\n",
+    );
+    assert!(
+        unknown.contains("unknown verdict `maybe`: expected allow, deny or kernel"),
+        "{unknown}"
+    );
     assert!(send(&daemon, b"\xff\n").contains("not a request: "));
     ask(&daemon.socket(), &Request::Status).unwrap();
 }
 
 #[test]
-fn a_request_that_is_too_long_is_refused() {
+fn requests_reject_long_line() {
     let daemon = Daemon::start();
     let long = vec![b' '; 16 * 1024 + 1];
     assert_eq!(
@@ -59,7 +67,7 @@ fn a_request_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn a_filter_with_too_many_entries_is_refused() {
+fn requests_reject_long_filter() {
     let daemon = Daemon::start();
     let filter = Filter {
         uids: (0..257).collect(),
@@ -78,37 +86,37 @@ fn a_filter_with_too_many_entries_is_refused() {
 }
 
 #[test]
-fn one_who_says_nothing_is_sent_away_and_keeps_nobody_waiting() {
+fn requests_time_out() {
     let daemon = Daemon::start();
     let mut silent = UnixStream::connect(daemon.socket()).unwrap();
     silent.write_all(b"{\"request\":").unwrap();
     ask(&daemon.socket(), &Request::Status).unwrap();
-    let mut heard = String::new();
-    silent.read_to_string(&mut heard).unwrap();
-    let seconds = PATIENCE.as_secs();
-    assert_eq!(heard, failed(&format!("no request within {seconds} s")));
+    let mut reply = String::new();
+    silent.read_to_string(&mut reply).unwrap();
+    let seconds = CLIENT_TIMEOUT.as_secs();
+    assert_eq!(reply, failed(&format!("no request within {seconds} s")));
 }
 
 #[test]
-fn one_who_goes_without_a_word_is_not_answered() {
+fn requests_ignore_closed_client() {
     let daemon = Daemon::start();
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut heard = String::new();
-    stream.read_to_string(&mut heard).unwrap();
-    assert_eq!(heard, "");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "");
 }
 
 #[test]
-fn a_daemon_that_is_ending_says_so() {
+fn requests_report_ending_daemon() {
     let daemon = Daemon::answering(Some(rustix::process::getegid().as_raw()), |_| None);
     let reply = ask(&daemon.socket(), &Request::Reload).unwrap();
     let error = "the daemon is ending".into();
     assert_eq!(reply, Reply::Failed { error });
 }
 
-/// What a client makes of a listener that says this and closes.
-fn asked_of_one_who_says(bytes: &'static [u8]) -> String {
+/// The client's error where a listener sends this and closes.
+fn error_of_reply(bytes: &'static [u8]) -> String {
     let directory = crate::daemon::directory();
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
@@ -125,15 +133,51 @@ fn asked_of_one_who_says(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn a_daemon_that_goes_or_is_none_is_told() {
-    assert_eq!(asked_of_one_who_says(b""), "the daemon at SOCKET has ended");
+fn requests_report_broken_replies() {
+    assert_eq!(error_of_reply(b""), "the daemon at SOCKET has ended");
     assert_eq!(
-        asked_of_one_who_says(b"{\"reply\":\"sta"),
+        error_of_reply(b"{\"reply\":\"sta"),
         "the daemon at SOCKET has ended"
     );
     assert_eq!(
-        asked_of_one_who_says(b"SSH-2.0\n"),
-        "what answers at SOCKET is no portguard, or one of another version: \
+        error_of_reply(b"SSH-2.0\n"),
+        "the process at SOCKET is not portguard, or is another version: \
          expected value at line 1 column 1"
+    );
+}
+
+#[test]
+fn monitor_rejects_reply_to_another_request() {
+    let directory = crate::daemon::directory();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        BufReader::new(&stream)
+            .read_line(&mut String::new())
+            .unwrap();
+        stream.write_all(b"{\"reply\":\"detached\"}\n").unwrap();
+    });
+    let monitor = Monitor::open(&path, Filter::default());
+    let error = monitor.map(|_| ()).unwrap_err().to_string();
+    thread.join().unwrap();
+    assert_eq!(
+        error,
+        format!(
+            "the process at {} is not portguard, or is another version: a reply to another request",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn requests_report_daemon_that_does_not_answer() {
+    let error = ControlError::Silent {
+        path: "/run/socket".into(),
+        waited: std::time::Duration::from_secs(30),
+    };
+    assert_eq!(
+        error.to_string(),
+        "the daemon at /run/socket has not answered for 30 s: check whether it is stopped"
     );
 }

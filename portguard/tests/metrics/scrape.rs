@@ -1,7 +1,7 @@
 //! Scrapes of the real server.
 
 use crate::{scrape, status, value};
-use portguard::control::{Ask, Reply, Request};
+use portguard::control::{PendingRequest, Reply, Request};
 use portguard::metrics::{CONTENT_TYPE, listen, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -41,9 +41,9 @@ impl Server {
             runtime.block_on(async {
                 let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
-                let (asks, asked) = mpsc::channel(1);
-                tokio::spawn(serve(listener, asks));
-                tokio::spawn(answer(asked, does));
+                let (sender, requests) = mpsc::channel(1);
+                tokio::spawn(serve(listener, sender));
+                tokio::spawn(answer(requests, does));
                 let _ = stopped.await;
             });
         });
@@ -72,18 +72,18 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut asked: mpsc::Receiver<Ask>, does: Loop) {
+async fn answer(mut requests: mpsc::Receiver<PendingRequest>, does: Loop) {
     if does == Loop::Ends {
         return;
     }
     let mut unanswered = Vec::new();
-    while let Some(ask) = asked.recv().await {
-        assert_eq!(ask.request, Request::Status);
+    while let Some(pending) = requests.recv().await {
+        assert_eq!(pending.request, Request::Status);
         if does == Loop::Hangs {
-            unanswered.push(ask);
+            unanswered.push(pending);
             continue;
         }
-        let _ = ask.answer.send(Reply::Status(Box::new(status())));
+        let _ = pending.reply.send(Reply::Status(Box::new(status())));
     }
 }
 
@@ -98,7 +98,7 @@ fn finish(mut stream: TcpStream, request: &str) -> (String, String) {
 }
 
 #[test]
-fn a_scrape_is_answered() {
+fn metrics_server_answers_scrape() {
     let server = Server::start(Loop::Answers);
     let (head, body) = server.get("GET /metrics");
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
@@ -115,7 +115,7 @@ fn a_scrape_is_answered() {
 }
 
 #[test]
-fn what_is_no_scrape_is_refused() {
+fn metrics_server_refuses_other_requests() {
     let server = Server::start(Loop::Answers);
     let (head, body) = server.get("GET /");
     assert!(head.starts_with("http/1.1 404 "), "{head}");
@@ -132,7 +132,7 @@ fn what_is_no_scrape_is_refused() {
 }
 
 #[test]
-fn a_daemon_that_ends_is_told() {
+fn metrics_server_reports_ending_daemon() {
     let server = Server::start(Loop::Ends);
     let (head, body) = server.get("GET /metrics");
     assert!(head.starts_with("http/1.1 503 "), "{head}");
@@ -140,7 +140,7 @@ fn a_daemon_that_ends_is_told() {
 }
 
 #[test]
-fn a_daemon_that_hangs_is_told() {
+fn metrics_server_reports_busy_daemon() {
     let server = Server::start(Loop::Hangs);
     let (head, body) = server.get("GET /metrics");
     assert!(head.starts_with("http/1.1 503 "), "{head}");
@@ -148,7 +148,7 @@ fn a_daemon_that_hangs_is_told() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named() {
+async fn metrics_server_names_address_in_use() {
     let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = taken.local_addr().unwrap();
     assert_eq!(
@@ -161,7 +161,7 @@ async fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn clients_that_say_nothing_give_way() {
+fn metrics_server_drops_silent_clients() {
     let server = Server::start(Loop::Answers);
     let mut silent: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
     // All places are taken, until their time is up.
@@ -177,8 +177,8 @@ fn clients_that_say_nothing_give_way() {
 /// Without descriptors the server waits for some and does not spin; in a process of its own, whose limit it
 /// lowers.
 #[test]
-fn a_server_without_descriptors_waits_for_them() {
-    const TEST: &str = "scrape::a_server_without_descriptors_waits_for_them";
+fn metrics_server_waits_for_descriptors() {
+    const TEST: &str = "scrape::metrics_server_waits_for_descriptors";
     const CHILD: &str = "PORTGUARD_TEST_CHILD";
     if std::env::var_os(CHILD).is_none() {
         let mut child = Command::new(std::env::current_exe().unwrap());
@@ -188,7 +188,7 @@ fn a_server_without_descriptors_waits_for_them() {
         assert!(output.status.success(), "{said}");
         assert_eq!(
             said,
-            "portguard: metrics: cannot accept a connection: Too many open files (os error 24); trying on\n"
+            "portguard: metrics: cannot accept a connection: Too many open files (os error 24); will retry\n"
         );
         return;
     }

@@ -6,7 +6,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use portguard::events::sinks::SinkChoice;
+use portguard::events::sinks::SinkSpec;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -47,12 +47,12 @@ async fn take(
     Ok(response.body(Full::new(answer.into())).unwrap())
 }
 
-fn sink(address: SocketAddr) -> SinkChoice {
+fn sink(address: SocketAddr) -> SinkSpec {
     format!("otlp:http://{address}").parse().unwrap()
 }
 
 #[test]
-fn decisions_arrive_as_log_records() {
+fn otlp_sink_sends_log_records() {
     let (address, requests) = collector(200, "{}");
     let mut sinks = open(sink(address));
     sinks.send(&decided(80, 12));
@@ -82,7 +82,7 @@ fn decisions_arrive_as_log_records() {
 }
 
 #[test]
-fn many_go_together_and_none_is_lost() {
+fn otlp_sink_batches() {
     let (address, requests) = collector(200, "");
     let mut sinks = open(sink(address));
     for _ in 0..2_000 {
@@ -103,7 +103,7 @@ fn many_go_together_and_none_is_lost() {
 }
 
 #[test]
-fn what_a_collector_refuses_is_counted() {
+fn otlp_sink_counts_refused_records() {
     for (status, answer, lost) in [
         (503, "", 5),
         (302, "", 5),
@@ -122,7 +122,7 @@ fn what_a_collector_refuses_is_counted() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_is_a_counted_drop() {
+fn otlp_sink_counts_missing_collector() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);

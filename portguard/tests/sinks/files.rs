@@ -1,23 +1,23 @@
-//! The file sink: reopening, full disks, lines that others left.
+//! The file sink: reopening, full disks, cut lines.
 
 use crate::{LONG, as_child, child, decided, open, ports, until};
-use portguard::events::sinks::SinkChoice;
+use portguard::events::sinks::SinkSpec;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
-fn a_file_gets_whole_lines_after_what_is_there() {
+fn file_sink_completes_a_cut_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("decisions.jsonl");
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     let mode = path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode & !0o640, 0, "{mode:o}");
     sinks.send(&decided(80, 1));
     sinks.close(LONG);
-    // Whoever wrote before was cut off.
+    // The earlier writer was cut off.
     let mut file = std::fs::File::options().append(true).open(&path).unwrap();
     file.write_all(b"{\"port\":81}").unwrap();
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     sinks.send(&decided(82, 1));
     sinks.close(LONG);
     assert_eq!(ports(&path), [80, 81, 82]);
@@ -25,11 +25,11 @@ fn a_file_gets_whole_lines_after_what_is_there() {
 }
 
 #[test]
-fn a_file_that_was_moved_is_opened_anew() {
+fn file_sink_reopens_after_rotation() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("decisions.jsonl");
     let old = directory.path().join("decisions.jsonl.1");
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     sinks.send(&decided(80, 1));
     std::fs::rename(&path, &old).unwrap();
     // Without a reopening it is the same file by another name.
@@ -44,16 +44,16 @@ fn a_file_that_was_moved_is_opened_anew() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_anew_stays() {
-    const TEST: &str = "files::a_file_that_cannot_be_opened_anew_stays";
+fn file_sink_keeps_open_file_if_reopen_fails() {
+    const TEST: &str = "files::file_sink_keeps_open_file_if_reopen_fails";
     let Some(directory) = as_child() else {
         let directory = tempfile::tempdir().unwrap();
         let output = child(&[], TEST, directory.path()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         let path = directory.path().join("logs/decisions.jsonl");
         let expected = format!(
-            "portguard: sink file: cannot open {} anew: No such file or directory (os error 2); decisions \
-             still go to the file that was open; mend it and send SIGUSR1 again\n",
+            "portguard: sink file: cannot reopen {}: No such file or directory (os error 2); decisions \
+             still go to the open file; fix the path and send SIGUSR1 again\n",
             path.display()
         );
         assert_eq!(said, expected);
@@ -62,7 +62,7 @@ fn a_file_that_cannot_be_opened_anew_stays() {
     };
     let logs = directory.join("logs");
     std::fs::create_dir(&logs).unwrap();
-    let mut sinks = open(SinkChoice::File(logs.join("decisions.jsonl")));
+    let mut sinks = open(SinkSpec::File(logs.join("decisions.jsonl")));
     std::fs::rename(&logs, directory.join("away")).unwrap();
     sinks.reopen();
     sinks.send(&decided(80, 1));
@@ -72,8 +72,8 @@ fn a_file_that_cannot_be_opened_anew_stays() {
 }
 
 #[test]
-fn a_device_that_is_full_is_said_once_and_counted() {
-    const TEST: &str = "files::a_device_that_is_full_is_said_once_and_counted";
+fn file_sink_reports_full_device_once() {
+    const TEST: &str = "files::file_sink_reports_full_device_once";
     if as_child().is_none() {
         let directory = tempfile::tempdir().unwrap();
         let output = child(&[], TEST, directory.path()).output().unwrap();
@@ -85,7 +85,7 @@ fn a_device_that_is_full_is_said_once_and_counted() {
         assert!(output.status.success());
         return;
     }
-    let mut sinks = open(SinkChoice::File("/dev/full".into()));
+    let mut sinks = open(SinkSpec::File("/dev/full".into()));
     for _ in 0..1_000 {
         sinks.send(&decided(80, 3));
     }
@@ -95,8 +95,8 @@ fn a_device_that_is_full_is_said_once_and_counted() {
 
 /// A disk of 64 KiB, mounted in a namespace that ends with the process.
 #[test]
-fn a_disk_that_fills_and_empties_breaks_no_line() {
-    const TEST: &str = "files::a_disk_that_fills_and_empties_breaks_no_line";
+fn file_sink_keeps_lines_whole_on_full_disk() {
+    const TEST: &str = "files::file_sink_keeps_lines_whole_on_full_disk";
     let Some(directory) = as_child() else {
         let directory = tempfile::tempdir().unwrap();
         let script = format!(
@@ -116,7 +116,7 @@ fn a_disk_that_fills_and_empties_breaks_no_line() {
     let ballast = directory.join("ballast");
     std::fs::write(&ballast, vec![0; 40 << 10]).unwrap();
     let path = directory.join("decisions.jsonl");
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     for port in 0..100 {
         sinks.send(&decided(port, 2));
     }

@@ -1,8 +1,9 @@
 //! journald's end of its native protocol, as a datagram socket.
 
-use crate::{LONG, decided, open, until};
-use portguard::events::DecisionEvent;
-use portguard::events::sinks::SinkChoice;
+use crate::{LONG, decided, event, open, until};
+use portguard::events::sinks::SinkSpec;
+use portguard::events::{DecisionEvent, SharedEvent};
+use portguard_common::Verdict;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -58,13 +59,13 @@ fn receive(socket: &UnixDatagram) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn each_field_of_an_event_is_a_field_of_its_entry() {
+fn journald_sink_sends_every_field() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    let mut sinks = open(SinkChoice::Journald(path));
-    let event = decided(80, 12);
-    sinks.send(&event);
+    let mut sinks = open(SinkSpec::Journald(path));
+    let event = event(80, 12);
+    sinks.send(&Arc::new(event.clone().into()));
     let fields = receive(&journal);
     assert_eq!(
         fields["MESSAGE"],
@@ -72,7 +73,7 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
     );
     assert_eq!(fields["PRIORITY"], "4");
     assert_eq!(fields["SYSLOG_IDENTIFIER"], "portguard");
-    let object = serde_json::to_value(&*event).unwrap();
+    let object = serde_json::to_value(&event).unwrap();
     for (name, value) in object.as_object().unwrap() {
         let field = fields.get(&format!("PORTGUARD_{}", name.to_uppercase()));
         let text = value
@@ -81,26 +82,26 @@ fn each_field_of_an_event_is_a_field_of_its_entry() {
         let expected = (!value.is_null()).then_some(text);
         assert_eq!(field.cloned(), expected, "{name}");
     }
-    sinks.send(&Arc::new(DecisionEvent {
-        verdict: "allow".into(),
-        ..Arc::unwrap_or_clone(event)
-    }));
+    sinks.send(&Arc::new(SharedEvent::new(DecisionEvent {
+        verdict: Verdict::Allow,
+        ..event
+    })));
     assert_eq!(receive(&journal)["PRIORITY"], "6");
     sinks.close(LONG);
     assert_eq!(sinks.dropped()["journald"], 0);
 }
 
 #[test]
-fn large_fields_and_newlines_arrive_whole() {
+fn journald_sink_sends_large_fields_whole() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    let mut sinks = open(SinkChoice::Journald(path));
+    let mut sinks = open(SinkSpec::Journald(path));
     for rule in ["a\nPRIORITY=0\nb".to_owned(), "large".repeat(100_000)] {
-        sinks.send(&Arc::new(DecisionEvent {
+        sinks.send(&Arc::new(SharedEvent::new(DecisionEvent {
             rule: Some(rule.clone()),
-            ..Arc::unwrap_or_clone(decided(80, 1))
-        }));
+            ..event(80, 1)
+        })));
         let fields = receive(&journal);
         assert_eq!(fields["PORTGUARD_RULE"], rule);
         assert_eq!(fields["PRIORITY"], "4");
@@ -110,11 +111,11 @@ fn large_fields_and_newlines_arrive_whole() {
 }
 
 #[test]
-fn a_journal_that_goes_and_comes_back_is_found_again() {
+fn journald_sink_survives_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let journal = UnixDatagram::bind(&path).unwrap();
-    let mut sinks = open(SinkChoice::Journald(path.clone()));
+    let mut sinks = open(SinkSpec::Journald(path.clone()));
     drop(journal);
     sinks.send(&decided(80, 5));
     until("a counted drop", || sinks.dropped()["journald"] == 5);

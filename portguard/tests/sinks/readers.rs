@@ -1,8 +1,8 @@
-//! Readers that do not read: nothing waits for them, and what they miss is counted.
+//! Readers that do not read: nothing waits for them, and what they drop is counted.
 
-use crate::{LONG, as_child, child, decided, open, ports, until};
-use portguard::events::DecisionEvent;
-use portguard::events::sinks::{Format, SinkChoice, Sinks};
+use crate::{LONG, as_child, child, decided, event, open, ports, until};
+use portguard::events::sinks::{Format, SinkSpec, Sinks};
+use portguard::events::{DecisionEvent, SharedEvent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A pipe in the file system, which nobody reads yet.
+/// A pipe in the file system, without a reader.
 fn fifo(directory: &Path) -> PathBuf {
     let path = directory.join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -21,10 +21,10 @@ fn fifo(directory: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_reader_that_stops_costs_the_others_nothing() {
+fn sink_without_reader_does_not_affect_others() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("decisions.jsonl");
-    let choices = [fifo(directory.path()), file.clone()].map(SinkChoice::File);
+    let choices = [fifo(directory.path()), file.clone()].map(SinkSpec::File);
     let mut sinks = Sinks::open(&choices, Format::Json).unwrap();
     // Both count under one name: what the pipe drops, the file must not.
     for round in 0..20 {
@@ -45,10 +45,10 @@ fn ports_so_far(path: &Path) -> usize {
 }
 
 #[test]
-fn every_decision_is_either_read_or_counted() {
+fn sink_writes_or_counts_every_decision() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     for _ in 0..20_000 {
         sinks.send(&decided(80, 3));
     }
@@ -68,10 +68,10 @@ fn every_decision_is_either_read_or_counted() {
 }
 
 #[test]
-fn a_reader_that_hangs_does_not_keep_the_end() {
+fn sink_close_does_not_wait_for_hanging_reader() {
     let directory = tempfile::tempdir().unwrap();
     let path = fifo(directory.path());
-    let mut sinks = open(SinkChoice::File(path.clone()));
+    let mut sinks = open(SinkSpec::File(path.clone()));
     let mut reader = File::options().read(true).write(true).open(path).unwrap();
     for _ in 0..5_000 {
         sinks.send(&decided(80, 1));
@@ -95,25 +95,35 @@ fn a_reader_that_hangs_does_not_keep_the_end() {
     assert_eq!(whole as u64 + dropped, 5_000);
 }
 
-#[test]
-fn what_waits_is_bounded_in_bytes_too() {
+/// How many of 5,000 large events a sink that nobody reads keeps, where another reader has each of them too or not.
+fn waiting(shared: bool) -> u64 {
     let directory = tempfile::tempdir().unwrap();
-    let mut sinks = open(SinkChoice::File(fifo(directory.path())));
-    let large = Arc::new(DecisionEvent {
-        exe: Some("\\u{7f}".repeat(4_096)),
-        ..Arc::unwrap_or_clone(decided(80, 1))
-    });
+    let mut sinks = open(SinkSpec::File(fifo(directory.path())));
     for _ in 0..5_000 {
+        let large = Arc::new(SharedEvent::new(DecisionEvent {
+            exe: Some("\\u{7f}".repeat(4_096)),
+            ..event(80, 1)
+        }));
+        let _other = shared.then(|| Arc::clone(&large));
         sinks.send(&large);
     }
     let waiting = 5_000 - sinks.dropped()["file"];
-    assert!((100..400).contains(&waiting), "{waiting}");
     sinks.close(Duration::ZERO);
+    waiting
 }
 
 #[test]
-fn a_closed_pipe_is_said_once_and_ends_nothing() {
-    const TEST: &str = "readers::a_closed_pipe_is_said_once_and_ends_nothing";
+fn sink_queue_is_bounded_in_bytes() {
+    let alone = waiting(false);
+    assert!((150..200).contains(&alone), "{alone}");
+    // Then the line, as large as the event, may wait too.
+    let shared = waiting(true);
+    assert!((75..100).contains(&shared), "{shared}");
+}
+
+#[test]
+fn stdout_sink_reports_closed_pipe_once() {
+    const TEST: &str = "readers::stdout_sink_reports_closed_pipe_once";
     if as_child().is_none() {
         let directory = tempfile::tempdir().unwrap();
         let mut command = child(&[], TEST, directory.path());
@@ -136,7 +146,7 @@ fn a_closed_pipe_is_said_once_and_ends_nothing() {
         return;
     }
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    let mut sinks = open(SinkChoice::Stdout);
+    let mut sinks = open(SinkSpec::Stdout);
     for _ in 0..100 {
         sinks.send(&decided(80, 5));
     }

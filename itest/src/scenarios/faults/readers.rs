@@ -145,14 +145,14 @@ fn fault_dead_reader(env: &TestEnv) -> anyhow::Result<()> {
     );
     enforced(env, hook)?;
     let status = instance.status()?;
-    let dropped = status["drops"]["stdout"].as_u64().context("drops")?;
+    let dropped = status["dropped"]["stdout"].as_u64().context("dropped")?;
     ensure!(dropped > 0, "{status}");
     let ended = instance.stop()?;
     // All lines in the pipe but the last are whole.
     let mut lines: Vec<String> = BufReader::new(reader).lines().collect::<Result<_, _>>()?;
     lines.retain(|line| line.ends_with('}'));
     let all =
-        decisions(&lines, Some("deny"))? + decisions(&lines, Some("allow"))? + ended.lost()?;
+        decisions(&lines, Some("deny"))? + decisions(&lines, Some("allow"))? + ended.dropped()?;
     ensure!(
         all == 2 * BINDS + 2,
         "{all} of {} accounted for, {dropped} dropped: {}",
@@ -201,13 +201,13 @@ fn fault_journald_killed(env: &TestEnv) -> anyhow::Result<()> {
     drop(journald);
     bind()?;
     instance.wait_for("sink journald: cannot write decisions: Connection refused")?;
-    instance.status_when(|status| status["drops"]["journald"] == 1)?;
+    instance.status_when(|status| status["dropped"]["journald"] == 1)?;
     let journald = Journald::start()?;
     bind()?;
     journald.receive()?;
     instance.wait_for("sink journald: works again, 1 decisions were dropped")?;
     let ended = instance.end(Signal::TERM)?;
-    ensure!(ended.lost()? == 1, "{}", ended.stderr);
+    ensure!(ended.dropped()? == 1, "{}", ended.stderr);
     drop(journald);
     std::fs::remove_dir_all("/run/systemd")?;
     Ok(())

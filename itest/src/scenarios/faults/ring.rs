@@ -41,17 +41,17 @@ fn fault_ring_full(env: &TestEnv) -> anyhow::Result<()> {
     let status = instance.status()?;
     let denials = BINDS + 1;
     ensure!(status["decisions"]["deny"] == denials, "{status}");
-    let dropped = status["drops"]["ring_full"].as_u64().context("drops")?;
-    let stdout = status["drops"]["stdout"].as_u64().context("drops")?;
+    let dropped = status["dropped"]["ring_full"].as_u64().context("dropped")?;
+    let stdout = status["dropped"]["stdout"].as_u64().context("dropped")?;
     let ended = instance.stop()?;
     let (deny, allow) = (
         decisions(&ended.stdout, Some("deny"))?,
         decisions(&ended.stdout, Some("allow"))?,
     );
-    let gone = ended.lost()?;
+    let gone = ended.dropped()?;
     ensure!(
         dropped > 0 && deny + allow + gone == denials + 1 && gone >= dropped,
-        "{deny} and {allow} reported, {dropped} dropped, {stdout} by stdout, {gone} lost"
+        "{deny} and {allow} reported, {dropped} dropped, {stdout} by stdout, {gone} dropped"
     );
     Ok(())
 }
@@ -81,11 +81,11 @@ fn fault_ring_full_folding(env: &TestEnv) -> anyhow::Result<()> {
         ensure!(ended.get(&refusal) == Some(&BINDS), "{ended:?}");
     }
     let ended = instance.stop()?;
-    let (deny, gone) = (decisions(&ended.stdout, Some("deny"))?, ended.lost()?);
+    let (deny, gone) = (decisions(&ended.stdout, Some("deny"))?, ended.dropped()?);
     let all = BINDS + CGROUPS as u64;
     ensure!(
         deny == all && gone == 0,
-        "{deny} of {all} reported, {gone} lost"
+        "{deny} of {all} reported, {gone} dropped"
     );
     Ok(())
 }
@@ -117,19 +117,19 @@ fn fault_uid_quota(env: &TestEnv) -> anyhow::Result<()> {
     let status = instance.status()?;
     let over = u64::from(PORTS) - QUOTA;
     ensure!(
-        status["drops"]["uid_quota"] == over && status["drops"]["ring_full"] == 0,
+        status["dropped"]["uid_quota"] == over && status["dropped"]["ring_full"] == 0,
         "not {over} dropped: {status}"
     );
     let ended = instance.stop()?;
     let deny = decisions(&ended.stdout, Some("deny"))?;
     ensure!(
-        deny == QUOTA + 1 && ended.lost()? == over,
+        deny == QUOTA + 1 && ended.dropped()? == over,
         "{deny} reported"
     );
     let other = ended
         .stdout
         .iter()
         .any(|line| line.contains("\"uid\":1001,"));
-    ensure!(other, "the event of the other user is lost");
+    ensure!(other, "the event of the other user was dropped");
     Ok(())
 }

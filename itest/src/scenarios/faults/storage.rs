@@ -111,7 +111,7 @@ fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
     instance.stop()?;
     let denied = binds + 2;
     for (name, sink) in [("decisions.jsonl", "file"), ("stdout.jsonl", "stdout")] {
-        let dropped = status["drops"][sink].as_u64().context("drops")?;
+        let dropped = status["dropped"][sink].as_u64().context("dropped")?;
         let lines = disk.lines(name)?;
         // A line cut short by the full disk would not be JSON.
         let all = decisions(&lines, Some("deny"))? + decisions(&lines, Some("allow"))? + dropped;
@@ -277,7 +277,7 @@ fn fault_binary_replaced(env: &TestEnv) -> anyhow::Result<()> {
     // The daemon can still load its programs.
     let pin = crate::scenarios::pins::directory()?.join("link_bind4");
     crate::harness::foreign_links::detach(&pin)?;
-    instance.wait_for("the hooks are back in place")?;
+    instance.wait_for("hooks re-attached")?;
     enforced(env, hook)?;
     drop(replaced);
     instance.stop()?;

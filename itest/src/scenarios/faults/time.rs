@@ -70,7 +70,7 @@ fn fault_clock_jumps(env: &TestEnv) -> anyhow::Result<()> {
         }
         ensure!(count == 5, "{count} of 5 binds reported");
         foreign_links::detach(&pin)?;
-        instance.wait_for("the hooks are back in place")?;
+        instance.wait_for("hooks re-attached")?;
         // Another file with the same rules.
         instance.change(&format!("{POLICY}# {reloads}\n"))?;
         instance.wait_for("is in force")?;
@@ -112,7 +112,7 @@ fn fault_stopped(env: &TestEnv) -> anyhow::Result<()> {
     let ended = instance.stop()?;
     let deny = passed.get() + decisions(&ended.stdout, Some("deny"))?;
     ensure!(
-        ended.lost()? == 0 && deny == BINDS + 2,
+        ended.dropped()? == 0 && deny == BINDS + 2,
         "{deny} of {} reported: {}",
         BINDS + 2,
         ended.stderr

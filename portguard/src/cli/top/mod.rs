@@ -10,7 +10,7 @@ mod tests;
 mod view;
 
 use super::Exit;
-use crate::control::{ControlError, Filter, Heard, Monitor, Reply, Request, ask};
+use crate::control::{ControlError, Filter, Monitor, MonitorItem, Reply, Request, ask};
 use crate::events::DecisionEvent;
 use crate::status::Status;
 use crate::stderr::log_line;
@@ -120,9 +120,9 @@ fn start(path: &Path, filter: &Filter, monitor: Monitor, messages: &mpsc::Sender
 fn listen(mut monitor: Monitor, messages: &mpsc::Sender<Message>) -> Option<ControlError> {
     messages.blocking_send(Message::Connected).ok()?;
     loop {
-        let message = match monitor.hear() {
-            Ok(Heard::DecisionEvent(decided, _)) => Message::DecisionEvent(decided),
-            Ok(Heard::Dropped(dropped)) => Message::Dropped(dropped),
+        let message = match monitor.recv() {
+            Ok(MonitorItem::DecisionEvent(decided, _)) => Message::DecisionEvent(decided),
+            Ok(MonitorItem::Dropped(dropped)) => Message::Dropped(dropped),
             Err(error) => return Some(error),
         };
         messages.blocking_send(message).ok()?;

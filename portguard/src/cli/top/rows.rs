@@ -4,6 +4,7 @@ use super::tally::{Order, Row, Tally, program};
 use super::view::{Table, View};
 use crate::events::DecisionEvent;
 use crate::status::RuleHits;
+use portguard_common::Verdict;
 use ratatui::layout::Constraint::{self, Fill, Length};
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub(super) struct Shown {
     pub(super) cells: Vec<String>,
     /// Chooses its colour.
-    pub(super) verdict: String,
+    pub(super) verdict: Option<Verdict>,
     pub(super) latest: Option<Arc<DecisionEvent>>,
 }
 
@@ -72,7 +73,7 @@ pub(super) fn rows(view: &View) -> Vec<Shown> {
 fn shown(row: &Row, cells: Vec<String>) -> Shown {
     Shown {
         cells,
-        verdict: row.latest.verdict.to_string(),
+        verdict: Some(row.latest.verdict),
         latest: Some(Arc::clone(&row.latest)),
     }
 }
@@ -83,7 +84,7 @@ fn other(count: u64) -> Option<Shown> {
             format!("{count:>8}"),
             "others, too many for a row each".into(),
         ],
-        verdict: String::new(),
+        verdict: None,
         latest: None,
     })
 }
@@ -156,10 +157,8 @@ fn rule_row(hits: Option<&RuleHits>, row: Option<&Row>, tally: &Tally) -> Shown 
         (None, latest) => latest.and_then(|latest| latest.rule.as_deref()),
     };
     let verdict = match (hits, latest) {
-        (Some(hits), _) => hits.verdict.clone(),
-        (None, latest) => latest
-            .map(|latest| latest.verdict.to_string())
-            .unwrap_or_default(),
+        (Some(hits), _) => Some(hits.verdict),
+        (None, latest) => latest.map(|latest| latest.verdict),
     };
     let did = |latest: &Arc<DecisionEvent>| format!("{} {}", user(latest), port(latest));
     Shown {
@@ -168,7 +167,9 @@ fn rule_row(hits: Option<&RuleHits>, row: Option<&Row>, tally: &Tally) -> Shown 
             hits.map_or_else(|| format!("{:>8}", "-"), |hits| format!("{:>8}", hits.hits)),
             format!("{:>8}", row.map_or(0, |row| row.count)),
             row.map_or_else(|| rate(0.0), |row| rate(row.rate)),
-            verdict.clone(),
+            verdict
+                .map(|verdict| verdict.to_string())
+                .unwrap_or_default(),
             rule(name),
             latest.map(did).unwrap_or_default(),
             row.map(|row| age(tally.now - row.last)).unwrap_or_default(),

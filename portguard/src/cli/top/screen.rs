@@ -6,6 +6,7 @@ use super::tally::{Second, Tally, program};
 use super::view::{Table as Which, View};
 use crate::events::DecisionEvent;
 use crate::status::{Enforcing, Status};
+use portguard_common::Verdict;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -81,11 +82,14 @@ fn heading(view: &View) -> Vec<Line<'static>> {
         Span::raw(format!(" in {}:  ", span(tally.now))),
     ];
     for (count, verdict) in [
-        (tally.allow, "allow"),
-        (tally.deny, "deny"),
-        (tally.kernel, "kernel"),
+        (tally.allow, Verdict::Allow),
+        (tally.deny, Verdict::Deny),
+        (tally.kernel, Verdict::Kernel),
     ] {
-        second.push(Span::styled(format!("{count} {verdict}  "), style(verdict)));
+        second.push(Span::styled(
+            format!("{count} {verdict}  "),
+            style(Some(verdict)),
+        ));
     }
     if tally.dropped > 0 {
         let text = format!("{} dropped  ", tally.dropped);
@@ -100,7 +104,7 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
         Enforcing::Enforce => Span::styled("enforcing", Style::new().fg(Color::Green)),
         Enforcing::Audit => Span::styled("auditing", Style::new().fg(Color::Yellow)),
         Enforcing::Degraded => Span::styled("degraded", ALARM),
-        Enforcing::No => Span::styled("not enforcing", ALARM),
+        Enforcing::Inactive => Span::styled("not enforcing", ALARM),
     });
     if let Some(hook) = &status.hook {
         spans.push(Span::raw(format!("  hook {hook}")));
@@ -113,9 +117,9 @@ fn standing(status: &Status) -> Vec<Span<'static>> {
     }
     let all = status.decisions.all();
     spans.push(Span::raw(format!("  decided {all}")));
-    let lost: u64 = status.drops.values().sum();
-    let text = format!("  dropped {lost}");
-    spans.push(Span::styled(text, if lost > 0 { ALARM } else { DIM }));
+    let dropped: u64 = status.dropped.values().sum();
+    let text = format!("  dropped {dropped}");
+    spans.push(Span::styled(text, if dropped > 0 { ALARM } else { DIM }));
     spans
 }
 
@@ -199,7 +203,7 @@ fn draw_table(frame: &mut Frame<'_>, view: &mut View, shown: &[Shown], area: Rec
     let header = Row::new(columns.iter().map(|(title, _)| *title)).style(BOLD);
     let lines = shown.iter().map(|shown| {
         let cells = shown.cells.iter().map(|cell| Cell::from(cell.as_str()));
-        Row::new(cells).style(style(&shown.verdict))
+        Row::new(cells).style(style(shown.verdict))
     });
     let table = Table::new(lines, columns.iter().map(|(_, width)| *width))
         .header(header)
@@ -220,7 +224,7 @@ fn details(latest: &DecisionEvent) -> Vec<Line<'static>> {
     vec![
         Line::from(vec![
             Span::styled(format!("latest {time}  "), BOLD),
-            Span::styled(latest.verdict.to_string(), style(&latest.verdict)),
+            Span::styled(latest.verdict.to_string(), style(Some(latest.verdict))),
             Span::raw(format!(
                 " {}/{} {}: {outcome}, rule {}",
                 latest.protocol,
@@ -260,10 +264,10 @@ fn help(view: &View) -> Line<'static> {
     Line::from(spans)
 }
 
-fn style(verdict: &str) -> Style {
+fn style(verdict: Option<Verdict>) -> Style {
     match verdict {
-        "allow" => Style::new().fg(Color::Green),
-        "deny" => RED,
-        _ => Style::new(),
+        Some(Verdict::Allow) => Style::new().fg(Color::Green),
+        Some(Verdict::Deny) => RED,
+        Some(Verdict::Kernel) | None => Style::new(),
     }
 }

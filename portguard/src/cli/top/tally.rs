@@ -1,6 +1,7 @@
 //! Counters of `monitor --top`: decisions by caller and port, by refusal and by rule.
 
 use crate::events::DecisionEvent;
+use portguard_common::{Protocol, Verdict};
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ const REST: f64 = 0.05;
 /// Caller, port and verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bind {
-    verdict: String,
-    protocol: String,
+    verdict: Verdict,
+    protocol: Protocol,
     port: u16,
     uid: u32,
     program: String,
@@ -166,7 +167,7 @@ impl Order {
             .then_with(|| b.count.cmp(&a.count))
             .then_with(|| port(a).cmp(&port(b)))
             .then_with(|| program(&a.latest).cmp(program(&b.latest)))
-            .then_with(|| a.latest.verdict.cmp(&b.latest.verdict))
+            .then_with(|| a.latest.verdict.as_str().cmp(b.latest.verdict.as_str()))
     }
 }
 
@@ -212,17 +213,17 @@ impl Tally {
     pub(super) fn add(&mut self, decided: DecisionEvent) {
         let decided = Arc::new(decided);
         let bind = Bind {
-            verdict: decided.verdict.to_string(),
-            protocol: decided.protocol.to_string(),
+            verdict: decided.verdict,
+            protocol: decided.protocol,
             port: decided.port,
             uid: decided.uid,
             program: program(&decided).to_owned(),
         };
-        let denied = decided.verdict == "deny";
-        match &*decided.verdict {
-            "allow" => self.allow += decided.count,
-            "deny" => self.deny += decided.count,
-            _ => self.kernel += decided.count,
+        let denied = decided.verdict == Verdict::Deny;
+        match decided.verdict {
+            Verdict::Allow => self.allow += decided.count,
+            Verdict::Deny => self.deny += decided.count,
+            Verdict::Kernel => self.kernel += decided.count,
         }
         if let Some(second) = self.history.back_mut() {
             second.all += decided.count;
@@ -272,22 +273,19 @@ pub(super) fn program(decided: &DecisionEvent) -> &str {
 #[cfg(test)]
 pub(in crate::cli::top) mod tests {
     use super::*;
+    use portguard_common::{Errno, Family, Hook};
 
-    pub(in crate::cli::top) fn decided(
-        verdict: &'static str,
-        port: u16,
-        uid: u32,
-    ) -> DecisionEvent {
+    pub(in crate::cli::top) fn decided(verdict: Verdict, port: u16, uid: u32) -> DecisionEvent {
         DecisionEvent {
             time: "2026-01-02T03:04:05.678901234Z".into(),
-            verdict: verdict.into(),
+            verdict,
             enforced: true,
-            granted: verdict == "allow",
-            rule: (verdict != "kernel").then(|| format!("{verdict}-rule")),
+            granted: verdict == Verdict::Allow,
+            rule: (verdict != Verdict::Kernel).then(|| format!("{verdict}-rule")),
             policy: "0123456789ab".into(),
             port,
-            protocol: "tcp".into(),
-            family: "inet".into(),
+            protocol: Protocol::Tcp,
+            family: Family::Inet,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             uid,
             user: (uid == 33).then(|| "www-data".into()),
@@ -299,22 +297,22 @@ pub(in crate::cli::top) mod tests {
             cgroup: Some("/system.slice/nginx.service".into()),
             cgroup_id: 7,
             netns: 1,
-            hook: "lsm".into(),
-            errno: (verdict == "deny").then(|| "EACCES".into()),
+            hook: Hook::Lsm,
+            errno: (verdict == Verdict::Deny).then_some(Errno::Acces),
             count: 1,
-            reason: None,
+            reason: portguard_common::Reason::None,
         }
     }
 
     #[test]
     fn tally_adds_equal_and_aggregated_binds() {
         let mut tally = Tally::new();
-        tally.add(decided("allow", 80, 33));
+        tally.add(decided(Verdict::Allow, 80, 33));
         tally.add(DecisionEvent {
             count: 5,
-            ..decided("allow", 80, 33)
+            ..decided(Verdict::Allow, 80, 33)
         });
-        tally.add(decided("deny", 80, 1000));
+        tally.add(decided(Verdict::Deny, 80, 1000));
         let counts: Vec<u64> = tally
             .binds
             .sorted(Order::Count)
@@ -332,13 +330,13 @@ pub(in crate::cli::top) mod tests {
     fn tally_sorts_by_each_order() {
         let mut tally = Tally::new();
         for _ in 0..3 {
-            tally.add(decided("allow", 80, 33));
+            tally.add(decided(Verdict::Allow, 80, 33));
         }
         tally.tick();
-        tally.add(decided("deny", 25, 1000));
-        tally.add(decided("deny", 25, 1000));
+        tally.add(decided(Verdict::Deny, 25, 1000));
+        tally.add(decided(Verdict::Deny, 25, 1000));
         tally.tick();
-        tally.add(decided("kernel", 443, 0));
+        tally.add(decided(Verdict::Kernel, 443, 0));
         let first = |order| tally.binds.sorted(order)[0].latest.port;
         assert_eq!(first(Order::Count), 80);
         assert_eq!(first(Order::Port), 25);
@@ -357,7 +355,7 @@ pub(in crate::cli::top) mod tests {
         let mut tally = Tally::new();
         for _ in 0..30 {
             for _ in 0..10 {
-                tally.add(decided("allow", 80, 33));
+                tally.add(decided(Verdict::Allow, 80, 33));
             }
             tally.tick();
         }
@@ -375,10 +373,10 @@ pub(in crate::cli::top) mod tests {
     fn tally_is_bounded_and_keeps_heavy_keys() {
         let mut tally = Tally::new();
         for _ in 0..100 {
-            tally.add(decided("deny", 80, 33));
+            tally.add(decided(Verdict::Deny, 80, 33));
         }
         for uid in 0..10 * ROWS as u32 {
-            tally.add(decided("deny", 25, 100_000 + uid));
+            tally.add(decided(Verdict::Deny, 25, 100_000 + uid));
         }
         let rows = tally.binds.sorted(Order::Count);
         assert!(rows.len() <= ROWS, "{}", rows.len());

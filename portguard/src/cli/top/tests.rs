@@ -4,7 +4,9 @@ use super::Message;
 use super::screen::draw;
 use super::tally::tests::decided;
 use super::view::View;
-use crate::status::{Daemon, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
+use crate::status::{DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status};
+use portguard_common::{Hook, Verdict};
+use portguard_policy::policy::{Mode, Scope};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode};
@@ -28,18 +30,26 @@ fn press(view: &mut View, code: KeyCode) -> bool {
 fn seen() -> View {
     let mut view = View::new();
     for _ in 0..3 {
-        view.take(Message::DecisionEvent(Box::new(decided("allow", 80, 33))));
+        view.take(Message::DecisionEvent(Box::new(decided(
+            Verdict::Allow,
+            80,
+            33,
+        ))));
     }
-    view.take(Message::DecisionEvent(Box::new(decided("deny", 443, 1000))));
+    view.take(Message::DecisionEvent(Box::new(decided(
+        Verdict::Deny,
+        443,
+        1000,
+    ))));
     view.tally.tick();
     view
 }
 
-fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
+fn rule(name: Option<&str>, verdict: Verdict, hits: u64) -> RuleHits {
     RuleHits {
         name: name.map(str::to_owned),
-        verdict: verdict.into(),
-        place: None,
+        verdict,
+        origin: None,
         audit: false,
         hits,
     }
@@ -48,8 +58,8 @@ fn rule(name: Option<&str>, verdict: &str, hits: u64) -> RuleHits {
 fn status() -> Status {
     Status {
         enforcing: Enforcing::Enforce,
-        hook: Some("lsm".into()),
-        daemon: Some(Daemon {
+        hook: Some(Hook::Lsm),
+        daemon: Some(DaemonStatus {
             pid: 1,
             version: "0.1.0".into(),
             since: String::new(),
@@ -61,22 +71,22 @@ fn status() -> Status {
             origin: Vec::new(),
             generation: 1,
             since: String::new(),
-            mode: "enforce".into(),
-            default: "kernel".into(),
+            mode: Mode::Enforce,
+            default: Verdict::Kernel,
             protect: "1-1023".into(),
-            scope: "host".into(),
+            scope: Scope::Host,
         }),
         rules: vec![
-            rule(Some("unused"), "allow", 0),
-            rule(Some("allow-rule"), "allow", 30),
-            rule(None, "kernel", 2),
+            rule(Some("unused"), Verdict::Allow, 0),
+            rule(Some("allow-rule"), Verdict::Allow, 30),
+            rule(None, Verdict::Kernel, 2),
         ],
         decisions: Decisions {
             allow: 30,
             deny: 1,
             kernel: 2,
         },
-        drops: [("ring_full".to_owned(), 5)].into(),
+        dropped: [("ring_full".to_owned(), 5)].into(),
         reloads: Some(Reloads::default()),
         pins: None,
         problems: Vec::new(),
@@ -190,7 +200,11 @@ fn top_pause_freezes_screen_but_keeps_counting() {
     press(&mut view, KeyCode::Char('p'));
     let before = screen(&mut view, 100, 24);
     assert!(before[23].starts_with(" paused "), "{}", before[23]);
-    view.take(Message::DecisionEvent(Box::new(decided("kernel", 25, 0))));
+    view.take(Message::DecisionEvent(Box::new(decided(
+        Verdict::Kernel,
+        25,
+        0,
+    ))));
     view.tally.tick();
     assert_eq!(screen(&mut view, 100, 24), before);
     press(&mut view, KeyCode::Char('p'));

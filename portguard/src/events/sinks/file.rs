@@ -1,9 +1,9 @@
-//! A file of JSON lines, opened anew when it was moved away.
+//! A file of JSON lines, reopened on SIGUSR1.
 
-use super::lines::Lines;
-use super::worker::{Outcome, Writer};
+use super::line_writer::LineWriter;
+use super::worker::{WriteResult, Writer};
 use super::{Format, SinkError};
-use crate::events::DecisionEvent;
+use crate::events::SharedEvent;
 use crate::stderr::log_line;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// `file:PATH`.
 pub(super) struct FileSink {
     path: PathBuf,
-    lines: Lines<File>,
+    lines: LineWriter<File>,
 }
 
 impl FileSink {
@@ -24,36 +24,36 @@ impl FileSink {
         })?;
         Ok(Self {
             path: path.into(),
-            lines: Lines::new(file, Format::Json, first),
+            lines: LineWriter::new(file, Format::Json, first),
         })
     }
 }
 
 impl Writer for FileSink {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
-        self.lines.write(decided)
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        self.lines.write(event)
     }
 
-    fn flush(&mut self) -> Outcome {
+    fn flush(&mut self) -> WriteResult {
         self.lines.flush()
     }
 
-    fn reopen(&mut self) -> Outcome {
+    fn reopen(&mut self) -> WriteResult {
         match open(&self.path) {
             Ok((file, first)) => self.lines.switch(file, first),
             Err(error) => {
                 log_line!(
-                    "portguard: sink file: cannot open {} anew: {error}; decisions still go to the file that \
-                     was open; mend it and send SIGUSR1 again",
+                    "portguard: sink file: cannot reopen {}: {error}; decisions still go to the open file; \
+                     fix the path and send SIGUSR1 again",
                     self.path.display()
                 );
-                Outcome::default()
+                WriteResult::default()
             }
         }
     }
 }
 
-/// The file, and what must stand before the first line: whoever wrote here before may have ended inside one.
+/// The file, and a newline where an earlier writer ended within a line.
 fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let file = OpenOptions::new()
         // To see the last byte; and a FIFO without a reader would block us here.

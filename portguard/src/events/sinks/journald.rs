@@ -1,8 +1,9 @@
-//! journald by its native protocol: a datagram an event, a journal field for each of its fields.
+//! journald by its native protocol: one datagram per event, one journal field per event field.
 
-use super::worker::{Outcome, Writer};
+use super::worker::{WriteResult, Writer};
 use super::{SinkError, text};
-use crate::events::DecisionEvent;
+use crate::events::{DecisionEvent, SharedEvent};
+use portguard_common::Verdict;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
@@ -15,7 +16,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-/// The way to journald.
+/// The socket to journald.
 pub(super) struct Journald {
     path: PathBuf,
     socket: UnixDatagram,
@@ -28,9 +29,9 @@ impl Journald {
             source,
         };
         let socket = UnixDatagram::unbound().map_err(failed)?;
-        // Only to know that it is there: each datagram names its way, so a restart of journald is no matter.
-        let there = UnixDatagram::unbound().map_err(failed)?;
-        there.connect(path).map_err(failed)?;
+        // Only to check that journald runs: each datagram has its address, so journald may be restarted.
+        let probe = UnixDatagram::unbound().map_err(failed)?;
+        probe.connect(path).map_err(failed)?;
         Ok(Self {
             path: path.into(),
             socket,
@@ -45,7 +46,7 @@ impl Journald {
         }
     }
 
-    /// What no datagram holds goes in a sealed file of its own, whose descriptor is sent.
+    /// Sends an entry that is too large for a datagram as the descriptor of a sealed file.
     fn send_by_file(&self, entry: &[u8]) -> io::Result<()> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut file = File::from(memfd_create("portguard-event", flags)?);
@@ -63,16 +64,17 @@ impl Journald {
 }
 
 impl Writer for Journald {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        let decided = event.event();
         match self.send(&entry(decided)) {
-            Ok(()) => Outcome {
+            Ok(()) => WriteResult {
                 written: decided.count,
-                ..Outcome::default()
+                ..WriteResult::default()
             },
-            Err(error) => Outcome {
-                lost: decided.count,
+            Err(error) => WriteResult {
+                dropped: decided.count,
                 error: Some(error),
-                ..Outcome::default()
+                ..WriteResult::default()
             },
         }
     }
@@ -89,11 +91,14 @@ fn is_too_large(error: &io::Error) -> bool {
 fn entry(decided: &DecisionEvent) -> Vec<u8> {
     let mut entry = Vec::new();
     // Of syslog's priorities, warning and informational.
-    let priority = if decided.verdict == "deny" { "4" } else { "6" };
+    let priority = match decided.verdict {
+        Verdict::Deny => "4",
+        Verdict::Allow | Verdict::Kernel => "6",
+    };
     field(&mut entry, "MESSAGE", &text::sentence(decided));
     field(&mut entry, "PRIORITY", priority);
     field(&mut entry, "SYSLOG_IDENTIFIER", "portguard");
-    // Plain strings and numbers always serialise, into an object.
+    // Strings and numbers always serialise, into an object.
     let Ok(Value::Object(fields)) = serde_json::to_value(decided) else {
         return entry;
     };
@@ -108,7 +113,7 @@ fn entry(decided: &DecisionEvent) -> Vec<u8> {
     entry
 }
 
-/// `NAME=value`, or with the value's length before it where a line cannot hold it.
+/// `NAME=value`, or with the value's length before it where the value has a newline.
 fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend(name.as_bytes());
     if value.contains('\n') {

@@ -1,21 +1,20 @@
 //! Where decisions go: any number of sinks, each with a thread and a bounded queue of its own, so that a
 //! reader that stops reading stops nothing else.
 
-mod choice;
+mod failure_notice;
 mod file;
 mod journald;
-mod json;
-mod lines;
+mod line_writer;
 #[cfg(feature = "otlp")]
 mod otlp;
-mod outage;
-mod stdout;
+mod spec;
 mod text;
 mod worker;
 
-pub use choice::{ChoiceError, SinkChoice};
+pub use spec::{SinkSpec, SinkSpecError};
 
-use crate::events::DecisionEvent;
+use crate::events::{DecisionEvent, SharedEvent};
+use line_writer::LineWriter;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +23,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use worker::Worker;
 
-/// How decisions are written as lines.
+/// The format of decision lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object a line.
@@ -41,12 +40,12 @@ impl Format {
     #[must_use]
     pub fn line(self, decided: &DecisionEvent) -> String {
         match self {
-            Self::Json => json::line(decided),
+            Self::Json => decided.json_line(),
             Self::Text { color } => text::line(decided, color),
         }
     }
 
-    /// What stands above the first line; empty where nothing does.
+    /// The heading above the first line; empty where there is none.
     #[must_use]
     pub fn heading(self) -> String {
         match self {
@@ -61,41 +60,41 @@ impl Format {
 pub enum SinkError {
     /// The file of `file:PATH`.
     #[error(
-        "--sink file:{}: cannot open it: {source}; see that its directory is there and may be written to",
+        "--sink file:{}: cannot open it: {source}; check that its directory exists and is writable",
         path.display()
     )]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// journald's socket.
     #[error(
-        "--sink journald: cannot reach {}: {source}; start systemd-journald or leave this sink out",
+        "--sink journald: cannot reach {}: {source}; start systemd-journald or omit this sink",
         path.display()
     )]
     Journald {
         /// The socket.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The system refused a descriptor or a thread.
     #[error("--sink {sink}: cannot {what}: {source}")]
     System {
-        /// Which sink.
+        /// The sink.
         sink: &'static str,
-        /// What was tried.
+        /// The failed step.
         what: &'static str,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// One sink twice.
+    /// The same sink twice.
     #[error("--sink {0} is given twice: give it once")]
-    Twice(SinkChoice),
+    Twice(SinkSpec),
     /// `none` beside others.
-    #[error("--sink none stands alone: leave it or the other sinks out")]
+    #[error("--sink none cannot be combined with other sinks: omit it or the others")]
     NoneAndOthers,
 }
 
@@ -106,59 +105,56 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// No sinks: decisions are not written anywhere.
+    /// No sinks: no decision is written.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Opens what `--sink` names, standard output where it names nothing; `format` is standard output's.
-    ///
-    /// # Errors
-    /// Where one cannot be opened, or they do not go together.
-    pub fn open(choices: &[SinkChoice], format: Format) -> Result<Self, SinkError> {
+    /// Opens the sinks of `--sink`, by default standard output, which `format` is for.
+    pub fn open(specs: &[SinkSpec], format: Format) -> Result<Self, SinkError> {
         let mut sinks = Self::new();
-        if choices.is_empty() {
-            sinks.add(&SinkChoice::Stdout, format)?;
+        if specs.is_empty() {
+            sinks.add(&SinkSpec::Stdout, format)?;
         }
-        if choices.len() > 1 && choices.contains(&SinkChoice::None) {
+        if specs.len() > 1 && specs.contains(&SinkSpec::None) {
             return Err(SinkError::NoneAndOthers);
         }
-        for (at, choice) in choices.iter().enumerate() {
-            if choices.iter().take(at).any(|before| before == choice) {
-                return Err(SinkError::Twice(choice.clone()));
+        for (at, spec) in specs.iter().enumerate() {
+            if specs.iter().take(at).any(|before| before == spec) {
+                return Err(SinkError::Twice(spec.clone()));
             }
-            sinks.add(choice, format)?;
+            sinks.add(spec, format)?;
         }
         Ok(sinks)
     }
 
-    /// Opens one more.
-    ///
-    /// # Errors
-    /// Where it cannot be opened.
-    pub fn add(&mut self, choice: &SinkChoice, format: Format) -> Result<(), SinkError> {
-        let writer: Box<dyn worker::Writer> = match choice {
-            SinkChoice::None => return Ok(()),
-            SinkChoice::Stdout => Box::new(stdout::open(format)?),
-            SinkChoice::File(path) => Box::new(file::FileSink::open(path)?),
+    /// Opens one more sink.
+    pub fn add(&mut self, spec: &SinkSpec, format: Format) -> Result<(), SinkError> {
+        let writer: Box<dyn worker::Writer> = match spec {
+            SinkSpec::None => return Ok(()),
+            SinkSpec::Stdout => Box::new(LineWriter::stdout(format)?),
+            SinkSpec::File(path) => Box::new(file::FileSink::open(path)?),
             #[cfg(feature = "otlp")]
-            SinkChoice::Otlp(url) => Box::new(otlp::Otlp::new(url)),
-            SinkChoice::Journald(path) => Box::new(journald::Journald::open(path)?),
+            SinkSpec::Otlp(url) => Box::new(otlp::Otlp::new(url)),
+            SinkSpec::Journald(path) => Box::new(journald::Journald::open(path)?),
         };
-        self.workers.push(Worker::start(choice.name(), writer)?);
+        self.workers.push(Worker::start(spec.name(), writer)?);
         Ok(())
     }
 
-    /// Hands a decision to every sink. One that is too far behind drops and counts it; nothing ever waits.
-    pub fn send(&mut self, decided: &Arc<DecisionEvent>) {
+    /// Hands an event to every sink. One that is too far behind drops and counts it; nothing ever waits.
+    pub fn send(&mut self, event: &Arc<SharedEvent>) {
+        // Another reader may make the line while the event waits, and it then waits too. A single reader makes it
+        // when the event's turn has come.
+        let line_waits = self.workers.len() > 1 || Arc::strong_count(event) > 1;
         for worker in &mut self.workers {
-            worker.send(decided);
+            worker.send(event, line_waits);
         }
     }
 
-    /// Decisions that were not written, by the name of the sink (`stdout`, `journald`, `file`, `otlp`): it
-    /// was too slow, or writing failed. An event that stands for many counts as many.
+    /// Decisions dropped, by sink (`stdout`, `journald`, `file`, `otlp`): it was too slow, or writing failed. An
+    /// event that stands for many decisions counts as many.
     #[must_use]
     pub fn dropped(&self) -> BTreeMap<String, u64> {
         let mut dropped = BTreeMap::new();
@@ -168,18 +164,18 @@ impl Sinks {
         dropped
     }
 
-    /// Has files opened anew by their paths (SIGUSR1), after what waits is written, or before that where no
-    /// room is left in the queue. One that cannot be opened is said, and goes on where it was.
+    /// Reopens files by their paths (SIGUSR1), after the queued decisions, or before them where the queue is full.
+    /// A failure is logged, and the open file is kept.
     pub fn reopen(&mut self) {
         for worker in &self.workers {
             worker.reopen();
         }
     }
 
-    /// Waits until all is written, `patience` at most: a reader that hangs must not keep us. What it has not
-    /// taken by then is dropped and counted.
-    pub fn close(&mut self, patience: Duration) {
-        let end = Instant::now() + patience;
+    /// Waits until all is written, `timeout` at most: a reader that hangs must not delay the end. The rest is
+    /// counted as dropped.
+    pub fn close(&mut self, timeout: Duration) {
+        let end = Instant::now() + timeout;
         for worker in &mut self.workers {
             worker.close();
         }

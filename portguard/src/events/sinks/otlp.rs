@@ -1,24 +1,25 @@
-//! OTLP logs over HTTP, as JSON: a log record an event, many in a request where many wait.
+//! OTLP logs over HTTP, as JSON: one log record per event, many per request where many wait.
 
 use super::text;
-use super::worker::{Outcome, Writer};
-use crate::events::DecisionEvent;
+use super::worker::{WriteResult, Writer};
+use crate::events::{DecisionEvent, SharedEvent};
 use jiff::Timestamp;
+use portguard_common::Verdict;
 use serde_json::{Value, json};
 use std::io;
 use std::time::Duration;
 use ureq::Agent;
 
-/// Records in one request at most.
+/// Records in one request, at most.
 const BATCH: usize = 256;
 
 /// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is read of an answer.
-const ANSWER: u64 = 64 << 10;
+/// Bytes of a response that are read.
+const MAX_RESPONSE: u64 = 64 << 10;
 
-/// The way to a collector.
+/// The client of a collector.
 pub(super) struct Otlp {
     agent: Agent,
     url: String,
@@ -30,11 +31,11 @@ pub(super) struct Otlp {
 impl Otlp {
     pub(super) fn new(url: &str) -> Self {
         let config = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            // A collector that was restarted must not cost the first request after it.
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            // A restart of the collector must not fail the next request.
             .max_idle_connections(0)
             .max_redirects(0)
-            // The environment is not asked: what is written after `otlp:` is where it goes.
+            // Requests go to the URL after `otlp:`, whatever proxy the environment names.
             .proxy(None);
         Self {
             agent: config.build().into(),
@@ -44,7 +45,7 @@ impl Otlp {
         }
     }
 
-    /// Sends the records; how many of them the collector refused, and its word on it.
+    /// Sends the records. Returns how many the collector refused, and why.
     fn post(&self, records: Vec<Value>) -> io::Result<(u64, String)> {
         let request = self
             .agent
@@ -52,13 +53,13 @@ impl Otlp {
             .content_type("application/json")
             .send(envelope(records).to_string());
         let mut answer = request.map_err(io::Error::other)?;
-        // A redirection is no error to the client, and nobody has the records.
+        // The client takes a redirection for success, but no collector has the records.
         if !answer.status().is_success() {
             let words = format!("http status: {}", answer.status().as_u16());
             return Err(io::Error::other(words));
         }
-        let body = answer.body_mut().with_config().limit(ANSWER);
-        // An answer that says nothing refuses nothing.
+        let body = answer.body_mut().with_config().limit(MAX_RESPONSE);
+        // An empty response refuses nothing.
         let answer: Value = body
             .read_to_string()
             .ok()
@@ -77,22 +78,23 @@ impl Otlp {
 }
 
 impl Writer for Otlp {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        let decided = event.event();
         self.records.push(record(decided));
         self.count += decided.count;
         if self.records.len() < BATCH {
-            return Outcome::default();
+            return WriteResult::default();
         }
         self.flush()
     }
 
-    fn flush(&mut self) -> Outcome {
+    fn flush(&mut self) -> WriteResult {
         let records = std::mem::take(&mut self.records);
         if records.is_empty() {
-            return Outcome::default();
+            return WriteResult::default();
         }
         let count = std::mem::take(&mut self.count);
-        let (lost, error) = match self.post(records) {
+        let (dropped, error) = match self.post(records) {
             Ok((0, _)) => (0, None),
             Ok((refused, why)) => {
                 let words = format!("the collector refused {refused} records: {why}");
@@ -100,9 +102,9 @@ impl Writer for Otlp {
             }
             Err(error) => (count, Some(error)),
         };
-        Outcome {
-            written: count - lost,
-            lost,
+        WriteResult {
+            written: count - dropped,
+            dropped,
             error,
         }
     }
@@ -129,11 +131,11 @@ fn record(decided: &DecisionEvent) -> Value {
     let time: Option<Timestamp> = decided.time.parse().ok();
     let time = time.map_or(0, |time| time.as_nanosecond());
     // WARN and INFO of its severities.
-    let (number, severity) = match &*decided.verdict {
-        "deny" => (13, "WARN"),
-        _ => (9, "INFO"),
+    let (number, severity) = match decided.verdict {
+        Verdict::Deny => (13, "WARN"),
+        Verdict::Allow | Verdict::Kernel => (9, "INFO"),
     };
-    // Plain strings and numbers always serialise, into an object.
+    // Strings and numbers always serialise, into an object.
     let fields = serde_json::to_value(decided).unwrap_or_default();
     let fields = fields.as_object().into_iter().flatten();
     let attributes: Vec<Value> = fields

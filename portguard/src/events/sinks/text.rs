@@ -1,7 +1,8 @@
-//! A decision as a line of a table, for a terminal.
+//! A decision as a table line for a terminal, and as a sentence for logs.
 
 use crate::events::DecisionEvent;
-use anstyle::{AnsiColor, Style};
+use anstyle::{AnsiColor, Color, Style};
+use portguard_common::{Reason, Verdict};
 use unicode_width::UnicodeWidthStr;
 
 const WIDTHS: [usize; 6] = [13, 8, 30, 22, 24, 28];
@@ -20,7 +21,7 @@ pub(super) fn heading(color: bool) -> String {
 /// The line, its newline included.
 pub(super) fn line(decided: &DecisionEvent, color: bool) -> String {
     let style = if color {
-        verdict_style(&decided.verdict)
+        verdict_style(decided.verdict)
     } else {
         Style::new()
     };
@@ -41,7 +42,7 @@ fn row(cells: &[String]) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(WIDTHS) {
         line.push_str(cell);
-        // A cell that is too wide shifts the rest of its line, but loses nothing.
+        // A cell that is too wide shifts the rest of its line, but is not cut.
         let pad = width.saturating_sub(cell.width()).max(1);
         line.extend(std::iter::repeat_n(' ', pad));
     }
@@ -58,16 +59,15 @@ fn who(decided: &DecisionEvent) -> String {
 }
 
 fn why(decided: &DecisionEvent) -> String {
-    let mut why = match (&decided.rule, decided.reason.as_deref()) {
+    let mut why = match (&decided.rule, decided.reason) {
         (Some(rule), _) => format!("rule {rule}"),
-        (None, Some("no_memory")) => "no memory to read the groups".into(),
-        (None, Some("unresolved_cgroup")) => "unresolved cgroup".into(),
-        (None, Some(reason)) => reason.into(),
-        (None, None) => "default".into(),
+        (None, Reason::NoMemory) => "no memory to read the groups".into(),
+        (None, Reason::UnresolvedCgroup) => "unresolved cgroup".into(),
+        (None, Reason::None) => "default".into(),
     };
     if !decided.enforced {
         why.push_str(", audit only");
-    } else if let Some(errno) = &decided.errno {
+    } else if let Some(errno) = decided.errno {
         why.push_str(&format!(", {errno}"));
     } else if decided.granted {
         why.push_str(", capability check skipped");
@@ -78,7 +78,7 @@ fn why(decided: &DecisionEvent) -> String {
     why
 }
 
-/// The decision as a sentence, for a log that keeps its fields beside it.
+/// The decision as a sentence, for a log that has its fields too.
 pub(super) fn sentence(decided: &DecisionEvent) -> String {
     format!(
         "{} {}/{} {} by {} {}[{}] in {}: {}",
@@ -94,30 +94,31 @@ pub(super) fn sentence(decided: &DecisionEvent) -> String {
     )
 }
 
-fn verdict_style(verdict: &str) -> Style {
+const fn verdict_style(verdict: Verdict) -> Style {
     let color = match verdict {
-        "allow" => AnsiColor::Green,
-        "deny" => AnsiColor::Red,
-        _ => return Style::new(),
+        Verdict::Allow => AnsiColor::Green,
+        Verdict::Deny => AnsiColor::Red,
+        Verdict::Kernel => return Style::new(),
     };
-    Style::new().fg_color(Some(color.into()))
+    Style::new().fg_color(Some(Color::Ansi(color)))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use portguard_common::{Errno, Family, Hook, Protocol};
 
     pub(in crate::events::sinks) fn decided() -> DecisionEvent {
         DecisionEvent {
             time: "2026-01-02T03:04:05.678901234Z".into(),
-            verdict: "deny".into(),
+            verdict: Verdict::Deny,
             enforced: true,
             granted: false,
             rule: Some("web".into()),
             policy: "0123456789ab".into(),
             port: 80,
-            protocol: "tcp".into(),
-            family: "inet".into(),
+            protocol: Protocol::Tcp,
+            family: Family::Inet,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             uid: 1000,
             user: Some("alice".into()),
@@ -129,15 +130,15 @@ pub(super) mod tests {
             cgroup: Some("/user.slice".into()),
             cgroup_id: 7,
             netns: 1,
-            hook: "lsm".into(),
-            errno: Some("EACCES".into()),
+            hook: Hook::Lsm,
+            errno: Some(Errno::Acces),
             count: 1,
-            reason: None,
+            reason: Reason::None,
         }
     }
 
     #[test]
-    fn a_line_says_who_what_and_why() {
+    fn text_line_has_all_columns() {
         assert_eq!(
             line(&decided(), false),
             "03:04:05.678 deny    tcp/80 127.0.0.1              alice(1000) as 0      \
@@ -146,7 +147,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn folded_decisions_are_numbered() {
+    fn text_line_shows_count() {
         let folded = DecisionEvent {
             count: 1234,
             ..decided()
@@ -159,7 +160,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn audit_and_default_are_told() {
+    fn text_line_shows_audit_and_default() {
         let audit = DecisionEvent {
             enforced: false,
             errno: None,
@@ -172,19 +173,15 @@ pub(super) mod tests {
 
     #[test]
     fn reason_stands_in_place_of_default() {
-        let why = |reason: &'static str| {
+        let why = |reason: Reason| {
             why(&DecisionEvent {
                 rule: None,
                 errno: None,
-                reason: Some(reason.into()),
+                reason,
                 ..decided()
             })
         };
-        assert_eq!(why("unresolved_cgroup"), "unresolved cgroup");
-        assert_eq!(why("no_memory"), "no memory to read the groups");
-        assert_eq!(
-            why("reason of a later version"),
-            "reason of a later version"
-        );
+        assert_eq!(why(Reason::UnresolvedCgroup), "unresolved cgroup");
+        assert_eq!(why(Reason::NoMemory), "no memory to read the groups");
     }
 }

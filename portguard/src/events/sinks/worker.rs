@@ -1,8 +1,8 @@
-//! A sink's thread: decisions wait for it in a bounded queue, and those that it cannot take are counted.
+//! A sink's thread and its bounded queue: decisions that do not fit are counted as dropped.
 
 use super::SinkError;
-use super::outage::{Outage, tell};
-use crate::events::DecisionEvent;
+use super::failure_notice::{FailureNotice, log};
+use crate::events::SharedEvent;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,49 +13,50 @@ use std::time::{Duration, Instant};
 /// Events that may wait for a slow reader.
 const WAITING: usize = 8_192;
 
-/// What they may weigh, in bytes: a process chooses its own path and may make it long.
+/// Their bytes, at most: a process chooses its own path and may make it long.
 const WAITING_BYTES: usize = 4 << 20;
 
-/// What came of a call to a writer: decisions that are now written or lost, and what went wrong.
+/// The result of a call to a writer: decisions now written or dropped, and the error.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct WriteResult {
     pub(super) written: u64,
-    pub(super) lost: u64,
+    pub(super) dropped: u64,
     pub(super) error: Option<io::Error>,
 }
 
-/// What writes a sink's decisions, on the sink's thread, where it may block.
+/// Writes a sink's decisions, on the sink's thread, where it may block.
 pub(super) trait Writer: Send {
-    /// Writes a decision, or takes it in to be written with the next.
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome;
+    /// Writes a decision, or keeps it to be written with the next.
+    fn write(&mut self, event: &SharedEvent) -> WriteResult;
 
-    /// Writes what was taken in: no other decision waits.
-    fn flush(&mut self) -> Outcome {
-        Outcome::default()
+    /// Writes what was kept: no other decision waits.
+    fn flush(&mut self) -> WriteResult {
+        WriteResult::default()
     }
 
-    /// Opens its target anew.
-    fn reopen(&mut self) -> Outcome {
-        Outcome::default()
+    /// Reopens its target.
+    fn reopen(&mut self) -> WriteResult {
+        WriteResult::default()
     }
 }
 
 enum Message {
-    DecisionEvent(Arc<DecisionEvent>),
+    /// An event and its weight.
+    Event(Arc<SharedEvent>, usize),
     Reopen,
 }
 
 #[derive(Default)]
 struct Shared {
-    /// The weight of what waits.
+    /// Bytes that wait.
     waiting: AtomicUsize,
     written: AtomicU64,
-    lost: AtomicU64,
-    /// A reopening that the queue had no room for.
+    dropped: AtomicU64,
+    /// A request to reopen that the queue had no room for.
     reopen: AtomicBool,
 }
 
-/// The way to the thread.
+/// The thread's handle and counters.
 pub(super) struct Worker {
     name: &'static str,
     sender: Option<SyncSender<Message>>,
@@ -77,7 +78,14 @@ impl Worker {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("sink-{name}"))
-            .spawn(move || work(&receiver, writer.as_mut(), &theirs, Outage::new(name)))
+            .spawn(move || {
+                work(
+                    &receiver,
+                    writer.as_mut(),
+                    &theirs,
+                    FailureNotice::new(name),
+                )
+            })
             .map_err(|source| SinkError::System {
                 sink: name,
                 what: "start its thread",
@@ -97,42 +105,44 @@ impl Worker {
         self.name
     }
 
-    /// Hands a decision over, or counts it as dropped; never waits.
-    pub(super) fn send(&mut self, decided: &Arc<DecisionEvent>) {
-        if self.offer(decided) {
-            self.accepted += decided.count;
+    /// Queues a decision, or counts it as dropped; never waits.
+    /// `line_waits` says whether the event's line may be made while the event waits.
+    pub(super) fn send(&mut self, event: &Arc<SharedEvent>, line_waits: bool) {
+        let count = event.event().count;
+        if self.offer(event, line_waits) {
+            self.accepted += count;
         } else {
-            self.refused += decided.count;
+            self.refused += count;
         }
     }
 
-    fn offer(&self, decided: &Arc<DecisionEvent>) -> bool {
+    fn offer(&self, event: &Arc<SharedEvent>, line_waits: bool) -> bool {
         let Some(sender) = &self.sender else {
             return false;
         };
-        let weight = weight(decided);
+        let weight = weight(event, line_waits);
         // Only this thread adds, so it cannot be exceeded in between.
         if self.shared.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES {
             return false;
         }
         self.shared.waiting.fetch_add(weight, Ordering::Relaxed);
-        let sent = sender.try_send(Message::DecisionEvent(Arc::clone(decided)));
+        let sent = sender.try_send(Message::Event(Arc::clone(event), weight));
         if sent.is_err() {
             self.shared.waiting.fetch_sub(weight, Ordering::Relaxed);
         }
         sent.is_ok()
     }
 
-    /// Decisions that were not written.
+    /// Decisions dropped by this sink.
     pub(super) fn dropped(&self) -> u64 {
         if self.sender.is_some() || self.thread.is_some() {
-            return self.refused + self.shared.lost.load(Ordering::Relaxed);
+            return self.refused + self.shared.dropped.load(Ordering::Relaxed);
         }
-        // At the end what was not written is lost, in the queue or in the middle of a line.
+        // At the end what was not written is dropped, in the queue or in the middle of a line.
         self.refused + self.accepted - self.shared.written.load(Ordering::Relaxed)
     }
 
-    /// Asks for the target to be opened anew.
+    /// Requests that the target is reopened.
     pub(super) fn reopen(&self) {
         let Some(sender) = &self.sender else { return };
         if sender.try_send(Message::Reopen).is_err() {
@@ -145,7 +155,7 @@ impl Worker {
         self.sender = None;
     }
 
-    /// Waits for that, until `end` at most.
+    /// Waits for that, until `end` at the latest.
     pub(super) fn wait(&mut self, end: Instant) {
         let Some(thread) = self.thread.take() else {
             return;
@@ -156,31 +166,36 @@ impl Worker {
     }
 }
 
-/// Roughly what an event takes in memory.
-fn weight(decided: &DecisionEvent) -> usize {
+/// Bytes of a line but for its texts: names of the fields, numbers, words.
+const LINE_BASE: usize = 400;
+
+/// Roughly what an event takes in memory, with its line where that waits too.
+fn weight(event: &SharedEvent, line_waits: bool) -> usize {
+    let event = event.event();
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    size_of::<DecisionEvent>()
-        + decided.time.len()
-        + decided.policy.len()
-        + decided.comm.len()
-        + optional(&decided.rule)
-        + optional(&decided.user)
-        + optional(&decided.exe)
-        + optional(&decided.cgroup)
+    let texts = event.time.len()
+        + event.policy.len()
+        + event.comm.len()
+        + optional(&event.rule)
+        + optional(&event.user)
+        + optional(&event.exe)
+        + optional(&event.cgroup);
+    let line = if line_waits { LINE_BASE + texts } else { 0 };
+    size_of::<SharedEvent>() + texts + line
 }
 
 fn work(
     receiver: &Receiver<Message>,
     writer: &mut dyn Writer,
     shared: &Shared,
-    mut outage: Outage,
+    mut notice: FailureNotice,
 ) {
-    let mut settle = |outcome: Outcome| {
-        shared.written.fetch_add(outcome.written, Ordering::Relaxed);
-        shared.lost.fetch_add(outcome.lost, Ordering::Relaxed);
-        match outcome.error {
-            Some(error) => tell(outage.failed(&error, outcome.lost, Instant::now())),
-            None if outcome.written > 0 => tell(outage.worked()),
+    let mut record = |result: WriteResult| {
+        shared.written.fetch_add(result.written, Ordering::Relaxed);
+        shared.dropped.fetch_add(result.dropped, Ordering::Relaxed);
+        match result.error {
+            Some(error) => log(notice.failed(&error, result.dropped, Instant::now())),
+            None if result.written > 0 => log(notice.recovered()),
             None => {}
         }
     };
@@ -189,7 +204,7 @@ fn work(
             Ok(message) => message,
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
-                settle(writer.flush());
+                record(writer.flush());
                 match receiver.recv() {
                     Ok(message) => message,
                     Err(_) => break,
@@ -197,16 +212,15 @@ fn work(
             }
         };
         if shared.reopen.swap(false, Ordering::Relaxed) {
-            settle(writer.reopen());
+            record(writer.reopen());
         }
         match message {
-            Message::Reopen => settle(writer.reopen()),
-            Message::DecisionEvent(decided) => {
-                let weight = weight(&decided);
+            Message::Reopen => record(writer.reopen()),
+            Message::Event(event, weight) => {
                 shared.waiting.fetch_sub(weight, Ordering::Relaxed);
-                settle(writer.write(&decided));
+                record(writer.write(&event));
             }
         }
     }
-    settle(writer.flush());
+    record(writer.flush());
 }

@@ -40,9 +40,9 @@ impl Counts {
         })
     }
 
-    /// Decisions whose event was lost in the kernel, by reason.
+    /// Decisions whose event the kernel dropped, by reason.
     #[must_use]
-    pub fn drops(&self) -> [(String, u64); 2] {
+    pub fn dropped_by_reason(&self) -> [(String, u64); 2] {
         [
             ("ring_full".to_owned(), self.ring_full),
             ("uid_quota".to_owned(), self.uid_quota),
@@ -51,7 +51,7 @@ impl Counts {
 
     /// All of them.
     #[must_use]
-    pub const fn lost(&self) -> u64 {
+    pub const fn dropped(&self) -> u64 {
         self.ring_full + self.uid_quota
     }
 }

@@ -1,5 +1,7 @@
 //! The hooks, the programs on them, and what those can do on this kernel.
 
+pub use portguard_common::Hook;
+
 /// `--hook`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookChoice {
@@ -22,31 +24,11 @@ impl HookChoice {
     }
 }
 
-/// The hook that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// `lsm/socket_bind` decides, the cgroup hooks grant.
-    Lsm,
-    /// The cgroup hooks decide and grant.
-    Cgroup,
-}
-
-impl Hook {
-    /// The name in events and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lsm => "lsm",
-            Self::Cgroup => "cgroup",
-        }
-    }
-
-    /// The programs that are attached where this hook decides.
-    pub(in crate::kernel) const fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::Lsm => &["socket_bind", "sctp_bind_connect", "bind4", "bind6"],
-            Self::Cgroup => &CGROUP_PROGRAMS,
-        }
+/// The programs that are attached where `hook` decides.
+pub(in crate::kernel) const fn attached_programs(hook: Hook) -> &'static [&'static str] {
+    match hook {
+        Hook::Lsm => &["socket_bind", "sctp_bind_connect", "bind4", "bind6"],
+        Hook::Cgroup => &CGROUP_PROGRAMS,
     }
 }
 

@@ -36,13 +36,13 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let rules = image.as_ref().map_or(Ok(Vec::new()), KernelImage::hits)?;
     Ok(Some(Status {
         enforcing: Enforcing::of(policy.as_ref(), &problems),
-        hook: manifest.map(|manifest| manifest.hook.as_str().to_owned()),
+        hook: manifest.map(|manifest| manifest.hook),
         daemon: None,
         kernel: crate::kernel::preflight::environment::release_text(),
         policy,
         rules,
         decisions: counts.decisions,
-        drops: BTreeMap::from(counts.drops()),
+        dropped: BTreeMap::from(counts.dropped_by_reason()),
         reloads: None,
         pins: Some(directory.display().to_string()),
         problems,

@@ -1,21 +1,20 @@
-//! Which decisions a monitor gets.
+//! Which events a monitor gets.
 
 use super::Filter;
 use crate::events::DecisionEvent;
 use portguard_policy::escape::escape;
 
-/// Entries that a filter may have in all: each is held against every decision.
+/// Entries that a filter may have in all: each is compared with every event.
 const ENTRIES: usize = 256;
 
-/// What the last component of a unit's cgroup ends in.
+/// Endings of a unit's cgroup.
 const UNITS: [&str; 3] = [".service", ".socket", ".scope"];
 
-/// A filter in the words of events.
-pub(super) struct Wanted(Filter);
+/// A filter whose units are escaped as in events.
+pub(super) struct EventFilter(Filter);
 
-impl Wanted {
-    /// # Errors
-    /// In words, where the filter is too long.
+impl EventFilter {
+    /// The error is for the client.
     pub(super) fn new(mut filter: Filter) -> Result<Self, String> {
         let lengths = [
             filter.verdicts.len(),
@@ -36,17 +35,17 @@ impl Wanted {
         Ok(Self(filter))
     }
 
-    pub(super) fn has(&self, decided: &DecisionEvent) -> bool {
+    pub(super) fn matches(&self, event: &DecisionEvent) -> bool {
         let Self(filter) = self;
-        let rule = decided.rule.as_deref().unwrap_or_default();
-        let port = decided.port;
-        any(&filter.verdicts, |verdict| *verdict == decided.verdict)
-            && any(&filter.uids, |uid| *uid == decided.uid)
+        let rule = event.rule.as_deref().unwrap_or_default();
+        let port = event.port;
+        any(&filter.verdicts, |verdict| *verdict == event.verdict)
+            && any(&filter.uids, |uid| *uid == event.uid)
             && any(&filter.ports, |(first, last)| {
                 (*first..=*last).contains(&port)
             })
             && any(&filter.rules, |name| name == rule)
-            && any(&filter.units, |name| unit(decided) == Some(name))
+            && any(&filter.units, |name| unit(event) == Some(name))
     }
 }
 
@@ -54,7 +53,7 @@ fn any<T>(entries: &[T], matches: impl FnMut(&T) -> bool) -> bool {
     entries.is_empty() || entries.iter().any(matches)
 }
 
-fn unit(decided: &DecisionEvent) -> Option<&str> {
-    let mut names = decided.cgroup.as_deref()?.rsplit('/');
+fn unit(event: &DecisionEvent) -> Option<&str> {
+    let mut names = event.cgroup.as_deref()?.rsplit('/');
     names.find(|name| UNITS.iter().any(|ending| name.ends_with(ending)))
 }

@@ -1,22 +1,38 @@
-//! Lines into a descriptor, whole ones only: a line that a full disk cut is completed before the next.
+//! LineWriter into a descriptor, whole ones only: a line that a full disk cut is completed before the next.
 
 use super::Format;
-use super::worker::{Outcome, Writer};
-use crate::events::DecisionEvent;
+use super::SinkError;
+use super::worker::{WriteResult, Writer};
+use crate::events::SharedEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 
 /// The open end of a file, pipe or terminal.
-pub(super) struct Lines<W> {
+pub(super) struct LineWriter<W> {
     out: W,
     format: Format,
-    /// What is left of a line that was cut, and its decisions.
+    /// The rest of a line that was cut, and its number of decisions.
     rest: Vec<u8>,
     rest_count: u64,
 }
 
-impl<W: Target> Lines<W> {
+impl LineWriter<File> {
+    /// Standard output by its descriptor: `Stdout` keeps what it could not write, and so hides what was dropped.
+    pub(super) fn stdout(format: Format) -> Result<Self, SinkError> {
+        let descriptor = std::io::stdout().as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|source| SinkError::System {
+            sink: "stdout",
+            what: "copy its descriptor",
+            source,
+        })?;
+        let heading = format.heading().into_bytes();
+        Ok(Self::new(File::from(descriptor), format, heading))
+    }
+}
+
+impl<W: Target> LineWriter<W> {
     /// Writes to `out`, `first` before all else.
     pub(super) const fn new(out: W, format: Format, first: Vec<u8>) -> Self {
         Self {
@@ -27,18 +43,18 @@ impl<W: Target> Lines<W> {
         }
     }
 
-    /// Goes on in another target, `first` before all else there. The rest of a cut line has no place in it.
-    pub(super) fn switch(&mut self, out: W, first: Vec<u8>) -> Outcome {
+    /// Continues in another target, `first` before all else. The rest of a cut line is dropped.
+    pub(super) fn switch(&mut self, out: W, first: Vec<u8>) -> WriteResult {
         self.out = out;
         self.rest = first;
-        Outcome {
-            lost: std::mem::take(&mut self.rest_count),
-            ..Outcome::default()
+        WriteResult {
+            dropped: std::mem::take(&mut self.rest_count),
+            ..WriteResult::default()
         }
     }
 
-    /// Writes what is left of a cut line.
-    fn complete(&mut self) -> Outcome {
+    /// Writes the rest of a cut line.
+    fn complete(&mut self) -> WriteResult {
         let (written, error) = put(&mut self.out, &self.rest);
         self.rest.drain(..written);
         let written = if error.is_none() {
@@ -46,43 +62,51 @@ impl<W: Target> Lines<W> {
         } else {
             0
         };
-        Outcome {
+        WriteResult {
             written,
-            lost: 0,
+            dropped: 0,
             error,
         }
     }
 }
 
-impl<W: Target> Writer for Lines<W> {
-    fn write(&mut self, decided: &DecisionEvent) -> Outcome {
-        let mut outcome = self.complete();
-        if outcome.error.is_some() {
-            outcome.lost = decided.count;
-            return outcome;
+impl<W: Target> Writer for LineWriter<W> {
+    fn write(&mut self, event: &SharedEvent) -> WriteResult {
+        let count = event.event().count;
+        let mut result = self.complete();
+        if result.error.is_some() {
+            result.dropped = count;
+            return result;
         }
-        let line = self.format.line(decided);
+        let text;
+        let line = match self.format {
+            Format::Json => event.json_line(),
+            Format::Text { .. } => {
+                text = self.format.line(event.event());
+                &text
+            }
+        };
         let (written, error) = put(&mut self.out, line.as_bytes());
         if error.is_none() {
-            outcome.written += decided.count;
+            result.written += count;
         } else if written == 0 {
-            outcome.lost = decided.count;
+            result.dropped = count;
         } else {
-            self.rest = line.into_bytes().split_off(written);
-            self.rest_count = decided.count;
+            self.rest = line.as_bytes().get(written..).unwrap_or_default().to_vec();
+            self.rest_count = count;
         }
-        outcome.error = error;
-        outcome
+        result.error = error;
+        result
     }
 
-    fn flush(&mut self) -> Outcome {
+    fn flush(&mut self) -> WriteResult {
         self.complete()
     }
 }
 
-/// What lines are written to.
+/// A target of lines.
 pub(super) trait Target: Write + Send {
-    /// Waits until it takes more: it does not block by itself.
+    /// Waits until a non-blocking target is writable.
     fn ready(&self) -> io::Result<()>;
 }
 
@@ -93,7 +117,7 @@ impl Target for File {
     }
 }
 
-/// Writes all of it where it can; how much it was, and what stopped it.
+/// Writes all bytes where it can. Returns how many were written, and the error.
 fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -103,7 +127,7 @@ fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
                 written += more;
                 Ok(())
             }
-            // Whoever shares the terminal or pipe with us may have made it non-blocking.
+            // Another process with the same terminal or pipe may have made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => out.ready(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
@@ -118,6 +142,7 @@ fn put(out: &mut impl Target, bytes: &[u8]) -> (usize, Option<io::Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::DecisionEvent;
     use crate::events::sinks::text::tests::decided;
     use std::collections::VecDeque;
 
@@ -151,46 +176,46 @@ mod tests {
         }
     }
 
-    fn counted(count: u64) -> DecisionEvent {
-        DecisionEvent { count, ..decided() }
+    fn counted(count: u64) -> SharedEvent {
+        SharedEvent::new(DecisionEvent { count, ..decided() })
     }
 
     #[test]
-    fn a_cut_line_is_completed_before_the_next() {
+    fn line_writer_completes_a_cut_line() {
         let disk = Disk {
             takes: [30, 0, 10, 0, 0].into(),
             ..Disk::default()
         };
-        let mut lines = Lines::new(disk, Format::Json, Vec::new());
-        // Cut: neither written nor lost yet.
+        let mut lines = LineWriter::new(disk, Format::Json, Vec::new());
+        // Cut: neither written nor dropped yet.
         let cut = lines.write(&counted(5));
-        assert_eq!((cut.written, cut.lost), (0, 0));
+        assert_eq!((cut.written, cut.dropped), (0, 0));
         assert!(cut.error.is_some());
-        // A little more of it goes, and what comes meanwhile is lost.
-        let lost = lines.write(&counted(3));
-        assert_eq!((lost.written, lost.lost), (0, 3));
+        // A little more of it is written, and the next event is dropped.
+        let dropped = lines.write(&counted(3));
+        assert_eq!((dropped.written, dropped.dropped), (0, 3));
         assert!(lines.flush().error.is_some());
         let both = lines.write(&counted(7));
-        assert_eq!((both.written, both.lost), (12, 0));
+        assert_eq!((both.written, both.dropped), (12, 0));
         let has = String::from_utf8(lines.out.has.clone()).unwrap();
         assert_eq!(
             has,
-            Format::Json.line(&counted(5)) + &Format::Json.line(&counted(7))
+            counted(5).json_line().to_owned() + counted(7).json_line()
         );
     }
 
     #[test]
-    fn the_rest_of_a_cut_line_does_not_go_elsewhere() {
+    fn line_writer_drops_a_cut_line_on_switch() {
         let disk = Disk {
             takes: [30, 0].into(),
             ..Disk::default()
         };
-        let mut lines = Lines::new(disk, Format::Json, Vec::new());
+        let mut lines = LineWriter::new(disk, Format::Json, Vec::new());
         lines.write(&counted(5));
         let switched = lines.switch(Disk::default(), Vec::new());
-        assert_eq!((switched.written, switched.lost), (0, 5));
+        assert_eq!((switched.written, switched.dropped), (0, 5));
         assert_eq!(lines.write(&counted(1)).written, 1);
         let has = String::from_utf8(lines.out.has.clone()).unwrap();
-        assert_eq!(has, Format::Json.line(&counted(1)));
+        assert_eq!(has, counted(1).json_line());
     }
 }

@@ -1,19 +1,19 @@
-//! What `--sink` takes.
+//! The values of `--sink`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// Where journald listens.
+/// journald's native socket.
 const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// A value of `--sink`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkChoice {
+pub enum SinkSpec {
     /// Standard output.
     Stdout,
-    /// Nowhere.
+    /// No output.
     None,
     /// journald, by the path of its native socket.
     Journald(PathBuf),
@@ -24,30 +24,30 @@ pub enum SinkChoice {
     Otlp(String),
 }
 
-/// Why a value of `--sink` is none.
+/// Why a value of `--sink` is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ChoiceError {
-    /// No such sink.
-    #[error("`{0}` is no sink: give stdout, none, journald, file:PATH or otlp:URL")]
+pub enum SinkSpecError {
+    /// Unknown kind.
+    #[error("unknown sink `{0}`: expected stdout, none, journald, file:PATH or otlp:URL")]
     Unknown(String),
     /// `file` without a path.
-    #[error("`{0}` names no file: give file:PATH, as in file:/var/log/portguard.jsonl")]
+    #[error("`{0}` has no path: expected file:PATH, as in file:/var/log/portguard.jsonl")]
     NoPath(String),
-    /// `otlp` with what is no URL.
+    /// `otlp` without an http URL.
     #[cfg(feature = "otlp")]
     #[error(
-        "`{0}` names no collector: give otlp:http://HOST:PORT, or with the path in place of /v1/logs; for TLS \
-         send to a collector on this host that forwards"
+        "`{0}` is not a collector's URL: expected otlp:http://HOST:PORT, with a path where it is not /v1/logs; for TLS \
+         use a collector on this host that forwards"
     )]
     NoUrl(String),
-    /// `otlp` where it is left out.
+    /// `otlp` in a build without it.
     #[cfg(not(feature = "otlp"))]
     #[error("`{0}`: this portguard is built without OTLP: build it with `--features otlp`")]
     NotBuilt(String),
 }
 
-impl SinkChoice {
-    /// The name that drops are counted under.
+impl SinkSpec {
+    /// The name under which dropped decisions are counted.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -61,10 +61,10 @@ impl SinkChoice {
     }
 }
 
-impl FromStr for SinkChoice {
-    type Err = ChoiceError;
+impl FromStr for SinkSpec {
+    type Err = SinkSpecError;
 
-    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+    fn from_str(text: &str) -> Result<Self, SinkSpecError> {
         let (kind, rest) = match text.split_once(':') {
             Some((kind, rest)) => (kind, Some(rest)),
             None => (text, None),
@@ -73,21 +73,21 @@ impl FromStr for SinkChoice {
             ("stdout", None) => Ok(Self::Stdout),
             ("none", None) => Ok(Self::None),
             ("journald", None) => Ok(Self::Journald(JOURNALD.into())),
-            ("file", None | Some("")) => Err(ChoiceError::NoPath(text.into())),
+            ("file", None | Some("")) => Err(SinkSpecError::NoPath(text.into())),
             ("file", Some(path)) => Ok(Self::File(path.into())),
             #[cfg(feature = "otlp")]
             ("otlp", rest) => match rest.and_then(logs_url) {
                 Some(url) => Ok(Self::Otlp(url)),
-                None => Err(ChoiceError::NoUrl(text.into())),
+                None => Err(SinkSpecError::NoUrl(text.into())),
             },
             #[cfg(not(feature = "otlp"))]
-            ("otlp", _) => Err(ChoiceError::NotBuilt(text.into())),
-            _ => Err(ChoiceError::Unknown(text.into())),
+            ("otlp", _) => Err(SinkSpecError::NotBuilt(text.into())),
+            _ => Err(SinkSpecError::Unknown(text.into())),
         }
     }
 }
 
-/// The URL that logs are posted to; `None` where it is none. Without a path it is OTLP's own.
+/// The URL that logs are posted to, by default OTLP's path; `None` where it is invalid.
 #[cfg(feature = "otlp")]
 fn logs_url(text: &str) -> Option<String> {
     let url: hyper::Uri = text.parse().ok()?;
@@ -101,7 +101,7 @@ fn logs_url(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-impl fmt::Display for SinkChoice {
+impl fmt::Display for SinkSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(out, "file:{}", path.display()),
@@ -117,29 +117,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_sink_is_read_and_shown_as_written() {
+    fn sink_spec_round_trips() {
         for text in ["stdout", "none", "journald", "file:/a:b", "file:rel.jsonl"] {
-            let choice: SinkChoice = text.parse().unwrap();
-            assert_eq!(choice.to_string(), text);
+            let spec: SinkSpec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), text);
         }
-        let file: SinkChoice = "file:/a:b".parse().unwrap();
-        assert_eq!(file, SinkChoice::File("/a:b".into()));
+        let file: SinkSpec = "file:/a:b".parse().unwrap();
+        assert_eq!(file, SinkSpec::File("/a:b".into()));
         assert_eq!(file.name(), "file");
     }
 
     #[test]
-    fn what_is_no_sink_is_told_what_is() {
+    fn sink_spec_rejects_unknown_kind() {
         for text in ["", "stdin", "stdout:", "journald:/x", "File:/x"] {
             assert_eq!(
-                text.parse::<SinkChoice>().unwrap_err().to_string(),
-                format!("`{text}` is no sink: give stdout, none, journald, file:PATH or otlp:URL")
+                text.parse::<SinkSpec>().unwrap_err().to_string(),
+                format!(
+                    "unknown sink `{text}`: expected stdout, none, journald, file:PATH or otlp:URL"
+                )
             );
         }
         for text in ["file", "file:"] {
             assert_eq!(
-                text.parse::<SinkChoice>().unwrap_err().to_string(),
+                text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!(
-                    "`{text}` names no file: give file:PATH, as in file:/var/log/portguard.jsonl"
+                    "`{text}` has no path: expected file:PATH, as in file:/var/log/portguard.jsonl"
                 )
             );
         }
@@ -147,7 +149,7 @@ mod tests {
 
     #[cfg(feature = "otlp")]
     #[test]
-    fn a_collector_is_named_by_its_url() {
+    fn sink_spec_reads_collector_url() {
         for (text, url) in [
             (
                 "otlp:http://127.0.0.1:4318",
@@ -156,14 +158,14 @@ mod tests {
             ("otlp:http://[::1]:4318/", "http://[::1]:4318/v1/logs"),
             ("otlp:http://host/own/path", "http://host/own/path"),
         ] {
-            assert_eq!(text.parse(), Ok(SinkChoice::Otlp(url.into())));
+            assert_eq!(text.parse(), Ok(SinkSpec::Otlp(url.into())));
         }
         for text in ["otlp", "otlp:", "otlp:127.0.0.1:4318", "otlp:https://host"] {
             assert_eq!(
-                text.parse::<SinkChoice>().unwrap_err().to_string(),
+                text.parse::<SinkSpec>().unwrap_err().to_string(),
                 format!(
-                    "`{text}` names no collector: give otlp:http://HOST:PORT, or with the path in place of \
-                     /v1/logs; for TLS send to a collector on this host that forwards"
+                    "`{text}` is not a collector's URL: expected otlp:http://HOST:PORT, with a path where it is not \
+                     /v1/logs; for TLS use a collector on this host that forwards"
                 )
             );
         }
@@ -171,10 +173,10 @@ mod tests {
 
     #[cfg(not(feature = "otlp"))]
     #[test]
-    fn a_collector_needs_the_feature() {
+    fn sink_spec_rejects_otlp_without_feature() {
         let text = "otlp:http://127.0.0.1:4318";
         assert_eq!(
-            text.parse::<SinkChoice>().unwrap_err().to_string(),
+            text.parse::<SinkSpec>().unwrap_err().to_string(),
             format!(
                 "`{text}`: this portguard is built without OTLP: build it with `--features otlp`"
             )

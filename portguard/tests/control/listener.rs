@@ -1,4 +1,4 @@
-//! The socket's file: whose it is, and what becomes of it.
+//! The socket's file: its mode, its owner, its lock and its removal.
 
 use crate::daemon::{Daemon, directory, is_root};
 use portguard::control::{ControlError, Request, Server, ask};
@@ -13,7 +13,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn the_socket_is_for_root_and_the_group_and_goes_with_the_daemon() {
+fn listener_sets_mode_and_group_and_removes_its_files() {
     let directory = directory();
     let path = directory.path().join("run/socket");
     let group = if is_root() {
@@ -32,7 +32,7 @@ fn the_socket_is_for_root_and_the_group_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn a_stale_socket_is_replaced() {
+fn listener_replaces_stale_socket() {
     let directory = directory();
     let path = directory.path().join("socket");
     drop(UnixListener::bind(&path).unwrap());
@@ -42,7 +42,7 @@ fn a_stale_socket_is_replaced() {
 }
 
 #[test]
-fn a_live_daemon_is_named() {
+fn listener_names_running_daemon() {
     let daemon = Daemon::start();
     let path = daemon.socket();
     let refusal = refusal(&path);
@@ -52,34 +52,34 @@ fn a_live_daemon_is_named() {
         "{refusal}"
     );
     let rest = format!(
-        ") listens on {} already: end it first, or name another socket by --socket",
+        ") already listens on {}: stop it, or give another socket with --socket",
         path.display()
     );
     assert!(refusal.ends_with(&rest), "{refusal}");
-    // It is none the worse for it.
+    // It still answers.
     ask(&path, &Request::Status).unwrap();
 }
 
 #[test]
-fn somebody_else_who_listens_is_left_alone() {
+fn listener_leaves_foreign_listener() {
     let directory = directory();
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let refusal = refusal(&path);
-    assert!(refusal.contains("listens on"), "{refusal}");
+    assert!(refusal.contains("already listens on"), "{refusal}");
     assert!(path.exists());
     drop(listener);
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn listener_leaves_other_files() {
     let directory = directory();
     let path = directory.path().join("socket");
     std::fs::write(&path, "precious").unwrap();
     assert_eq!(
         refusal(&path),
         format!(
-            "{} is no socket: remove it, or name another path by --socket",
+            "{} is not a socket: remove it, or give another path with --socket",
             path.display()
         )
     );
@@ -87,7 +87,7 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn one_that_is_starting_or_ending_is_waited_for() {
+fn listener_reports_locked_path() {
     let directory = directory();
     let path = directory.path().join("socket");
     let lock = std::fs::File::create(directory.path().join("socket.lock")).unwrap();
@@ -104,7 +104,7 @@ fn one_that_is_starting_or_ending_is_waited_for() {
 }
 
 #[test]
-fn somebody_elses_newer_socket_stays() {
+fn listener_leaves_newer_socket() {
     let mut daemon = Daemon::start();
     let path = daemon.socket();
     std::fs::remove_file(&path).unwrap();
@@ -114,10 +114,10 @@ fn somebody_elses_newer_socket_stays() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_refused() {
+fn listener_rejects_long_path() {
     let path = Path::new("/tmp").join("x".repeat(108));
     let long = format!(
-        "the path of a socket has 107 bytes at most, {} has 113: name a shorter one by --socket",
+        "a socket path has at most 107 bytes, {} has 113: give a shorter one with --socket",
         path.display()
     );
     assert_eq!(refusal(&path), long);
@@ -126,7 +126,7 @@ fn a_path_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named() {
+fn listener_names_failed_directory() {
     let directory = directory();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -137,7 +137,7 @@ fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn only_one_of_many_that_start_at_once_gets_it() {
+fn listener_admits_one_of_many() {
     let directory = directory();
     let path = directory.path().join("socket");
     let started: Vec<_> = std::thread::scope(|scope| {

@@ -1,30 +1,28 @@
-//! The eye on the policy's files: a reload where they say anything else than what was last tried.
+//! Watches the policy's files: they are reloaded where their contents differ from what was last tried.
 
 use crate::stderr::log_line;
 use crate::watch::{PolicyWatch, fingerprint};
 use portguard_policy::policy::Fingerprint;
 use std::path::PathBuf;
 
-/// What is watched, and what was last tried of it.
-pub(super) struct Eye {
-    /// `None` where the kernel does not let us: then only SIGHUP and `reload` do.
+/// The watch, and the contents that were last tried.
+pub(super) struct PolicyWatcher {
+    /// `None` where the kernel refuses it: then only SIGHUP and `reload` reload.
     watch: Option<PolicyWatch>,
     paths: Vec<PathBuf>,
     tried: Fingerprint,
-    /// They changed before they were watched: no event tells of it.
+    /// They changed before they were watched, so no event will come.
     missed: bool,
-    /// Why some changes are not seen; said once.
+    /// Why some changes are not detected; logged once.
     problem: Option<String>,
 }
 
-impl Eye {
-    /// Watches these files and directories, which said `read` when they were read.
+impl PolicyWatcher {
+    /// Watches these files and directories, whose contents were `read` when they were read.
     pub(super) fn open(paths: &[PathBuf], read: Fingerprint) -> Self {
         let watch = PolicyWatch::new(paths);
         if let Err(error) = &watch {
-            log_line!(
-                "portguard: {error}; changed files are taken by SIGHUP and `portguard reload` only"
-            );
+            log_line!("portguard: {error}; use SIGHUP or `portguard reload` after a change");
         }
         Self {
             watch: watch.ok(),
@@ -35,12 +33,12 @@ impl Eye {
         }
     }
 
-    /// Remembers what is about to be tried.
+    /// Records the contents that are about to be tried.
     pub(super) fn tried(&mut self) {
         self.tried = fingerprint(&self.paths);
     }
 
-    /// Returns when the files say something new.
+    /// Returns when the contents have changed.
     pub(super) async fn changed(&mut self) {
         let Some(watch) = &mut self.watch else {
             return std::future::pending().await;
@@ -53,7 +51,7 @@ impl Eye {
                     && self.problem != Some(problem.clone())
                 {
                     log_line!(
-                        "portguard: some changes of the policy's files will not be seen: {problem}"
+                        "portguard: some changes of the policy's files are not detected: {problem}"
                     );
                 }
                 self.problem = problem;

@@ -1,12 +1,12 @@
-//! What the daemon's loop waits for: signals, moments, and channels that may not be there.
+//! The signals of the daemon, and waits for timers and channels that are optional.
 
-use super::{DaemonError, system};
+use super::error::{DaemonError, system};
 use crate::kernel::FaultLog;
 use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that the daemon answers.
+/// The signals that the daemon handles.
 pub(super) struct Signals {
     pub(super) interrupt: Signal,
     pub(super) terminate: Signal,
@@ -25,7 +25,7 @@ impl Signals {
     }
 }
 
-/// Waits until a moment, for ever where there is none.
+/// Waits until a moment, forever where there is none.
 pub(super) async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
@@ -33,8 +33,8 @@ pub(super) async fn at(moment: Option<Instant>) {
     }
 }
 
-/// Waits for the next beat, for ever where there is none.
-pub(super) async fn beat(pulse: &mut Option<tokio::time::Interval>) {
+/// Waits for the next tick, forever without a timer.
+pub(super) async fn next_tick(pulse: &mut Option<tokio::time::Interval>) {
     match pulse {
         Some(pulse) => {
             pulse.tick().await;
@@ -43,7 +43,7 @@ pub(super) async fn beat(pulse: &mut Option<tokio::time::Interval>) {
     }
 }
 
-/// Hands the programs' own complaints to the log; never returns where there is no such channel.
+/// Forwards the eBPF programs' log; waits forever where there is none.
 pub(super) async fn flush(faults: &mut Option<AsyncFd<FaultLog>>) {
     let Some(faults) = faults else {
         return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! The socket's place in the file system: taken by one daemon at a time, and left as it was found.
+//! The listening socket's file: held by one daemon at a time, and removed at its end.
 
 use super::ControlError;
 use super::client::dial;
@@ -14,29 +14,29 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long one that listens may take to let us in before it counts as somebody all the same.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long another listener may take to accept before it counts as running all the same.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections that may wait to be accepted.
-const WAITING: i32 = 64;
+const BACKLOG: i32 = 64;
 
-/// A file of ours: gone when this is dropped, unless somebody else's is in its place.
-struct Own {
+/// A file of this daemon: removed on drop, unless another file has replaced it.
+struct OwnedPath {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Own {
+impl OwnedPath {
     fn new(path: PathBuf) -> Self {
         let identity = identity(&path).unwrap_or_default();
         Self { path, identity }
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnedPath {
     fn drop(&mut self) {
         if identity(&self.path) == Some(self.identity) {
-            // What cannot be removed is stale, and is replaced by the next daemon.
+            // One that cannot be removed is stale, and the next daemon replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -51,25 +51,25 @@ fn numbers(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// The socket and the lock beside it, held as long as this lives. Dropped in this order: the lock's file is
-/// removed while it is still locked, so never under another daemon's feet.
-pub(super) struct Location {
-    _socket: Own,
-    _lock: Own,
+/// The socket and the lock beside it, until they are dropped, in this order: the lock's file is removed while it
+/// is still locked, so never that of another daemon.
+pub(super) struct SocketFile {
+    _socket: OwnedPath,
+    _lock: OwnedPath,
     _locked: File,
 }
 
-impl Location {
-    /// Takes the place and listens there.
+impl SocketFile {
+    /// Locks the path and listens there.
     pub(super) fn take(path: &Path, group: Option<u32>) -> Result<(Self, OwnedFd), ControlError> {
         let address =
             SocketAddrUnix::new(path).map_err(|_| ControlError::TooLong { path: path.into() })?;
         make_directory(path)?;
         let Some((locked, lock)) = lock(path)? else {
             let between = || ControlError::Between { path: path.into() };
-            return Err(somebody(path)?.unwrap_or_else(between));
+            return Err(occupant(path)?.unwrap_or_else(between));
         };
-        if let Some(taken) = somebody(path)? {
+        if let Some(taken) = occupant(path)? {
             return Err(taken);
         }
         match std::fs::remove_file(path) {
@@ -80,13 +80,13 @@ impl Location {
         }
         let failed = |(what, errno): (_, Errno)| system(what, path, errno.into());
         let socket = bind(&address).map_err(failed)?;
-        let place = Self {
-            _socket: Own::new(path.into()),
+        let file = Self {
+            _socket: OwnedPath::new(path.into()),
             _lock: lock,
             _locked: locked,
         };
         listen(&socket, path, group).map_err(failed)?;
-        Ok((place, socket))
+        Ok((file, socket))
     }
 }
 
@@ -95,7 +95,7 @@ fn system(what: &'static str, path: &Path, source: std::io::Error) -> ControlErr
     ControlError::System { what, path, source }
 }
 
-/// Makes the directory where it is missing: everyone may look into it, as into the rest of `/run`.
+/// Makes the directory where it is missing, readable by all as the rest of `/run`.
 fn make_directory(path: &Path) -> Result<(), ControlError> {
     let Some(parent) = path
         .parent()
@@ -118,7 +118,7 @@ fn make_directory(path: &Path) -> Result<(), ControlError> {
 }
 
 /// The lock, or `None` where another daemon has it.
-fn lock(path: &Path) -> Result<Option<(File, Own)>, ControlError> {
+fn lock(path: &Path) -> Result<Option<(File, OwnedPath)>, ControlError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -132,15 +132,15 @@ fn lock(path: &Path) -> Result<Option<(File, Own)>, ControlError> {
             Ok(()) => {}
         }
         let file = File::from(file);
-        // One that ended may have removed it since we opened it: then ours keeps nobody out.
+        // A daemon that ended may have removed the file since it was opened here: this lock then protects nothing.
         if file.metadata().ok().as_ref().map(numbers) == identity(&name) {
-            return Ok(Some((file, Own::new(name))));
+            return Ok(Some((file, OwnedPath::new(name))));
         }
     }
 }
 
-/// Who is at the socket: an error that names them; `None` where nobody is.
-fn somebody(path: &Path) -> Result<Option<ControlError>, ControlError> {
+/// An error that names the process at the socket; `None` where it is free.
+fn occupant(path: &Path) -> Result<Option<ControlError>, ControlError> {
     let Ok(metadata) = path.symlink_metadata() else {
         return Ok(None);
     };
@@ -148,24 +148,24 @@ fn somebody(path: &Path) -> Result<Option<ControlError>, ControlError> {
     if !metadata.file_type().is_socket() {
         return Ok(Some(ControlError::NoSocket { path }));
     }
-    let who = match dial(&path, PATIENCE) {
+    let who = match dial(&path, CONNECT_TIMEOUT) {
         Ok(socket) => Peer::of(&socket).map_or_else(|_| "a process".into(), |peer| peer.name()),
         Err(Errno::CONNREFUSED | Errno::NOENT) => return Ok(None),
-        // It takes no more connections, or is of another kind.
+        // Its backlog is full, or it is of another kind.
         Err(Errno::AGAIN | Errno::PROTOTYPE) => "a process".into(),
-        Err(errno) => return Err(system("look who listens on", &path, errno.into())),
+        Err(errno) => return Err(system("find the listener of", &path, errno.into())),
     };
     Ok(Some(ControlError::Taken { path, who }))
 }
 
-/// For root and the group, and for nobody else at any time.
+/// For root and the group, and at no time for others.
 const MODE: Mode = Mode::from_raw_mode(0o660);
 
 fn bind(address: &SocketAddrUnix) -> Result<OwnedFd, (&'static str, Errno)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|errno| ("open a socket for", errno))?;
-    // The file gets the mode of the unbound socket, less the umask: it is never wider.
+    // The file gets the mode of the unbound socket, less the umask: never a wider one.
     rustix::fs::fchmod(&socket, MODE).map_err(|errno| ("set the mode of", errno))?;
     rustix::net::bind(&socket, address).map_err(|errno| ("bind", errno))?;
     Ok(socket)
@@ -178,5 +178,5 @@ fn listen(socket: &OwnedFd, path: &Path, group: Option<u32>) -> Result<(), (&'st
     }
     // The umask may have taken the group's bits away.
     rustix::fs::chmod(path, MODE).map_err(|errno| ("set the mode of", errno))?;
-    rustix::net::listen(socket, WAITING).map_err(|errno| ("listen on", errno))
+    rustix::net::listen(socket, BACKLOG).map_err(|errno| ("listen on", errno))
 }

@@ -1,0 +1,96 @@
+//! Enriches the kernel's records and hands them to the sinks and monitors.
+
+use crate::control::{EventSender, event_channel, publish};
+use crate::events::sinks::Sinks;
+use crate::events::{Enricher, SharedEvent};
+use crate::kernel::{Record, Records};
+use crate::status::Description;
+use portguard_common::Event;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Decisions reported in one turn: as many as the monitors' backlog holds without a pause.
+const PER_TURN: usize = 1_024;
+
+/// The enricher and the readers.
+pub(super) struct EventDispatch {
+    enricher: Enricher,
+    sinks: Sinks,
+    monitors: EventSender,
+    /// Aggregated events that wait for their turn.
+    queued: VecDeque<(Event, u64)>,
+}
+
+impl EventDispatch {
+    pub(super) fn new(enricher: Enricher, sinks: Sinks) -> Self {
+        Self {
+            enricher,
+            sinks,
+            monitors: event_channel(),
+            queued: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn register_policy(&mut self, description: &Description) {
+        self.enricher.register_policy(description);
+    }
+
+    /// Queues events that stand for many decisions; [`EventDispatch::drain`] reports them.
+    pub(super) fn queue(&mut self, aggregated: Vec<(Event, u64)>) {
+        self.queued.extend(aggregated);
+    }
+
+    /// Reports an event that stands for `count` decisions.
+    fn report(&mut self, event: &Event, count: u64) {
+        let Some(mut event) = self.enricher.enrich(event) else {
+            return;
+        };
+        event.count = count;
+        let event = Arc::new(SharedEvent::new(event));
+        // First to the monitors: the sinks' queues count the event's line where others use it.
+        publish(&self.monitors, &event);
+        self.sinks.send(&event);
+    }
+
+    /// Reports one turn's events. Returns whether the ring had a decision, and whether there may be more.
+    pub(super) fn drain(&mut self, records: &mut Records) -> (bool, bool) {
+        let mut any = false;
+        for _ in 0..PER_TURN {
+            if let Some((event, count)) = self.queued.pop_front() {
+                self.report(&event, count);
+                continue;
+            }
+            match records.next_record() {
+                Some(Record::Decision(event)) => {
+                    any = true;
+                    self.report(&event, 1);
+                }
+                Some(Record::Cgroup { id, path, missing }) => {
+                    self.enricher.cgroups.learn(id, &path, missing);
+                }
+                None => return (any, false),
+            }
+        }
+        (any, true)
+    }
+
+    pub(super) fn monitors(&self) -> EventSender {
+        self.monitors.clone()
+    }
+
+    pub(super) fn reopen_sinks(&mut self) {
+        self.sinks.reopen();
+    }
+
+    /// Decisions that the sinks dropped, by sink.
+    pub(super) fn dropped(&self) -> BTreeMap<String, u64> {
+        self.sinks.dropped()
+    }
+
+    /// Waits until all is written, `timeout` at most. Returns how many decisions the sinks dropped.
+    pub(super) fn close(&mut self, timeout: Duration) -> u64 {
+        self.sinks.close(timeout);
+        self.dropped().values().sum()
+    }
+}

@@ -1,0 +1,57 @@
+//! Answers the requests of the daemon's socket.
+
+use super::state::Daemon;
+use crate::control::{PendingRequest, Reply, Request};
+use crate::kernel::{KernelError, release_text};
+use crate::status::{Enforcing, Status};
+
+/// Answers a request. A client that has gone misses its reply.
+pub(super) fn answer(daemon: &mut Daemon<'_>, pending: PendingRequest) {
+    let reply = match pending.request {
+        Request::Status => status(daemon).map(|status| Reply::Status(Box::new(status))),
+        Request::Reload => Ok(reload(daemon)),
+        Request::Detach => daemon.enforcer.detach().map(|()| {
+            daemon.detached = true;
+            Reply::Detached
+        }),
+        // The server answers it.
+        Request::Monitor { .. } => return,
+    };
+    let failed = |error: KernelError| Reply::Failed {
+        error: error.to_string(),
+    };
+    let _ = pending.reply.send(reply.unwrap_or_else(failed));
+}
+
+fn reload(daemon: &mut Daemon<'_>) -> Reply {
+    match daemon.reload() {
+        Ok(warnings) => Reply::Reloaded {
+            policy: daemon.policy_hash(),
+            warnings,
+        },
+        Err(error) => Reply::Failed { error },
+    }
+}
+
+fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
+    let enforcer = &daemon.enforcer;
+    let counts = enforcer.counts()?;
+    let policy = enforcer.description().map(|of| of.policy.clone());
+    let problems = daemon.health.problems().to_vec();
+    let in_kernel = counts.dropped_by_reason().into_iter();
+    Ok(Status {
+        enforcing: Enforcing::of(policy.as_ref(), &problems),
+        hook: Some(enforcer.hook()),
+        daemon: Some(daemon.process()),
+        kernel: release_text(),
+        policy,
+        rules: enforcer.hits()?,
+        decisions: counts.decisions,
+        dropped: in_kernel.chain(daemon.events.dropped()).collect(),
+        reloads: Some(daemon.policy.reloads().clone()),
+        pins: enforcer.pinned_in(),
+        problems,
+        reattached: daemon.health.reattached(),
+        violations: daemon.existing.violations(),
+    })
+}

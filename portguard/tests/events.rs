@@ -1,0 +1,167 @@
+//! The JSON line of a decision event: its bytes are a contract.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where its own machinery fails"
+)]
+
+use portguard::events::DecisionEvent;
+use portguard::events::sinks::Format;
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
+
+fn denied() -> DecisionEvent {
+    DecisionEvent {
+        time: "2026-01-02T03:04:05.678901234Z".into(),
+        verdict: Verdict::Deny,
+        enforced: true,
+        granted: false,
+        rule: Some("web".into()),
+        policy: "0123456789ab".into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        family: Family::Inet,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        uid: 1000,
+        user: Some("alice".into()),
+        euid: 0,
+        gid: 1000,
+        pid: 4242,
+        comm: "ncat".into(),
+        exe: None,
+        cgroup: Some("/user.slice".into()),
+        cgroup_id: 7,
+        netns: 1,
+        hook: Hook::Lsm,
+        errno: Some(Errno::Acces),
+        count: 1,
+        reason: Reason::None,
+    }
+}
+
+fn granted() -> DecisionEvent {
+    DecisionEvent {
+        verdict: Verdict::Allow,
+        granted: true,
+        rule: None,
+        protocol: Protocol::Udp,
+        family: Family::Inet6,
+        address: std::net::Ipv6Addr::UNSPECIFIED.into(),
+        user: None,
+        exe: Some("/usr/bin/ncat".into()),
+        cgroup: None,
+        hook: Hook::Cgroup,
+        errno: None,
+        count: 12,
+        reason: Reason::UnresolvedCgroup,
+        ..denied()
+    }
+}
+
+const DENIED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"deny","enforced":true,"granted":false,"rule":"web","policy":"0123456789ab","port":80,"protocol":"tcp","family":"inet","address":"127.0.0.1","uid":1000,"user":"alice","euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":null,"cgroup":"/user.slice","cgroup_id":7,"netns":1,"hook":"lsm","errno":"EACCES","count":1,"reason":null}
+"#;
+
+const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","uid":1000,"user":null,"euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":"/usr/bin/ncat","cgroup":null,"cgroup_id":7,"netns":1,"hook":"cgroup","errno":null,"count":12,"reason":"unresolved_cgroup"}
+"#;
+
+#[test]
+fn event_line_is_golden() {
+    assert_eq!(Format::Json.line(&denied()), DENIED);
+    assert_eq!(Format::Json.line(&granted()), GRANTED);
+}
+
+#[test]
+fn event_line_reads_back() {
+    for event in [denied(), granted()] {
+        let line = Format::Json.line(&event);
+        let read: DecisionEvent = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, event);
+    }
+}
+
+#[test]
+fn event_with_unknown_word_names_the_field() {
+    for (known, unknown, says) in [
+        (
+            r#""verdict":"deny""#,
+            r#""verdict":"maybe""#,
+            "unknown verdict `maybe`: expected allow, deny or kernel",
+        ),
+        (
+            r#""protocol":"tcp""#,
+            r#""protocol":"quic""#,
+            "unknown protocol `quic`: expected tcp, udp, sctp or dccp",
+        ),
+        (
+            r#""family":"inet""#,
+            r#""family":"unix""#,
+            "unknown family `unix`: expected inet or inet6",
+        ),
+        (
+            r#""hook":"lsm""#,
+            r#""hook":"xdp""#,
+            "unknown hook `xdp`: expected lsm or cgroup",
+        ),
+        (
+            r#""errno":"EACCES""#,
+            r#""errno":"ENOENT""#,
+            "unknown errno `ENOENT`: expected EACCES or EPERM",
+        ),
+        (
+            r#""reason":null"#,
+            r#""reason":"weather""#,
+            "unknown reason `weather`: expected no_memory or unresolved_cgroup",
+        ),
+        (
+            r#""hook":"lsm""#,
+            r#""hook":1"#,
+            "invalid type: integer `1`, expected hook: lsm or cgroup",
+        ),
+    ] {
+        let line = DENIED.replace(known, unknown);
+        let error = serde_json::from_str::<DecisionEvent>(&line).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with(says), "{error}");
+    }
+}
+
+fn schema() -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portguard"));
+    let output = command.args(["schema", "--event"]).output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn event_schema_accepts_events() {
+    let schema = schema();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for line in [DENIED, GRANTED] {
+        let event = serde_json::from_str(line).unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(&event)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        // Every field is described, and none is optional.
+        let fields = event.as_object().unwrap();
+        for field in fields.keys() {
+            assert!(schema["properties"][field].is_object(), "{field}");
+            let mut less = fields.clone();
+            less.remove(field);
+            assert!(!validator.is_valid(&less.into()), "{field}");
+        }
+    }
+}
+
+#[test]
+fn event_schema_rejects_unknown_words() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for field in ["verdict", "protocol", "family", "hook", "errno"] {
+        let mut event: serde_json::Value = serde_json::from_str(DENIED).unwrap();
+        event[field] = "maybe".into();
+        assert!(!validator.is_valid(&event), "{field}");
+    }
+}
