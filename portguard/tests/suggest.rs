@@ -294,9 +294,9 @@ fn suggest_reads_host_configuration() {
     let text = text.replace(root.path().to_str().unwrap(), "ROOT");
     let path = Path::new("tests/suggest/host.yaml");
     if std::env::var_os("BLESS").is_some() {
-        fs::write(&path, &text).unwrap();
+        fs::write(path, &text).unwrap();
     }
-    assert_eq!(text, fs::read_to_string(&path).unwrap());
+    assert_eq!(text, fs::read_to_string(path).unwrap());
     let mut loaded = parse("p.yaml".as_ref(), &text, &SystemNames::LOCAL).unwrap();
     lint(&mut loaded, &Host::ANY);
     assert_eq!(loaded.warnings.render(false), "");

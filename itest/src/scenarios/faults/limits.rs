@@ -97,7 +97,7 @@ fn fault_descriptors_later(env: &TestEnv) -> anyhow::Result<()> {
     // A request made now is answered once a descriptor is free.
     let mut asking = instance.command(&["status", "--json"]);
     let asking = asking.stdout(Stdio::piped()).spawn()?;
-    instance.wait_for("cannot take clients")?;
+    instance.wait_for("cannot accept clients")?;
     descriptors(instance.pid(), before)?;
     let output = asking.wait_with_output()?.stdout;
     let status: Value = serde_json::from_slice(&output).context("no answer to status")?;
