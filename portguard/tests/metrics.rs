@@ -1,4 +1,4 @@
-//! The metrics: read by a parser, held against their documentation, scraped over loopback.
+//! The metrics: read by a parser, compared with their documentation, scraped over loopback.
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends where its own machinery fails"

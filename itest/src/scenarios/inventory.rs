@@ -233,14 +233,14 @@ fn passed_sockets(_: &TestEnv) -> anyhow::Result<()> {
             json!({ "verdict": "allow", "rule": "web", "unit": service }),
         )?;
         expect_fields(
-            &object["judged"],
+            &object["caller"],
             json!({ "uid": USER, "cgroup": format!("/{allowed}") }),
         )?;
     }
     let (code, objects, _) = inventory(&rules("other.service"), &[])?;
     ensure!(code == Some(1), "neither is allowed: {objects:?}");
     expect_fields(
-        &at(&objects, 0)?["judged"],
+        &at(&objects, 0)?["caller"],
         json!({ "cgroup": format!("/{service}") }),
     )
 }

@@ -149,7 +149,7 @@ fn server(args: &Args) -> Result<Option<Server>, Exit> {
     }
 }
 
-/// Says what the machine lacks, with the mend.
+/// Reports what this host lacks, and the fix.
 fn lacking(error: impl Error + 'static) -> Exit {
     let fix = fix_for(&error).map_or_else(String::new, |fix| format!("; {fix}"));
     log_line!("portguard: {error}{fix}");

@@ -81,7 +81,7 @@ pub struct Holder {
     /// The deciding rule; null for the default, and for sockets of the kernel.
     pub rule: Option<String>,
     /// The caller that was evaluated; null for sockets of the kernel.
-    #[serde(rename = "judged")]
+    #[serde(rename = "caller")]
     pub evaluated: Option<Identity>,
     /// Whether the verdict would be carried out: neither the policy nor the rule is in audit mode.
     pub enforced: bool,
