@@ -26,8 +26,6 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-/// # Errors
-/// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let color = std::io::stderr().is_terminal();
     let (policy, problems) = match args.loading.linted() {

@@ -29,8 +29,6 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-/// # Errors
-/// Where a policy is too large to compile, or both are too complex to compare.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (old, new) = (load(&args.old, args)?, load(&args.new, args)?);
     let space = BindSpace::new(&[&old, &new])?;

@@ -32,8 +32,6 @@ struct Row<'a> {
     fix: Option<&'a str>,
 }
 
-/// # Errors
-/// Where the report cannot be written as JSON.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let environment = Environment::probe();
     let mut conditions = vec![object_condition(&object())];

@@ -33,8 +33,6 @@ pub(super) struct Args {
 /// What became of a socket that was to be closed; `None` where it was not.
 type Outcome = Option<Result<Closed, DestroyError>>;
 
-/// # Errors
-/// Where the policy is too large to compile.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = super::load(&args.policy)?;
     let tables = compile(&policy)?;

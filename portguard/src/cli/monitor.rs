@@ -67,8 +67,6 @@ impl From<VerdictArg> for Verdict {
     }
 }
 
-/// # Errors
-/// Where standard output cannot be written.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let format = args.output.format();
     let path = args.daemon.socket;

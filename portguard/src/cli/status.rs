@@ -27,8 +27,6 @@ pub(super) struct Args {
     daemon: Daemon,
 }
 
-/// # Errors
-/// Where the status cannot be written as JSON.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let status = match ask(&args.daemon.socket, &Request::Status) {
         Ok(Reply::Status(status)) => *status,

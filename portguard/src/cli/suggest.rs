@@ -41,8 +41,6 @@ enum DefaultArg {
     Deny,
 }
 
-/// # Errors
-/// Where events or the host cannot be read.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut demands = Vec::new();
     let mut notes = Vec::new();

@@ -24,8 +24,6 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-/// # Errors
-/// Where the policy is too large to compile, or the report cannot be written.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = args.loading.load()?;
     let tables = compile(&policy)?;

@@ -9,8 +9,6 @@ use portguard_policy::analysis::who_can_bind::who_can_bind;
 use portguard_policy::policy::Policy;
 use serde_json::{Value, json};
 
-/// # Errors
-/// Where the policy is too large to compile, or too complex to be taken apart.
 pub(super) fn print(
     policy: &Policy,
     port: u16,

@@ -51,8 +51,6 @@ enum Message {
     TerminalClosed,
 }
 
-/// # Errors
-/// Where the terminal cannot be used.
 pub(super) fn run(path: &Path, filter: &Filter) -> anyhow::Result<Exit> {
     if !std::io::stdout().is_terminal() {
         log_line!("portguard: --top needs a terminal; omit it to print decisions");
