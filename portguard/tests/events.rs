@@ -56,8 +56,7 @@ fn granted() -> DecisionEvent {
     }
 }
 
-const DENIED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"deny","enforced":true,"granted":false,"rule":"web","policy":"0123456789ab","port":80,"protocol":"tcp","family":"inet","address":"127.0.0.1","uid":1000,"user":"alice","euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":null,"cgroup":"/user.slice","cgroup_id":7,"netns":1,"hook":"lsm","errno":"EACCES","count":1,"reason":null}
-"#;
+const DENIED: &str = include_str!("event.json");
 
 const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","uid":1000,"user":null,"euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":"/usr/bin/ncat","cgroup":null,"cgroup_id":7,"netns":1,"hook":"cgroup","errno":null,"count":12,"reason":"unresolved_cgroup"}
 "#;

@@ -41,7 +41,7 @@ fn console(block: &str, directory: &Path) -> String {
 #[test]
 fn guide_matches_real_output() {
     let page = Path::new("../docs/guide.md");
-    let text = std::fs::read_to_string(&page).unwrap();
+    let text = std::fs::read_to_string(page).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut written = String::new();
     let mut commands = 0;
@@ -64,7 +64,7 @@ fn guide_matches_real_output() {
     }
     assert!(commands >= 12, "hardly any command was found");
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&page, &written).unwrap();
+        std::fs::write(page, &written).unwrap();
     }
     assert_eq!(written, text);
 }

@@ -16,9 +16,7 @@ mod readers;
 
 use portguard::events::sinks::{Format, SinkError, SinkSpec, Sinks};
 use portguard::events::{DecisionEvent, SharedEvent};
-use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 use serde_json::Value;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -36,30 +34,9 @@ fn decided(port: u16, count: u64) -> Arc<SharedEvent> {
 
 fn event(port: u16, count: u64) -> DecisionEvent {
     DecisionEvent {
-        time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: Verdict::Deny,
-        enforced: true,
-        granted: false,
-        rule: Some("web".into()),
-        policy: "0123456789ab".into(),
         port,
-        protocol: Protocol::Tcp,
-        family: Family::Inet,
-        address: Ipv4Addr::LOCALHOST.into(),
-        uid: 1000,
-        user: Some("alice".into()),
-        euid: 0,
-        gid: 1000,
-        pid: 4242,
-        comm: "ncat".into(),
-        exe: None,
-        cgroup: Some("/user.slice".into()),
-        cgroup_id: 7,
-        netns: 1,
-        hook: Hook::Lsm,
-        errno: Some(Errno::Acces),
         count,
-        reason: Reason::None,
+        ..serde_json::from_str(include_str!("event.json")).unwrap()
     }
 }
 

@@ -7,7 +7,7 @@ use portguard::events::{DecisionEvent, SharedEvent};
 use portguard::status::{
     DaemonStatus, Decisions, Enforcing, PolicyInForce, Reloads, RuleHits, Status,
 };
-use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
+use portguard_common::{Hook, Verdict};
 use portguard_policy::policy::{Mode, Scope};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -206,29 +206,10 @@ fn rule(name: Option<&str>, verdict: Verdict, origin: Option<&str>, hits: u64) -
 /// A made-up decision; `pid` tells it from others.
 pub(crate) fn decided(pid: u32) -> DecisionEvent {
     DecisionEvent {
-        time: "2026-01-02T03:04:05.678901234Z".into(),
-        verdict: Verdict::Deny,
-        enforced: true,
-        granted: false,
-        rule: Some("web".into()),
         policy: "b7b9142ff996".into(),
-        port: 80,
-        protocol: Protocol::Tcp,
-        family: Family::Inet,
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
-        uid: 1000,
-        user: Some("alice".into()),
         euid: 1000,
-        gid: 1000,
         pid,
-        comm: "ncat".into(),
-        exe: None,
         cgroup: Some("/system.slice/nginx.service/worker".into()),
-        cgroup_id: 7,
-        netns: 1,
-        hook: Hook::Lsm,
-        errno: Some(Errno::Acces),
-        count: 1,
-        reason: Reason::None,
+        ..serde_json::from_str(include_str!("../event.json")).unwrap()
     }
 }

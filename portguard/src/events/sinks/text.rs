@@ -106,35 +106,9 @@ const fn verdict_style(verdict: Verdict) -> Style {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use portguard_common::{Errno, Family, Hook, Protocol};
 
     pub(in crate::events::sinks) fn decided() -> DecisionEvent {
-        DecisionEvent {
-            time: "2026-01-02T03:04:05.678901234Z".into(),
-            verdict: Verdict::Deny,
-            enforced: true,
-            granted: false,
-            rule: Some("web".into()),
-            policy: "0123456789ab".into(),
-            port: 80,
-            protocol: Protocol::Tcp,
-            family: Family::Inet,
-            address: std::net::Ipv4Addr::LOCALHOST.into(),
-            uid: 1000,
-            user: Some("alice".into()),
-            euid: 0,
-            gid: 1000,
-            pid: 4242,
-            comm: "ncat".into(),
-            exe: None,
-            cgroup: Some("/user.slice".into()),
-            cgroup_id: 7,
-            netns: 1,
-            hook: Hook::Lsm,
-            errno: Some(Errno::Acces),
-            count: 1,
-            reason: Reason::None,
-        }
+        serde_json::from_str(include_str!("../../../tests/event.json")).unwrap()
     }
 
     #[test]
