@@ -14,7 +14,7 @@ pub fn text(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// [`line`] with a format.
+/// [`line()`] with a format.
 macro_rules! log_line {
     ($($format:tt)*) => { $crate::stderr::line(format_args!($($format)*)) };
 }
