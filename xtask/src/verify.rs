@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-/// The most instructions that a program may cost: a tenth of what kernels allow.
-const LIMIT: u64 = 100_000;
+/// The most instructions that a program may cost: kernels allow a million. Callers whose groups cannot be read made
+/// the programs dearer; the aim is 100,000 again.
+const LIMIT: u64 = 150_000;
 
 /// The name under which a failed guest is listed among the programs.
 const GUEST: &str = "(guest)";
