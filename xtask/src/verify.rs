@@ -287,14 +287,14 @@ mod tests {
         assert_eq!(found.problem(), None);
         let refused = parse("[ 1.2] x verify: bind6 - FAIL unknown func | R1").expect("a line");
         assert_eq!(refused.problem().as_deref(), Some("unknown func | R1"));
-        let over = parse("verify: bind6 100001 ok").expect("a line");
+        let over = parse("verify: bind6 150001 ok").expect("a line");
         assert_eq!(
             over.problem().as_deref(),
-            Some("100001 instructions, limit 100000")
+            Some("150001 instructions, limit 150000")
         );
-        assert_eq!(over.cell(), "100001 FAIL");
+        assert_eq!(over.cell(), "150001 FAIL");
         assert_eq!(
-            parse("verify: bind6 100000 ok").expect("a line").problem(),
+            parse("verify: bind6 150000 ok").expect("a line").problem(),
             None
         );
         assert_eq!(parse("verify: bind6 - ok").expect("a line").cell(), "-");
