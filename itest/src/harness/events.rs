@@ -2,14 +2,18 @@
 
 use crate::harness::instance::Instance;
 use crate::harness::lines::DEADLINE;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// A port that the policies of the tests protect and report, for a bind whose event ends a list of events.
 const SENTINEL: u16 = 999;
+
+/// How long to wait for its event before it is made again.
+const SENTINEL_RETRY: Duration = Duration::from_secs(10);
 
 impl Instance {
     /// All lines of stdout up to the event of a bind made now, which is left out. An earlier bind that is not in
@@ -18,22 +22,36 @@ impl Instance {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let [_, _, high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let [.., pid] = std::process::id().to_be_bytes();
-        let address = Ipv4Addr::new(127, pid | 128, high, low.max(1));
-        // Refused or not: only the event matters.
-        drop(UdpSocket::bind((address, SENTINEL)));
+        let network = pid | 128;
+        let address = Ipv4Addr::new(127, network, high, low.max(1));
         let mark = address.to_string();
+        let ours = format!("127.{network}.");
         let mut lines = Vec::new();
         let until = Instant::now() + DEADLINE;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self
-                .stdout
-                .recv_timeout(left)
-                .with_context(|| format!("no event for {mark}:{SENTINEL}"))?;
-            if line.contains(&mark) && line.contains("999") {
-                return Ok(lines);
+            // Refused or not: only the event matters. The first may find the ring full of events that no daemon
+            // had read.
+            drop(UdpSocket::bind((address, SENTINEL)));
+            loop {
+                let line = match self.stdout.recv_timeout(SENTINEL_RETRY) {
+                    Ok(line) => line,
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        bail!("portguard ended before the event for {mark}:{SENTINEL}")
+                    }
+                };
+                let sentinel = line.contains(&ours) && line.contains("999");
+                if sentinel && line.contains(&mark) {
+                    return Ok(lines);
+                }
+                if !sentinel {
+                    lines.push(line);
+                }
             }
-            lines.push(line);
+            ensure!(
+                Instant::now() < until,
+                "no event for {mark}:{SENTINEL}, only {lines:?}"
+            );
         }
     }
 
