@@ -200,7 +200,7 @@ fn scope(_: &TestEnv) -> anyhow::Result<()> {
     let (code, objects, stderr) = inventory(&policy("default: deny\nscope: all\n"), &[])?;
     ensure!(code == Some(1), "scope all, {code:?}: {stderr}");
     // A sandbox may hide processes even from root, which is reported.
-    let hidden = "do not show their network namespace: sockets in there are not listed";
+    let hidden = "processes; their sockets are not listed";
     ensure!(stderr.is_empty() || stderr.contains(hidden), "{stderr}");
     let netns = std::fs::read_link(format!("/proc/{}/ns/net", held.pid()))?;
     let netns = netns.display().to_string();
