@@ -5,10 +5,10 @@
 //! own rule. That never grants anything.
 
 use crate::image::{
-    Header, HeaderFlags, Image, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord, VECTOR_WORDS,
-    VectorWords,
+    Header, HeaderFlags, Image, MAX_CLASS, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord,
+    VECTOR_WORDS, VectorWords,
 };
-use crate::{CLASSES_PER_PAGE, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
+use crate::{CLASSES_PER_PAGE, GroupRules, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
 pub const PORT_TABLE_START: u32 = 1;
@@ -43,9 +43,8 @@ pub trait Lookup {
     /// takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else the same class again.
     fn address_classes(&self) -> (u32, u32);
 
-    /// `groupless`, the rules that name no group, and those that name one of the caller's; `None` without
-    /// the memory to collect them.
-    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords>;
+    /// The rules that the caller's groups leave. `None` where a table is missing.
+    fn group_rules(&self) -> Option<&GroupRules>;
 }
 
 /// Whether `port` is in the policy's `protect`; where it is not, nothing is decided.
@@ -75,33 +74,26 @@ pub fn decide_bind<I: Image + ?Sized>(
     request: &Request,
     lookup: &impl Lookup,
 ) -> Option<Decision> {
-    let mut reason = Reason::None;
-    let mut class = 0;
-    if header.has(HeaderFlags::CGROUP_PATHS) {
-        class = lookup.cgroup_class();
-        if class == UNRESOLVED_CLASS {
-            class = header.unresolved_class() as u32;
-            if header.has(HeaderFlags::CGROUP_RULES) {
-                reason = Reason::UnresolvedCgroup;
-            }
-        }
-    }
+    // What cannot be read is handled without branches: each would be walked once more by the verifier.
+    let found = if header.has(HeaderFlags::CGROUP_PATHS) {
+        lookup.cgroup_class()
+    } else {
+        // No rule names a cgroup then, and every class has all rules.
+        header.unresolved_class() as u32
+    };
+    let unresolved = ((u64::from(I::opaque(found)) + 1) >> 32) as u32;
+    let instead = unresolved.wrapping_neg();
+    let class = (found & !instead | header.unresolved_class() as u32 & instead) & MAX_CLASS;
+    let mut reason = header.unresolved_cgroup() & unresolved << 1;
     let cgroups = vector(image, header.cgroup_vectors(), class)?;
     let first = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
         let (address, other) = lookup.address_classes();
-        let page = header.groupless_page() as u32;
-        let mut groups = image.page(page)?.first_vector();
-        if header.has(HeaderFlags::GROUP_RULES) {
-            groups = match lookup.group_rules(groups) {
-                Some(rules) => rules,
-                None => {
-                    reason = Reason::NoMemory;
-                    image.page(page + 1)?.first_vector()
-                }
-            };
-        }
+        let groups = lookup.group_rules()?;
+        // Of two reasons, missing memory.
+        let no_memory = groups.reason as u32;
+        reason = no_memory | reason & !(no_memory << 1);
         let narrower = GroupsAndAddresses {
-            groups,
+            groups: &groups.rules,
             address: vector(image, header.address_vectors(), address)?,
             other: vector(image, header.address_vectors(), other)?,
         };
@@ -110,14 +102,7 @@ pub fn decide_bind<I: Image + ?Sized>(
         // Policies that name neither do not pay for them.
         first_match(image, header, request, cgroups, &AllRules)
     }?;
-    let denies = first.verdict as u8 == Verdict::Deny as u8 && !first.audit;
-    if reason as u8 == Reason::None as u8 || (denies && first.rule != NO_RULE) {
-        return Some(first);
-    }
-    Some(Decision {
-        reason,
-        ..Decision::by_default(header)
-    })
+    Some(first.with_reason::<I>(Outcome::by_default(header), reason))
 }
 
 /// The rules that the fields other than port, protocol, user and cgroup do not rule out.
@@ -174,7 +159,7 @@ fn first_match<I: Image + ?Sized>(
     request: &Request,
     cgroups: Vector<'_>,
     narrower: &impl Narrower,
-) -> Option<Decision> {
+) -> Option<Outcome> {
     let ports = port_vector(image, header, request)?;
     let real = user_vector(image, header, request.uid)?;
     let effective = if request.uid == request.euid {
@@ -202,10 +187,10 @@ fn first_match<I: Image + ?Sized>(
         if hits != 0 {
             let rule = at * 64 + lowest_bit::<I>(hits);
             let word = image.page(header.rule_page() as u32)?.rule(rule);
-            return Some(Decision::new(word, rule as u16));
+            return Some(Outcome::new(word, rule));
         }
     }
-    Some(Decision::by_default(header))
+    Some(Outcome::by_default(header))
 }
 
 /// Number of the lowest bit that is set; `bits` is not zero.
@@ -214,21 +199,46 @@ fn lowest_bit<I: Image + ?Sized>(bits: u64) -> u32 {
     I::opaque(bits.trailing_zeros()) & 63
 }
 
-impl Decision {
-    /// The decision where no rule matches.
+/// The rule that matched, and its word: a number, so that no branch depends on it until all is decided, and the
+/// verifier walks one path.
+#[derive(Clone, Copy)]
+struct Outcome(u32);
+
+impl Outcome {
+    /// Where the rule's number begins.
+    const RULE: u32 = 16;
+
+    /// The outcome where no rule matches.
     #[inline(always)]
     const fn by_default(header: &Header<'_>) -> Self {
-        Self::new(RuleWord(header.default_word() as u8), NO_RULE)
+        Self::new(RuleWord(header.default_word() as u8), NO_RULE as u32)
     }
 
     #[inline(always)]
-    const fn new(word: RuleWord, rule: u16) -> Self {
-        Self {
+    const fn new(word: RuleWord, rule: u32) -> Self {
+        Self(word.0 as u32 | rule << Self::RULE)
+    }
+
+    /// 1 where a rule, and not the default, denies and is enforced, else 0.
+    #[inline(always)]
+    const fn is_denied_by_rule(self) -> u32 {
+        let no_rule = ((self.0 >> Self::RULE) + 1) >> 16;
+        RuleWord(self.0 as u8).denies() & !no_rule
+    }
+
+    /// The decision. With a [`Reason`], given as its number, only an enforced `deny` rule stands against the default.
+    #[inline(always)]
+    fn with_reason<I: Image + ?Sized>(self, default: Self, reason: u32) -> Decision {
+        let without_reason = reason.wrapping_sub(1) >> 31;
+        let stands = I::opaque((without_reason | self.is_denied_by_rule()).wrapping_neg());
+        let outcome = self.0 & stands | default.0 & !stands;
+        let word = RuleWord(outcome as u8);
+        Decision {
             verdict: word.verdict(),
-            rule,
+            rule: (outcome >> Self::RULE) as u16,
             report: word.report(),
             audit: word.audit(),
-            reason: Reason::None,
+            reason: Reason::from_bits((reason & !stands) as u8),
         }
     }
 }

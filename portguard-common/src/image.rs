@@ -12,7 +12,6 @@
 //! | user index | one page: the first uid of each user page |
 //! | user pages | sorted [`UserWord`]s, 512 a page |
 //! | runs of vectors | port, user, cgroup and address classes: which rules hold for a class |
-//! | groupless rules | a page each for two vectors: see [`Header::groupless_page`] |
 //! | rule words | one byte a rule |
 //! | hits | decisions by the default, then by each rule: the only words that the programs write |
 //! | earlier hits | as many pages, with the hits of earlier policies; written by the loader only |
@@ -27,7 +26,7 @@ use crate::{Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.
@@ -51,6 +50,9 @@ pub const VECTORS_PER_PAGE: usize = PAGE_WORDS / VECTOR_WORDS;
 pub const CLASSES_PER_PAGE: u32 = VECTORS_PER_PAGE as u32 + 1;
 /// Classes that a table may have: their numbers fit 16 bits.
 pub const MAX_CLASSES: usize = 65_536 / CLASSES_PER_PAGE as usize * VECTORS_PER_PAGE;
+
+/// The highest number that a class may have.
+pub(crate) const MAX_CLASS: u32 = u16::MAX as u32;
 
 /// The number of the `n`th class.
 #[must_use]
@@ -84,7 +86,7 @@ pub trait Image {
     /// The page with this number, or `None` past the end.
     fn page(&self, number: u32) -> Option<&Page>;
 
-    /// `value`, hidden from the optimiser.
+    /// `value`, hidden from the optimiser; the verifier forgets which other values it equals.
     ///
     /// The optimiser leaves out masks that it can prove to change nothing; the verifier knows less, and has
     /// to see them.
@@ -124,17 +126,6 @@ impl Page {
     #[must_use]
     pub const fn word(&self, index: usize) -> u64 {
         self.words[index & (PAGE_WORDS - 1)]
-    }
-
-    /// The first vector of a page of vectors.
-    #[inline(always)]
-    #[must_use]
-    pub const fn first_vector(&self) -> &VectorWords {
-        match self.words.first_chunk() {
-            Some(words) => words,
-            // A page is longer than a vector.
-            None => &[0; VECTOR_WORDS],
-        }
     }
 
     /// Sets the word at `index`.
@@ -184,6 +175,15 @@ impl RuleWord {
     #[must_use]
     pub const fn audit(self) -> bool {
         self.0 & Self::AUDIT != 0
+    }
+
+    /// 1 where the verdict is an enforced `deny`, else 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn denies(self) -> u32 {
+        let enforced = !(self.0 / Self::AUDIT);
+        // The high one of the verdict's two bits: see [`Verdict::from_bits`].
+        (self.0 >> 1 & enforced & 1) as u32
     }
 
     /// The verdict.
@@ -303,9 +303,6 @@ header_words! {
     unresolved_class / set_unresolved_class = 14;
     /// First page of the vectors of address classes; addresses that no rule names have class 0.
     address_vectors / set_address_vectors = 15;
-    /// The page whose first vector has the rules that name no group. The first vector of the next page has
-    /// those and all enforced `deny` rules: for callers whose groups cannot be collected.
-    groupless_page / set_groupless_page = 20;
     /// First page of the hits; as many pages of earlier hits follow.
     hits_page / set_hits_page = 21;
     /// First page of the description.
@@ -327,6 +324,14 @@ impl Header<'_> {
     #[must_use]
     pub const fn port_table(&self, protocol: Protocol) -> u64 {
         self.0.word(PORT_TABLES + protocol as usize)
+    }
+
+    /// [`crate::Reason::UnresolvedCgroup`] as its number where a rule names a cgroup, else 0.
+    #[inline(always)]
+    pub(crate) const fn unresolved_cgroup(&self) -> u32 {
+        // The flag's bit is moved to that of the number.
+        const SHIFT: u32 = HeaderFlags::CGROUP_RULES.trailing_zeros() - 1;
+        (self.flags() >> SHIFT) as u32 & crate::Reason::UnresolvedCgroup as u32
     }
 
     /// Whether all bits of `flag` are set.

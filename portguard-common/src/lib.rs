@@ -11,6 +11,7 @@ extern crate std;
 mod cgroup_trie;
 mod decide;
 mod event;
+mod group_rules;
 mod image;
 mod lpm_keys;
 mod request;
@@ -24,6 +25,7 @@ pub use event::{
     AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Event, EventFlags,
     MAX_AGGREGATES, RecordKind, UID_QUOTA,
 };
+pub use group_rules::{FixedGroups, GroupRules};
 pub use image::{
     ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_PAGES, MAX_RULES,
     NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, PageTooFar, RuleWord, UserWord, VECTOR_WORDS,

@@ -5,7 +5,7 @@
 )]
 
 use portguard_common::{
-    Decision, Header, HeaderFlags, Image as _, Lookup, MAX_RULES, NO_RULE, PAGE_WORDS,
+    Decision, GroupRules, Header, HeaderFlags, Image as _, Lookup, MAX_RULES, NO_RULE, PAGE_WORDS,
     PORT_TABLE_START, PORTS_PER_PAGE, Page, Protocol, Reason, Request, RuleWord, UNRESOLVED_CLASS,
     UserWord, VECTOR_WORDS, VectorWords, Verdict, decide_bind, is_protected,
 };
@@ -115,8 +115,6 @@ fn image(default: Verdict, rules: &[Rule]) -> Vec<Page> {
     header.set_cgroup_vectors(push(page(cgroups)));
     header.set_unresolved_class(2);
     header.set_address_vectors(push(page(all)));
-    header.set_groupless_page(push(page(vector(rules, |rule| !rule.group))));
-    push(page(vector(rules, |rule| !rule.group || rule.denies())));
     let mut bytes = [0u8; MAX_RULES];
     for (byte, rule) in bytes.iter_mut().zip(rules) {
         *byte = RuleWord::new(rule.verdict, true, rule.audit).0;
@@ -140,10 +138,10 @@ fn flags(rules: &[Rule]) -> u64 {
     flags
 }
 
-/// A caller: the class of its cgroup, and the rules that its groups leave, where there is memory.
+/// A caller: the class of its cgroup, the rules that its groups leave, with the reason.
 struct Caller {
     class: u32,
-    groups: Option<VectorWords>,
+    groups: GroupRules,
 }
 
 impl Lookup for Caller {
@@ -155,8 +153,8 @@ impl Lookup for Caller {
         (0, 0)
     }
 
-    fn group_rules<'a>(&'a self, _: &'a VectorWords) -> Option<&'a VectorWords> {
-        self.groups.as_ref()
+    fn group_rules(&self) -> Option<&GroupRules> {
+        Some(&self.groups)
     }
 }
 
@@ -171,6 +169,11 @@ fn decide(image: &[Page], caller: &Caller) -> Decision {
     decide_bind(image, &header, &request, caller).expect("a whole image")
 }
 
+/// The rules of a caller whose groups cannot be collected.
+fn without_memory(rules: &[Rule]) -> GroupRules {
+    GroupRules::new(vector(rules, |rule| !rule.group || rule.denies()), NoMemory)
+}
+
 /// What rules decide for a caller with nothing to read in it, or with one part that cannot be read.
 fn decided(default: Verdict, rules: &[Rule], unreadable: Reason) -> (Verdict, u16, Reason) {
     let decision = decide(
@@ -181,7 +184,11 @@ fn decided(default: Verdict, rules: &[Rule], unreadable: Reason) -> (Verdict, u1
             } else {
                 0
             },
-            groups: (unreadable != Reason::NoMemory).then(|| vector(rules, |rule| !rule.group)),
+            groups: if unreadable == Reason::NoMemory {
+                without_memory(rules)
+            } else {
+                GroupRules::new(vector(rules, |rule| !rule.group), Reason::None)
+            },
         },
     );
     assert!(decision.report);
@@ -201,7 +208,7 @@ fn first_matching_rule_decides_and_else_the_default() {
     let image = image(Kernel, &rules);
     let named = Caller {
         class: 1,
-        groups: None,
+        groups: GroupRules::new([0; VECTOR_WORDS], Reason::None),
     };
     assert_eq!(decide(&image, &named).rule, 0);
     assert_eq!(
@@ -287,20 +294,31 @@ fn audit_deny_hides_no_enforced_deny_of_an_unreadable_caller() {
     ];
     for reason in [UnresolvedCgroup, NoMemory] {
         let image = image(Kernel, &rules);
-        let all = vector(&rules, |_| true);
-        let caller = match reason {
-            NoMemory => Caller {
-                class: 1,
-                groups: None,
-            },
-            _ => Caller {
-                class: UNRESOLVED_CLASS,
-                groups: Some(all),
-            },
+        let (class, groups) = match reason {
+            NoMemory => (1, without_memory(&rules)),
+            _ => (
+                UNRESOLVED_CLASS,
+                GroupRules::new(vector(&rules, |_| true), Reason::None),
+            ),
         };
+        let caller = Caller { class, groups };
         let decision = decide(&image, &caller);
         assert_eq!((decision.verdict, decision.rule), (Deny, 1), "{reason:?}");
     }
+}
+
+#[test]
+fn missing_memory_is_the_reason_where_the_cgroup_is_unresolved_too() {
+    let rules = [rule(Allow).of_group(), rule(Allow).of_cgroup()];
+    let caller = Caller {
+        class: UNRESOLVED_CLASS,
+        groups: without_memory(&rules),
+    };
+    let decision = decide(&image(Deny, &rules), &caller);
+    assert_eq!(
+        (decision.verdict, decision.rule, decision.reason),
+        (Deny, NO_RULE, NoMemory)
+    );
 }
 
 #[test]
@@ -313,7 +331,7 @@ fn image_without_pages_decides_nothing() {
     };
     let caller = Caller {
         class: 0,
-        groups: None,
+        groups: GroupRules::new([0; VECTOR_WORDS], Reason::None),
     };
     let mut header = Page::ZERO;
     header.set_port_table(Protocol::Tcp, 7);

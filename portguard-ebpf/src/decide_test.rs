@@ -32,8 +32,8 @@ use identity::{cgroup, groups};
 use kernel_read::Address;
 use maps::{MapImage, POLICY, Path};
 use portguard_common::{
-    Header, HeaderFlags, Image as _, Lookup, MAX_CGROUP_DEPTH, Protocol, Request, UNRESOLVED_CLASS,
-    VectorWords, decide_bind, is_protected,
+    GroupRules, Header, HeaderFlags, Image as _, Lookup, MAX_CGROUP_DEPTH, Protocol, Request,
+    UNRESOLVED_CLASS, decide_bind, is_protected,
 };
 use wire::{
     AUDIT, BATCH, DECIDED, FAULT, NO_MEMORY, REASON, REPORT, RULE, TestName, TestRequest,
@@ -152,14 +152,16 @@ impl Lookup for Caller<'_> {
     }
 
     #[inline(always)]
-    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords> {
-        if self.request.unreadable & NO_MEMORY != 0 {
-            return None;
+    fn group_rules(&self) -> Option<&GroupRules> {
+        let generation = self.header.generation();
+        let unread = self.request.unreadable & NO_MEMORY != 0;
+        if unread && self.header.has(HeaderFlags::GROUP_RULES) {
+            return groups::without_memory(&self.header);
         }
-        groups::collect_by(groupless, || {
+        groups::collect_by(&self.header, || {
             let gids = Address::of(&raw const self.request.gids);
             let count = u64::from(self.request.gid_count);
-            groups::portguard_group_chunk(self.header.generation(), gids.0, 0, count);
+            groups::portguard_group_chunk(generation, gids.0, 0, count);
         })
     }
 }

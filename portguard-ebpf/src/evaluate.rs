@@ -11,7 +11,7 @@ use crate::maps::{MapImage, POLICY};
 use crate::socket::Socket;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use portguard_common::{
-    Counter, Decision, Header, HeaderFlags, Image, Lookup, Protocol, Reason, Request, VectorWords,
+    Counter, Decision, GroupRules, Header, HeaderFlags, Image, Lookup, Protocol, Reason, Request,
     Verdict, decide_bind, is_protected,
 };
 
@@ -197,7 +197,7 @@ impl Lookup for Caller<'_> {
     }
 
     #[inline(always)]
-    fn group_rules<'a>(&'a self, groupless: &'a VectorWords) -> Option<&'a VectorWords> {
-        groups::collect(self.header.generation(), groupless)
+    fn group_rules(&self) -> Option<&GroupRules> {
+        groups::collect(&self.header)
     }
 }

@@ -35,8 +35,11 @@ impl<V: Pod> Full<V> {
 
     /// Makes room again.
     fn empty(mut self) -> Result<(), MapError> {
-        let threads: Vec<u64> = self.0.keys().collect::<Result<_, _>>()?;
-        threads.iter().try_for_each(|thread| self.0.remove(thread))
+        let keys: Vec<u64> = self.0.keys().collect::<Result<_, _>>()?;
+        let mut threads = keys
+            .iter()
+            .filter(|key| **key & NO_THREAD != 0 && **key < 2 * NO_THREAD);
+        threads.try_for_each(|thread| self.0.remove(thread))
     }
 }
 
@@ -53,8 +56,8 @@ fn groups_without_memory(env: &TestEnv) -> anyhow::Result<()> {
             |probe: &Probe, verdict: Verdict| expect_decision(env, &instance, probe, verdict);
         check(&web(), allow("web"))?;
         check(&root(), default("kernel"))?;
-        // The vectors of the rules that the groups of a thread leave.
-        let full = Full::new("GROUPS_OF", [0u64; portguard_common::VECTOR_WORDS])?;
+        // The rules that the groups of a thread leave.
+        let full = Full::new("GROUPS_OF", [0u64; portguard_common::VECTOR_WORDS + 1])?;
         check(&web(), default("kernel").because("no_memory"))?;
         check(&root(), deny("not"))?;
         full.empty()?;

@@ -8,10 +8,11 @@
 use crate::counters::count;
 use crate::events;
 use crate::kernel_read::{OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, Task, kernfs_name};
-use crate::maps::{CGROUPS, NAMES, Path, SCRATCH, TRIE};
+use crate::maps::{CGROUPS, MapImage, NAMES, Path, SCRATCH, TRIE};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use portguard_common::{
-    Counter, Header, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode, UNRESOLVED_CLASS,
+    Counter, Header, Image as _, MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, TrieKey, TrieNode,
+    UNRESOLVED_CLASS,
 };
 
 /// Levels that are skipped, at most, below the [`MAX_CGROUP_DEPTH`] that rules can name.
@@ -50,10 +51,11 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
         }
     }
     let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
-    if class == UNRESOLVED_CLASS {
+    // The copy is opaque: of `class` itself the verifier must not learn the value, see `decide_bind`.
+    if MapImage::opaque(class) == UNRESOLVED_CLASS {
         // Not cached: the next bind may find memory.
         count(Counter::Unresolved);
-        return UNRESOLVED_CLASS;
+        return class;
     }
     // A failed insert costs the next bind another walk, nothing else.
     let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);

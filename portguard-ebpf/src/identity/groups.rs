@@ -12,34 +12,55 @@ use crate::kernel_read::{
 use crate::maps::{GROUPS, GROUPS_OF};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use portguard_common::{Counter, GroupKey, VECTOR_WORDS, VectorWords};
+use portguard_common::{
+    Counter, FixedGroups, GroupKey, GroupRules, Header, HeaderFlags, Reason, VECTOR_WORDS,
+    VectorWords,
+};
 
 /// Gids that are read by one call.
 const CHUNK: u32 = 256;
 /// Chunks of `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
 const CHUNKS: u32 = 65_536 / CHUNK;
 
-/// The rules that name no group, and those that name one of the caller's; `None`, counted, where the kernel
-/// has no memory for the thread's entry in [`GROUPS_OF`]. [`release`] gives that memory back.
+/// The rules that the caller's groups leave. Where a rule names a group, [`release`] gives back the memory that this
+/// takes; where there is none, that is counted. `None` where the loader has not put the policy's entries into
+/// [`GROUPS_OF`].
 #[inline(always)]
-pub fn collect(generation: u64, groupless: &VectorWords) -> Option<&'static VectorWords> {
-    collect_by(groupless, || {
+pub fn collect(header: &Header<'_>) -> Option<&'static GroupRules> {
+    let generation = header.generation();
+    collect_by(header, || {
         portguard_groups(generation);
     })
 }
 
 /// The same, of groups that `add` adds.
 #[inline(always)]
-pub fn collect_by(groupless: &VectorWords, add: impl FnOnce()) -> Option<&'static VectorWords> {
+pub fn collect_by(header: &Header<'_>, add: impl FnOnce()) -> Option<&'static GroupRules> {
+    let groupless = rules_of(FixedGroups::groupless(header.generation()).key());
+    if !header.has(HeaderFlags::GROUP_RULES) {
+        return groupless;
+    }
     let thread = bpf_get_current_pid_tgid();
-    let _ = GROUPS_OF.insert(&thread, groupless, 0);
-    add();
-    let Some(rules) = GROUPS_OF.get_ptr(&thread) else {
+    if GROUPS_OF.insert(&thread, groupless?, 0).is_err() {
         count(Counter::Unresolved);
-        return None;
-    };
-    // SAFETY: a map value under this thread's key: nothing else writes it until it is released, after its last
-    // use.
+        return without_memory(header);
+    }
+    add();
+    rules_of(thread)
+}
+
+/// The rules of a caller whose groups cannot be collected.
+#[inline(always)]
+pub fn without_memory(header: &Header<'_>) -> Option<&'static GroupRules> {
+    rules_of(FixedGroups::without_memory(header.generation()).key())
+}
+
+/// The rules under a key of [`GROUPS_OF`].
+#[inline(always)]
+fn rules_of(key: u64) -> Option<&'static GroupRules> {
+    let rules = GROUPS_OF.get_ptr(&key)?;
+    // SAFETY: a map value. Under this thread's key nothing else writes it until it is released, after its last use;
+    // the loader never changes the others.
     Some(unsafe { &*rules })
 }
 
@@ -98,7 +119,7 @@ extern "C" fn portguard_group(generation: u64, gid: u64) -> u64 {
     };
     let (from, into) = (named.as_ptr(), rules.cast::<u64>());
     for i in 0..VECTOR_WORDS {
-        // SAFETY: both arrays have that many words; the entry of `GROUPS_OF` is this thread's own.
+        // SAFETY: both begin with that many words; the entry of `GROUPS_OF` is this thread's own.
         let (from, into) = unsafe { (from.add(i), into.add(i)) };
         // SAFETY: as above. Volatile, so that no call to a copying function comes of it.
         let word = unsafe { core::ptr::read_volatile(from) };

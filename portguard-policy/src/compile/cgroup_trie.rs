@@ -306,8 +306,6 @@ impl<'a> Builder<'a> {
     /// The rules that count where the path is unknown: enforced denials that could match, and rules that match
     /// any path.
     fn unresolved(&self) -> RuleSet {
-        let mut set = self.everywhere.clone();
-        set.insert_denials(self.rules);
-        set
+        self.everywhere.clone().and_denials(self.rules)
     }
 }

@@ -22,13 +22,14 @@ impl RuleSet {
         self.0[rule / 64] |= 1 << (rule % 64);
     }
 
-    /// Adds all enforced `deny` rules: those that hold wherever they could match.
-    pub(super) fn insert_denials(&mut self, rules: &[Rule]) {
+    /// The set with all enforced `deny` rules: those that hold wherever they could match.
+    pub(super) fn and_denials(mut self, rules: &[Rule]) -> Self {
         for (i, rule) in rules.iter().enumerate() {
             if rule.action == Verdict::Deny && !rule.audit {
                 self.insert(i);
             }
         }
+        self
     }
 
     pub(super) fn is_empty(&self) -> bool {

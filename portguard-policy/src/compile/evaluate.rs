@@ -4,9 +4,9 @@ use super::bind::Bind;
 use super::lpm;
 use super::tables::{Tables, edges_of};
 use portguard_common::{
-    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, Header, Image, Lookup, MAX_CGROUP_DEPTH,
-    NameKey, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS, VectorWords, decide_bind,
-    is_protected,
+    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, GroupRules, Header, Image, Lookup,
+    MAX_CGROUP_DEPTH, NameKey, Reason, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS,
+    VectorWords, decide_bind, is_protected,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +15,7 @@ struct Caller<'a> {
     tables: &'a Tables,
     header: &'a Header<'a>,
     bind: &'a Bind<'a>,
-    groups: VectorWords,
+    groups: GroupRules,
 }
 
 impl Lookup for Caller<'_> {
@@ -28,7 +28,7 @@ impl Lookup for Caller<'_> {
             .address_classes(self.bind.address, self.bind.dual_stack)
     }
 
-    fn group_rules<'a>(&'a self, _: &'a VectorWords) -> Option<&'a VectorWords> {
+    fn group_rules(&self) -> Option<&GroupRules> {
         Some(&self.groups)
     }
 }
@@ -52,7 +52,7 @@ impl Tables {
             tables: self,
             header: &header,
             bind,
-            groups: self.group_rules(&header, bind.gids)?,
+            groups: GroupRules::new(self.rules_of_groups(bind.gids), Reason::None),
         };
         decide_bind(image, &header, &request, &caller)
     }
@@ -179,9 +179,8 @@ impl Tables {
     }
 
     /// The rules that name no group, or one of these.
-    fn group_rules(&self, header: &Header<'_>, gids: &[u32]) -> Option<VectorWords> {
-        let page = self.pages.as_slice().page(header.groupless_page() as u32)?;
-        let mut rules = *page.first_vector();
+    fn rules_of_groups(&self, gids: &[u32]) -> VectorWords {
+        let mut rules = self.groupless;
         for gid in gids {
             // The blocks of the table do not overlap.
             let holds = |prefix: u32, key: &GroupKey| {
@@ -197,6 +196,6 @@ impl Tables {
                 }
             }
         }
-        Some(rules)
+        rules
     }
 }

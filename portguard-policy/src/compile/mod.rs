@@ -37,12 +37,15 @@ pub fn compile(policy: &Policy) -> Result<Tables, CompileError> {
     let addresses = lpm::addresses(&policy.rules)?;
     let users = classes::users(&policy.rules);
     let pages = pages::build(policy, &users, &cgroups, &addresses)?;
+    let groupless = lpm::groupless(&policy.rules);
     let mut tables = Tables {
         pages,
         trie: cgroups.entries,
         names: cgroups.names,
         addresses: addresses.entries,
         groups: lpm::groups(&policy.rules)?,
+        groupless: groupless.vector(),
+        groups_unread: groupless.and_denials(&policy.rules).vector(),
         digest: [0; 32],
         rule_names: policy.rules.iter().map(|rule| rule.name.clone()).collect(),
         user_count: classes::distinct_users(&policy.rules),

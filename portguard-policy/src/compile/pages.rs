@@ -3,7 +3,7 @@
 use super::cgroup_trie::Cgroups;
 use super::classes::{self, Classes, Interval, RuleSet};
 use super::error::{CompileError, MAX_USER_WORDS};
-use super::lpm::{self, Addresses};
+use super::lpm::Addresses;
 use crate::policy::{Log, Mode, Policy, Rule, Scope};
 use portguard_common::{
     ABI_VERSION, HeaderFlags, MAX_RULES, PAGE_WORDS, PORT_TABLE_START, PORTS_PER_PAGE, Page,
@@ -41,10 +41,6 @@ pub(super) fn build(
     header.set_port_vectors(image.vectors(ports.sets()));
     header.set_cgroup_vectors(image.vectors(cgroups.classes.sets()));
     header.set_address_vectors(image.vectors(addresses.classes.sets()));
-    let mut groupless = lpm::groupless(&policy.rules);
-    header.set_groupless_page(image.vectors(std::slice::from_ref(&groupless)));
-    groupless.insert_denials(&policy.rules);
-    image.vectors(&[groupless]);
     header.set_rule_page(image.rule_page(policy));
     header.set_rule_count(policy.rules.len() as u64);
     header.set_hits_page(image.next());

@@ -17,6 +17,10 @@ pub struct Tables {
     pub addresses: Vec<AddressEntry>,
     /// The blocks of gids that rules name.
     pub groups: Vec<GroupEntry>,
+    /// The rules of a caller whose groups no rule names.
+    pub groupless: VectorWords,
+    /// Those and all enforced `deny` rules: for a caller whose groups cannot be collected.
+    pub groups_unread: VectorWords,
     /// The SHA-256 of all of the above and the rules' names.
     pub digest: [u8; 32],
     /// The names of all rules, in order.
@@ -99,6 +103,8 @@ impl Tables {
             hash.update(entry.key.gid.to_le_bytes());
             hash.update(entry.rules.as_bytes());
         }
+        hash.update(self.groupless.as_bytes());
+        hash.update(self.groups_unread.as_bytes());
         for name in &self.rule_names {
             hash.update(name.as_bytes());
             hash.update([0]);

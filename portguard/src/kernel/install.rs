@@ -8,7 +8,9 @@ use crate::kernel::maps::wire::Wire;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
-use portguard_common::{AddressKey, GroupKey, NameKey, TrieKey, TrieNode, VectorWords};
+use portguard_common::{
+    AddressKey, FixedGroups, GroupKey, GroupRules, NameKey, Reason, TrieKey, TrieNode, VectorWords,
+};
 use portguard_policy::compile::Tables;
 
 impl Enforcer {
@@ -91,6 +93,25 @@ impl Enforcer {
             let key = Wire(entry.key.with_generation(generation));
             let key = Key::new(entry.prefix, key);
             insert("GROUPS", || groups.insert(&key, Wire(entry.rules), 0))?;
+        }
+        let mut groups_of: HashMap<_, u64, Wire<GroupRules>> = self.maps.table("GROUPS_OF")?;
+        let generation = u64::from(generation);
+        for (fixed, rules, reason) in [
+            (
+                FixedGroups::groupless(generation),
+                tables.groupless,
+                Reason::None,
+            ),
+            (
+                FixedGroups::without_memory(generation),
+                tables.groups_unread,
+                Reason::NoMemory,
+            ),
+        ] {
+            let rules = GroupRules::new(rules, reason);
+            insert("GROUPS_OF", || {
+                groups_of.insert(fixed.key(), Wire(rules), 0)
+            })?;
         }
         Ok(())
     }

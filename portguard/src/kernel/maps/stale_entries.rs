@@ -5,7 +5,9 @@ use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::wire::Wire;
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{HashMap, MapError};
-use portguard_common::{AddressKey, GroupKey, NameKey, TrieKey, TrieNode, VectorWords};
+use portguard_common::{
+    AddressKey, FixedGroups, GroupKey, GroupRules, NameKey, TrieKey, TrieNode, VectorWords,
+};
 
 /// All keys of a map, before any is removed.
 fn keys<K>(keys: impl Iterator<Item = Result<K, MapError>>) -> Vec<K> {
@@ -42,6 +44,12 @@ pub(in crate::kernel) fn remove_stale_entries(
     for key in keys(groups.keys()) {
         if other(u64::from(key.data().0.space)) {
             let _ = groups.remove(&key);
+        }
+    }
+    let mut groups_of: HashMap<_, u64, Wire<GroupRules>> = maps.table("GROUPS_OF")?;
+    for key in keys(groups_of.keys()) {
+        if FixedGroups::from_key(key).is_some_and(|fixed| other(fixed.generation())) {
+            let _ = groups_of.remove(&key);
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Map keys and values as bytes.
 
 use portguard_common::{
-    AddressKey, AggregateKey, AggregateWords, GroupKey, NameKey, Page, TrieKey, TrieNode,
-    VectorWords,
+    AddressKey, AggregateKey, AggregateWords, GroupKey, GroupRules, NameKey, Page, TrieKey,
+    TrieNode, VectorWords,
 };
 
 /// A value whose bytes are copied to and from the kernel as they are.
@@ -24,6 +24,8 @@ unsafe impl aya::Pod for Wire<AddressKey> {}
 unsafe impl aya::Pod for Wire<GroupKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<VectorWords> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Wire<GroupRules> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Wire<AggregateKey> {}
 // SAFETY: as above.
