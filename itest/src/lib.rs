@@ -8,6 +8,7 @@ pub mod attack;
 pub mod bench;
 pub mod convert;
 pub mod demo;
+pub mod fuzz_seeds;
 pub mod generate;
 pub mod harness;
 pub mod oracle;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use portguard_itest::harness::{self, Kind, probe_child, socket_holder};
-use portguard_itest::{attack, bench, demo, scenarios, soak, suite, systemd, verify};
+use portguard_itest::{attack, bench, demo, fuzz_seeds, scenarios, soak, suite, systemd, verify};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ enum Verb {
         /// This guest was booted without `bpf` in `lsm=`
         #[arg(long)]
         no_bpf_lsm: bool,
+        /// Only the tests of decisions, which share one daemon
+        #[arg(long)]
+        decisions: bool,
         /// Only tests whose name contains this
         filter: Option<String>,
     },
@@ -59,6 +62,12 @@ enum Verb {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
+    /// Writes the inputs with which fuzzing begins
+    #[command(hide = true)]
+    FuzzSeeds {
+        directory: PathBuf,
+        policies: PathBuf,
+    },
     /// Runs the probes on stdin
     #[command(hide = true)]
     Bind,
@@ -87,13 +96,22 @@ enum Verb {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Native { filter } => harness::run(Kind::Native, filter.as_deref(), &suite::all()),
-        Verb::Guest { no_bpf_lsm, filter } => {
+        Verb::Guest {
+            no_bpf_lsm,
+            decisions,
+            filter,
+        } => {
             let kind = if no_bpf_lsm {
                 Kind::GuestWithoutLsm
             } else {
                 Kind::Guest
             };
-            harness::run(kind, filter.as_deref(), &suite::all())
+            let tests = if decisions {
+                suite::decisions()
+            } else {
+                suite::all()
+            };
+            harness::run(kind, filter.as_deref(), &tests)
         }
         Verb::Demo { policy, args } => demo::run(&policy, &args),
         Verb::Verify => verify::run(),
@@ -105,6 +123,10 @@ fn main() -> anyhow::Result<()> {
             millis,
         } => soak::binds(uid, refusal, Duration::from_millis(millis)),
         Verb::Systemd { filter } => systemd::run(filter.as_deref()),
+        Verb::FuzzSeeds {
+            directory,
+            policies,
+        } => fuzz_seeds::write_all(&directory, &policies),
         Verb::Bind => probe_child::run(),
         Verb::Hold { hold } => socket_holder::run(&hold),
         Verb::Attack {

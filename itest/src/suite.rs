@@ -1,34 +1,35 @@
 //! All tests of a guest or of this machine, in the order in which they run.
 
 use crate::attack;
-use crate::harness::{Run, SharedTable, Table, Test};
+use crate::harness::{Guests, Run, SharedTable, Table, Test};
 use crate::scenarios::{self, faults};
 
-/// The tests of decisions come first: they share one daemon, which is stopped before any other test.
+/// The tests of decisions, which share one daemon.
+#[must_use]
+pub fn decisions() -> Vec<Test> {
+    let tables = scenarios::SHARED.into_iter().chain([attack::SHARED]);
+    tables.flat_map(shared).collect()
+}
+
+/// All tests, those of decisions first: their daemon is stopped before any other test.
 #[must_use]
 pub fn all() -> Vec<Test> {
-    let mut tests: Vec<Test> = scenarios::SHARED
-        .into_iter()
-        .chain([attack::SHARED])
-        .flat_map(shared)
-        .collect();
+    let mut tests = decisions();
     tests.extend(
         scenarios::KERNEL
             .into_iter()
-            .flat_map(|table| alone(table, false)),
+            .flat_map(|table| alone(table, Guests::All)),
     );
-    tests.extend(alone(attack::TESTS, false));
-    tests.extend(
-        scenarios::LIFECYCLE
-            .into_iter()
-            .flat_map(|table| alone(table, true)),
-    );
-    tests.extend(
-        faults::TABLES
-            .into_iter()
-            .flat_map(|table| alone(table, true)),
-    );
-    tests.extend(alone(scenarios::LAST, false));
+    tests.extend(alone(attack::TESTS, Guests::All));
+    for (tables, guests) in [
+        (&scenarios::LIFECYCLE[..], Guests::Some),
+        (&faults::OF_KERNEL[..], Guests::Some),
+        (&scenarios::DAEMON[..], Guests::One),
+        (&faults::OF_DAEMON[..], Guests::One),
+    ] {
+        tests.extend(tables.iter().flat_map(|table| alone(table, guests)));
+    }
+    tests.extend(alone(scenarios::LAST, Guests::All));
     tests
 }
 
@@ -36,16 +37,16 @@ fn shared(table: SharedTable) -> impl Iterator<Item = Test> {
     table.iter().map(|&(name, needs, run)| Test {
         name,
         needs,
-        lifecycle: false,
+        guests: Guests::All,
         run: Run::Shared(run),
     })
 }
 
-fn alone(table: Table, lifecycle: bool) -> impl Iterator<Item = Test> {
+fn alone(table: Table, guests: Guests) -> impl Iterator<Item = Test> {
     table.iter().map(move |&(name, needs, run)| Test {
         name,
         needs,
-        lifecycle,
+        guests,
         run: Run::Alone(run),
     })
 }

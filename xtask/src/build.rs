@@ -19,6 +19,9 @@ const OBJECT_VARIABLE: &str = "PORTGUARD_EBPF_OBJECT";
 /// The program that is shipped.
 pub(crate) const PROGRAM: &str = "target/release/portguard";
 
+/// The program that has the tests of kernels.
+pub(crate) const TESTS: &str = "target/release/portguard-itest";
+
 /// The verb `build`.
 pub(crate) fn run() -> Result<ExitCode> {
     everything()?;
@@ -27,6 +30,30 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 /// Installs what is missing and builds everything that runs. A portguard without the eBPF object is an error.
 pub(crate) fn everything() -> Result<()> {
+    objects()?;
+    let packages = ["-p", "portguard", "-p", "portguard-itest"];
+    shell::run(cargo(&["build", "--release"]).args(packages))?;
+    ensure_embedded(&repo::path(PROGRAM), &repo::path(OBJECT))
+}
+
+/// The same with all features, and the unit and property tests, in one build: apart they would be three, since the
+/// features of the crates that all use differ.
+pub(crate) fn with_tests() -> Result<()> {
+    objects()?;
+    shell::run(tests().arg("--no-run"))?;
+    ensure_embedded(&repo::path(PROGRAM), &repo::path(OBJECT))
+}
+
+/// The unit and property tests of all crates.
+pub(crate) fn tests() -> Command {
+    let mut cargo = cargo(&["test", "--release", "--all-features", "--workspace"]);
+    // The eBPF programs have none, and the fuzz targets are run by libFuzzer.
+    cargo.args(["--exclude", "portguard-ebpf", "--exclude", "portguard-fuzz"]);
+    cargo
+}
+
+/// Builds the eBPF objects.
+fn objects() -> Result<()> {
     let core = tools::for_building()?;
     eprintln!("xtask: BPF core library: {core}");
     shell::run(&mut ebpf(core))?;
@@ -36,14 +63,7 @@ pub(crate) fn everything() -> Result<()> {
         let built = repo::path(BUILT).join(name);
         copy_if_changed(&built, &objects.join(format!("{name}.o")))?;
     }
-    programs()
-}
-
-/// Builds the programs with the object that is there.
-pub(crate) fn programs() -> Result<()> {
-    let packages = ["-p", "portguard", "-p", "portguard-itest"];
-    shell::run(cargo(&["build", "--release"]).args(packages))?;
-    ensure_embedded(&repo::path(PROGRAM), &repo::path(OBJECT))
+    Ok(())
 }
 
 /// `cargo` for the crates that depend on portguard. The eBPF object is named, so that its absence is an error, and

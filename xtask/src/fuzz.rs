@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 /// A target and the arguments of libFuzzer for it.
 struct Target {
     name: &'static str,
+    /// Its name in fuzz/Cargo.toml.
+    program: &'static str,
     arguments: &'static [&'static str],
 }
 
@@ -16,18 +18,24 @@ struct Target {
 const TARGETS: &[Target] = &[
     Target {
         name: "policy",
+        program: "fuzz-policy",
         arguments: &["-max_len=8192", "-dict=fuzz/policy.dict"],
     },
     Target {
         name: "event",
+        program: "fuzz-event",
         // Three records of a cgroup path.
         arguments: &["-max_len=12400"],
     },
     Target {
         name: "btf",
+        program: "fuzz-btf",
         arguments: &["-max_len=8192"],
     },
 ];
+
+/// The package of the targets.
+const PACKAGE: &str = "portguard-fuzz";
 
 /// An input that takes longer than this, in seconds, is a hang.
 const TIMEOUT: &str = "-timeout=10";
@@ -47,19 +55,16 @@ pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
     })
 }
 
-/// Checks the code of the targets and runs each for a short time. Needs the eBPF object.
+/// Runs each target for a short time. Needs the programs that are built.
 pub(crate) fn short() -> Result<StepResult> {
-    let targets = selected(None)?;
-    shell::run(without_libfuzzer("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
-    all(&targets, SHORT)
+    all(&selected(None)?, SHORT)
 }
 
-/// cargo for the code of the targets, without the C++ of libFuzzer, which only running them needs. Dependencies are
-/// those already built in target: both lock files have the same versions, and the profiles are the same.
-fn without_libfuzzer(verb: &str) -> Command {
-    let mut cargo = build::cargo(&[verb, "--release", "--no-default-features"]);
-    cargo.args(["--manifest-path", "fuzz/Cargo.toml", "--target-dir"]);
-    cargo.arg(repo::path("target"));
+/// The build of the targets, with coverage in the crates of this repository and no other. Without a sanitizer the stable
+/// compiler suffices, and the code under test has hardly any `unsafe`.
+fn instrumented() -> Command {
+    let mut cargo = build::cargo(&["build", "--release", "-p", PACKAGE, "--bins"]);
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", repo::path("fuzz/instrument.sh"));
     cargo
 }
 
@@ -79,21 +84,20 @@ fn selected(target: Option<&str>) -> Result<Vec<&'static Target>> {
 
 /// Builds all targets and runs some, one after the other.
 fn all(targets: &[&Target], seconds: u32) -> Result<StepResult> {
-    let cargo_fuzz = tools::cargo_fuzz()?;
+    tools::for_fuzzing()?;
     let seeds = repo::path("target/fuzz-seeds");
-    let mut write_seeds = without_libfuzzer("run");
-    write_seeds.args(["--quiet", "--example", "seeds", "--"]);
-    shell::run(write_seeds.arg(&seeds))?;
-    shell::run(&mut fuzz(&cargo_fuzz, "build"))?;
+    let mut write_seeds = shell::command(repo::path(build::TESTS));
+    write_seeds.arg("fuzz-seeds").arg(&seeds);
+    shell::run(write_seeds.arg(repo::path("policies")))?;
+    shell::run(&mut instrumented())?;
     let mut result = StepResult::default();
     for target in targets {
-        let done = one(&cargo_fuzz, target, &seeds.join(target.name), seconds);
+        let done = one(target, &seeds.join(target.name), seconds);
         if let Err(error) = &done {
             let failure = format!(
-                "{error:#}\nthe input is in fuzz/artifacts/{0}; to reproduce: {1} run {FLAGS} {0} INPUT",
+                "{error:#}\nthe input is in fuzz/artifacts/{0}; to reproduce: {1} INPUT",
                 target.name,
-                cargo_fuzz.display(),
-                FLAGS = FLAGS.join(" ")
+                program(target).display(),
             );
             eprintln!("xtask: {failure}");
             result.failures.push(failure);
@@ -103,27 +107,35 @@ fn all(targets: &[&Target], seconds: u32) -> Result<StepResult> {
     Ok(result)
 }
 
-/// How the targets are built. Without a sanitizer the stable compiler suffices, and the code under test has hardly
-/// any `unsafe`. The dev profile of fuzz/Cargo.toml optimises what is fuzzed and nothing else.
-const FLAGS: [&str; 3] = ["--dev", "--sanitizer", "none"];
-
-/// cargo-fuzz with these flags.
-fn fuzz(cargo_fuzz: &Path, verb: &str) -> Command {
-    let mut fuzz = shell::command(cargo_fuzz);
-    fuzz.arg(verb).args(FLAGS);
-    fuzz
+/// The program of a target.
+fn program(target: &Target) -> PathBuf {
+    repo::path("target/release").join(target.program)
 }
 
 /// Runs one target. What it learns stays in fuzz/corpus; the seeds are only read.
-fn one(cargo_fuzz: &Path, target: &Target, seeds: &Path, seconds: u32) -> Result<()> {
-    let corpus: PathBuf = repo::path("fuzz/corpus").join(target.name);
-    std::fs::create_dir_all(&corpus).with_context(|| format!("creating {}", corpus.display()))?;
-    let mut fuzz = fuzz(cargo_fuzz, "run");
-    fuzz.arg(target.name).arg(&corpus).arg(seeds);
-    fuzz.arg("--").args(target.arguments);
+fn one(target: &Target, seeds: &Path, seconds: u32) -> Result<()> {
+    let corpus = directory("corpus", target)?;
+    // libFuzzer takes it for the beginning of file names.
+    let mut artifacts = directory("artifacts", target)?.into_os_string();
+    artifacts.push("/");
+    let mut prefix = std::ffi::OsString::from("-artifact_prefix=");
+    prefix.push(&artifacts);
+    let mut fuzz = shell::command(program(target));
+    fuzz.current_dir(repo::root())
+        .arg(corpus)
+        .arg(seeds)
+        .arg(prefix);
+    fuzz.args(target.arguments);
     fuzz.args([TIMEOUT, "-print_final_stats=1"]);
     fuzz.arg(format!("-max_total_time={seconds}"));
     shell::run(&mut fuzz)
+}
+
+/// The directory of a target in fuzz/`kind`.
+fn directory(kind: &str, target: &Target) -> Result<PathBuf> {
+    let path = repo::path("fuzz").join(kind).join(target.name);
+    std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -145,7 +157,7 @@ mod tests {
         let manifest = std::fs::read_to_string(repo::path("fuzz/Cargo.toml")).expect("a manifest");
         assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
         for target in TARGETS {
-            assert!(manifest.contains(&format!("name = \"{}\"\n", target.name)));
+            assert!(manifest.contains(&format!("name = \"{}\"\n", target.program)));
         }
     }
 }

@@ -24,5 +24,5 @@ pub mod socket_holder;
 pub(crate) mod sysctl;
 
 pub use env::{Kind, TestEnv};
-pub use runner::{Needs, NotApplicable, Run, SharedTable, Table, Test, run};
+pub use runner::{Guests, Needs, NotApplicable, Run, SharedTable, Table, Test, run};
 pub use shared::SharedInstance;

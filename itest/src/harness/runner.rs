@@ -42,9 +42,40 @@ pub enum Run {
 pub struct Test {
     pub name: &'static str,
     pub needs: Needs,
-    /// It tests the daemon more than the kernel side, so not every kernel runs it.
-    pub lifecycle: bool,
+    pub guests: Guests,
     pub run: Run,
+}
+
+/// The guests that run a test. Native runs and those with a filter run every test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guests {
+    All,
+    /// Those of the oldest kernel, the newest and one between, and of the guests without the LSM the one between: for
+    /// long tests that depend on the kernel in what they create, pin, count or remove.
+    Some,
+    /// The one between, with the LSM: for tests of what the daemon does with files, sockets and readers.
+    One,
+}
+
+impl Guests {
+    fn include(self, env: &TestEnv) -> bool {
+        let between = env.kernel == (6, 12);
+        match (self, env.kind) {
+            (Self::All, _) | (_, Kind::Native) => true,
+            (Self::Some, Kind::Guest) => !matches!(env.kernel, (6, 1 | 18)),
+            (Self::Some, Kind::GuestWithoutLsm) => between,
+            (Self::One, kind) => between && kind == Kind::Guest,
+        }
+    }
+
+    /// Where the test runs, as printed where it does not.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::All => "every guest",
+            Self::Some => "5.10, 6.12 and 7.2, without the LSM on 6.12",
+            Self::One => "6.12 with the LSM",
+        }
+    }
 }
 
 /// Why a test does not apply to this kernel. A test returns it only for what it has observed.
@@ -58,16 +89,6 @@ impl fmt::Display for NotApplicable {
 }
 
 impl std::error::Error for NotApplicable {}
-
-/// Lifecycle tests take long and hardly depend on the kernel: guests of the oldest kernel, the newest and one
-/// between run them, and of the guests without the LSM only the one between.
-fn runs_lifecycle_tests(env: &TestEnv) -> bool {
-    match env.kind {
-        Kind::Native => true,
-        Kind::Guest => !matches!(env.kernel, (6, 1 | 18)),
-        Kind::GuestWithoutLsm => env.kernel == (6, 12),
-    }
-}
 
 /// What this machine lacks for a test.
 fn missing(env: &TestEnv, needs: Needs) -> Option<String> {
@@ -97,11 +118,8 @@ pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<(
         .iter()
         .filter(|test| filter.is_none_or(|part| test.name.contains(part)))
     {
-        if test.lifecycle && filter.is_none() && !runs_lifecycle_tests(&env) {
-            println!(
-                "n/a {}: lifecycle tests run on 5.10, 6.12 and 7.2, without the LSM on 6.12",
-                test.name
-            );
+        if filter.is_none() && !test.guests.include(&env) {
+            println!("n/a {}: runs on {}", test.name, test.guests.text());
             continue;
         }
         if let Some(reason) = missing(&env, test.needs) {

@@ -30,7 +30,7 @@ mod wire;
 
 pub(super) const TESTS: Table = &[(
     "decide_matches_oracle_in_kernel",
-    Needs::Guest,
+    Needs::Lsm,
     decide_matches_oracle_in_kernel,
 )];
 

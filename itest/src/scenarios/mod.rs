@@ -55,18 +55,22 @@ pub(crate) const KERNEL: [Table; 7] = [
     missing_features::TESTS,
 ];
 
-/// Tests of the daemon.
-pub(crate) const LIFECYCLE: [Table; 11] = [
-    file_changes::TESTS,
+/// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
+pub(crate) const LIFECYCLE: [Table; 6] = [
     flood::TESTS,
     aggregation::TESTS,
-    sinks::TESTS,
-    metrics::TESTS,
-    monitors::TESTS,
     pins::TESTS,
     health::TESTS,
     inventory::TESTS,
     enforce_existing::TESTS,
+];
+
+/// Tests of what a daemon does with files, sockets of its own and readers.
+pub(crate) const DAEMON: [Table; 5] = [
+    file_changes::TESTS,
+    sinks::TESTS,
+    metrics::TESTS,
+    monitors::TESTS,
     existing_at_start::TESTS,
 ];
 

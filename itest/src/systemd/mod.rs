@@ -7,7 +7,7 @@ mod place;
 mod unit;
 
 use crate::harness::runner::TestFn;
-use crate::harness::{self, Kind, Needs, Run, Test};
+use crate::harness::{self, Guests, Kind, Needs, Run, Test};
 
 /// In order: the first test checks the state after boot.
 const TESTS: &[(&str, TestFn)] = &[
@@ -29,7 +29,7 @@ pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
         .map(|&(name, run)| Test {
             name,
             needs: Needs::Nothing,
-            lifecycle: false,
+            guests: Guests::All,
             run: Run::Alone(run),
         })
         .collect();

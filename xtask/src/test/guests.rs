@@ -7,7 +7,7 @@ use crate::{shell, verify};
 use anyhow::Result;
 
 /// The kernels that are booted with systemd too: the oldest, the current and the newest. Guests with these also run
-/// the tests of a daemon's lifecycle, if BPF is among their LSMs.
+/// the long tests, if BPF is among their LSMs.
 const SYSTEMD: [&str; 3] = ["5.10", "6.12", "7.2"];
 
 /// The name of the guests with BPF among their LSMs.
@@ -48,11 +48,13 @@ pub(super) fn guests(series: &[&str], filter: Option<&str>) -> Vec<GuestSpec> {
     guests
 }
 
-/// The guest of `test --quick`.
+/// The guest of `test --quick`: the programs are verified, and the tests of decisions run.
 pub(super) fn quick_guest() -> Vec<GuestSpec> {
-    let mut guests = guests(&["6.12"], None);
-    guests.retain(|guest| guest.name == LSM);
-    guests
+    let mut guest = GuestSpec::new("6.12", LSM, &[]);
+    guest.bpf_lsm = true;
+    guest.arguments =
+        verifying(&["/bin/portguard-itest", "guest", "--decisions"].map(str::to_owned));
+    vec![guest]
 }
 
 fn verifies(guest: &GuestSpec, filter: Option<&str>) -> bool {
@@ -157,7 +159,9 @@ mod tests {
         assert_eq!(command(None), [lsm, no_lsm]);
         assert_eq!(command(Some("a"))[0], "/bin/portguard-itest guest a");
         let quick = quick_guest();
-        assert_eq!(shell::quoted_words(&quick[0].arguments), lsm);
+        let decisions =
+            "sh -c '/bin/portguard-itest verify; exec /bin/portguard-itest guest --decisions'";
+        assert_eq!(shell::quoted_words(&quick[0].arguments), decisions);
         assert_eq!(quick.len(), 1);
     }
 

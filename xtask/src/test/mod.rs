@@ -20,7 +20,7 @@ pub(crate) struct Selection {
     pub(crate) native: bool,
     /// What needs neither root nor a guest.
     pub(crate) host: bool,
-    /// Formatting, clippy, unit and property tests, and one guest.
+    /// Formatting, clippy, unit and property tests, and the tests of decisions in one guest.
     pub(crate) quick: bool,
     /// Of the native tests and those in guests, those whose name contains this.
     pub(crate) filter: Option<String>,
@@ -70,11 +70,16 @@ pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
     });
     thread::scope(|scope| {
         let downloads = scope.spawn(|| download(&guests));
-        let built = steps.plain("build", build::everything);
+        let built = steps.plain("build", || {
+            if host || selection.quick {
+                build::with_tests()
+            } else {
+                build::everything()
+            }
+        });
         if host || selection.quick {
             steps.plain("clippy", steps::clippy);
-            let without_policy_crate = host;
-            steps.run("cargo test", || steps::cargo_test(without_policy_crate));
+            steps.run("cargo test", steps::cargo_test);
         }
         if host {
             steps.plain("cargo doc", steps::documentation);

@@ -1,7 +1,5 @@
-//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`, and cargo-fuzz, with
-//! the C++ compiler that builds libFuzzer.
+//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`.
 
-use super::apt;
 use crate::{repo, shell};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -10,12 +8,6 @@ use std::process::Command;
 /// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     find_or_build("cargo-deny", "some minutes")
-}
-
-/// cargo-fuzz.
-pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
-    apt::install_programs(&[("g++", "g++")])?;
-    find_or_build("cargo-fuzz", "about a minute")
 }
 
 /// The path of a tool: in target/tools, or installed, or else built into target/tools.

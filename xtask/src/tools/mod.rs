@@ -7,7 +7,7 @@ mod cargo_tools;
 
 pub(crate) use bpf_core::{BpfCore, DEBIAN_RUSTC};
 pub(crate) use bpf_linker::linker_path;
-pub(crate) use cargo_tools::{cargo_deny, cargo_fuzz};
+pub(crate) use cargo_tools::cargo_deny;
 
 use crate::shell;
 use anyhow::Result;
@@ -45,6 +45,11 @@ pub(crate) fn for_building() -> Result<BpfCore> {
 /// Installs QEMU and the programs that pack the files of guests.
 pub(crate) fn for_guests() -> Result<()> {
     apt::install_programs(GUESTS)
+}
+
+/// Installs the C++ compiler that builds libFuzzer.
+pub(crate) fn for_fuzzing() -> Result<()> {
+    apt::install_programs(&[("g++", "g++")])
 }
 
 /// Installs the programs that the native tests start.

@@ -13,7 +13,9 @@ use std::fmt::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-pub(super) const TESTS: Table = &[
+pub(super) const OF_KERNEL: Table = &[("fault_no_memory", Needs::Guest, fault_no_memory)];
+
+pub(super) const OF_DAEMON: Table = &[
     (
         "fault_descriptors_at_start",
         Needs::Guest,
@@ -24,7 +26,6 @@ pub(super) const TESTS: Table = &[
         Needs::Guest,
         fault_descriptors_later,
     ),
-    ("fault_no_memory", Needs::Guest, fault_no_memory),
 ];
 
 fn fault_descriptors_at_start(_: &TestEnv) -> anyhow::Result<()> {

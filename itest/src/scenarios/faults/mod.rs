@@ -8,10 +8,13 @@ mod time;
 
 use crate::harness::Table;
 
-pub(crate) const TABLES: [Table; 5] = [
+/// Faults whose effect depends on the kernel.
+pub(crate) const OF_KERNEL: [Table; 2] = [limits::OF_KERNEL, ring::TESTS];
+
+/// Faults that the daemon meets.
+pub(crate) const OF_DAEMON: [Table; 4] = [
     storage::TESTS,
-    limits::TESTS,
-    ring::TESTS,
+    limits::OF_DAEMON,
     time::TESTS,
     readers::TESTS,
 ];

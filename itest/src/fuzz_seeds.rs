@@ -1,35 +1,32 @@
-//! Writes what each target begins with: `seeds DIRECTORY` makes `DIRECTORY/TARGET/*`.
+//! Writes what each fuzz target begins with.
 //!
 //! Made from the structures and policies of now, so that no seed in the repository grows stale.
 
 use portguard::kernel::{Btf, Offsets, parse_record};
 use portguard_common::{CgroupRecord, Event, EventFlags, RecordKind, Verdict};
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use zerocopy::{FromZeros, IntoBytes};
-
-type Done = Result<(), Box<dyn Error>>;
 
 /// Policies, each with what is wrong in it: the tests of the policy reader.
 const MESSAGES: &str = include_str!("../../portguard-policy/tests/policy/messages.txt");
 
-fn main() -> Done {
-    let directory = std::env::args_os().nth(1).ok_or("usage: seeds DIRECTORY")?;
-    let directory = PathBuf::from(directory);
-    policies(&directory.join("policy"))?;
+/// Writes `directory`/TARGET/*; some are the policies of the directory `shipped`.
+///
+/// # Errors
+/// Where a file cannot be read or written.
+pub fn write_all(directory: &Path, shipped: &Path) -> anyhow::Result<()> {
+    policies(&directory.join("policy"), shipped)?;
     events(&directory.join("event"))?;
     btf(&directory.join("btf"))
 }
 
-fn write(directory: &Path, name: &str, bytes: &[u8]) -> Done {
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)?;
     Ok(std::fs::write(directory.join(name), bytes)?)
 }
 
 /// The shipped policies and those of the tests.
-fn policies(directory: &Path) -> Done {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("run by cargo")?;
-    let shipped = Path::new(&manifest).join("../policies");
+fn policies(directory: &Path, shipped: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(shipped)? {
         let path = entry?.path();
         if let Some(name) = path.file_name() {
@@ -44,16 +41,16 @@ fn policies(directory: &Path) -> Done {
 }
 
 /// A record behind its length, as the target reads it.
-fn framed(record: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+fn framed(record: &[u8]) -> anyhow::Result<Vec<u8>> {
     if parse_record(record).is_none() {
-        return Err("a seed is no record".into());
+        anyhow::bail!("a seed is no record");
     }
     let mut bytes = u16::try_from(record.len())?.to_le_bytes().to_vec();
     bytes.extend_from_slice(record);
     Ok(bytes)
 }
 
-fn events(directory: &Path) -> Done {
+fn events(directory: &Path) -> anyhow::Result<()> {
     let mut event = Event::new_zeroed();
     event.kind = RecordKind::Decision as u32;
     event.time = 1_000_000_000;
@@ -113,7 +110,7 @@ const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
     ("s2", &[("b", "")]),
 ];
 
-fn btf(directory: &Path) -> Done {
+fn btf(directory: &Path) -> anyhow::Result<()> {
     let bytes = small_btf();
     Offsets::from_btf(&Btf::parse(bytes.clone())?)?;
     write(directory, "every-offset", &bytes)
