@@ -175,7 +175,7 @@ pub struct Rule {
     /// `units:`
     pub units: Option<Vec<UnitPattern>>,
     /// `addresses:`; IPv4-mapped ones as IPv4. A network of one address that is the wildcard means the
-    /// wildcard itself, which no wider network contains.
+    /// wildcard itself.
     pub addresses: Option<Vec<IpNet>>,
     /// `mode: audit`: decisions of this rule are reported and not enforced.
     pub audit: bool,
