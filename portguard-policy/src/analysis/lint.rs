@@ -58,8 +58,14 @@ pub fn findings(policy: &Policy, host: &Host) -> Vec<Finding> {
 
 fn of_host(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
     let exposed = host.local_ports.as_ref();
+    // At the first list that has such ports; all of them are named there.
+    let mut lists = policy.setting_locations.protect.iter();
+    let location = exposed.and_then(|ports| {
+        let list = lists.find(|(_, list)| ports.exposed(list).is_some());
+        list.map(|(location, _)| location)
+    });
     let exposed = exposed.and_then(|ports| ports.exposed(&policy.protect));
-    if let (Some(exposed), Some(location)) = (exposed, &policy.setting_locations.protect) {
+    if let (Some(exposed), Some(location)) = (exposed, location) {
         found.push(Finding {
             location: location.clone(),
             kind: FindingKind::LocalPorts(exposed),

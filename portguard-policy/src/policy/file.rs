@@ -29,6 +29,8 @@ pub(super) struct File {
     pub(super) log: Option<Setting<Log>>,
     /// Patterns of host names that the file is for; `None` for all hosts.
     pub(super) hosts: Option<Vec<String>>,
+    /// Where they are.
+    pub(super) hosts_location: Option<Location>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<PolicyTest>,
     pub(super) given: GivenNames,
@@ -83,6 +85,7 @@ impl Reader<'_> {
         file.hosts = self.each(map, "hosts", "host names", |reader, node| {
             reader.text(node, "a host name").map(str::to_owned)
         });
+        file.hosts_location = map.get("hosts").map(|node| self.location(node.span));
         if let Some(node) = map.get("rules") {
             file.rules = self.many(node, "rules", Self::rule);
         }

@@ -10,7 +10,7 @@ use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::compile::Tables;
-use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
+use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::IsTerminal;
@@ -20,11 +20,11 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
-    portguard run --policy /etc/portguard/policies\n  \
+    portguard run --pin --sink journald\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
 pub(super) struct Args {
     /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
+    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
     policy: Vec<PathBuf>,
     /// Enforce or only report; overrides the policy's `mode`
     #[arg(long)]
