@@ -2,6 +2,7 @@
 
 use super::diagnostic::Diagnostics;
 use super::document::{self, Mapping, Node, Value};
+use super::hints;
 use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
 use super::name_service::NameService;
 use super::reader::Reader;
@@ -121,6 +122,14 @@ impl Reader<'_> {
             return;
         }
         match node.scalar_text() {
+            Some("1") => {
+                let help = "write `version: 1`, without quotes".into();
+                self.error(
+                    node.span,
+                    "`version` is a string, expected the number 1",
+                    Some(help),
+                );
+            }
             Some(found) => {
                 let message = format!("unsupported policy version {found}, expected 1");
                 self.error(node.span, message, None);
@@ -137,10 +146,14 @@ impl Reader<'_> {
         what: &str,
         read: impl Fn(&mut Self, &Node) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let entries = self.list(map.get(key)?, what)?;
+        let entries = self.list(map.get(key)?, key, what)?;
         let mut good = Vec::with_capacity(entries.len());
         let mut seen = HashSet::with_capacity(entries.len());
         for entry in entries {
+            if let Some(problem) = entry.as_str().and_then(|text| hints::no_entry(key, text)) {
+                self.error(entry.span, problem.0, Some(problem.1));
+                continue;
+            }
             let Some(value) = read(self, entry) else {
                 continue;
             };

@@ -7,6 +7,7 @@ mod field;
 mod file;
 mod files;
 mod forgery;
+mod hints;
 mod hosts;
 mod ids;
 mod layers;
@@ -132,7 +133,7 @@ fn merge(
         }
     }
     settings.apply(&mut policy, &mut problems);
-    if let Some(location) = none_here {
+    if let Some(location) = none_here.filter(|_| !problems.has_errors()) {
         problems.push(no_file_holds(location, &hostname));
     }
     check_names(&used, &mut problems);

@@ -202,11 +202,12 @@ impl Loading {
         let host = match &self.host {
             Some(_) => Host {
                 local_ports: Some(LocalPorts::kernel_default()),
-                grants: true,
+                ..Host::ANY
             },
             None => Host {
                 local_ports: local_ports(),
                 grants: can_grant(),
+                debian: is_debian(),
             },
         };
         lint(&mut loaded, &host);
@@ -216,6 +217,16 @@ impl Loading {
     fn load(&self) -> Result<Policy, Diagnostics> {
         self.read().map(with_warnings_shown)
     }
+}
+
+/// Whether this host is Debian or a relative of it.
+fn is_debian() -> bool {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let mut lines = release.lines().filter_map(|line| line.split_once('='));
+    lines.any(|(key, value)| {
+        let mut words = value.trim_matches('"').split(' ');
+        matches!(key, "ID" | "ID_LIKE") && words.any(|word| word == "debian")
+    })
 }
 
 /// Reads policies as this host does, or as the one of that name would.
