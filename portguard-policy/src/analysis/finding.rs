@@ -44,6 +44,11 @@ pub enum FindingKind {
     LocalPorts(Exposed),
     /// An `allow` rule, and a kernel that cannot grant.
     NoGrants,
+    /// An `allow` rule that names nobody, and so everybody.
+    AllowsEverybody {
+        /// The rule.
+        rule: String,
+    },
     /// A denial of all ports to some cgroups, which protects only some ports.
     ProtectedOnly {
         /// The rule.
@@ -76,6 +81,7 @@ impl Finding {
             FindingKind::PartiallyShadowed { .. }
             | FindingKind::LocalPorts(_)
             | FindingKind::NoGrants
+            | FindingKind::AllowsEverybody { .. }
             | FindingKind::ProtectedOnly { .. }
             | FindingKind::NoSystemd { .. }
             | FindingKind::UnitOfUnits { .. } => None,
@@ -92,6 +98,9 @@ impl Finding {
             )),
             FindingKind::LocalPorts(exposed) => Some(exposed.fix()),
             FindingKind::NoGrants => Some("grants need Linux 5.12 or later".into()),
+            FindingKind::AllowsEverybody { .. } => {
+                Some("if intended, write `users: [\"0-4294967294\"]`".to_owned())
+            }
             FindingKind::ProtectedOnly { .. } => {
                 Some("widen `protect`, or name the `ports` that are meant".to_owned())
             }
@@ -141,6 +150,10 @@ impl fmt::Display for Finding {
                 )
             }
             FindingKind::LocalPorts(exposed) => exposed.fmt(f),
+            FindingKind::AllowsEverybody { rule } => write!(
+                f,
+                "rule `{rule}` allows everybody: it has no `users`, `groups`, `cgroups` or `units`"
+            ),
             FindingKind::ProtectedOnly { rule, protect } => write!(
                 f,
                 "rule `{rule}` denies only what is in `protect` ({protect}): other ports are not decided"

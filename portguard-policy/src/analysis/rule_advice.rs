@@ -40,6 +40,9 @@ pub(crate) fn of_rules(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
             });
         };
         let name = || rule.name.clone();
+        if allows_everybody(rule) {
+            add(FindingKind::AllowsEverybody { rule: name() });
+        }
         if !all && denies_cgroups_all_ports(rule) {
             add(FindingKind::ProtectedOnly {
                 rule: name(),
@@ -72,6 +75,16 @@ pub fn without_systemd(policy: &Policy) -> Option<Finding> {
     })
 }
 
+/// Whether a rule allows, and not only reports, and names nobody.
+fn allows_everybody(rule: &Rule) -> bool {
+    rule.action == Verdict::Allow
+        && !rule.audit
+        && rule.users.is_none()
+        && rule.groups.is_none()
+        && rule.cgroups.is_none()
+        && rule.units.is_none()
+}
+
 /// Whether a rule looks as if some cgroups may bind nothing.
 fn denies_cgroups_all_ports(rule: &Rule) -> bool {
     rule.action == Verdict::Deny
@@ -92,4 +105,28 @@ fn starter(rule: &Rule) -> Option<(String, String)> {
         let example = format!("{stem}@-.service");
         (named && !has(&example)).then(|| (unit, format!("{stem}@*.service")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{StaticNames, parse};
+
+    #[test]
+    fn first_rule_for_units_matches_nothing_without_systemd() {
+        let finding = |text: &str| {
+            let loaded = parse("p.yaml".as_ref(), text, &StaticNames::default());
+            let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+            without_systemd(&loaded.policy)
+        };
+        let text = "version: 1\nrules:\n- { name: a, action: deny, ports: [80] }\n\
+                    - { name: b, action: deny, ports: [80], units: [b.service] }\n";
+        let found = finding(text).expect("a rule for units");
+        assert_eq!(
+            found.to_string(),
+            "rule `b` matches nothing here: systemd does not run this host, so no process is in a unit"
+        );
+        assert_eq!(found.help().as_deref(), Some("use `users` or `cgroups`"));
+        assert_eq!(finding("version: 1\n"), None);
+    }
 }

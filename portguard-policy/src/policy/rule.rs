@@ -53,7 +53,6 @@ impl Reader<'_> {
         };
         self.warn_of_same_ids(map, "users", rule.users.as_deref());
         self.warn_of_same_ids(map, "groups", rule.groups.as_deref());
-        self.warn_of_everybody(map, &rule);
         self.warn_of_sctp(map, &rule);
         self.warn_of_forgery(map, &rule);
         // Without a name or an action there is an error already.
@@ -100,22 +99,6 @@ impl Reader<'_> {
                 let message = format!("duplicate list entry: `{word}` is the same id as `{first}`");
                 self.warn(entry.span, message);
             }
-        }
-    }
-
-    /// An `allow` for everybody is rarely meant; a rule that only reports opens nothing.
-    fn warn_of_everybody(&mut self, map: &Mapping, rule: &Rule) {
-        let who = ["users", "groups", "cgroups", "units"];
-        if rule.action == Verdict::Allow
-            && !rule.audit
-            && who.iter().all(|key| map.get(key).is_none())
-            && let Some(node) = map.get("action")
-        {
-            self.warn(
-                node.span,
-                "`allow` without `users`, `groups`, `cgroups` or `units` allows everybody; \
-                 if intended, write `users: [\"0-4294967294\"]`",
-            );
         }
     }
 

@@ -213,6 +213,10 @@ fn mismatch(field: Field, question: &Question) -> String {
         Field::Users if question.uid == question.euid => question.uid.to_string(),
         Field::Users => format!("real {}, effective {}", question.uid, question.euid),
         Field::Groups => ids(&question.gids),
+        // Not `IPV6_V6ONLY`: it answers on IPv4 too.
+        Field::Addresses if question.address == IpAddr::from([0u16; 8]) => {
+            ":: with 0.0.0.0".to_owned()
+        }
         Field::Addresses => question.address.to_string(),
         Field::Cgroups | Field::Units => {
             escape(format!("/{}", question.cgroup.0.join("/")).as_bytes())

@@ -221,7 +221,11 @@ impl Loading {
 
 /// Whether this host is Debian or a relative of it.
 fn is_debian() -> bool {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    is_release_of_debian(&std::fs::read_to_string("/etc/os-release").unwrap_or_default())
+}
+
+/// Whether a text of os-release(5) says so.
+fn is_release_of_debian(release: &str) -> bool {
     let mut lines = release.lines().filter_map(|line| line.split_once('='));
     lines.any(|(key, value)| {
         let mut words = value.trim_matches('"').split(' ');
@@ -249,6 +253,13 @@ fn with_warnings_shown(loaded: Loaded) -> Policy {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn debian_and_its_relatives_are_known_by_their_release() {
+        let ubuntu = "NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n";
+        assert!(is_release_of_debian("ID=debian\n") && is_release_of_debian(ubuntu));
+        assert!(!is_release_of_debian("NAME=\"not debian\"\nID=fedora\n"));
+    }
 
     #[test]
     fn arguments_are_consistent() {
