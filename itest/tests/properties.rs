@@ -93,7 +93,8 @@ fn unreachable_rule_never_decides() {
     assert!(found.get() > 50, "hardly any rule is found unreachable");
 }
 
-/// The files of a directory are read in byte order: rules are appended, the last value of a setting wins.
+/// The files of a directory are read in byte order: rules are appended, `protect` is united, the last value of
+/// another setting wins.
 #[test]
 fn directory_of_files_is_one_policy() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -119,6 +120,8 @@ fn directory_of_files_is_one_policy() {
             )
             .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
             let tables = compile(&loaded.policy).expect("within the limits");
+            let protect = [overridden.protect, model.protect.clone()].concat();
+            let model = Model { protect, ..model };
             for bind in &binds {
                 prop_assert_eq!(tables_outcome(&tables, bind), oracle_outcome(&model, bind));
             }

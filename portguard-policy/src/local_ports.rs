@@ -22,6 +22,10 @@ pub struct Exposed {
     pub range: String,
     /// The value of `ip_local_reserved_ports` that reserves them beside those reserved already.
     pub reserve: String,
+    /// Ports of the range that would be left to `connect()` then.
+    pub left: usize,
+    /// Ports of the range.
+    pub all: usize,
 }
 
 impl LocalPorts {
@@ -62,6 +66,10 @@ impl LocalPorts {
             ports: ranges(&open),
             range: format!("{}-{}", self.range.start(), self.range.end()),
             reserve: ranges(&(&self.reserved | &open)),
+            left: (self.range.clone())
+                .filter(|port| !self.reserved.contains(port) && !open.contains(port))
+                .count(),
+            all: self.range.len(),
         })
     }
 }
@@ -73,9 +81,15 @@ fn ranges(ports: &BTreeSet<u16>) -> String {
 }
 
 impl Exposed {
-    /// The command that reserves the ports.
+    /// The command that reserves the ports, or why they should not be reserved: connections need ports too.
     #[must_use]
     pub fn fix(&self) -> String {
+        if self.left * 2 < self.all {
+            return format!(
+                "protect fewer of them: reserving all would leave connect() {} of {} ports",
+                self.left, self.all
+            );
+        }
         format!(
             "sysctl -w net.ipv4.ip_local_reserved_ports={}",
             self.reserve
@@ -122,6 +136,17 @@ mod tests {
             fix,
             "sysctl -w net.ipv4.ip_local_reserved_ports=8080,32890-33001"
         );
+    }
+
+    #[test]
+    fn fix_does_not_reserve_most_of_the_range() {
+        let fix = |first, last| exposed("32768 60999", "", &[(first, last)]).map(|(_, fix)| fix);
+        let none = "protect fewer of them: reserving all would leave connect() 0 of 28232 ports";
+        assert_eq!(fix(1, 65535).as_deref(), Some(none));
+        let few = "protect fewer of them: reserving all would leave connect() 1000 of 28232 ports";
+        assert_eq!(fix(1, 59999).as_deref(), Some(few));
+        let most = "sysctl -w net.ipv4.ip_local_reserved_ports=32768-40000";
+        assert_eq!(fix(30000, 40000).as_deref(), Some(most));
     }
 
     #[test]

@@ -84,6 +84,28 @@ fn deny_after_allow_still_decides_callers_with_another_uid() {
 }
 
 #[test]
+fn rule_for_a_wildcard_is_shadowed_by_a_denial_of_its_addresses() {
+    let rules = [
+        rule(
+            "a",
+            "action: deny, ports: [80], addresses: [127.0.0.0/8, '::1']",
+        ),
+        rule(
+            "b",
+            "action: allow, ports: [80], addresses: [0.0.0.0, '::']",
+        ),
+        rule("c", "action: allow, ports: [80], addresses: [0.0.0.0/0]"),
+        rule("d", "action: deny, ports: [81], addresses: [0.0.0.0/0]"),
+        rule(
+            "e",
+            "action: allow, ports: [81], addresses: [0.0.0.0/1, 128.0.0.0/1]",
+        ),
+        rule("f", "action: allow, ports: [81], addresses: ['::']"),
+    ];
+    assert_eq!(unreachable(&rules).1, ["b", "e"]);
+}
+
+#[test]
 fn rule_is_shadowed_by_several_rules_together() {
     let rules = [
         rule("a", "action: deny, ports: [80], cgroups: [/a]"),

@@ -29,6 +29,7 @@ fn messages(text: &str) -> String {
             let host = Host {
                 local_ports: Some(LocalPorts::kernel_default()),
                 grants: !text.contains("# of a kernel that cannot grant"),
+                debian: text.contains("# of a Debian host"),
             };
             lint(&mut loaded, &host);
             loaded.warnings.render(false)

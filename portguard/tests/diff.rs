@@ -210,3 +210,28 @@ everyone else: deny
     let usage = portguard(&files, &["explain", "--all", "--policy", "p.yaml"]);
     assert_eq!(usage.status.code(), Some(2));
 }
+
+#[test]
+fn explain_all_lists_the_wildcard_that_a_denial_takes() {
+    let policy = "version: 1
+default: deny
+rules:
+  - { name: not-loop, action: deny, ports: [80], addresses: [127.0.0.0/8] }
+  - { name: six, action: allow, ports: [80], addresses: ['::/0'] }
+  - { name: four, action: allow, ports: [80], addresses: [0.0.0.0/1, 128.0.0.0/1] }
+";
+    let files = [("p.yaml", policy)];
+    let all = ["explain", "--all", "--policy", "p.yaml", "--port", "80"];
+    let text = said(&portguard(&files, &all), 0);
+    assert_eq!(
+        text,
+        "VERDICT  USERS                        ADDRESSES                             BY
+allow    any                          ::/0                                  rule six
+allow    any                          not 127.0.0.0/8,0.0.0.0 and not ::/0  rule four
+allow    real any, effective another  ::/0                                  rule six
+allow    real any, effective another  not 127.0.0.0/8,0.0.0.0 and not ::/0  rule four
+
+everyone else: deny
+"
+    );
+}

@@ -34,11 +34,15 @@ fn networks() -> Vec<Net> {
         four(0, 0, 0, 0, 0),
         four(0, 0, 0, 0, 32),
         four(0, 0, 0, 0, 8),
+        four(0, 0, 0, 0, 1),
+        four(128, 0, 0, 0, 1),
         four(10, 0, 0, 0, 8),
         Net(Ipv6Addr::UNSPECIFIED.into(), 128),
         Net(Ipv6Addr::UNSPECIFIED.into(), 0),
         Net(Ipv6Addr::LOCALHOST.into(), 128),
         Net(Ipv6Addr::UNSPECIFIED.into(), 64),
+        Net(Ipv6Addr::UNSPECIFIED.into(), 1),
+        Net(Ipv6Addr::new(0x8000, 0, 0, 0, 0, 0, 0, 0).into(), 1),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! First match: whether a rule matches a bind, and what a policy decides.
 
-use super::fields::{glob, path_matches};
+use super::fields::{Net, glob, path_matches};
 use super::model::{
     Action, Logged, Model, ModelRule, OracleBind, OracleDecision, Span, Unreadable,
 };
@@ -88,20 +88,27 @@ impl ModelRule {
         false
     }
 
-    /// A bind of `::` that accepts IPv4 too is also one of `0.0.0.0`.
+    /// "a bind stands for every address it will answer on: a `deny` rule takes it where any of them is named, an
+    /// `allow` or `kernel` rule where all are"; "`0.0.0.0` and `::` alone name the wildcard itself"
     fn matches_address(&self, bind: &OracleBind) -> bool {
         let Some(addresses) = &self.addresses else {
             return true;
         };
-        let named = |address: IpAddr| addresses.iter().any(|net| net.has(address));
-        let one = named(bind.address);
-        if bind.address != IpAddr::from([0u16; 8]) || bind.v6only {
-            return one;
+        let own = Net::one(bind.address);
+        let mut answers = match own.0 {
+            IpAddr::V4(any) if any.is_unspecified() => vec![(own, Net::ALL_V4)],
+            IpAddr::V6(any) if any.is_unspecified() => vec![(own, Net::ALL_V6)],
+            _ => vec![(own, own)],
+        };
+        if own == Net::one(IpAddr::from([0u16; 8])) && !bind.v6only {
+            answers.push((Net::one(IpAddr::from([0u8; 4])), Net::ALL_V4));
         }
-        let other = named(IpAddr::from([0u8; 4]));
+        let mut answers = answers.into_iter();
         match self.action {
-            Action::Deny => one || other,
-            Action::Allow | Action::Kernel => one && other,
+            Action::Deny => answers.any(|(_, all)| addresses.iter().any(|net| net.overlaps(all))),
+            Action::Allow | Action::Kernel => {
+                answers.all(|(own, all)| addresses.contains(&own) || all.is_covered_by(addresses))
+            }
         }
     }
 }
@@ -172,7 +179,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{Net, Proto};
+    use crate::oracle::Proto;
 
     fn rule(name: &str, action: Action) -> ModelRule {
         ModelRule::new(name.to_owned(), action)
@@ -290,24 +297,48 @@ mod tests {
         assert_eq!(decide(vec![rule("all", Action::Allow)]), sure);
     }
 
+    /// Whether a rule of these addresses matches a bind.
+    fn matches(action: Action, nets: &[Net], address: IpAddr, v6only: bool) -> bool {
+        let mut only = rule("only", action);
+        only.addresses = Some(nets.to_vec());
+        only.matches(&OracleBind {
+            address,
+            v6only,
+            ..bind(80, 0, 0, &[])
+        })
+    }
+
     #[test]
-    fn wildcard_matches_itself_only() {
-        let mut only = rule("only", Action::Allow);
-        only.addresses = Some(vec![Net([0, 0, 0, 0].into(), 0)]);
-        let mut model = model(vec![only]);
-        let mut wildcard = bind(80, 0, 0, &[]);
-        wildcard.address = [0, 0, 0, 0].into();
-        assert_eq!(model.decide(&wildcard).and_then(|a| a.rule), None);
+    fn denial_takes_wildcards_that_answer_on_its_addresses() {
+        let (v4, v6) = (IpAddr::from([0u8; 4]), IpAddr::from([0u16; 8]));
+        let loopback = Net([127, 0, 0, 0].into(), 8);
+        let denied = |nets: &[Net], address, v6only| matches(Action::Deny, nets, address, v6only);
+        assert!(denied(&[loopback], v4, false) && denied(&[loopback], v6, false));
         assert!(
-            model
-                .decide(&bind(80, 0, 0, &[]))
-                .is_some_and(|a| a.rule.is_some())
+            !denied(&[loopback], v6, true) && !denied(&[loopback], [10, 0, 0, 1].into(), false)
         );
-        model.rules[0].addresses = Some(vec![Net([0, 0, 0, 0].into(), 32)]);
-        assert!(model.decide(&wildcard).is_some_and(|a| a.rule.is_some()));
-        // `::` includes both, and `allow` needs both to match.
-        wildcard.address = [0u16; 8].into();
-        assert_eq!(model.decide(&wildcard).and_then(|a| a.rule), None);
+        let one = Net([0, 0, 0, 0, 0, 0, 0, 1].into(), 128);
+        assert!(
+            denied(&[one], v6, true) && denied(&[one], v6, false) && !denied(&[one], v4, false)
+        );
+        assert!(denied(&[Net(v4, 0)], v4, false) && denied(&[Net(v4, 32)], v6, false));
+        assert!(!denied(&[Net(v4, 32)], [127, 0, 0, 1].into(), false));
+    }
+
+    #[test]
+    fn grant_takes_wildcards_whose_addresses_it_names_all() {
+        let (v4, v6) = (IpAddr::from([0u8; 4]), IpAddr::from([0u16; 8]));
+        for action in [Action::Allow, Action::Kernel] {
+            let granted = |nets: &[Net], address, v6only| matches(action, nets, address, v6only);
+            assert!(!granted(&[Net([127, 0, 0, 0].into(), 8)], v4, false));
+            let halves = [Net(v4, 1), Net([128, 0, 0, 0].into(), 1)];
+            for all in [&[Net(v4, 0)][..], &halves, &[Net(v4, 32)]] {
+                assert!(granted(all, v4, false) && !granted(all, v6, false));
+                let both = [all, &[Net(v6, 0)]].concat();
+                assert!(granted(&both, v6, false) && granted(&both, v6, true));
+            }
+            assert!(granted(&[Net(v6, 128)], v6, true) && !granted(&[Net(v6, 128)], v6, false));
+        }
     }
 
     #[test]

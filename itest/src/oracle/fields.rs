@@ -1,7 +1,7 @@
 //! Patterns and networks, matched in the slow and obvious way.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether a name matches a pattern in which `*` stands for any bytes or none.
 pub(super) fn glob(pattern: &[u8], name: &[u8]) -> bool {
@@ -36,24 +36,60 @@ pub(super) fn path_matches(pattern: &[String], path: &[String]) -> bool {
 pub struct Net(pub IpAddr, pub u8);
 
 impl Net {
-    /// Whether the network contains an address. A wildcard address is only in the network of itself or of all.
-    #[must_use]
-    pub fn has(&self, address: IpAddr) -> bool {
-        let (own, address) = (self.0.to_canonical(), address.to_canonical());
-        match (own, address) {
-            (IpAddr::V4(own), IpAddr::V4(address)) => {
-                let rest = 32 - u32::from(self.1);
-                let same = |a: u32, b: u32| u64::from(a) >> rest == u64::from(b) >> rest;
-                same(own.to_bits(), address.to_bits()) && (!address.is_unspecified() || rest == 0)
+    /// All addresses of IPv4.
+    pub(super) const ALL_V4: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    /// All addresses of IPv6.
+    pub(super) const ALL_V6: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+    /// IPv4 addresses in the form of IPv6: a bind of one is an IPv4 bind.
+    const MAPPED: Self = Self(
+        IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)),
+        128 - 32,
+    );
+
+    /// The network of one address.
+    pub(super) fn one(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self(address, if address.is_ipv4() { 32 } else { 128 })
+    }
+
+    /// Whether the network contains all of another.
+    pub(super) fn contains(self, other: Self) -> bool {
+        self.1 <= other.1
+            && match (self.0, other.0) {
+                (IpAddr::V4(own), IpAddr::V4(other)) => {
+                    let cut = |a: u32| a.checked_shr(32 - u32::from(self.1)).unwrap_or(0);
+                    cut(own.to_bits()) == cut(other.to_bits())
+                }
+                (IpAddr::V6(own), IpAddr::V6(other)) => {
+                    let cut = |a: u128| a.checked_shr(128 - u32::from(self.1)).unwrap_or(0);
+                    cut(own.to_bits()) == cut(other.to_bits())
+                }
+                _ => false,
             }
-            (IpAddr::V6(own), IpAddr::V6(address)) => {
-                let rest = 128 - u32::from(self.1);
-                let cut = |bits: u128| bits.checked_shr(rest).unwrap_or(0);
-                cut(own.to_bits()) == cut(address.to_bits())
-                    && (!address.is_unspecified() || rest == 0)
-            }
-            _ => false,
+    }
+
+    /// Whether the networks share an address: one of them contains the other.
+    pub(super) fn overlaps(self, other: Self) -> bool {
+        self.contains(other) || other.contains(self)
+    }
+
+    fn halves(self) -> [Self; 2] {
+        let upper = match self.0 {
+            IpAddr::V4(own) => Ipv4Addr::from(own.to_bits() | 1 << (31 - self.1)).into(),
+            IpAddr::V6(own) => Ipv6Addr::from(own.to_bits() | 1 << (127 - self.1)).into(),
+        };
+        [Self(self.0, self.1 + 1), Self(upper, self.1 + 1)]
+    }
+
+    /// Whether some networks together contain all of this one.
+    pub(super) fn is_covered_by(self, networks: &[Self]) -> bool {
+        let mut known = networks.iter().chain([&Self::MAPPED]);
+        if known.clone().any(|network| network.contains(self)) {
+            return true;
         }
+        // A network that only overlaps is inside, and leaves bits to cut.
+        known.any(|network| self.contains(*network))
+            && (self.halves().iter()).all(|half| half.is_covered_by(networks))
     }
 }
 
@@ -77,6 +113,26 @@ mod tests {
         let hit = |pattern: &str, name: &str| glob(pattern.as_bytes(), name.as_bytes());
         assert!(hit("docker-*.scope", "docker-.scope") && hit("*a*b*", "xxaxxbxx") && hit("*", ""));
         assert!(!hit("docker-*.scope", "docker-1.scop") && !hit("a*", "ba"));
+    }
+
+    #[test]
+    fn networks_cover_what_their_parts_cover() {
+        let four = |a, bits| Net([a, 0, 0, 0].into(), bits);
+        let halves = [four(0, 1), four(128, 1)];
+        assert!(Net::ALL_V4.is_covered_by(&halves) && four(10, 8).is_covered_by(&halves));
+        assert!(!Net::ALL_V4.is_covered_by(&halves[..1]) && !Net::ALL_V6.is_covered_by(&halves));
+        assert!(!Net::ALL_V4.is_covered_by(&[four(0, 1), four(128, 2), four(192, 3)]));
+        // All of IPv6 but the mapped addresses.
+        let bits = |bits: u128, len| Net(Ipv6Addr::from(bits).into(), len);
+        let mapped = 0xffff << 32_u32;
+        let beside = |len: u8| {
+            bits(
+                (mapped ^ 1 << (128 - len)) >> (128 - len) << (128 - len),
+                len,
+            )
+        };
+        let others: Vec<Net> = (1..=96).map(beside).collect();
+        assert!(Net::ALL_V6.is_covered_by(&others) && !Net::ALL_V6.is_covered_by(&others[1..]));
     }
 
     #[test]

@@ -17,6 +17,11 @@ pub(super) const TESTS: SharedTable = &[
         Needs::Nothing,
         address_ipv6_and_mapped,
     ),
+    (
+        "address_wildcard_stands_for_all",
+        Needs::Nothing,
+        address_wildcard_stands_for_all,
+    ),
     ("address_wrong_length", Needs::Nothing, address_wrong_length),
     ("address_wrong_family", Needs::Nothing, address_wrong_family),
 ];
@@ -86,6 +91,61 @@ fn address_ipv6_and_mapped(env: &TestEnv, shared: &mut SharedInstance) -> anyhow
             &Probe::user(1000).bind(Attempt::tcp6(address, 82)),
             default("kernel"),
         )?;
+    }
+    Ok(())
+}
+
+/// A bind stands for every address on which it answers.
+fn address_wildcard_stands_for_all(
+    env: &TestEnv,
+    shared: &mut SharedInstance,
+) -> anyhow::Result<()> {
+    let policy = "
+version: 1
+default: kernel
+rules:
+  - { name: not-loop, action: deny, ports: [80], addresses: [127.0.0.0/8] }
+  - { name: not-one, action: deny, ports: [81], addresses: ['::1'] }
+  - { name: not-any, action: deny, ports: [82], addresses: [0.0.0.0/0] }
+  - { name: itself, action: deny, ports: [83], addresses: [0.0.0.0] }
+  - { name: four, action: allow, ports: [84], addresses: [0.0.0.0/1, 128.0.0.0/1] }
+  - { name: loop, action: allow, ports: [85], addresses: [127.0.0.0/8, '::/0'] }
+  - { name: all, action: allow, ports: [86], addresses: [0.0.0.0/0, '::/0'] }
+";
+    let instance = shared.enforce(env, policy)?;
+    let four = |port| Attempt::tcp_at(Ipv4Addr::UNSPECIFIED, port);
+    let six = |port, v6only| {
+        let mut attempt = Attempt::tcp6(Ipv6Addr::UNSPECIFIED, port);
+        attempt.v6only = Some(v6only);
+        attempt
+    };
+    let (both, only) = (|port| six(port, false), |port| six(port, true));
+    let none = default("kernel");
+    for (uid, attempt, verdict) in [
+        (0, four(80), deny("not-loop")),
+        (0, both(80), deny("not-loop")),
+        (0, only(80), none),
+        (0, four(81), none),
+        (0, both(81), deny("not-one")),
+        (0, only(81), deny("not-one")),
+        (0, four(82), deny("not-any")),
+        (0, both(82), deny("not-any")),
+        (0, only(82), none),
+        (0, four(83), deny("itself")),
+        (0, both(83), deny("itself")),
+        (0, Attempt::tcp(83), none),
+        (1000, four(84), allow("four")),
+        (1000, both(84), none),
+        (1000, only(84), none),
+        (1000, four(85), none),
+        (1000, Attempt::tcp(85), allow("loop")),
+        (1000, both(85), none),
+        (1000, only(85), allow("loop")),
+        (1000, four(86), allow("all")),
+        (1000, both(86), allow("all")),
+        (1000, only(86), allow("all")),
+    ] {
+        expect_decision(env, instance, &Probe::user(uid).bind(attempt), verdict)?;
     }
     Ok(())
 }

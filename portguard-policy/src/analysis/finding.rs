@@ -44,6 +44,32 @@ pub enum FindingKind {
     LocalPorts(Exposed),
     /// An `allow` rule, and a kernel that cannot grant.
     NoGrants,
+    /// An `allow` rule that names nobody, and so everybody.
+    AllowsEverybody {
+        /// The rule.
+        rule: String,
+    },
+    /// A denial of all ports to some cgroups, which protects only some ports.
+    ProtectedOnly {
+        /// The rule.
+        rule: String,
+        /// The ports that are decided.
+        protect: String,
+    },
+    /// A rule for units, on a host without systemd.
+    NoSystemd {
+        /// The rule.
+        rule: String,
+    },
+    /// A unit that only starts another, which has the processes.
+    UnitOfUnits {
+        /// The rule.
+        rule: String,
+        /// The unit that it names.
+        unit: String,
+        /// The one that has the processes.
+        real: String,
+    },
 }
 
 impl Finding {
@@ -54,7 +80,11 @@ impl Finding {
             FindingKind::Unprotected { rule } | FindingKind::Shadowed { rule, .. } => Some(rule),
             FindingKind::PartiallyShadowed { .. }
             | FindingKind::LocalPorts(_)
-            | FindingKind::NoGrants => None,
+            | FindingKind::NoGrants
+            | FindingKind::AllowsEverybody { .. }
+            | FindingKind::ProtectedOnly { .. }
+            | FindingKind::NoSystemd { .. }
+            | FindingKind::UnitOfUnits { .. } => None,
         }
     }
 
@@ -68,6 +98,16 @@ impl Finding {
             )),
             FindingKind::LocalPorts(exposed) => Some(exposed.fix()),
             FindingKind::NoGrants => Some("grants need Linux 5.12 or later".into()),
+            FindingKind::AllowsEverybody { .. } => {
+                Some("if intended, write `users: [\"0-4294967294\"]`".to_owned())
+            }
+            FindingKind::ProtectedOnly { .. } => {
+                Some("widen `protect`, or name the `ports` that are meant".to_owned())
+            }
+            FindingKind::NoSystemd { .. } => Some("use `users` or `cgroups`".to_owned()),
+            FindingKind::UnitOfUnits { unit, real, .. } => {
+                Some(format!("write `units: [{unit}, \"{real}\"]`"))
+            }
         }
     }
 
@@ -110,6 +150,22 @@ impl fmt::Display for Finding {
                 )
             }
             FindingKind::LocalPorts(exposed) => exposed.fmt(f),
+            FindingKind::AllowsEverybody { rule } => write!(
+                f,
+                "rule `{rule}` allows everybody: it has no `users`, `groups`, `cgroups` or `units`"
+            ),
+            FindingKind::ProtectedOnly { rule, protect } => write!(
+                f,
+                "rule `{rule}` denies only what is in `protect` ({protect}): other ports are not decided"
+            ),
+            FindingKind::NoSystemd { rule } => write!(
+                f,
+                "rule `{rule}` matches nothing here: systemd does not run this host, so no process is in a unit"
+            ),
+            FindingKind::UnitOfUnits { rule, unit, real } => write!(
+                f,
+                "rule `{rule}` names `{unit}`, which runs no process on Debian and its relatives: they are in `{real}`"
+            ),
             FindingKind::NoGrants => f.write_str(
                 "this kernel cannot grant low ports without CAP_NET_BIND_SERVICE: an `allow` only keeps later rules from denying",
             ),

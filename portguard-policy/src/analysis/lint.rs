@@ -6,11 +6,12 @@
 
 use crate::analysis::explain::first_mismatch;
 use crate::analysis::finding::{Finding, FindingKind};
+use crate::analysis::rule_advice;
+pub use crate::analysis::rule_advice::Host;
 use crate::analysis::space::{
     BindSpace, Budget, Effect, Fields, PortGroup, Region, SpaceError, Users, callers_text,
 };
 use crate::compile::Bind;
-use crate::local_ports::LocalPorts;
 use crate::policy::{Field, Loaded, Policy, Rule, merged, ranges_text};
 use portguard_common::Verdict;
 use std::ops::RangeInclusive;
@@ -20,22 +21,6 @@ const BUDGET: usize = 60_000_000;
 
 /// Steps for one rule: one that takes more counts as reachable and leaves the rest to the others.
 const BUDGET_OF_ONE: usize = 300_000;
-
-/// The host that a policy is for.
-pub struct Host {
-    /// Ports that its kernel assigns without a bind; `None` where they are not checked.
-    pub local_ports: Option<LocalPorts>,
-    /// Whether its kernel can grant a port without the capability.
-    pub grants: bool,
-}
-
-impl Host {
-    /// A host about which no policy is warned.
-    pub const ANY: Self = Self {
-        local_ports: None,
-        grants: true,
-    };
-}
 
 /// Adds the findings to the warnings of the files.
 pub fn lint(loaded: &mut Loaded, host: &Host) {
@@ -52,14 +37,21 @@ pub fn findings(policy: &Policy, host: &Host) -> Vec<Finding> {
     if let Ok(space) = BindSpace::new(&[policy]) {
         of_rules(&space, policy, &mut found);
     }
+    rule_advice::of_rules(policy, host, &mut found);
     of_host(policy, host, &mut found);
     found
 }
 
 fn of_host(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
     let exposed = host.local_ports.as_ref();
+    // At the first list that has such ports; all of them are named there.
+    let mut lists = policy.setting_locations.protect.iter();
+    let location = exposed.and_then(|ports| {
+        let list = lists.find(|(_, list)| ports.exposed(list).is_some());
+        list.map(|(location, _)| location)
+    });
     let exposed = exposed.and_then(|ports| ports.exposed(&policy.protect));
-    if let (Some(exposed), Some(location)) = (exposed, &policy.setting_locations.protect) {
+    if let (Some(exposed), Some(location)) = (exposed, location) {
         found.push(Finding {
             location: location.clone(),
             kind: FindingKind::LocalPorts(exposed),
@@ -184,7 +176,9 @@ fn partially_shadowed(
     let (earlier, region) = overlaps.iter().find_map(|(by, _, region)| {
         let earlier = policy.rules.get(*by)?;
         let differs = earlier.action != rule.action || earlier.audit != rule.audit;
-        let worth = differs && !space.is_within(earlier, rule);
+        // What is denied first is denied on purpose.
+        let denies = earlier.action == Verdict::Deny && !earlier.audit;
+        let worth = differs && !denies && !space.is_within(earlier, rule);
         (worth && !is_intended(policy, earlier, rule)).then_some((earlier, region))
     })?;
     let ports = ranges_text(&shared_ports(policy, earlier, rule));

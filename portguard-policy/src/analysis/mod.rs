@@ -5,5 +5,6 @@ pub mod explain;
 pub mod finding;
 pub mod lint;
 pub mod policy_tests;
+pub mod rule_advice;
 pub mod space;
 pub mod who_can_bind;

@@ -22,7 +22,7 @@ pub struct Bind<'a> {
     /// The address; an IPv4-mapped one counts as IPv4.
     pub address: IpAddr,
     /// Whether a bind of `::` includes IPv4, because the socket is not `IPV6_V6ONLY`. It is a bind of `0.0.0.0`
-    /// then, too: `allow` and `kernel` rules must name both addresses, `deny` rules either.
+    /// then, too: `allow` and `kernel` rules must match both, `deny` rules either.
     pub dual_stack: bool,
 }
 

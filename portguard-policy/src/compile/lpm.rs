@@ -6,8 +6,8 @@ use super::classes::{self, Classes, RuleSet};
 use super::error::{CompileError, MAX_ADDRESSES, MAX_GROUPS};
 use super::tables::{AddressEntry, GroupEntry};
 use crate::policy::Rule;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use portguard_common::{AddressKey, GroupKey};
+use ipnet::{IpNet, Ipv6Net};
+use portguard_common::{AddressKey, GroupKey, Verdict};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,19 +24,17 @@ pub(super) struct Addresses {
 /// Where there are too many networks or classes.
 pub(super) fn addresses(rules: &[Rule]) -> Result<Addresses, CompileError> {
     let mut classes = Classes::new();
-    classes.number(&holding(rules, |_| false));
+    classes.number(&rules_where(rules, |_| false));
     let mut entries = Vec::new();
     let named = rules
         .iter()
         .flat_map(|rule| rule.addresses.iter().flatten());
     let mut networks: BTreeSet<IpNet> = named.copied().collect();
     if !networks.is_empty() {
-        // No wider network contains the wildcards.
-        networks.insert(Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into());
-        networks.insert(Ipv6Net::from(Ipv6Addr::UNSPECIFIED).into());
+        networks.extend(WILDCARDS.map(IpNet::from));
     }
     for network in networks {
-        let set = holding(rules, |named| covers(named, &network));
+        let set = rules_where(rules, |rule| matches(rule, &network));
         let class = classes.number(&set) as u32;
         entries.push(entry(network, class));
     }
@@ -47,22 +45,68 @@ pub(super) fn addresses(rules: &[Rule]) -> Result<Addresses, CompileError> {
     Ok(Addresses { entries, classes })
 }
 
-/// Whether `named` matches every address of `network`.
-fn covers(named: &IpNet, network: &IpNet) -> bool {
-    let wildcard =
-        network.prefix_len() == network.max_prefix_len() && network.addr().is_unspecified();
-    if wildcard {
-        named == network
-    } else {
-        named.contains(network)
+/// `0.0.0.0` and `::`.
+pub(crate) const WILDCARDS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
+
+/// IPv4-mapped addresses, which are IPv4.
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+
+/// Whether the addresses of a rule match a bind of `network`, which is one address or a whole network.
+fn matches(rule: &Rule, network: &IpNet) -> bool {
+    if *network == IpNet::from(network.addr()) && network.addr().is_unspecified() {
+        return matches_wildcard(rule, network.addr());
+    }
+    let mut named = rule.addresses.iter().flatten();
+    named.any(|named| named.contains(network))
+}
+
+/// Whether the addresses of a rule match a bind of a wildcard, which answers on all addresses of its family: a
+/// `deny` rule where it names any of them, another where it names the wildcard itself or all of them.
+fn matches_wildcard(rule: &Rule, wildcard: IpAddr) -> bool {
+    match rule.action {
+        Verdict::Deny => !family_of(rule, wildcard).is_empty(),
+        Verdict::Allow | Verdict::Kernel => names_wildcard(rule, wildcard),
     }
 }
 
-fn holding(rules: &[Rule], named: impl Fn(&IpNet) -> bool) -> RuleSet {
+/// Whether a rule names a wildcard itself or all addresses of its family.
+fn names_wildcard(rule: &Rule, wildcard: IpAddr) -> bool {
+    let mut named = family_of(rule, wildcard);
+    if named.contains(&wildcard.into()) {
+        return true;
+    }
+    if wildcard.is_ipv6() {
+        named.push(MAPPED.into());
+    }
+    let joined = IpNet::aggregate(&named);
+    joined.iter().any(|network| network.prefix_len() == 0)
+}
+
+/// The networks of a rule that have the family of an address.
+fn family_of(rule: &Rule, address: IpAddr) -> Vec<IpNet> {
+    let named = rule.addresses.iter().flatten();
+    let named = named.filter(|named| named.addr().is_ipv4() == address.is_ipv4());
+    named.copied().collect()
+}
+
+/// The wildcards that a rule matches because it denies an address on which they answer.
+pub(crate) fn implied_wildcards(rule: &Rule) -> impl Iterator<Item = IpAddr> {
+    let implied = |wildcard: &IpAddr| {
+        rule.addresses.is_some()
+            && matches_wildcard(rule, *wildcard)
+            && !names_wildcard(rule, *wildcard)
+    };
+    WILDCARDS.into_iter().filter(implied)
+}
+
+/// The rules that name no address, and those of which `condition` holds.
+fn rules_where(rules: &[Rule], condition: impl Fn(&Rule) -> bool) -> RuleSet {
     let mut set = RuleSet::empty(rules.len());
     for (i, rule) in rules.iter().enumerate() {
-        let all = rule.addresses.as_ref();
-        if all.is_none_or(|all| all.iter().any(&named)) {
+        if rule.addresses.is_none() || condition(rule) {
             set.insert(i);
         }
     }
@@ -148,6 +192,7 @@ pub(super) fn groupless(rules: &[Rule]) -> RuleSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{StaticNames, parse};
 
     #[test]
     fn range_splits_into_the_fewest_aligned_blocks() {
@@ -157,12 +202,58 @@ mod tests {
         assert_eq!(blocks(1, 4), [(1, 32), (2, 31), (4, 32)]);
     }
 
+    fn rule(action: &str, addresses: &str) -> Rule {
+        let text = format!(
+            "{{ version: 1, rules: [{{ name: a, action: {action}, addresses: [{addresses}] }}] }}"
+        );
+        let loaded = parse("p.yaml".as_ref(), &text, &StaticNames::default());
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        loaded.policy.rules.into_iter().next().expect("one rule")
+    }
+
+    /// Whether a rule matches `0.0.0.0`, and whether it matches `::`.
+    fn wildcards(action: &str, addresses: &str) -> [bool; 2] {
+        WILDCARDS.map(|any| matches_wildcard(&rule(action, addresses), any))
+    }
+
     #[test]
-    fn wildcard_is_in_no_wider_network() {
-        let net = |text: &str| text.parse::<IpNet>().expect("a network");
-        assert!(!covers(&net("0.0.0.0/0"), &net("0.0.0.0/32")));
-        assert!(!covers(&net("::/0"), &net("::/128")));
-        assert!(covers(&net("0.0.0.0/32"), &net("0.0.0.0/32")));
-        assert!(covers(&net("0.0.0.0/0"), &net("127.0.0.1/32")));
+    fn wildcard_is_denied_where_any_address_of_its_family_is_named() {
+        for named in ["127.0.0.0/8", "0.0.0.0/0", "10.1.2.3", "'::ffff:127.0.0.1'"] {
+            assert_eq!(wildcards("deny", named), [true, false], "{named}");
+        }
+        for named in ["'::1'", "'::/0'", "'2001:db8::/32'"] {
+            assert_eq!(wildcards("deny", named), [false, true], "{named}");
+        }
+        assert_eq!(wildcards("deny", "10.0.0.1, '::1'"), [true, true]);
+    }
+
+    #[test]
+    fn wildcard_is_allowed_where_all_addresses_of_its_family_are_named() {
+        for action in ["allow", "kernel"] {
+            for part in ["127.0.0.0/8", "0.0.0.0/1, 128.0.0.0/2", "'::1'", "'::/1'"] {
+                assert_eq!(wildcards(action, part), [false, false], "{part}");
+            }
+            for all in [
+                "0.0.0.0/0",
+                "0.0.0.0/1, 128.0.0.0/1",
+                "0.0.0.0/1, 128.0.0.0/2, 192.0.0.0/2",
+            ] {
+                assert_eq!(wildcards(action, all), [true, false], "{all}");
+            }
+            for all in ["'::/0'", "'8000::/1', '::/1'"] {
+                assert_eq!(wildcards(action, all), [false, true], "{all}");
+            }
+        }
+    }
+
+    #[test]
+    fn wildcard_alone_is_itself_and_nothing_else() {
+        for action in ["allow", "kernel", "deny"] {
+            assert_eq!(wildcards(action, "0.0.0.0"), [true, false]);
+            assert_eq!(wildcards(action, "'::'"), [false, true]);
+            let net = |text: &str| text.parse::<IpNet>().expect("a network");
+            assert!(!matches(&rule(action, "0.0.0.0"), &net("127.0.0.1/32")));
+            assert!(matches(&rule(action, "0.0.0.0/0"), &net("127.0.0.1/32")));
+        }
     }
 }

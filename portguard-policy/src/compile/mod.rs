@@ -18,6 +18,7 @@ pub use error::CompileError;
 pub use tables::{AddressEntry, GroupEntry, NameEntry, Tables, TrieEntry};
 
 pub(crate) use classes::ports_of_rules;
+pub(crate) use lpm::implied_wildcards;
 pub(crate) use witness::{addresses as address_witnesses, cgroups as cgroup_witnesses};
 
 use crate::policy::Policy;

@@ -2,6 +2,7 @@
 
 use super::cgroup_trie;
 use super::error::{CompileError, MAX_NODES};
+use super::lpm::WILDCARDS;
 use super::tables::{TrieEntry, edges_of};
 use crate::policy::{Component, Rule};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -96,9 +97,8 @@ pub(crate) fn addresses(rules: &[Rule]) -> Vec<(IpAddr, bool)> {
     if networks.is_empty() {
         return vec![(Ipv4Addr::UNSPECIFIED.into(), false)];
     }
-    // The wildcards, which are in no wider network, and the addresses that no rule names.
-    networks.insert(Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into());
-    networks.insert(Ipv6Net::from(Ipv6Addr::UNSPECIFIED).into());
+    // The wildcards, which have classes of their own, and the addresses that no rule names.
+    networks.extend(WILDCARDS.map(IpNet::from));
     networks.insert(Ipv4Net::default().into());
     networks.insert(Ipv6Net::default().into());
     let mut sorted: Vec<IpNet> = networks.into_iter().collect();

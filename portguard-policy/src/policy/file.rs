@@ -2,6 +2,7 @@
 
 use super::diagnostic::Diagnostics;
 use super::document::{self, Mapping, Node, Value};
+use super::hints;
 use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
 use super::name_service::NameService;
 use super::reader::Reader;
@@ -29,6 +30,8 @@ pub(super) struct File {
     pub(super) log: Option<Setting<Log>>,
     /// Patterns of host names that the file is for; `None` for all hosts.
     pub(super) hosts: Option<Vec<String>>,
+    /// Where they are.
+    pub(super) hosts_location: Option<Location>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<PolicyTest>,
     pub(super) given: GivenNames,
@@ -83,6 +86,7 @@ impl Reader<'_> {
         file.hosts = self.each(map, "hosts", "host names", |reader, node| {
             reader.text(node, "a host name").map(str::to_owned)
         });
+        file.hosts_location = map.get("hosts").map(|node| self.location(node.span));
         if let Some(node) = map.get("rules") {
             file.rules = self.many(node, "rules", Self::rule);
         }
@@ -118,6 +122,14 @@ impl Reader<'_> {
             return;
         }
         match node.scalar_text() {
+            Some("1") => {
+                let help = "write `version: 1`, without quotes".into();
+                self.error(
+                    node.span,
+                    "`version` is a string, expected the number 1",
+                    Some(help),
+                );
+            }
             Some(found) => {
                 let message = format!("unsupported policy version {found}, expected 1");
                 self.error(node.span, message, None);
@@ -134,10 +146,14 @@ impl Reader<'_> {
         what: &str,
         read: impl Fn(&mut Self, &Node) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let entries = self.list(map.get(key)?, what)?;
+        let entries = self.list(map.get(key)?, key, what)?;
         let mut good = Vec::with_capacity(entries.len());
         let mut seen = HashSet::with_capacity(entries.len());
         for entry in entries {
+            if let Some(problem) = entry.as_str().and_then(|text| hints::no_entry(key, text)) {
+                self.error(entry.span, problem.0, Some(problem.1));
+                continue;
+            }
             let Some(value) = read(self, entry) else {
                 continue;
             };

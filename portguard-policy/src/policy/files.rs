@@ -1,10 +1,11 @@
 //! Paths -> texts: which files a policy is made of, what is in them, and a digest of both.
 
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::directory;
 use super::document::Span;
 use super::file::MAX_BYTES;
+use super::layers;
 use sha2::{Digest, Sha256};
-use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -32,16 +33,17 @@ impl From<String> for ReadError {
 pub struct Fingerprint([u8; 32]);
 
 impl PolicyFiles {
-    /// Reads files and directories: of a directory its `*.yaml` and `*.yml`, in byte order of their names.
+    /// Reads files and directories: of a directory its `*.yaml` and `*.yml`, in byte order of their names. The
+    /// [`super::DEFAULT_PATHS`] are one directory.
     #[must_use]
     pub fn read(paths: &[PathBuf]) -> Self {
         let mut sources = Self::default();
         let mut room = MAX_BYTES;
-        for path in paths {
-            let files = match files(path) {
+        for (path, files) in listed(paths) {
+            let files = match files {
                 Ok(files) => files,
                 Err(message) => {
-                    sources.0.push((path.clone(), Err(message.into())));
+                    sources.0.push((path.to_owned(), Err(message.into())));
                     continue;
                 }
             };
@@ -94,12 +96,12 @@ impl PolicyFiles {
     }
 }
 
-/// Whether a file of this name in a directory belongs to its policy.
-pub fn is_policy_name(name: &OsStr) -> bool {
-    !name.as_encoded_bytes().starts_with(b".")
-        && Path::new(name)
-            .extension()
-            .is_some_and(|end| end == "yaml" || end == "yml")
+/// The files behind each path; the two default directories are one.
+fn listed(paths: &[PathBuf]) -> Vec<(&Path, Result<Vec<PathBuf>, String>)> {
+    match layers::of(paths) {
+        Some(both) => vec![(both[1], layers::files(both))],
+        None => paths.iter().map(|path| (&**path, files(path))).collect(),
+    }
 }
 
 /// The files behind a path.
@@ -107,15 +109,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut names = std::fs::read_dir(path)
-        .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.file_name()))
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .map_err(|error| format!("cannot list directory: {error}"))?;
-    names.retain(|name| is_policy_name(name));
-    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    let names = directory::names(path)?;
     if names.is_empty() {
         return Err("no policy files (*.yaml, *.yml) in this directory".into());
     }

@@ -100,7 +100,10 @@ impl Reader<'_> {
 
     fn id(&mut self, span: Span, text: &str, number: Option<u64>, kind: Kind) -> Option<u32> {
         match number {
-            Some(id) if id < NO_ID => u32::try_from(id).ok(),
+            Some(id) if id < NO_ID => {
+                self.warn_of_leading_zero(span, text, id);
+                u32::try_from(id).ok()
+            }
             _ => {
                 let word = kind.word();
                 let message = format!("{word} id {text} is out of range (0-4294967294)");

@@ -1,12 +1,16 @@
 //! YAML -> policy: reads policy files, reports every problem in them, merges them.
 
 mod diagnostic;
+mod directory;
 pub mod document;
 mod field;
 mod file;
 mod files;
 mod forgery;
+mod hints;
+mod hosts;
 mod ids;
+mod layers;
 mod model;
 mod name_service;
 mod networks;
@@ -15,6 +19,7 @@ mod ports;
 mod ranges;
 mod reader;
 mod rule;
+mod settings;
 mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -25,17 +30,18 @@ pub use model::{
 pub use name_service::{NameService, StaticNames, SystemNames};
 pub use ranges::{merged, outside, text as ranges_text};
 
+pub use directory::is_policy_name;
 pub use field::Field;
 pub use file::FILE_KEYS;
-pub use files::is_policy_name;
 pub use files::{Fingerprint, PolicyFiles};
+pub use layers::DEFAULT_PATHS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
 
-use file::{File, Setting};
+use file::File;
 use portguard_common::MAX_RULES;
+use settings::Settings;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use wildmatch::WildMatch;
 
 /// The most users (single ids and ranges) that a policy may name.
 const MAX_USERS: usize = 65_536;
@@ -64,7 +70,7 @@ impl Loaded {
 }
 
 /// Reads files and directories (of a directory: its `*.yaml` and `*.yml`, in byte order of their names)
-/// and merges them: rules are concatenated; of a setting, the last value applies.
+/// and merges them: rules are concatenated; `protect` lists are united; of another setting, the last value applies.
 ///
 /// # Errors
 /// All problems of all files, if one of them is an error.
@@ -102,13 +108,15 @@ fn merge(
     // Files for other hosts count too: a fleet shares one policy, in which a name means one rule.
     let mut used = Used::default();
     let hostname = names.hostname();
-    for (path, text) in texts {
-        let (file, found) = file::read(path, text, names);
+    let mut settings = Settings::default();
+    // Where the last file says which hosts it is for, while none is for this one.
+    let mut none_here = None;
+    for (number, (path, text)) in texts.iter().enumerate() {
+        let (mut file, found) = file::read(path, text, names);
         problems.append(found);
-        let here = file.hosts.as_ref().is_none_or(|hosts| {
-            hosts
-                .iter()
-                .any(|pattern| WildMatch::new(pattern).matches(&hostname))
+        let here = file.hosts.as_ref().is_none_or(|patterns| {
+            let mut patterns = patterns.iter();
+            patterns.any(|pattern| hosts::matches(pattern, &hostname))
         });
         let rules = file.rules.iter();
         used.rules
@@ -117,8 +125,16 @@ fn merge(
         used.tests
             .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.location.clone()))));
         if here {
+            none_here = None;
+            settings.take(&mut file);
             add(&mut policy, file);
+        } else if number == 0 || none_here.is_some() {
+            none_here = file.hosts_location;
         }
+    }
+    settings.apply(&mut policy, &mut problems);
+    if let Some(location) = none_here.filter(|_| !problems.has_errors()) {
+        problems.push(no_file_holds(location, &hostname));
     }
     check_names(&used, &mut problems);
     check_limits(&policy, texts, &mut problems);
@@ -143,24 +159,16 @@ struct Used {
 }
 
 fn add(policy: &mut Policy, file: File) {
-    let locations = &mut policy.setting_locations;
-    set(&mut policy.mode, &mut locations.mode, file.mode);
-    set(&mut policy.default, &mut locations.default, file.default);
-    set(&mut policy.protect, &mut locations.protect, file.protect);
-    set(&mut policy.scope, &mut locations.scope, file.scope);
-    set(&mut policy.log, &mut locations.log, file.log);
     policy.given.users.extend(file.given.users);
     policy.given.groups.extend(file.given.groups);
     policy.rules.extend(file.rules);
     policy.tests.extend(file.tests);
 }
 
-/// Of a setting that several files give, the last value applies.
-fn set<T>(value: &mut T, location: &mut Option<Location>, given: Option<Setting<T>>) {
-    if let Some(given) = given {
-        *value = given.value;
-        *location = Some(given.location);
-    }
+fn no_file_holds(location: Location, hostname: &str) -> Diagnostic {
+    let message = format!("no policy file holds on host `{hostname}`: no rule applies");
+    Diagnostic::at(Severity::Warning, location, 1, message)
+        .with_help(Some("every file names other hosts"))
 }
 
 fn check_names(used: &Used, problems: &mut Diagnostics) {

@@ -113,15 +113,16 @@ pub struct Policy {
     pub given: GivenNames,
 }
 
-/// Where each setting of a policy was given last; `None` where no file gives it.
+/// Where each setting of a policy was given last; `None` where no file gives it. The lists of `protect:` are united,
+/// so each of them counts.
 #[derive(Clone, Debug, Default)]
 pub struct SettingLocations {
     /// Of `mode:`.
     pub mode: Option<Location>,
     /// Of `default:`.
     pub default: Option<Location>,
-    /// Of `protect:`.
-    pub protect: Option<Location>,
+    /// Of each `protect:`, with the ports that it gives.
+    pub protect: Vec<(Location, Vec<RangeInclusive<u16>>)>,
     /// Of `scope:`.
     pub scope: Option<Location>,
     /// Of `log:`.
@@ -175,7 +176,7 @@ pub struct Rule {
     /// `units:`
     pub units: Option<Vec<UnitPattern>>,
     /// `addresses:`; IPv4-mapped ones as IPv4. A network of one address that is the wildcard means the
-    /// wildcard itself, which no wider network contains.
+    /// wildcard itself.
     pub addresses: Option<Vec<IpNet>>,
     /// `mode: audit`: decisions of this rule are reported and not enforced.
     pub audit: bool,

@@ -1,5 +1,6 @@
 //! Names that only a machine can resolve: users, groups, and its own.
 
+use super::hosts;
 use std::collections::BTreeMap;
 
 /// Where user names, group names and the host's name come from.
@@ -10,7 +11,7 @@ pub trait NameService {
     fn gid(&self, name: &str) -> Option<u32>;
     /// The gids of a user: primary and supplementary.
     fn gids_of(&self, user: &str) -> Vec<u32>;
-    /// The name of the host, which `hosts:` is matched against.
+    /// The name of the host, which `hosts:` is matched against: the full one where it is known.
     fn hostname(&self) -> String;
     /// Names of users to suggest in place of an unknown one.
     fn user_names(&self) -> Vec<String>;
@@ -47,7 +48,12 @@ impl NameService for SystemNames {
     fn hostname(&self) -> String {
         self.host.clone().unwrap_or_else(|| {
             let uname = rustix::system::uname();
-            uname.nodename().to_string_lossy().into_owned()
+            let name = uname.nodename().to_string_lossy().into_owned();
+            if name.contains('.') {
+                return name;
+            }
+            let known = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+            hosts::full_name(&name, &known).unwrap_or(name)
         })
     }
 

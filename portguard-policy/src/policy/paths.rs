@@ -32,6 +32,16 @@ impl Reader<'_> {
             );
             return None;
         }
+        if let [sys, fs, cgroup, path @ ..] = names.as_slice()
+            && [sys, fs, cgroup] == ["sys", "fs", "cgroup"]
+        {
+            let path = path.strip_prefix(&["unified".to_owned()]).unwrap_or(path);
+            let message = format!(
+                "a cgroup path begins below the mount point: did you mean \"/{}\"?",
+                path.join("/")
+            );
+            self.warn(node.span, message);
+        }
         let component = |name: String| match name.as_str() {
             "**" => Component::AnyDepth,
             _ => Component::Name(name),
@@ -57,7 +67,7 @@ impl Reader<'_> {
             let help = format!("did you mean `{}`?", name.replace("**", "*"));
             ("contains `**`".to_owned(), Some(help))
         } else if !typed && !name.ends_with('*') {
-            let help = format!("did you mean `{name}.service`?");
+            let help = unit_type_help(name);
             ("has no unit type suffix".to_owned(), Some(help))
         } else {
             return Some(UnitPattern(name.to_owned()));
@@ -70,7 +80,12 @@ impl Reader<'_> {
     pub(super) fn cgroup_names(&mut self, node: &Node) -> Option<Vec<String>> {
         let text = self.text(node, "a cgroup path")?;
         let Some(below) = text.strip_prefix('/') else {
-            let help = format!("did you mean \"/{text}\"?");
+            // A line of /proc/PID/cgroup: of cgroup v2, or of v1, whose paths are others.
+            let help = match text.split_once(":/") {
+                Some(("0:", path)) => format!("did you mean \"/{path}\"?"),
+                Some(_) => "use the path of the line that begins with `0::`".to_owned(),
+                None => format!("did you mean \"/{text}\"?"),
+            };
             self.error(
                 node.span,
                 format!("cgroup path `{text}` is not absolute"),
@@ -106,4 +121,31 @@ impl Reader<'_> {
         }
         Some(names)
     }
+}
+
+/// Units that have no cgroup, since they run no process.
+const WITHOUT_CGROUP: [&str; 5] = [".timer", ".target", ".path", ".automount", ".device"];
+
+/// What a name without the type of a unit may mean.
+fn unit_type_help(name: &str) -> String {
+    if let Some(end) = WITHOUT_CGROUP.iter().find(|end| name.ends_with(**end)) {
+        return format!(
+            "a {} runs no process: name the unit that it starts",
+            &end[1..]
+        );
+    }
+    let near = name
+        .rfind('.')
+        .map(|at| name.split_at(at))
+        .and_then(|(stem, end)| {
+            let near = |known: &&&str| strsim::damerau_levenshtein(end, known) <= 2;
+            UNIT_TYPES
+                .iter()
+                .find(near)
+                .map(|known| format!("{stem}{known}"))
+        });
+    format!(
+        "did you mean `{}`?",
+        near.unwrap_or_else(|| format!("{name}.service"))
+    )
 }

@@ -54,9 +54,21 @@ impl Reader<'_> {
         Some(start..=end)
     }
 
+    /// Warns of a number that other programs read as octal.
+    pub(super) fn warn_of_leading_zero(&mut self, span: Span, text: &str, number: u64) {
+        if text.len() > 1 && text.starts_with('0') && digits(text).is_some() {
+            let message =
+                format!("`{text}` is read as {number}, not as an octal number; write {number}");
+            self.warn(span, message);
+        }
+    }
+
     fn port_number(&mut self, span: Span, text: &str, number: Option<u64>) -> Option<u16> {
         match number {
-            Some(port @ 1..=65_535) => u16::try_from(port).ok(),
+            Some(port @ 1..=65_535) => {
+                self.warn_of_leading_zero(span, text, port);
+                u16::try_from(port).ok()
+            }
             Some(_) => {
                 self.error(span, format!("port {text} is out of range (1-65535)"), None);
                 None

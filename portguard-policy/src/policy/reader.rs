@@ -2,6 +2,7 @@
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::document::{Mapping, Node, Span, Value};
+use super::hints;
 use super::model::{GivenNames, Location};
 use super::name_service::NameService;
 use super::word::Word;
@@ -68,7 +69,7 @@ impl Reader<'_> {
     }
 
     /// The entries of a list; an empty one is an error.
-    pub(super) fn list<'v>(&mut self, node: &'v Node, what: &str) -> Option<&'v [Node]> {
+    pub(super) fn list<'v>(&mut self, node: &'v Node, key: &str, what: &str) -> Option<&'v [Node]> {
         match &node.value {
             Value::List(entries) if entries.is_empty() => {
                 self.error(
@@ -84,7 +85,7 @@ impl Reader<'_> {
                 self.error(
                     node.span,
                     format!("expected a list of {what}, found {}", node.value.kind()),
-                    Some(format!("write `[{text}]`")),
+                    Some(hints::list_of(key, text)),
                 );
                 None
             }
@@ -148,13 +149,15 @@ fn all_of(words: &[&str]) -> Option<String> {
 
 /// Suggests the nearest of `words`, where one is near enough.
 pub(super) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<String> {
-    // Comparing takes time and memory by the length.
-    if word.len() > MAX_WORD {
+    // Comparing takes time and memory by the length. Of `!x`, `x` is the contrary.
+    if word.len() > MAX_WORD || hints::negated(word).is_some() {
         return None;
     }
     words
         .map(|known| (strsim::damerau_levenshtein(word, known), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .filter(|(distance, known)| {
+            *distance <= (known.len() / 3).clamp(1, 3) && *distance < known.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| format!("did you mean `{known}`?"))
 }

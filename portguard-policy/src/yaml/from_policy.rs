@@ -110,10 +110,17 @@ fn location_notes(locations: &SettingLocations) -> Notes {
         Some(location) => location.to_string(),
         None => "built-in default".to_owned(),
     };
+    let protect = match locations.protect.as_slice() {
+        [] => note(&None),
+        all => {
+            let all = all.iter().map(|(location, _)| location.to_string());
+            all.collect::<Vec<_>>().join(", ")
+        }
+    };
     Notes::from([
         ("mode", note(&locations.mode)),
         ("default", note(&locations.default)),
-        ("protect", note(&locations.protect)),
+        ("protect", protect),
         ("scope", note(&locations.scope)),
         ("log", note(&locations.log)),
     ])

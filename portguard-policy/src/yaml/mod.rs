@@ -96,7 +96,8 @@ pub struct RuleEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<UnitText>", length(min = 1))]
     pub units: Option<Vec<UnitText>>,
-    /// Addresses and networks; 0.0.0.0 and :: mean the wildcard itself
+    /// Addresses and networks; 0.0.0.0 and :: mean the wildcard itself. deny takes a wildcard bind where any
+    /// address of its family is named, allow and kernel where all are
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<AddressText>", length(min = 1))]
     pub addresses: Option<Vec<AddressText>>,

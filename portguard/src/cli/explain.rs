@@ -7,7 +7,7 @@ use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
 use portguard_policy::compile::Bind;
 use portguard_policy::escape::escape;
-use portguard_policy::policy::{Field, NameService as _, Policy, Rule, SystemNames};
+use portguard_policy::policy::{DEFAULT_PATHS, Field, NameService as _, Policy, Rule, SystemNames};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
     portguard monitor --verdict deny --output json | portguard explain --policy web.yaml --event -")]
 pub(super) struct Args {
     /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
+    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
     policy: Vec<PathBuf>,
     /// The port to bind
     #[arg(long, value_name = "N", required_unless_present = "event", conflicts_with = "event",
@@ -213,6 +213,10 @@ fn mismatch(field: Field, question: &Question) -> String {
         Field::Users if question.uid == question.euid => question.uid.to_string(),
         Field::Users => format!("real {}, effective {}", question.uid, question.euid),
         Field::Groups => ids(&question.gids),
+        // Not `IPV6_V6ONLY`: it answers on IPv4 too.
+        Field::Addresses if question.address == IpAddr::from([0u16; 8]) => {
+            ":: with 0.0.0.0".to_owned()
+        }
         Field::Addresses => question.address.to_string(),
         Field::Cgroups | Field::Units => {
             escape(format!("/{}", question.cgroup.0.join("/")).as_bytes())

@@ -6,7 +6,7 @@ use crate::kernel::Environment;
 use crate::stderr::log_line;
 use portguard_common::Verdict;
 use portguard_policy::compile::compile;
-use portguard_policy::policy::{Mode, Policy};
+use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ Exit codes: 0 no socket violates the policy, 1 some do (with --enforce-existing:
 3 the kernel cannot list sockets, or privileges are missing.")]
 pub(super) struct Args {
     /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
+    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
     policy: Vec<PathBuf>,
     /// Print one JSON object per socket
     #[arg(long)]

@@ -202,11 +202,12 @@ impl Loading {
         let host = match &self.host {
             Some(_) => Host {
                 local_ports: Some(LocalPorts::kernel_default()),
-                grants: true,
+                ..Host::ANY
             },
             None => Host {
                 local_ports: local_ports(),
                 grants: can_grant(),
+                debian: is_debian(),
             },
         };
         lint(&mut loaded, &host);
@@ -216,6 +217,20 @@ impl Loading {
     fn load(&self) -> Result<Policy, Diagnostics> {
         self.read().map(with_warnings_shown)
     }
+}
+
+/// Whether this host is Debian or a relative of it.
+fn is_debian() -> bool {
+    is_release_of_debian(&std::fs::read_to_string("/etc/os-release").unwrap_or_default())
+}
+
+/// Whether a text of os-release(5) says so.
+fn is_release_of_debian(release: &str) -> bool {
+    let mut lines = release.lines().filter_map(|line| line.split_once('='));
+    lines.any(|(key, value)| {
+        let mut words = value.trim_matches('"').split(' ');
+        matches!(key, "ID" | "ID_LIKE") && words.any(|word| word == "debian")
+    })
 }
 
 /// Reads policies as this host does, or as the one of that name would.
@@ -238,6 +253,13 @@ fn with_warnings_shown(loaded: Loaded) -> Policy {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn debian_and_its_relatives_are_known_by_their_release() {
+        let ubuntu = "NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n";
+        assert!(is_release_of_debian("ID=debian\n") && is_release_of_debian(ubuntu));
+        assert!(!is_release_of_debian("NAME=\"not debian\"\nID=fedora\n"));
+    }
 
     #[test]
     fn arguments_are_consistent() {

@@ -9,22 +9,23 @@ use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, loca
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
+use portguard_policy::analysis::rule_advice::without_systemd;
 use portguard_policy::compile::Tables;
-use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
+use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
-    portguard run --policy /etc/portguard/policies\n  \
+    portguard run --pin --sink journald\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
 pub(super) struct Args {
     /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
+    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
     policy: Vec<PathBuf>,
     /// Enforce or only report; overrides the policy's `mode`
     #[arg(long)]
@@ -233,6 +234,12 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
     }
     if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {
         log_line!("portguard: warning: {exposed}; {}", exposed.fix());
+    }
+    if !Path::new("/run/systemd/system").is_dir()
+        && let Some(finding) = without_systemd(policy)
+    {
+        let help = finding.help().unwrap_or_default();
+        log_line!("portguard: warning: {finding}; {help}");
     }
     if policy.scope == Scope::Host {
         log_line!("portguard: scope host: binds in other network namespaces are not decided");

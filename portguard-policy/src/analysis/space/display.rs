@@ -3,6 +3,7 @@
 use super::cuts::{Cut, Part};
 use super::region::Region;
 use super::users::{Callers, UidRanges};
+use crate::compile::implied_wildcards;
 use crate::escape::escape;
 use crate::policy::{GivenNames, ranges_text};
 use crate::yaml::{AddressText, RuleEntry};
@@ -123,7 +124,10 @@ fn text(cut: &Cut<'_>) -> String {
         Part::Groups => return ranges_text(cut.rule.groups.as_deref().unwrap_or_default()),
         Part::Addresses => {
             let all = written.addresses.into_iter().flatten();
+            // A wildcard that only its addresses deny is not in the policy's text.
+            let implied = implied_wildcards(cut.rule).map(|wildcard| wildcard.to_string());
             all.map(|AddressText(text)| text)
+                .chain(implied)
                 .collect::<Vec<_>>()
                 .join(",")
         }

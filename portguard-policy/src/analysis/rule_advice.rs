@@ -1,0 +1,132 @@
+//! Findings about single rules: what they do not do although they look so, on this host or on any.
+
+use crate::analysis::finding::{Finding, FindingKind};
+use crate::local_ports::LocalPorts;
+use crate::policy::{Policy, Rule, UnitPattern, merged, ranges_text};
+use portguard_common::Verdict;
+use wildmatch::WildMatch;
+
+/// The host that a policy is for.
+pub struct Host {
+    /// Ports that its kernel assigns without a bind; `None` where they are not checked.
+    pub local_ports: Option<LocalPorts>,
+    /// Whether its kernel can grant a port without the capability.
+    pub grants: bool,
+    /// Whether it has the units of Debian.
+    pub debian: bool,
+}
+
+impl Host {
+    /// A host about which no policy is warned.
+    pub const ANY: Self = Self {
+        local_ports: None,
+        grants: true,
+        debian: false,
+    };
+}
+
+/// Units of Debian and its relatives that only start instances of a template, which have the processes.
+const STARTERS: [&str; 4] = ["postfix", "postgresql", "openvpn", "tor"];
+
+/// Adds what there is to say about each rule.
+pub(crate) fn of_rules(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
+    let protect = merged(&policy.protect);
+    let all = protect == [1..=u16::MAX];
+    for rule in &policy.rules {
+        let mut add = |kind| {
+            found.push(Finding {
+                location: rule.location.clone(),
+                kind,
+            });
+        };
+        let name = || rule.name.clone();
+        if allows_everybody(rule) {
+            add(FindingKind::AllowsEverybody { rule: name() });
+        }
+        if !all && denies_cgroups_all_ports(rule) {
+            add(FindingKind::ProtectedOnly {
+                rule: name(),
+                protect: ranges_text(&protect),
+            });
+        }
+        if host.debian
+            && let Some((unit, real)) = starter(rule)
+        {
+            add(FindingKind::UnitOfUnits {
+                rule: name(),
+                unit,
+                real,
+            });
+        }
+    }
+}
+
+/// The first rule for units: on a host that systemd does not run it matches nothing. Not among the findings of
+/// [`of_rules`], since a policy is often checked on another machine than it is for.
+#[must_use]
+pub fn without_systemd(policy: &Policy) -> Option<Finding> {
+    let mut rules = policy.rules.iter();
+    let first = rules.find(|rule| rule.units.is_some())?;
+    Some(Finding {
+        location: first.location.clone(),
+        kind: FindingKind::NoSystemd {
+            rule: first.name.clone(),
+        },
+    })
+}
+
+/// Whether a rule allows, and not only reports, and names nobody.
+fn allows_everybody(rule: &Rule) -> bool {
+    rule.action == Verdict::Allow
+        && !rule.audit
+        && rule.users.is_none()
+        && rule.groups.is_none()
+        && rule.cgroups.is_none()
+        && rule.units.is_none()
+}
+
+/// Whether a rule looks as if some cgroups may bind nothing.
+fn denies_cgroups_all_ports(rule: &Rule) -> bool {
+    rule.action == Verdict::Deny
+        && rule.ports.is_none()
+        && (rule.cgroups.is_some() || rule.units.is_some())
+}
+
+/// A unit that a rule names and that has no process, and the one that has; `None` where the rule has both.
+fn starter(rule: &Rule) -> Option<(String, String)> {
+    let units = rule.units.as_ref()?;
+    let has = |unit: &str| {
+        let mut units = units.iter();
+        units.any(|UnitPattern(pattern)| WildMatch::new(pattern).matches(unit))
+    };
+    STARTERS.iter().find_map(|stem| {
+        let unit = format!("{stem}.service");
+        let named = units.iter().any(|UnitPattern(name)| *name == unit);
+        let example = format!("{stem}@-.service");
+        (named && !has(&example)).then(|| (unit, format!("{stem}@*.service")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{StaticNames, parse};
+
+    #[test]
+    fn first_rule_for_units_matches_nothing_without_systemd() {
+        let finding = |text: &str| {
+            let loaded = parse("p.yaml".as_ref(), text, &StaticNames::default());
+            let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+            without_systemd(&loaded.policy)
+        };
+        let text = "version: 1\nrules:\n- { name: a, action: deny, ports: [80] }\n\
+                    - { name: b, action: deny, ports: [80], units: [b.service] }\n";
+        let found = finding(text).expect("a rule for units");
+        assert_eq!(
+            found.to_string(),
+            "rule `b` matches nothing here: systemd does not run this host, so no process is in a unit"
+        );
+        assert_eq!(found.help().as_deref(), Some("use `users` or `cgroups`"));
+        assert_eq!(finding("version: 1\n"), None);
+    }
+}
