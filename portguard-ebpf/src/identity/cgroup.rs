@@ -7,7 +7,9 @@
 
 use crate::counters::count;
 use crate::events;
-use crate::kernel_read::{OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, Task, kernfs_name};
+use crate::kernel_read::{
+    OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_ID, Task, kernfs_name,
+};
 use crate::maps::{CGROUPS, MapImage, NAMES, Path, SCRATCH, TRIE};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use portguard_common::{
@@ -38,8 +40,8 @@ impl Cached {
     }
 }
 
-/// The class of the caller's cgroup in the policy of `header`, or [`UNRESOLVED_CLASS`], counted, where it is deeper
-/// than is walked or there is no memory for the walk.
+/// The class of the cgroup with this `id`, the caller's, in the policy of `header`. [`UNRESOLVED_CLASS`], counted, where
+/// it is deeper than is walked, there is no memory for the walk, or the caller has left it.
 #[inline(always)]
 pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
     let generation = header.generation();
@@ -65,7 +67,7 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
 /// What a fresh [`Path`] is made from.
 static EMPTY: Path = Path::EMPTY;
 
-/// The class of the running task's cgroup, by its path.
+/// The class of the running task's cgroup, by its path, while that cgroup is the one with this `id`.
 ///
 /// The path is in a map entry under the thread's own id, which no other thread touches, even where threads
 /// preempt each other. This and the other functions without a mangled name are global to the verifier, which
@@ -74,7 +76,7 @@ static EMPTY: Path = Path::EMPTY;
 #[inline(never)]
 extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
     class_of(root, flags, |path| {
-        let complete = walk_up(path, Task::current());
+        let complete = walk_up(path, Task::current(), id);
         if complete {
             events::cgroup(id, path);
         }
@@ -82,10 +84,16 @@ extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
     })
 }
 
-/// Collects the nodes from the cgroup to the root; `false` where it is too deep.
+/// Collects the nodes from the cgroup to the root; `false` where it is too deep, or is not the one with this `id`.
+///
+/// The task can be moved at any time, also by one of its own threads. The path is that of one read of its cgroup, and the
+/// class of another cgroup's path must not be cached under this id, nor decide for it.
 #[inline(always)]
-fn walk_up(path: &mut Path, task: Task) -> bool {
+fn walk_up(path: &mut Path, task: Task, id: u64) -> bool {
     let mut cgroup = task.cgroup();
+    if cgroup.follow(&OFF_CGROUP_KN).read::<u64>(&OFF_KN_ID) != id {
+        return false;
+    }
     let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
     path.depth = u64::from(level);
     // Rules name at most MAX_CGROUP_DEPTH levels from the top, and match all below; [`Walk::outcome`] sees

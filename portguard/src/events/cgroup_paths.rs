@@ -14,7 +14,16 @@ const FILEID_KERNFS: i32 = 0xfe;
 /// Resolves ids. A v2 directory cannot be renamed and no id is used twice in a boot, so a known path stays true.
 pub struct CgroupPaths {
     root: PathBuf,
-    known: HashMap<u64, String>,
+    known: HashMap<u64, CgroupPath>,
+}
+
+/// The path of a cgroup, escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupPath {
+    /// From the root of the tree.
+    pub text: String,
+    /// Whether levels below are missing; then the text ends in `/...`, which could be a name too.
+    pub cut: bool,
 }
 
 /// `struct file_handle` with room for a kernfs id.
@@ -37,31 +46,36 @@ impl CgroupPaths {
 
     /// Caches a path that the eBPF programs have walked.
     pub fn learn(&mut self, id: u64, names: &[Vec<u8>], missing: usize) {
-        let mut path = String::new();
+        let mut text = String::new();
         for name in names {
-            path.push('/');
-            path.push_str(&escape(name));
+            text.push('/');
+            text.push_str(&escape(name));
         }
+        let mut cut = false;
         if missing > 0 {
             // Deeper than is recorded; the whole path is available while the cgroup exists.
-            path = self.open_by_id(id).unwrap_or_else(|| path + "/...");
-        } else if path.is_empty() {
-            path.push('/');
+            text = self.open_by_id(id).unwrap_or_else(|| {
+                cut = true;
+                text + "/..."
+            });
+        } else if text.is_empty() {
+            text.push('/');
         }
-        self.insert(id, path);
+        self.insert(id, CgroupPath { text, cut });
     }
 
-    /// The path of a cgroup, escaped, or `None` where it is gone and was never walked.
-    pub fn path(&mut self, id: u64) -> Option<String> {
+    /// The path of a cgroup, or `None` where it is gone and was never walked.
+    pub fn path(&mut self, id: u64) -> Option<CgroupPath> {
         if let Some(path) = self.known.get(&id) {
             return Some(path.clone());
         }
-        let path = self.open_by_id(id)?;
+        let text = self.open_by_id(id)?;
+        let path = CgroupPath { text, cut: false };
         self.insert(id, path.clone());
         Some(path)
     }
 
-    fn insert(&mut self, id: u64, path: String) {
+    fn insert(&mut self, id: u64, path: CgroupPath) {
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
@@ -90,5 +104,20 @@ impl CgroupPaths {
         let full = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
         let below = full.strip_prefix(&self.root).ok()?;
         Some(format!("/{}", escape(below.as_os_str().as_encoded_bytes())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_path_is_marked_and_a_name_of_dots_is_not() {
+        let mut paths = CgroupPaths::new(Path::new("/nonexistent"));
+        paths.learn(1, &[b"a".to_vec()], 2);
+        paths.learn(2, &[b"a".to_vec(), b"...".to_vec()], 0);
+        let [cut, whole] = [1, 2].map(|id| paths.path(id).unwrap());
+        assert_eq!((cut.text.as_str(), cut.cut), ("/a/...", true));
+        assert_eq!((whole.text.as_str(), whole.cut), ("/a/...", false));
     }
 }
