@@ -11,8 +11,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use portguard_common::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
-    Decision, Event, EventFlags, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several, UID_QUOTA,
-    Verdict,
+    Decision, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several,
+    UID_QUOTA, Verdict,
 };
 
 /// An evaluated bind: the decision, and what an event says of it.
@@ -36,8 +36,8 @@ impl Evaluated {
 
 /// What an event says of the address of a bind.
 pub struct Bound {
-    /// [`portguard_common::Family`].
-    pub family: u8,
+    /// 1 for an IPv6 address.
+    pub inet6: u64,
     /// Bits of [`EventFlags`].
     pub flags: u8,
     /// The bytes of [`Event::address`] as words.
@@ -45,38 +45,79 @@ pub struct Bound {
 }
 
 /// Reports a decision.
-///
+#[inline(always)]
+pub fn decision(evaluated: &Evaluated, bound: &Bound) {
+    let decided = evaluated.decision.verdict as u64
+        | u64::from(evaluated.flags | bound.flags) << 8
+        | u64::from(evaluated.decision.rule) << 16
+        | u64::from(evaluated.generation) << 32;
+    let bind = u64::from(evaluated.port)
+        | (evaluated.socket.protocol as u64) << 16
+        | bound.inet6 << 24
+        | u64::from(evaluated.socket.netns) << 32;
+    let [high, low] = bound.words;
+    portguard_report(decided, bind, high, low, evaluated.cgroup_id);
+}
+
+/// Global to the verifier, which checks it once and not at each call; and its stack is not that of the decision.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgroup: u64) -> u64 {
+    // SAFETY: two words and 16 bytes, of which any are a value.
+    let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([high, low]) };
+    let ids = bpf_get_current_uid_gid();
+    report(&AggregateKey {
+        cgroup_id: cgroup,
+        address,
+        uid: ids as u32,
+        euid: Task::current().euid(),
+        gid: (ids >> 32) as u32,
+        netns: (bind >> 32) as u32,
+        generation: (decided >> 32) as u32,
+        port: bind as u16,
+        rule: (decided >> 16) as u16,
+        protocol: (bind >> 16) as u8,
+        verdict: decided as u8,
+        flags: (decided >> 8) as u8,
+        kind: AggregateKey::DECISION,
+        family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
+        reserved: [0; 3],
+    });
+    0
+}
+
+const INET6_AFTER_INET: u8 = Family::Inet6 as u8 - Family::Inet as u8;
+
 /// The first of equal decisions in a window goes to the ring at once; the others are added to its entry, which
 /// the loader reads at the window's end. Where the ring is full the first is added there too, so that nothing
 /// is lost while there is an entry.
 #[inline(always)]
-pub fn decision(evaluated: &Evaluated, bound: &Bound) {
-    let key = key(evaluated, bound);
+fn report(key: &AggregateKey) {
     let Some(aggregates) = AGGREGATES.get(0) else {
-        return alone(&key);
+        return alone(key);
     };
-    if add(aggregates, &key) {
+    if add(aggregates, key) {
         return;
     }
     if !takes_quota(aggregates, key.uid) {
         count(Counter::UidQuota);
         return;
     }
-    if aggregates.insert(&key, &EMPTY, BPF_NOEXIST.into()).is_err() {
+    if aggregates.insert(key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
-        if !add(aggregates, &key) {
-            alone(&key);
+        if !add(aggregates, key) {
+            alone(key);
         }
         return;
     }
-    let Some(entry) = aggregates.get_ptr_mut(&key) else {
+    let Some(entry) = aggregates.get_ptr_mut(key) else {
         // Entries of a map in use are never removed.
         return;
     };
     let event = entry.cast::<Event>();
     // SAFETY: the entry begins with the words of an `Event`. Other CPUs find the entry by now, but only read them and
     // write the words after it; the loader reads it once no program uses the map any more.
-    fill(unsafe { &mut *event }, &key);
+    fill(unsafe { &mut *event }, key);
     // SAFETY: filled above.
     let event = unsafe { &*event };
     if EVENTS.output_untyped::<Event>(event, 0).is_err() {
@@ -93,30 +134,6 @@ static FIRST_OF_UID: AggregateWords = {
     words[AGGREGATE_MORE] = 1;
     words
 };
-
-/// The key that equal decisions share.
-#[inline(always)]
-fn key(evaluated: &Evaluated, bound: &Bound) -> AggregateKey {
-    // SAFETY: two words and 16 bytes, of which any are a value.
-    let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(bound.words) };
-    AggregateKey {
-        cgroup_id: evaluated.cgroup_id,
-        address,
-        uid: bpf_get_current_uid_gid() as u32,
-        euid: Task::current().euid(),
-        gid: (bpf_get_current_uid_gid() >> 32) as u32,
-        netns: evaluated.socket.netns,
-        generation: evaluated.generation,
-        port: evaluated.port,
-        rule: evaluated.decision.rule,
-        protocol: evaluated.socket.protocol as u8,
-        verdict: evaluated.decision.verdict as u8,
-        flags: evaluated.flags | bound.flags,
-        kind: AggregateKey::DECISION,
-        family: bound.family,
-        reserved: [0; 3],
-    }
-}
 
 /// Adds one to the entry of `key`; `false` where there is none.
 #[inline(always)]

@@ -144,7 +144,7 @@ impl Bound {
             Family::Inet6 => EventFlags::V6ONLY & (dual_stack(sock) as u8).wrapping_sub(1),
         };
         Self {
-            family: family as u8,
+            inet6: u64::from(family as u8 == Family::Inet6 as u8),
             flags,
             words,
         }

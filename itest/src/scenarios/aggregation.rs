@@ -69,7 +69,10 @@ fn counts(lines: &str) -> anyhow::Result<Counts> {
     let mut counts = Counts::new();
     for line in lines.lines() {
         let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        let comm = event["comm"].as_str().context("comm")?.to_owned();
+        // The binds before the plan are of several processes.
+        let Some(comm) = event["comm"].as_str().map(str::to_owned) else {
+            continue;
+        };
         let key = format!(
             "{}/{} {}",
             event["protocol"], event["port"], event["verdict"]

@@ -135,7 +135,11 @@ fn sctp_bindx(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> 
 fn sctp_bindx_all_addresses(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let instance = shared.enforce(env, BY_ADDRESS)?;
     let at = |last, port| inet(libc::AF_INET, Ipv4Addr::new(127, 0, 0, last), port);
-    let many = |count: u8| (0..count).flat_map(|last| at(last.max(3), 83)).collect();
+    let many = |count: u8| {
+        (0..count)
+            .flat_map(|last| at(last.max(3), 83))
+            .collect::<Vec<_>>()
+    };
     let cases: [(Option<Vec<u8>>, Vec<u8>, &[&str], i32); 8] = [
         (
             None,
