@@ -42,13 +42,14 @@ fuzz_target!(|bytes: &[u8]| {
         rest = after;
         match parse_record(record) {
             Some(Record::Decision(event)) => {
-                if let Some(event) = enricher.enrich(&event) {
+                if let Some(event) = enricher.enrich(&event.into()) {
                     check(&event);
                 }
             }
             Some(Record::Cgroup { id, path, missing }) => {
                 enricher.cgroups.learn(id, &path, missing);
-                let path = enricher.cgroups.path(id).unwrap_or_default();
+                let path = enricher.cgroups.path(id).map(|path| path.text);
+                let path = path.unwrap_or_default();
                 assert!(path.starts_with('/'), "no path: {path:?}");
                 plain(&path);
             }
@@ -62,7 +63,7 @@ fn check(decided: &DecisionEvent) {
     let json = one_line(Format::Json, decided);
     let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json);
     let parsed = parsed.unwrap_or_else(|error| panic!("no JSON: {error}: {json:?}"));
-    assert_eq!(parsed["comm"].as_str(), Some(decided.comm.as_str()));
+    assert_eq!(parsed["comm"].as_str(), decided.comm.as_deref());
     assert_eq!(parsed["cgroup"].as_str(), decided.cgroup.as_deref());
     one_line(Format::Text { color: false }, decided);
 }

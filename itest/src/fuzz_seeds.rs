@@ -64,7 +64,7 @@ fn events(directory: &Path) -> anyhow::Result<()> {
     cgroup.kind = RecordKind::Cgroup as u32;
     cgroup.depth = 2;
     cgroup.cgroup_id = 7;
-    let names = b"nginx.service\0system.slice\0";
+    let names = b"system.slice\0nginx.service\0";
     cgroup.text[..names.len()].copy_from_slice(names);
     cgroup.len = names.len() as u64;
     let cgroup = framed(cgroup.as_bytes())?;
@@ -76,7 +76,18 @@ fn events(directory: &Path) -> anyhow::Result<()> {
 /// Structures with the members that portguard asks for, some of them in anonymous structures.
 const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
     ("", &[("cred", "")]),
-    ("task_struct", &[("flags", ""), ("", "@"), ("cgroups", "")]),
+    (
+        "task_struct",
+        &[
+            ("flags", ""),
+            ("", "@"),
+            ("cgroups", ""),
+            ("group_leader", ""),
+            ("real_parent", ""),
+            ("tgid", ""),
+            ("start_boottime", ""),
+        ],
+    ),
     (
         "cred",
         &[("gid", ""), ("euid", ""), ("egid", ""), ("group_info", "")],
@@ -85,7 +96,7 @@ const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
     ("css_set", &[("dfl_cgrp", "")]),
     ("css", &[("parent", "")]),
     ("cgroup", &[("self", "css"), ("kn", ""), ("level", "")]),
-    ("kernfs_node", &[("name", "")]),
+    ("kernfs_node", &[("name", ""), ("id", "")]),
     ("socket", &[("sk", "")]),
     ("pnet", &[("net", "")]),
     (
@@ -94,6 +105,7 @@ const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
             ("skc_family", ""),
             ("skc_ipv6only", ""),
             ("skc_net", "pnet"),
+            ("skc_num", ""),
         ],
     ),
     (

@@ -23,6 +23,10 @@ impl EventFlags {
     pub const GRANTED: u8 = 2;
     /// DecisionEvent by a cgroup program (else by an LSM program).
     pub const CGROUP_HOOK: u8 = 4;
+    /// The socket is `IPV6_V6ONLY`: an address of IPv6 takes no IPv4.
+    pub const V6ONLY: u8 = 8;
+    /// The deciding rule is in audit mode, in a policy that is not.
+    pub const AUDIT_RULE: u8 = 64;
     /// Where the two bits of the [`Reason`] begin.
     const REASON_SHIFT: u32 = 4;
 
@@ -53,6 +57,8 @@ pub struct Event {
     pub time: u64,
     /// Id of the caller's cgroup.
     pub cgroup_id: u64,
+    /// When the process began, `CLOCK_BOOTTIME`, nanoseconds: with its id it names one process of this boot.
+    pub start_time: u64,
     /// Real uid of the caller in the initial user namespace.
     pub uid: u32,
     /// Effective uid.
@@ -79,18 +85,27 @@ pub struct Event {
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
-    /// Zero.
-    pub reserved: u32,
+    /// Process id of the parent, as `pid`.
+    pub ppid: u32,
 }
 
-/// What makes decisions equal: those of one window with the same key are reported as one event.
+/// What makes decisions equal: those of one window with the same key are reported as one event. All that an event says
+/// is here, but for the time and what [`Several`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct AggregateKey {
     /// Id of the caller's cgroup.
     pub cgroup_id: u64,
+    /// [`Event::address`].
+    pub address: [u8; 16],
     /// Real uid.
     pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// Real gid.
+    pub gid: u32,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
     /// Generation of the policy.
     pub generation: u32,
     /// Port.
@@ -105,6 +120,10 @@ pub struct AggregateKey {
     pub flags: u8,
     /// [`AggregateKey::DECISION`] or [`AggregateKey::QUOTA`].
     pub kind: u8,
+    /// [`crate::Family`].
+    pub family: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
 }
 
 impl AggregateKey {
@@ -119,7 +138,11 @@ impl AggregateKey {
     pub const fn quota(uid: u32) -> Self {
         Self {
             cgroup_id: 0,
+            address: [0; 16],
             uid,
+            euid: 0,
+            gid: 0,
+            netns: 0,
             generation: 0,
             port: 0,
             rule: 0,
@@ -127,6 +150,8 @@ impl AggregateKey {
             verdict: 0,
             flags: 0,
             kind: Self::QUOTA,
+            family: 0,
+            reserved: [0; 3],
         }
     }
 }
@@ -134,15 +159,33 @@ impl AggregateKey {
 /// Words of an [`Event`].
 const EVENT_WORDS: usize = size_of::<Event>() / 8;
 
-/// Value of a map of aggregates, as words: the first [`Event`] of its key, then the number of further decisions.
-/// An entry of [`AggregateKey::QUOTA`] has only the number.
+/// Value of a map of aggregates, as words: the first [`Event`] of its key, then the number of further decisions, then
+/// [`Several`]. An entry of [`AggregateKey::QUOTA`] has only the number.
 ///
 /// Words and not a structure: an inner map must equal its template, and on Linux 6.1 one whose value is a
 /// structure by BTF does not equal one without BTF (`timer_off` in `bpf_map_meta_equal`).
-pub type AggregateWords = [u64; EVENT_WORDS + 1];
+pub type AggregateWords = [u64; EVENT_WORDS + 2];
 
 /// Index in [`AggregateWords`] of the number of further decisions.
 pub const AGGREGATE_MORE: usize = EVENT_WORDS;
+
+/// Index in [`AggregateWords`] of [`Several`].
+pub const AGGREGATE_SEVERAL: usize = EVENT_WORDS + 1;
+
+/// What further decisions did not share with the first: a byte each, so that programs at the same moment can set them
+/// without a lock.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Several {
+    /// 1 where another process made one: its id, parent and start time, and its program.
+    pub process: u8,
+    /// 1 where the thread had another name.
+    pub comm: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
 
 /// Entries of a map of aggregates.
 pub const MAX_AGGREGATES: u32 = 8_192;
@@ -162,7 +205,7 @@ pub struct CgroupRecord {
     pub cgroup_id: u64,
     /// Bytes of `text` in use.
     pub len: u64,
-    /// NUL-terminated names, from the cgroup itself towards the root.
+    /// NUL-terminated names, from the root down. Those that did not fit are the last ones.
     pub text: [u8; CgroupRecord::ROOM + NAME_BYTES],
 }
 

@@ -22,8 +22,8 @@ mod words;
 pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
 pub use decide::{Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, is_protected};
 pub use event::{
-    AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Event, EventFlags,
-    MAX_AGGREGATES, RecordKind, UID_QUOTA,
+    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter, Event,
+    EventFlags, MAX_AGGREGATES, RecordKind, Several, UID_QUOTA,
 };
 pub use group_rules::{FixedGroups, GroupRules};
 pub use image::{

@@ -168,21 +168,21 @@ impl Lookup for Caller<'_> {
 
 /// Makes the path of a request from its names, each of which is a node with its name's address.
 #[inline(always)]
-fn fill(path: &mut Path, request: &TestRequest) -> bool {
+fn fill(path: &mut Path, request: &TestRequest) -> Result<(), u64> {
     path.depth = u64::from(request.depth);
     for i in 0..MAX_CGROUP_DEPTH {
         if i as u64 >= path.depth {
             break;
         }
         let Some(name) = TEST_NAMES.get_ptr_mut(u32::from(request.names[i])) else {
-            return false;
+            return Err(u64::from(UNRESOLVED_CLASS));
         };
         // SAFETY: an entry of the map, which nothing else writes during a run.
         unsafe { (*name).address = &raw const (*name).text as u64 };
         path.nodes[i] = name as u64;
         path.count += 1;
     }
-    true
+    Ok(())
 }
 
 /// Never reached, as in the real programs.

@@ -29,24 +29,30 @@ pub struct Query {
     pub address: Option<BindAddress>,
     /// Whether this program counts all its decisions; else it counts only what it refuses.
     pub counts: bool,
+    /// The id of the caller's cgroup, read once for the decision and its event.
+    pub cgroup_id: u64,
+    /// Whether the query was made before.
+    pub repeated: bool,
 }
 
-/// In the packed query: [`Query::counts`], and that it has an address.
+/// In the packed query: [`Query::counts`], that it has an address, and [`Query::repeated`].
 const COUNTS: u64 = 1 << 20;
 const HAS_ADDRESS: u64 = 1 << 21;
+const REPEATED: u64 = 1 << 22;
 
 /// The packed reply, from bit 0 verdict, report, audit, enforced, reason; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
 pub struct Reply(u64);
 
 const REPORT: u64 = 4;
+/// The rule is in audit mode, and the policy is not.
 const AUDIT: u64 = 8;
 const ENFORCED: u64 = 16;
 /// Where the reason begins.
 const REASON: u32 = 5;
 const DECIDED: u64 = 1 << 48;
 const FAULT: u64 = 2 << 48;
-const NEEDS_ADDRESS: u64 = 4 << 48;
+const REPEAT: u64 = 4 << 48;
 
 impl Query {
     /// Decides.
@@ -63,8 +69,10 @@ impl Query {
             | address.kind() << 18
             | has_address
             | if self.counts { COUNTS } else { 0 }
+            | if self.repeated { REPEATED } else { 0 }
             | u64::from(self.socket.netns) << 32;
-        Reply(portguard_decide(bind, address.high, address.low))
+        let (high, low) = (address.high, address.low);
+        Reply(portguard_decide(bind, high, low, self.cgroup_id))
     }
 }
 
@@ -79,10 +87,17 @@ impl Reply {
         self.0 & FAULT != 0
     }
 
-    /// Whether the policy changed meanwhile to one that needs the address: repeat the query with it.
+    /// Whether to repeat the query, with the address and the cgroup of now: the policy changed meanwhile to one that
+    /// needs the address, or the caller was moved to another cgroup.
     #[inline(always)]
-    pub fn needs_address(self) -> bool {
-        self.0 & NEEDS_ADDRESS != 0
+    pub fn must_repeat(self) -> bool {
+        self.0 & REPEAT != 0
+    }
+
+    /// Whether only the rule, and not the policy, is in audit mode.
+    #[inline(always)]
+    pub fn is_audit_rule(self) -> bool {
+        self.0 & AUDIT != 0
     }
 
     /// Whether the verdict is enforced.
@@ -102,7 +117,7 @@ impl Reply {
             verdict: Verdict::from_bits(self.0 as u8),
             rule: (self.0 >> 16) as u16,
             report: self.0 & REPORT != 0,
-            audit: self.0 & AUDIT != 0,
+            audit: self.is_audit_rule(),
             reason: Reason::from_bits((self.0 >> REASON) as u8),
         }
     }
@@ -117,10 +132,8 @@ impl Reply {
         if decision.report {
             word |= REPORT;
         }
-        if decision.audit {
-            word |= AUDIT;
-        } else if header.has(HeaderFlags::ENFORCE) {
-            word |= ENFORCED;
+        if header.has(HeaderFlags::ENFORCE) {
+            word |= if decision.audit { AUDIT } else { ENFORCED };
         }
         Self(word)
     }
@@ -129,7 +142,7 @@ impl Reply {
 /// Decides for the running task: [`Query`] in, [`Reply`] out, which is 0 where nothing is decided.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
+extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -> u64 {
     let Some(pages) = POLICY.get(0) else { return 0 };
     let image = MapImage(pages);
     let port = bind as u16;
@@ -146,7 +159,7 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
         return 0;
     };
     if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) && bind & HAS_ADDRESS == 0 {
-        return NEEDS_ADDRESS;
+        return REPEAT;
     }
     let request = Request {
         port,
@@ -157,6 +170,7 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     let caller = Caller {
         header,
         address: BindAddress::unpack(bind >> 18, high, low),
+        cgroup_id,
     };
     let decided = decide_bind(&image, &header, &request, &caller);
     if header.has(HeaderFlags::GROUP_RULES) {
@@ -165,6 +179,13 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
     let Some(decision) = decided else {
         return FAULT;
     };
+    // Of a caller that is moved once more the path is not read, see `decide_bind`.
+    if bind & REPEATED == 0
+        && header.has(HeaderFlags::CGROUP_PATHS)
+        && current_cgroup_id() != cgroup_id
+    {
+        return REPEAT;
+    }
     let reply = Reply::new(&header, decision);
     let refuses = reply.enforced() && decision.verdict as u8 == Verdict::Deny as u8;
     if bind & COUNTS != 0 || refuses {
@@ -183,12 +204,13 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64) -> u64 {
 struct Caller<'a> {
     header: Header<'a>,
     address: BindAddress,
+    cgroup_id: u64,
 }
 
 impl Lookup for Caller<'_> {
     #[inline(always)]
     fn cgroup_class(&self) -> u32 {
-        cgroup::current_class(&self.header, current_cgroup_id())
+        cgroup::current_class(&self.header, self.cgroup_id)
     }
 
     #[inline(always)]

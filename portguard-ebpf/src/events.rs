@@ -3,16 +3,16 @@
 //! The verdict is reached before anything is reserved, so a full ring changes no verdict. It is counted.
 
 use crate::counters::{count, increment};
-use crate::kernel_read::{Task, current_cgroup_id, kernfs_name};
+use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::Socket;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
-use core::mem::MaybeUninit;
 use portguard_common::{
-    AGGREGATE_MORE, AggregateKey, AggregateWords, CgroupRecord, Counter, Decision, Event,
-    EventFlags, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, UID_QUOTA, Verdict,
+    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
+    Decision, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several,
+    UID_QUOTA, Verdict,
 };
 
 /// An evaluated bind: the decision, and what an event says of it.
@@ -21,6 +21,8 @@ pub struct Evaluated {
     pub socket: Socket,
     pub decision: Decision,
     pub generation: u32,
+    /// The id of the cgroup that the decision is about: the caller may be in another one by now.
+    pub cgroup_id: u64,
     /// [`EventFlags`].
     pub flags: u8,
 }
@@ -32,48 +34,99 @@ impl Evaluated {
     }
 }
 
-/// Reports a decision; `describe` writes the family and the address.
-///
+/// What an event says of the address of a bind.
+pub struct Bound {
+    /// 1 for an IPv6 address.
+    pub inet6: u64,
+    /// Bits of [`EventFlags`].
+    pub flags: u8,
+    /// The bytes of [`Event::address`] as words.
+    pub words: [u64; 2],
+}
+
+/// Reports a decision.
+#[inline(always)]
+pub fn decision(evaluated: &Evaluated, bound: &Bound) {
+    let decided = evaluated.decision.verdict as u64
+        | u64::from(evaluated.flags | bound.flags) << 8
+        | u64::from(evaluated.decision.rule) << 16
+        | u64::from(evaluated.generation) << 32;
+    let bind = u64::from(evaluated.port)
+        | (evaluated.socket.protocol as u64) << 16
+        | bound.inet6 << 24
+        | u64::from(evaluated.socket.netns) << 32;
+    let [high, low] = bound.words;
+    portguard_report(decided, bind, high, low, evaluated.cgroup_id);
+}
+
+/// Global to the verifier, which checks it once and not at each call; and its stack is not that of the decision.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgroup: u64) -> u64 {
+    // SAFETY: two words and 16 bytes, of which any are a value.
+    let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([high, low]) };
+    let ids = bpf_get_current_uid_gid();
+    report(&AggregateKey {
+        cgroup_id: cgroup,
+        address,
+        uid: ids as u32,
+        euid: Task::current().euid(),
+        gid: (ids >> 32) as u32,
+        netns: (bind >> 32) as u32,
+        generation: (decided >> 32) as u32,
+        port: bind as u16,
+        rule: (decided >> 16) as u16,
+        protocol: (bind >> 16) as u8,
+        verdict: decided as u8,
+        flags: (decided >> 8) as u8,
+        kind: AggregateKey::DECISION,
+        family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
+        reserved: [0; 3],
+    });
+    0
+}
+
+const INET6_AFTER_INET: u8 = Family::Inet6 as u8 - Family::Inet as u8;
+
 /// The first of equal decisions in a window goes to the ring at once; the others are added to its entry, which
 /// the loader reads at the window's end. Where the ring is full the first is added there too, so that nothing
 /// is lost while there is an entry.
 #[inline(always)]
-pub fn decision(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
+fn report(key: &AggregateKey) {
     let Some(aggregates) = AGGREGATES.get(0) else {
-        return alone(evaluated, describe);
+        return alone(key);
     };
-    let key = key(evaluated);
-    if add(aggregates, &key) {
+    if add(aggregates, key) {
         return;
     }
     if !takes_quota(aggregates, key.uid) {
         count(Counter::UidQuota);
         return;
     }
-    if aggregates.insert(&key, &EMPTY, BPF_NOEXIST.into()).is_err() {
+    if aggregates.insert(key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
-        if !add(aggregates, &key) {
-            alone(evaluated, describe);
+        if !add(aggregates, key) {
+            alone(key);
         }
         return;
     }
-    let Some(entry) = aggregates.get_ptr_mut(&key) else {
+    let Some(entry) = aggregates.get_ptr_mut(key) else {
         // Entries of a map in use are never removed.
         return;
     };
     let event = entry.cast::<Event>();
-    // SAFETY: the entry begins with the words of an `Event`. Other CPUs find the entry by now, but only add to
-    // the word after it; the loader reads it once no program uses the map any more.
-    fill(unsafe { &mut *event }, evaluated, describe);
+    // SAFETY: the entry begins with the words of an `Event`. Other CPUs find the entry by now, but only read them and
+    // write the words after it; the loader reads it once no program uses the map any more.
+    fill(unsafe { &mut *event }, key);
     // SAFETY: filled above.
     let event = unsafe { &*event };
     if EVENTS.output_untyped::<Event>(event, 0).is_err() {
-        add_one(entry);
+        increment_more(entry);
     }
 }
 
 /// A decision's entry before its event is filled in.
-static EMPTY: AggregateWords = [0; AGGREGATE_MORE + 1];
+static EMPTY: AggregateWords = [0; AGGREGATE_SEVERAL + 1];
 
 /// The entry that counts the first of a uid.
 static FIRST_OF_UID: AggregateWords = {
@@ -82,36 +135,55 @@ static FIRST_OF_UID: AggregateWords = {
     words
 };
 
-/// The key that equal decisions share.
-#[inline(always)]
-fn key(evaluated: &Evaluated) -> AggregateKey {
-    AggregateKey {
-        cgroup_id: current_cgroup_id(),
-        uid: bpf_get_current_uid_gid() as u32,
-        generation: evaluated.generation,
-        port: evaluated.port,
-        rule: evaluated.decision.rule,
-        protocol: evaluated.socket.protocol as u8,
-        verdict: evaluated.decision.verdict as u8,
-        flags: evaluated.flags,
-        kind: AggregateKey::DECISION,
-    }
-}
-
 /// Adds one to the entry of `key`; `false` where there is none.
 #[inline(always)]
 fn add(aggregates: &Aggregates, key: &AggregateKey) -> bool {
-    match aggregates.get_ptr_mut(key) {
-        Some(entry) => {
-            add_one(entry);
-            true
-        }
-        None => false,
+    let Some(entry) = aggregates.get_ptr_mut(key) else {
+        return false;
+    };
+    mark_several(entry);
+    increment_more(entry);
+    true
+}
+
+/// Marks what this decision does not share with the first of its entry.
+///
+/// While another CPU fills the first in, it is read as what it is not yet, and counts as different: the event says less
+/// then, but nothing wrong.
+#[inline(always)]
+fn mark_several(entry: *mut AggregateWords) {
+    let first = entry.cast::<Event>();
+    // SAFETY: a word of the entry.
+    let several = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) }.cast::<Several>();
+    // SAFETY: within the entry, which begins with the words of an `Event`; any bytes are a number.
+    if unsafe { core::ptr::read_volatile(&raw const (*first).pid) } != current_process() {
+        // SAFETY: a byte of the entry, to which only ones are written.
+        unsafe { core::ptr::write_volatile(&raw mut (*several).process, 1) };
+    }
+    let mut comm = [0u64; 2];
+    current_comm((&raw mut comm).cast());
+    // SAFETY: within the entry, at a multiple of eight.
+    let known = unsafe { core::ptr::read_volatile((&raw const (*first).comm).cast::<[u64; 2]>()) };
+    if (comm[0] ^ known[0]) | (comm[1] ^ known[1]) != 0 {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*several).comm, 1) };
     }
 }
 
 #[inline(always)]
-fn add_one(entry: *mut AggregateWords) {
+fn current_process() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// Writes the name of the running thread.
+#[inline(always)]
+fn current_comm(into: *mut [u8; 16]) {
+    // SAFETY: the destination has the 16 bytes that the helper gets as its size.
+    unsafe { bpf_get_current_comm(into.cast(), 16) };
+}
+
+#[inline(always)]
+fn increment_more(entry: *mut AggregateWords) {
     // SAFETY: a word of the entry.
     let more = unsafe { entry.cast::<u64>().add(AGGREGATE_MORE) };
     // SAFETY: as above, aligned, which programs only touch by atomic adds.
@@ -135,47 +207,48 @@ fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
     if unsafe { core::ptr::read_volatile(taken) } >= UID_QUOTA {
         return false;
     }
-    add_one(entry);
+    increment_more(entry);
     true
 }
 
 /// Reports a decision by an event of its own.
 #[inline(always)]
-fn alone(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
+fn alone(key: &AggregateKey) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::RingFull);
         return;
     };
-    zero_words(&mut entry);
     let event = entry.as_mut_ptr();
-    // SAFETY: exclusive memory of the reservation until it is submitted; all its bytes were just zeroed,
-    // and zeros are an `Event`.
-    fill(unsafe { &mut *event }, evaluated, describe);
+    // SAFETY: exclusive memory of the reservation until it is submitted; `fill` writes all its bytes, and any are an
+    // `Event`.
+    fill(unsafe { &mut *event }, key);
     entry.submit(0);
 }
 
-/// Fills in an event whose bytes are zero.
+/// Fills in an event, all of it.
 #[inline(always)]
-fn fill(event: &mut Event, evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
+fn fill(event: &mut Event, key: &AggregateKey) {
     event.kind = RecordKind::Decision as u32;
-    event.generation = evaluated.generation;
+    event.generation = key.generation;
     // SAFETY: no arguments.
     event.time = unsafe { bpf_ktime_get_ns() };
-    event.cgroup_id = current_cgroup_id();
-    event.uid = bpf_get_current_uid_gid() as u32;
-    event.euid = Task::current().euid();
-    event.gid = (bpf_get_current_uid_gid() >> 32) as u32;
-    event.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    event.netns = evaluated.socket.netns;
-    event.port = evaluated.port;
-    event.rule = evaluated.decision.rule;
-    describe(event);
+    event.cgroup_id = key.cgroup_id;
+    event.start_time = Task::current().start_time();
+    event.uid = key.uid;
+    event.euid = key.euid;
+    event.gid = key.gid;
+    event.pid = current_process();
+    event.netns = key.netns;
+    event.port = key.port;
+    event.rule = key.rule;
+    event.address = key.address;
     // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
-    // SAFETY: the destination has the 16 bytes that the helper gets as its size.
-    unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16) };
-    event.protocol = evaluated.socket.protocol as u8;
-    event.verdict = evaluated.decision.verdict as u8;
-    event.flags = evaluated.flags;
+    current_comm(&raw mut event.comm);
+    event.family = key.family;
+    event.protocol = key.protocol;
+    event.verdict = key.verdict;
+    event.flags = key.flags;
+    event.ppid = Task::current().parent();
 }
 
 /// Reports the path of a cgroup.
@@ -192,9 +265,10 @@ pub fn cgroup(id: u64, path: &Path) {
     record.depth = path.depth as u32;
     record.cgroup_id = id;
     let mut end = 0usize;
-    for i in 0..MAX_CGROUP_DEPTH {
-        let node = path.node(i);
-        if node == 0 || end >= CgroupRecord::ROOM {
+    // From the root down: what is cut are the levels below, and no name stands where the first belongs.
+    for i in 1..=MAX_CGROUP_DEPTH {
+        let node = path.node((path.count as usize).wrapping_sub(i));
+        if i as u64 > path.count || end >= CgroupRecord::ROOM {
             break;
         }
         // SAFETY: `end` is below ROOM, and NAME_BYTES more are within `text`.
@@ -207,16 +281,4 @@ pub fn cgroup(id: u64, path: &Path) {
     }
     record.len = end as u64;
     entry.submit(0);
-}
-
-/// Zeroes an event by whole words: few instructions, no call.
-#[inline(always)]
-fn zero_words(event: &mut MaybeUninit<Event>) {
-    let words = event.as_mut_ptr().cast::<u64>();
-    for i in 0..size_of::<Event>() / 8 {
-        // SAFETY: within the event, whose alignment is eight.
-        let word = unsafe { words.add(i) };
-        // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(word, 0) };
-    }
 }

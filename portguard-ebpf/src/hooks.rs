@@ -3,29 +3,27 @@
 use crate::address::BindAddress;
 use crate::counters::count;
 use crate::evaluate::{Fault, Query};
-use crate::events::{self, Evaluated};
-use crate::kernel_read::{CGROUP_DECIDES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task};
+use crate::events::{self, Bound, Evaluated};
+use crate::kernel_read::{
+    CGROUP_DECIDES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task, current_cgroup_id,
+};
 use crate::maps::{MapImage, POLICY};
 use crate::socket::{CgroupBind, SockAddr, Socket};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, EACCES, Event, EventFlags, Family, Header, HeaderFlags, Image, Verdict, is_protected,
+    Counter, EACCES, EventFlags, Family, Header, HeaderFlags, Image, Verdict, is_protected,
 };
-
-/// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
-/// ASCONF, some of them in softirq with a foreign `current`.
-const SCTP_SOCKOPT_BINDX_ADD: i32 = 100;
 
 /// The policy in force; `None` between the programs' attachment and the installation of the policy.
 #[inline(always)]
-fn policy() -> Option<MapImage<'static>> {
+pub fn policy() -> Option<MapImage<'static>> {
     POLICY.get(0).map(MapImage)
 }
 
 /// Evaluates a bind; `None` where it is outside the policy's scope.
 #[inline(always)]
-fn evaluate(
+pub fn evaluate(
     header: &Header<'_>,
     socket: Socket,
     port: u16,
@@ -38,14 +36,18 @@ fn evaluate(
         socket,
         address: None,
         counts,
+        cgroup_id: current_cgroup_id(),
+        repeated: false,
     };
     if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
         query.address = Some(address());
     }
     let mut reply = query.reply();
-    if reply.needs_address() {
-        // A reload came in between: the whole decision must be the new policy's.
+    if reply.must_repeat() {
+        // A reload came in between, or a move: the whole decision must be the new policy's, by the new cgroup.
         query.address = Some(address());
+        query.cgroup_id = current_cgroup_id();
+        query.repeated = true;
         reply = query.reply();
     }
     if reply.is_fault() {
@@ -66,27 +68,41 @@ fn evaluate(
             flags |= EventFlags::GRANTED;
         }
     }
+    if reply.is_audit_rule() {
+        flags |= EventFlags::AUDIT_RULE;
+    }
     Ok(Some(Evaluated {
         port,
         socket,
         decision,
         generation: reply.generation(),
+        cgroup_id: query.cgroup_id,
         flags,
     }))
 }
 
 /// Reports a decision.
 #[inline(always)]
-fn report(evaluated: &Evaluated, describe: impl Fn(&mut Event)) {
+pub fn report(evaluated: &Evaluated, bound: impl Fn() -> Bound) {
     if evaluated.decision.report {
-        events::decision(evaluated, describe);
+        events::decision(evaluated, &bound());
     }
 }
 
-/// What both LSM hooks do. Return values are literals: from Linux 6.12 on the verifier has to see that they
-/// are in [-4095, 0].
+/// bind(2). Return values are literals: from Linux 6.12 on the verifier has to see that they are in [-4095, 0].
 #[inline(always)]
-fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
+pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
+    let socket: *const u8 = ctx.arg(0);
+    let address = SockAddr {
+        typed: ctx.arg(1),
+        len: ctx.arg(2),
+    };
+    // SAFETY: `struct socket` by BTF, and the offset of its `sk` pointer by BTF.
+    let sock = unsafe {
+        *socket
+            .add(OFF_SOCKET_SK.load() as usize)
+            .cast::<*const u8>()
+    };
     let Some(port) = address.port() else {
         return Ok(0);
     };
@@ -111,43 +127,12 @@ fn lsm(sock: *const u8, address: SockAddr) -> Result<i32, Fault> {
     else {
         return Ok(0);
     };
-    report(&evaluated, |event| address.describe(event));
+    report(&evaluated, || address.bound(sock));
     if evaluated.enforced(Verdict::Deny) {
         Ok(-EACCES)
     } else {
         Ok(0)
     }
-}
-
-#[inline(always)]
-pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
-    let socket: *const u8 = ctx.arg(0);
-    let address = SockAddr {
-        typed: ctx.arg(1),
-        len: ctx.arg(2),
-    };
-    // SAFETY: `struct socket` by BTF, and the offset of its `sk` pointer by BTF.
-    let sock = unsafe {
-        *socket
-            .add(OFF_SOCKET_SK.load() as usize)
-            .cast::<*const u8>()
-    };
-    lsm(sock, address)
-}
-
-#[inline(always)]
-pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
-    let option: i32 = ctx.arg(1);
-    if option != SCTP_SOCKOPT_BINDX_ADD {
-        return Ok(0);
-    }
-    // The option's buffer may hold several addresses: the first has the port, and another port after it is
-    // refused (`sctp_do_bind`).
-    let address = SockAddr {
-        typed: ctx.arg(2),
-        len: ctx.arg(3),
-    };
-    lsm(ctx.arg(0), address)
 }
 
 /// Both cgroup hooks. They return 0 to refuse, 1 to let pass, 3 to let pass and skip the capability check.
@@ -188,7 +173,7 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     // makes for a process (RxRPC, tunnels).
     let refused = evaluated.enforced(Verdict::Deny);
     if refused || decides {
-        report(&evaluated, |event| bind.describe(family, event));
+        report(&evaluated, || bind.bound(family));
     }
     if refused {
         if SET_RETVAL.load() != 0 {

@@ -25,6 +25,10 @@ constants! {
     OFF_TASK_CRED;
     OFF_TASK_FLAGS;
     OFF_TASK_CGROUPS;
+    OFF_TASK_LEADER;
+    OFF_TASK_PARENT;
+    OFF_TASK_TGID;
+    OFF_TASK_START;
     OFF_CRED_EUID;
     OFF_CRED_GID;
     OFF_CRED_EGID;
@@ -36,11 +40,14 @@ constants! {
     OFF_CGROUP_LEVEL;
     OFF_CGROUP_PARENT;
     OFF_KN_NAME;
+    OFF_KN_ID;
     OFF_SOCKET_SK;
     OFF_SK_FAMILY;
     OFF_SK_TYPE;
     OFF_SK_PROTOCOL;
     OFF_SK_NET;
+    /// The port that the socket is bound to, host byte order.
+    OFF_SK_NUM;
     /// Bit, counted from the beginning of the socket.
     BIT_SK_IPV6ONLY;
     OFF_NET_INUM;
@@ -89,14 +96,6 @@ impl Address {
         unsafe { value.assume_init() }
     }
 
-    /// Reads the bytes at a constant offset into `into`; zeros where that faults.
-    #[inline(always)]
-    pub fn copy_at(self, offset: u64, into: &mut [u8; 16]) {
-        let from = (self.0 + offset) as *const _;
-        // SAFETY: the destination has 16 bytes; the source may be any address, the helper checks it.
-        unsafe { generated::bpf_probe_read_kernel(into.as_mut_ptr().cast(), 16, from) };
-    }
-
     /// Follows the pointer at `offset`.
     #[inline(always)]
     pub fn follow(self, offset: &Global<u32>) -> Self {
@@ -133,6 +132,18 @@ impl Task {
     #[inline(always)]
     pub fn cred(self) -> Address {
         self.0.follow(&OFF_TASK_CRED)
+    }
+
+    /// When its process began, `CLOCK_BOOTTIME`, nanoseconds.
+    #[inline(always)]
+    pub fn start_time(self) -> u64 {
+        self.0.follow(&OFF_TASK_LEADER).read(&OFF_TASK_START)
+    }
+
+    /// The process id of its parent, in the initial pid namespace.
+    #[inline(always)]
+    pub fn parent(self) -> u32 {
+        self.0.follow(&OFF_TASK_PARENT).read(&OFF_TASK_TGID)
     }
 
     #[inline(always)]

@@ -19,6 +19,7 @@ mod hooks;
 mod identity;
 mod kernel_read;
 mod maps;
+mod sctp;
 mod socket;
 
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
@@ -63,7 +64,7 @@ pub fn sctp_bind_connect(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    or_report!(ctx, hooks::sctp_bind_connect(&ctx), 0)
+    or_report!(ctx, sctp::sctp_bind_connect(&ctx), 0)
 }
 
 /// Grants on AF_INET sockets, and denials of binds that no LSM program sees.

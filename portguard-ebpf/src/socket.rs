@@ -4,16 +4,17 @@
 //! programs have most of it in their context.
 
 use crate::address::BindAddress;
+use crate::events::Bound;
 use crate::kernel_read::{
     Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
 };
 use aya_ebpf::Global;
 use aya_ebpf::bindings::bpf_sock_addr;
-use portguard_common::{Event, Family, Protocol};
+use portguard_common::{EventFlags, Family, Protocol};
 
 const AF_UNSPEC: u16 = 0;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 const AF_SMC: u16 = 43;
 const IPPROTO_SCTP: u16 = 132;
 
@@ -92,35 +93,60 @@ impl SockAddr {
     /// The address, for rules that name some. `sock` is the typed socket.
     #[inline(always)]
     pub fn bind_address(self, sock: *const u8) -> BindAddress {
-        let address = Address(self.typed as u64);
-        match Family::of_address(self.family()) {
-            Family::Inet => BindAddress {
-                inet6: 0,
-                dual_stack: 0,
-                high: u64::from(address.read_at::<u32>(IN_ADDR)),
-                low: 0,
-            },
-            Family::Inet6 => BindAddress {
-                inet6: 1,
-                dual_stack: dual_stack(Address(sock as u64)),
-                high: address.read_at(IN6_ADDR),
-                low: address.read_at(IN6_ADDR + 8),
-            },
-        }
+        let family = Family::of_address(self.family());
+        bind_address(Address(self.typed as u64), family, Address(sock as u64))
     }
 
-    /// Writes family and address into an event: 16 bytes for inet6, 4 and zeros for inet.
+    /// What an event says of the address.
     #[inline(always)]
-    pub fn describe(self, event: &mut Event) {
-        // Probe reads, since typed access ends with the 16 bytes of `struct sockaddr`.
-        let address = Address(self.typed as u64);
+    pub fn bound(self, sock: *const u8) -> Bound {
         let family = Family::of_address(self.family());
-        event.family = family as u8;
-        match family {
-            Family::Inet => {
-                event.address[..4].copy_from_slice(&address.read_at::<u32>(IN_ADDR).to_ne_bytes());
-            }
-            Family::Inet6 => address.copy_at(IN6_ADDR, &mut event.address),
+        bound_to(Address(self.typed as u64), family, Address(sock as u64))
+    }
+}
+
+/// The address at `address`, for rules that name some.
+#[inline(always)]
+pub fn bind_address(address: Address, family: Family, sock: Address) -> BindAddress {
+    match family {
+        Family::Inet => BindAddress {
+            inet6: 0,
+            dual_stack: 0,
+            high: u64::from(address.read_at::<u32>(IN_ADDR)),
+            low: 0,
+        },
+        Family::Inet6 => BindAddress {
+            inet6: 1,
+            dual_stack: dual_stack(sock),
+            high: address.read_at(IN6_ADDR),
+            low: address.read_at(IN6_ADDR + 8),
+        },
+    }
+}
+
+/// What an event says of the address at `address`.
+///
+/// Probe reads, since typed access ends with the 16 bytes of `struct sockaddr`.
+#[inline(always)]
+pub fn bound_to(address: Address, family: Family, sock: Address) -> Bound {
+    let words = match family {
+        Family::Inet => [u64::from(address.read_at::<u32>(IN_ADDR)), 0],
+        Family::Inet6 => [address.read_at(IN6_ADDR), address.read_at(IN6_ADDR + 8)],
+    };
+    Bound::new(family, words, sock)
+}
+
+impl Bound {
+    #[inline(always)]
+    fn new(family: Family, words: [u64; 2], sock: Address) -> Self {
+        let flags = match family {
+            Family::Inet => 0,
+            Family::Inet6 => EventFlags::V6ONLY & (dual_stack(sock) as u8).wrapping_sub(1),
+        };
+        Self {
+            inet6: u64::from(family as u8 == Family::Inet6 as u8),
+            flags,
+            words,
         }
     }
 }
@@ -259,18 +285,10 @@ impl CgroupBind {
         }
     }
 
-    /// Writes family and address into an event.
+    /// What an event says of the address.
     #[inline(always)]
-    pub fn describe(self, family: Family, event: &mut Event) {
-        event.family = family as u8;
-        match family {
-            Family::Inet => event.address[..4].copy_from_slice(&self.user_ip4().to_ne_bytes()),
-            Family::Inet6 => {
-                for i in 0..4 {
-                    let word = self.user_ip6(i);
-                    event.address[i * 4..i * 4 + 4].copy_from_slice(&word.to_ne_bytes());
-                }
-            }
-        }
+    pub fn bound(self, family: Family) -> Bound {
+        let address = self.bind_address(family);
+        Bound::new(family, [address.high, address.low], self.sock())
     }
 }

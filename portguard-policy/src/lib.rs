@@ -11,4 +11,5 @@ pub mod escape;
 pub mod local_ports;
 pub mod policy;
 pub mod suggest;
+pub mod units;
 pub mod yaml;

@@ -4,8 +4,8 @@
     reason = "a test ends where its own machinery fails"
 )]
 
-use portguard::events::DecisionEvent;
 use portguard::events::sinks::Format;
+use portguard::events::{DecisionEvent, Mode};
 use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 
 fn denied() -> DecisionEvent {
@@ -13,6 +13,7 @@ fn denied() -> DecisionEvent {
         time: "2026-01-02T03:04:05.678901234Z".into(),
         verdict: Verdict::Deny,
         enforced: true,
+        mode: Mode::Enforce,
         granted: false,
         rule: Some("web".into()),
         policy: "0123456789ab".into(),
@@ -20,20 +21,30 @@ fn denied() -> DecisionEvent {
         protocol: Protocol::Tcp,
         family: Family::Inet,
         address: std::net::Ipv4Addr::LOCALHOST.into(),
+        v6only: None,
         uid: 1000,
         user: Some("alice".into()),
         euid: 0,
         gid: 1000,
-        pid: 4242,
-        comm: "ncat".into(),
+        pid: Some(4242),
+        ppid: Some(4200),
+        start_time: Some(123_456),
+        comm: Some("ncat".into()),
         exe: None,
         cgroup: Some("/user.slice".into()),
+        cgroup_cut: false,
         cgroup_id: 7,
+        unit: None,
+        container_id: None,
+        pod_uid: None,
         netns: 1,
         hook: Hook::Lsm,
         errno: Some(Errno::Acces),
         count: 1,
+        several: false,
         reason: Reason::None,
+        host: "edge-1".into(),
+        boot_id: Some("5e0c1d2f-3a4b-4c5d-8e6f-708192a3b4c5".into()),
     }
 }
 
@@ -45,7 +56,13 @@ fn granted() -> DecisionEvent {
         protocol: Protocol::Udp,
         family: Family::Inet6,
         address: std::net::Ipv6Addr::UNSPECIFIED.into(),
+        v6only: Some(true),
         user: None,
+        pid: None,
+        ppid: None,
+        start_time: None,
+        comm: None,
+        several: true,
         exe: Some("/usr/bin/ncat".into()),
         cgroup: None,
         hook: Hook::Cgroup,
@@ -58,7 +75,7 @@ fn granted() -> DecisionEvent {
 
 const DENIED: &str = include_str!("event.json");
 
-const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","uid":1000,"user":null,"euid":0,"gid":1000,"pid":4242,"comm":"ncat","exe":"/usr/bin/ncat","cgroup":null,"cgroup_id":7,"netns":1,"hook":"cgroup","errno":null,"count":12,"reason":"unresolved_cgroup"}
+const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"mode":"enforce","granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","v6only":true,"uid":1000,"user":null,"euid":0,"gid":1000,"pid":null,"ppid":null,"start_time":null,"comm":null,"exe":"/usr/bin/ncat","cgroup":null,"cgroup_cut":false,"cgroup_id":7,"unit":null,"container_id":null,"pod_uid":null,"netns":1,"hook":"cgroup","errno":null,"count":12,"several":true,"reason":"unresolved_cgroup","host":"edge-1","boot_id":"5e0c1d2f-3a4b-4c5d-8e6f-708192a3b4c5"}
 "#;
 
 #[test]

@@ -17,6 +17,11 @@ pub(super) const TESTS: Table = &[
         Needs::Nothing,
         equal_decisions,
     ),
+    (
+        "aggregation_asserts_what_all_had",
+        Needs::Nothing,
+        asserts_what_all_had,
+    ),
     ("log_setting", Needs::Nothing, log_setting),
 ];
 
@@ -64,7 +69,10 @@ fn counts(lines: &str) -> anyhow::Result<Counts> {
     let mut counts = Counts::new();
     for line in lines.lines() {
         let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        let comm = event["comm"].as_str().context("comm")?.to_owned();
+        // The binds before the plan are of several processes.
+        let Some(comm) = event["comm"].as_str().map(str::to_owned) else {
+            continue;
+        };
         let key = format!(
             "{}/{} {}",
             event["protocol"], event["port"], event["verdict"]
@@ -166,6 +174,47 @@ fn count_of(line: &str) -> anyhow::Result<u64> {
         Some((_, count)) => count.parse().with_context(|| line.to_owned()),
         None => Ok(1),
     }
+}
+
+/// A wildcard bind does not hide behind one of the loopback address, nor one process behind another.
+fn asserts_what_all_had(env: &TestEnv) -> anyhow::Result<()> {
+    let arguments = ["--output", "json"];
+    let any = Attempt::tcp_at(Ipv4Addr::UNSPECIFIED, 701);
+    for _ in 0..5 {
+        let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+        let binds = |probe| times(times(probe, &Attempt::tcp(701), 3), &any, 2);
+        let (one, other) = (binds(Probe::user(1000)), binds(Probe::user(1000)));
+        one.run()?;
+        other.run()?;
+        let ended = instance.stop()?;
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        let mut folded = 0;
+        for line in &ended.stdout {
+            let event: Value = serde_json::from_str(line)?;
+            let count = event["count"].as_u64().with_context(|| line.clone())?;
+            *sums.entry(event["address"].to_string()).or_default() += count;
+            let nulls =
+                ["pid", "ppid", "start_time", "comm", "exe"].map(|field| event[field].is_null());
+            if event["several"] == true {
+                ensure!(nulls == [true; 5], "{line}");
+                folded += 1;
+            } else {
+                ensure!(!nulls[0] && !nulls[3], "{line}");
+                // No process made more.
+                ensure!(count <= 2, "{line}");
+            }
+        }
+        let expected = [
+            ("\"0.0.0.0\"".to_owned(), 4),
+            ("\"127.0.0.1\"".to_owned(), 6),
+        ];
+        ensure!(sums == BTreeMap::from(expected), "{:?}", ended.stdout);
+        if folded == 2 {
+            return Ok(());
+        }
+        // The machine was so slow that a window ended in between.
+    }
+    bail!("two processes were never folded within {WINDOW:?}")
 }
 
 /// `log:` suppresses events but not counts.

@@ -1,14 +1,22 @@
-//! Deep cgroups and long names.
+//! Deep cgroups, long names, and callers that are moved while they bind.
 
 use super::checks::{allow, default, deny, expect_decision};
-use crate::harness::cgroups::Cgroups;
+use crate::harness::cgroups::{Cgroups, cgroup_root, enter, within};
 use crate::harness::probe::{Attempt, Probe};
 use crate::harness::{Needs, SharedInstance, SharedTable, TestEnv};
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) const TESTS: SharedTable = &[
     ("cgroups_deep", Needs::Nothing, cgroups_deep),
     ("cgroups_long_names", Needs::Nothing, cgroups_long_names),
+    (
+        "cgroups_moved_during_bind",
+        Needs::Nothing,
+        cgroups_moved_during_bind,
+    ),
 ];
 
 /// A rule holds for all cgroups below, however deep. Where the path is too deep to be read, no `deny` is escaped and
@@ -62,4 +70,73 @@ fn cgroups_long_names(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Res
         ensure!(event["cgroup"] == format!("/{name}"), "{event}");
     }
     Ok(())
+}
+
+/// Cgroups that a process passes through. Before the id and the path came from one cgroup, about one in fifty got the
+/// class of the cgroup that the process was moved to, for good.
+const PASSED: usize = 1_000;
+
+/// Threads that bind meanwhile: more than CPUs, so that one is stopped in the middle of a bind.
+const BINDING: usize = 4;
+
+/// Binds of some threads while another moves the process: the cgroup gets the class of its own path, and the event has
+/// the cgroup that was decided on.
+fn cgroups_moved_during_bind(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
+    let top = format!("pgmove-{}", std::process::id());
+    let policy = format!(
+        "{{ version: 1, default: kernel, log: deny, rules: [
+            {{ name: not-here, action: deny, ports: [89], cgroups: [\"/{top}/denied\"] }},
+            {{ name: last, action: allow, ports: [999], log: all }}] }}"
+    );
+    let instance = shared.enforce(env, &policy)?;
+    let mut made = Cgroups::default();
+    let mut denied = Vec::new();
+    for number in 0..PASSED {
+        let path = [top.clone(), "denied".into(), number.to_string()];
+        made.make(&path)?;
+        denied.push(cgroup_root()?.join(path.join("/")));
+    }
+    let lost = within(&[&top, "free"], || pass_through(&top, &denied))??;
+    ensure!(
+        lost.is_empty(),
+        "{} of {PASSED} cgroups lost their denial: {lost:?}",
+        lost.len()
+    );
+    for event in instance.events()? {
+        let cgroup = event["cgroup"].as_str().unwrap_or_default();
+        ensure!(cgroup.starts_with(&format!("/{top}/denied/")), "{event}");
+    }
+    Ok(())
+}
+
+/// Moves this process through all of `denied` while it binds; returns those in which it can bind afterwards.
+fn pass_through(top: &str, denied: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let free = cgroup_root()?.join(top).join("free");
+    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 89));
+    // The cgroup between two others is known before.
+    bind().context("the free cgroup")?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..BINDING {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(bind());
+                }
+            });
+        }
+        let moved = denied.iter().try_for_each(|cgroup| {
+            enter(cgroup, "cgroup.procs")?;
+            enter(&free, "cgroup.procs")
+        });
+        done.store(true, Ordering::Relaxed);
+        moved
+    })?;
+    let mut lost = Vec::new();
+    for cgroup in denied {
+        enter(cgroup, "cgroup.procs")?;
+        if bind().is_ok() {
+            lost.push(cgroup.clone());
+        }
+    }
+    Ok(lost)
 }

@@ -137,6 +137,8 @@ pub(super) fn expect_decision(
     ] {
         ensure!(event[field] == value, "{field} is not {value}: {}", what());
     }
+    let carried_out = event["mode"] == "enforce";
+    ensure!(carried_out != verdict.audit, "mode: {}", what());
     Ok(event.clone())
 }
 

@@ -59,8 +59,14 @@ fn hooks_decide_and_release(env: &TestEnv) -> anyhow::Result<()> {
         expect_decision(env, &instance, &root(82), default("kernel"))?;
         instance.reload(&format!("{POLICY}mode: audit\n"))?;
         expect_decision(env, &instance, &web(), allow("web").in_audit())?;
-        expect_decision(env, &instance, &root(81), deny("no-root").in_audit())?;
+        let event = expect_decision(env, &instance, &root(81), deny("no-root").in_audit())?;
+        ensure!(event["mode"] == "audit_policy", "{event}");
         expect_decision(env, &instance, &root(80), default("kernel").in_audit())?;
+        instance.reload(
+            "{ version: 1, rules: [{ name: maybe, action: deny, ports: [81], mode: audit }] }",
+        )?;
+        let event = expect_decision(env, &instance, &root(81), deny("maybe").in_audit())?;
+        ensure!(event["mode"] == "audit_rule", "{event}");
         instance.reload(POLICY)?;
         expect_decision(env, &instance, &root(81), deny("no-root"))?;
         instance.stop()?;

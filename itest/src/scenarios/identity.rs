@@ -9,17 +9,23 @@ use crate::harness::oracle_probe::errnos;
 use crate::harness::probe::{Attempt, Probe};
 use crate::harness::{Needs, NotApplicable, SharedInstance, SharedTable, Table, TestEnv};
 use crate::oracle::OracleBind;
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use rustix::mount::{MountFlags, mount};
+use serde_json::json;
 use std::ffi::CString;
 use std::io::Read as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(super) const TESTS: SharedTable = &[
     ("groups_three_hundred", Needs::Nothing, groups_three_hundred),
+    (
+        "event_names_the_process",
+        Needs::Nothing,
+        event_names_the_process,
+    ),
     ("socket_activation", Needs::Guest, socket_activation),
     ("nfs_mount_binds_freely", Needs::Guest, nfs_mount),
 ];
@@ -69,6 +75,45 @@ fn groups_three_hundred(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::R
     Ok(())
 }
 
+/// The process is named as /proc names it, and the machine and its boot with it.
+fn event_names_the_process(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
+    let instance = shared.enforce(
+        env,
+        "{ version: 1, log: none, rules: [
+        { name: ours, action: kernel, ports: [89], log: all },
+        { name: last, action: kernel, ports: [999], log: all }] }",
+    )?;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may have spaces: the fields from the third on.
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/self/stat")?;
+    let start_time = fields.split(' ').nth(19).context("its 22nd field")?;
+    drop(UdpSocket::bind((Ipv4Addr::LOCALHOST, 89)));
+    drop(UdpSocket::bind((Ipv6Addr::LOCALHOST, 89)));
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let events = instance.events()?;
+    ensure!(events.len() == 2, "{events:?}");
+    for (event, v6only) in events.iter().zip([json!(null), json!(false)]) {
+        for (field, value) in [
+            ("pid", json!(std::process::id())),
+            ("ppid", json!(std::os::unix::process::parent_id())),
+            ("start_time", json!(start_time.parse::<u64>()?)),
+            ("v6only", v6only.clone()),
+            ("several", json!(false)),
+            ("mode", json!("enforce")),
+            ("cgroup_cut", json!(false)),
+            ("host", json!(host)),
+            ("boot_id", json!(boot_id.trim_end())),
+        ] {
+            ensure!(event[field] == value, "{field} is not {value}: {event}");
+        }
+    }
+    Ok(())
+}
+
 /// systemd binds in the cgroup of the .socket unit, and that cgroup counts, not the service's.
 fn socket_activation(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let path = |unit: &str| ["system.slice".to_owned(), unit.to_owned()];
@@ -83,7 +128,8 @@ fn socket_activation(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Resu
             .in_cgroup(path(unit).join("/"))
             .bind(Attempt::tcp(80))
     };
-    expect_decision(env, instance, &bind("pgweb.socket"), allow("socket"))?;
+    let event = expect_decision(env, instance, &bind("pgweb.socket"), allow("socket"))?;
+    ensure!(event["unit"] == "pgweb.socket", "{event}");
     expect_decision(env, instance, &bind("pgweb.service"), default("deny"))?;
     Ok(())
 }

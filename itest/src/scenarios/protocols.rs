@@ -3,10 +3,12 @@
 use super::addresses::POLICY;
 use super::checks::{allow, default, deny, errno_of, expect_decision, expect_no_decision};
 use crate::harness::probe::{Attempt, BindResult, BindSyscall, Netns, Probe, inet};
+use crate::harness::raw_syscalls;
 use crate::harness::sysctl::Sysctl;
 use crate::harness::{Needs, NotApplicable, SharedInstance, SharedTable, TestEnv};
 use anyhow::ensure;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 
 pub(super) const TESTS: SharedTable = &[
     ("udp", Needs::Nothing, udp),
@@ -15,6 +17,11 @@ pub(super) const TESTS: SharedTable = &[
     ("dccp", Needs::Nothing, dccp),
     ("sctp", Needs::Lsm, sctp),
     ("sctp_bindx", Needs::Lsm, sctp_bindx),
+    (
+        "sctp_bindx_all_addresses",
+        Needs::Lsm,
+        sctp_bindx_all_addresses,
+    ),
     (
         "sctp_v6_with_v4_address",
         Needs::Lsm,
@@ -123,6 +130,77 @@ fn sctp_bindx(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> 
         "sctp",
     )
 }
+
+/// Each address of the buffer is decided, and port 0 is the port of the socket or of an address before it.
+fn sctp_bindx_all_addresses(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
+    let instance = shared.enforce(env, BY_ADDRESS)?;
+    let at = |last, port| inet(libc::AF_INET, Ipv4Addr::new(127, 0, 0, last), port);
+    let many = |count: u8| {
+        (0..count)
+            .flat_map(|last| at(last.max(3), 83))
+            .collect::<Vec<_>>()
+    };
+    let cases: [(Option<Vec<u8>>, Vec<u8>, &[&str], i32); 8] = [
+        (
+            None,
+            [at(1, 83), at(3, 83)].concat(),
+            &["kernel", "kernel"],
+            0,
+        ),
+        (
+            None,
+            [at(1, 83), at(2, 83)].concat(),
+            &["kernel", "deny"],
+            libc::EACCES,
+        ),
+        (
+            None,
+            [at(2, 83), at(1, 83)].concat(),
+            &["deny"],
+            libc::EACCES,
+        ),
+        (
+            None,
+            [at(1, 83), at(2, 0)].concat(),
+            &["kernel", "deny"],
+            libc::EACCES,
+        ),
+        (
+            None,
+            [at(1, 0), at(2, 83)].concat(),
+            &["deny"],
+            libc::EACCES,
+        ),
+        (Some(at(1, 83)), at(3, 0), &["kernel", "kernel"], 0),
+        (Some(at(1, 83)), at(2, 0), &["kernel", "deny"], libc::EACCES),
+        (None, [many(255), many(2)].concat(), &[], libc::EACCES),
+    ];
+    for (first, buffer, verdicts, expected) in cases {
+        let socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_STREAM, SCTP)
+            .map_err(|errno| NotApplicable(format!("socket() ends with errno {errno}")))?;
+        if let Some(first) = &first {
+            let errno = raw_syscalls::bind(socket.as_fd(), first, 16);
+            ensure!(errno == 0, "bind(2) ends with errno {errno}");
+        }
+        let len = u32::try_from(buffer.len())?;
+        let actual = raw_syscalls::bindx(socket.as_fd(), &buffer, len);
+        let events = instance.events()?;
+        let decided: Vec<&str> = events
+            .iter()
+            .map(|event| event["verdict"].as_str().unwrap_or_default())
+            .collect();
+        ensure!(
+            actual == expected && (verdicts.is_empty() || decided == verdicts),
+            "{first:?}, {buffer:?}: errno {actual}, events {events:?}"
+        );
+        ensure!(events.iter().all(|event| event["port"] == 83), "{events:?}");
+    }
+    Ok(())
+}
+
+/// One address is denied.
+const BY_ADDRESS: &str = "{ version: 1, rules: [
+    { name: not-here, action: deny, ports: [83], addresses: [127.0.0.2] }] }";
 
 fn sctp_v6_with_v4_address(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let v6 = |port| {

@@ -7,7 +7,9 @@
 
 use crate::counters::count;
 use crate::events;
-use crate::kernel_read::{OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, Task, kernfs_name};
+use crate::kernel_read::{
+    OFF_CGROUP_KN, OFF_CGROUP_LEVEL, OFF_CGROUP_PARENT, OFF_KN_ID, Task, kernfs_name,
+};
 use crate::maps::{CGROUPS, MapImage, NAMES, Path, SCRATCH, TRIE};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use portguard_common::{
@@ -31,41 +33,57 @@ impl Cached {
     #[inline(always)]
     fn class(&self, id: u64, generation: u64) -> Option<u32> {
         if self.0 >> 16 == Self::pack(id, generation, 0).0 >> 16 {
-            Some(self.0 as u32 & 0xffff)
+            let class = self.0 as u32 & 0xffff;
+            // All ones stand for UNRESOLVED_CLASS. No branch: see `decide_bind`.
+            Some(class | ((class + 1) >> 16).wrapping_neg())
         } else {
             None
         }
     }
 }
 
-/// The class of the caller's cgroup in the policy of `header`, or [`UNRESOLVED_CLASS`], counted, where it is deeper
-/// than is walked or there is no memory for the walk.
+/// The class of the cgroup with this `id`, the caller's, in the policy of `header`. [`UNRESOLVED_CLASS`], counted, where
+/// it is deeper than is walked, there is no memory for the walk, or the caller has left it.
 #[inline(always)]
 pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
-    let generation = header.generation();
-    if let Some(slot) = CGROUPS.get_ptr(&id) {
-        // SAFETY: a map value, eight bytes and aligned: one load, never torn.
-        let cached = Cached(unsafe { core::ptr::read_volatile(slot) });
-        if let Some(class) = cached.class(id, generation) {
-            return class;
-        }
-    }
-    let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id) as u32;
+    let class = match cached_class(id, header.generation()) {
+        Some(class) => class,
+        None => walk_and_cache(header, id),
+    };
     // The copy is opaque: of `class` itself the verifier must not learn the value, see `decide_bind`.
     if MapImage::opaque(class) == UNRESOLVED_CLASS {
-        // Not cached: the next bind may find memory.
         count(Counter::Unresolved);
-        return class;
     }
-    // A failed insert costs the next bind another walk, nothing else.
-    let _ = CGROUPS.insert(&id, Cached::pack(id, generation, u64::from(class)).0, 0);
     class
 }
+
+#[inline(always)]
+fn cached_class(id: u64, generation: u64) -> Option<u32> {
+    let slot = CGROUPS.get_ptr(&id)?;
+    // SAFETY: a map value, eight bytes and aligned: one load, never torn.
+    let cached = Cached(unsafe { core::ptr::read_volatile(slot) });
+    cached.class(id, generation)
+}
+
+#[inline(always)]
+fn walk_and_cache(header: &Header<'_>, id: u64) -> u32 {
+    let class = portguard_walk(header.trie_root(), header.trie_root_flags(), id);
+    // Without memory, and of a task that was moved, the next bind may find more. Only the high half is compared: the
+    // verifier must not learn the value of the low one.
+    if MapImage::opaque((class >> 32) as u32) == 0 {
+        // A failed insert costs the next bind another walk, nothing else.
+        let _ = CGROUPS.insert(&id, Cached::pack(id, header.generation(), class).0, 0);
+    }
+    class as u32
+}
+
+/// In place of a class: [`UNRESOLVED_CLASS`], but only for this once. A path that is too deep stays it.
+const NOT_READ: u64 = u64::MAX;
 
 /// What a fresh [`Path`] is made from.
 static EMPTY: Path = Path::EMPTY;
 
-/// The class of the running task's cgroup, by its path.
+/// The class of the running task's cgroup, by its path, while that cgroup is the one with this `id`.
 ///
 /// The path is in a map entry under the thread's own id, which no other thread touches, even where threads
 /// preempt each other. This and the other functions without a mangled name are global to the verifier, which
@@ -74,18 +92,23 @@ static EMPTY: Path = Path::EMPTY;
 #[inline(never)]
 extern "C" fn portguard_walk(root: u64, flags: u64, id: u64) -> u64 {
     class_of(root, flags, |path| {
-        let complete = walk_up(path, Task::current());
-        if complete {
-            events::cgroup(id, path);
-        }
-        complete
+        walk_up(path, Task::current(), id)?;
+        events::cgroup(id, path);
+        Ok(())
     })
 }
 
-/// Collects the nodes from the cgroup to the root; `false` where it is too deep.
+/// Collects the nodes from the cgroup to the root. An error is the class instead: [`UNRESOLVED_CLASS`] where it is too
+/// deep, [`NOT_READ`] where it is not the one with this `id`.
+///
+/// The task can be moved at any time, also by one of its own threads. The path is that of one read of its cgroup, and the
+/// class of another cgroup's path must not be cached under this id, nor decide for it.
 #[inline(always)]
-fn walk_up(path: &mut Path, task: Task) -> bool {
+fn walk_up(path: &mut Path, task: Task, id: u64) -> Result<(), u64> {
     let mut cgroup = task.cgroup();
+    if cgroup.follow(&OFF_CGROUP_KN).read::<u64>(&OFF_KN_ID) != id {
+        return Err(NOT_READ);
+    }
     let mut level: u32 = cgroup.read(&OFF_CGROUP_LEVEL);
     path.depth = u64::from(level);
     // Rules name at most MAX_CGROUP_DEPTH levels from the top, and match all below; [`Walk::outcome`] sees
@@ -100,33 +123,40 @@ fn walk_up(path: &mut Path, task: Task) -> bool {
     for i in 0..MAX_CGROUP_DEPTH {
         let parent = cgroup.follow(&OFF_CGROUP_PARENT);
         if parent.0 == 0 {
-            return true; // the root, which is no node of a path
+            return Ok(()); // the root, which is no node of a path
         }
         path.nodes[i] = cgroup.read(&OFF_CGROUP_KN);
         path.count += 1;
         cgroup = parent;
     }
-    cgroup.follow(&OFF_CGROUP_PARENT).0 == 0
+    if cgroup.follow(&OFF_CGROUP_PARENT).0 == 0 {
+        Ok(())
+    } else {
+        Err(u64::from(UNRESOLVED_CLASS))
+    }
 }
 
-/// The class of the path that `fill` fills in, by the trie below `root`; [`UNRESOLVED_CLASS`] where `fill` returns
-/// `false` or there is no memory.
+/// The class of the path that `fill` fills in, by the trie below `root`; the error of `fill`, or [`NOT_READ`] where there
+/// is no memory.
 #[inline(always)]
-pub fn class_of(root: u64, flags: u64, fill: impl FnOnce(&mut Path) -> bool) -> u64 {
+pub fn class_of(root: u64, flags: u64, fill: impl FnOnce(&mut Path) -> Result<(), u64>) -> u64 {
     let thread = bpf_get_current_pid_tgid();
     let _ = SCRATCH.insert(&thread, &EMPTY, 0);
-    let mut class = u64::from(UNRESOLVED_CLASS);
+    let mut class = NOT_READ;
     if let Some(walk) = own_walk() {
         walk.0.key.parent = root;
         walk.0.flags = flags;
-        if fill(walk.0) {
-            for _ in 0..MAX_CGROUP_DEPTH {
-                if portguard_descend() == 0 {
-                    break;
+        class = match fill(walk.0) {
+            Ok(()) => {
+                for _ in 0..MAX_CGROUP_DEPTH {
+                    if portguard_descend() == 0 {
+                        break;
+                    }
                 }
+                walk.outcome()
             }
-            class = walk.outcome();
-        }
+            Err(instead) => instead,
+        };
     }
     let _ = SCRATCH.remove(&thread);
     class

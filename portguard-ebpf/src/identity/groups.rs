@@ -13,8 +13,7 @@ use crate::maps::{GROUPS, GROUPS_OF};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use portguard_common::{
-    Counter, FixedGroups, GroupKey, GroupRules, Header, HeaderFlags, Reason, VECTOR_WORDS,
-    VectorWords,
+    Counter, FixedGroups, GroupKey, GroupRules, Header, HeaderFlags, VECTOR_WORDS,
 };
 
 /// Gids that are read by one call.

@@ -3,12 +3,10 @@
 use super::Filter;
 use crate::events::DecisionEvent;
 use portguard_policy::escape::escape;
+use portguard_policy::units;
 
 /// Entries that a filter may have in all: each is compared with every event.
 const ENTRIES: usize = 256;
-
-/// Endings of a unit's cgroup.
-const UNITS: [&str; 3] = [".service", ".socket", ".scope"];
 
 /// A filter whose units are escaped as in events.
 pub(super) struct EventFilter(Filter);
@@ -45,7 +43,7 @@ impl EventFilter {
                 (*first..=*last).contains(&port)
             })
             && any(&filter.rules, |name| name == rule)
-            && any(&filter.units, |name| unit(event) == Some(name))
+            && any(&filter.units, |name| in_unit(event, name))
     }
 }
 
@@ -53,7 +51,8 @@ fn any<T>(entries: &[T], matches: impl FnMut(&T) -> bool) -> bool {
     entries.is_empty() || entries.iter().any(matches)
 }
 
-fn unit(event: &DecisionEvent) -> Option<&str> {
-    let mut names = event.cgroup.as_deref()?.rsplit('/');
-    names.find(|name| UNITS.iter().any(|ending| name.ends_with(ending)))
+/// Whether a rule with this unit would hold for the event's cgroup, as far as its path is known.
+fn in_unit(event: &DecisionEvent, unit: &str) -> bool {
+    let path = event.cgroup.as_deref().filter(|_| !event.cgroup_cut);
+    path.is_some_and(|path| units::names(path).any(|name| name == unit))
 }

@@ -35,7 +35,7 @@ pub struct Filter {
     pub ports: Vec<(u16, u16)>,
     /// Names of rules; the empty name is the default.
     pub rules: Vec<String>,
-    /// Names of units: the last component of the cgroup's path that ends in `.service`, `.socket` or `.scope`.
+    /// Names of systemd system units, as `units` of a rule means them.
     pub units: Vec<String>,
 }
 

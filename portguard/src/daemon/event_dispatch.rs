@@ -3,9 +3,8 @@
 use crate::control::{EventSender, event_channel, publish};
 use crate::events::sinks::Sinks;
 use crate::events::{Enricher, SharedEvent};
-use crate::kernel::{Record, Records};
+use crate::kernel::{Aggregated, Record, Records};
 use crate::status::Description;
-use portguard_common::Event;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ pub(super) struct EventDispatch {
     sinks: Sinks,
     monitors: EventSender,
     /// Aggregated events that wait for their turn.
-    queued: VecDeque<(Event, u64)>,
+    queued: VecDeque<Aggregated>,
 }
 
 impl EventDispatch {
@@ -37,16 +36,14 @@ impl EventDispatch {
     }
 
     /// Queues events that stand for many decisions; [`EventDispatch::drain`] reports them.
-    pub(super) fn queue(&mut self, aggregated: Vec<(Event, u64)>) {
+    pub(super) fn queue(&mut self, aggregated: Vec<Aggregated>) {
         self.queued.extend(aggregated);
     }
 
-    /// Reports an event that stands for `count` decisions.
-    fn report(&mut self, event: &Event, count: u64) {
-        let Some(mut event) = self.enricher.enrich(event) else {
+    fn report(&mut self, aggregated: &Aggregated) {
+        let Some(event) = self.enricher.enrich(aggregated) else {
             return;
         };
-        event.count = count;
         let event = Arc::new(SharedEvent::new(event));
         // First to the monitors: the sinks' queues count the event's line where others use it.
         publish(&self.monitors, &event);
@@ -57,14 +54,14 @@ impl EventDispatch {
     pub(super) fn drain(&mut self, records: &mut Records) -> (bool, bool) {
         let mut any = false;
         for _ in 0..PER_TURN {
-            if let Some((event, count)) = self.queued.pop_front() {
-                self.report(&event, count);
+            if let Some(aggregated) = self.queued.pop_front() {
+                self.report(&aggregated);
                 continue;
             }
             match records.next_record() {
                 Some(Record::Decision(event)) => {
                     any = true;
-                    self.report(&event, 1);
+                    self.report(&event.into());
                 }
                 Some(Record::Cgroup { id, path, missing }) => {
                     self.enricher.cgroups.learn(id, &path, missing);

@@ -5,8 +5,14 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Paths to cache: a machine has some hundreds of cgroups. The cache is cleared when it is full.
-const MAX_KNOWN: usize = 16_384;
+/// Bytes of the longest path in an event. A user can make cgroups of any depth, and has each line of theirs written.
+const MAX_PATH: usize = 4_096;
+
+/// Bytes of paths to cache: a machine has some hundreds of cgroups. The cache is cleared when it is full.
+const MAX_KNOWN: usize = 2 << 20;
+
+/// Bytes of an entry beside its text.
+const ENTRY: usize = 64;
 
 /// `FILEID_KERNFS` of `include/linux/exportfs.h` (Linux 5.10 to 7.2): the handle is the 64-bit id.
 const FILEID_KERNFS: i32 = 0xfe;
@@ -14,7 +20,38 @@ const FILEID_KERNFS: i32 = 0xfe;
 /// Resolves ids. A v2 directory cannot be renamed and no id is used twice in a boot, so a known path stays true.
 pub struct CgroupPaths {
     root: PathBuf,
-    known: HashMap<u64, String>,
+    known: HashMap<u64, CgroupPath>,
+    /// Bytes that `known` takes.
+    bytes: usize,
+}
+
+/// The path of a cgroup, escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupPath {
+    /// From the root of the tree.
+    pub text: String,
+    /// Whether levels below are missing; then the text ends in `/...`, which could be a name too.
+    pub cut: bool,
+}
+
+impl CgroupPath {
+    /// A path as it is, or cut after the last name that fits.
+    fn bounded(mut text: String) -> Self {
+        let Some(head) = text.as_bytes().get(..=MAX_PATH) else {
+            return Self { text, cut: false };
+        };
+        let end = head.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        text.truncate(end);
+        Self::cut(text)
+    }
+
+    /// The path of which this is the beginning.
+    fn cut(text: String) -> Self {
+        Self {
+            text: text + "/...",
+            cut: true,
+        }
+    }
 }
 
 /// `struct file_handle` with room for a kernfs id.
@@ -32,40 +69,49 @@ impl CgroupPaths {
         Self {
             root: root.into(),
             known: HashMap::new(),
+            bytes: 0,
         }
     }
 
     /// Caches a path that the eBPF programs have walked.
     pub fn learn(&mut self, id: u64, names: &[Vec<u8>], missing: usize) {
-        let mut path = String::new();
+        let mut text = String::new();
         for name in names {
-            path.push('/');
-            path.push_str(&escape(name));
+            text.push('/');
+            text.push_str(&escape(name));
         }
         if missing > 0 {
             // Deeper than is recorded; the whole path is available while the cgroup exists.
-            path = self.open_by_id(id).unwrap_or_else(|| path + "/...");
-        } else if path.is_empty() {
-            path.push('/');
+            let whole = self.open_by_id(id).map(CgroupPath::bounded);
+            let path = whole.unwrap_or_else(|| CgroupPath::cut(text));
+            return self.insert(id, path);
         }
-        self.insert(id, path);
+        if text.is_empty() {
+            text.push('/');
+        }
+        self.insert(id, CgroupPath::bounded(text));
     }
 
-    /// The path of a cgroup, escaped, or `None` where it is gone and was never walked.
-    pub fn path(&mut self, id: u64) -> Option<String> {
+    /// The path of a cgroup, or `None` where it is gone and was never walked.
+    pub fn path(&mut self, id: u64) -> Option<CgroupPath> {
         if let Some(path) = self.known.get(&id) {
             return Some(path.clone());
         }
-        let path = self.open_by_id(id)?;
+        let path = CgroupPath::bounded(self.open_by_id(id)?);
         self.insert(id, path.clone());
         Some(path)
     }
 
-    fn insert(&mut self, id: u64, path: String) {
-        if self.known.len() >= MAX_KNOWN {
+    fn insert(&mut self, id: u64, path: CgroupPath) {
+        let bytes = path.text.len() + ENTRY;
+        if self.bytes + bytes > MAX_KNOWN {
             self.known.clear();
+            self.bytes = 0;
         }
-        self.known.insert(id, path);
+        self.bytes += bytes;
+        if let Some(earlier) = self.known.insert(id, path) {
+            self.bytes -= earlier.text.len() + ENTRY;
+        }
     }
 
     fn open_by_id(&self, id: u64) -> Option<String> {
@@ -90,5 +136,44 @@ impl CgroupPaths {
         let full = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
         let below = full.strip_prefix(&self.root).ok()?;
         Some(format!("/{}", escape(below.as_os_str().as_encoded_bytes())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_path_is_marked_and_a_name_of_dots_is_not() {
+        let mut paths = CgroupPaths::new(Path::new("/nonexistent"));
+        paths.learn(1, &[b"a".to_vec()], 2);
+        paths.learn(2, &[b"a".to_vec(), b"...".to_vec()], 0);
+        let [cut, whole] = [1, 2].map(|id| paths.path(id).unwrap());
+        assert_eq!((cut.text.as_str(), cut.cut), ("/a/...", true));
+        assert_eq!((whole.text.as_str(), whole.cut), ("/a/...", false));
+    }
+
+    #[test]
+    fn long_path_is_cut_after_a_whole_name() {
+        let name = [b'n'; 99];
+        let names = |count| vec![name.to_vec(); count];
+        let mut paths = CgroupPaths::new(Path::new("/nonexistent"));
+        paths.learn(1, &names(40), 0);
+        paths.learn(2, &names(41), 0);
+        let [whole, cut] = [1, 2].map(|id| paths.path(id).unwrap());
+        assert_eq!((whole.text.len(), whole.cut), (4_000, false));
+        assert_eq!((cut.text.len(), cut.cut), (4_000 + 4, true));
+        assert!(cut.text.ends_with("nnn/..."));
+    }
+
+    #[test]
+    fn cache_is_bounded_by_bytes() {
+        let mut paths = CgroupPaths::new(Path::new("/nonexistent"));
+        let name = vec![vec![b'n'; 3_000]];
+        for id in 0..10_000 {
+            paths.learn(id, &name, 0);
+            assert!(paths.bytes <= MAX_KNOWN && paths.known.len() <= MAX_KNOWN / 3_000);
+        }
+        assert!(paths.path(9_999).is_some());
     }
 }

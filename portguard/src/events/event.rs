@@ -1,21 +1,24 @@
-//! A decision as an event: names resolved, text escaped.
+//! A decision event, as its readers get it: names resolved, text escaped.
 
-use crate::account_names::AccountNames;
-use crate::events::cgroup_paths::CgroupPaths;
-use crate::kernel::Features;
-use crate::status::Description;
-use jiff::Timestamp;
-use portguard_common::{Errno, Event, EventFlags, Family, Hook, Protocol, Reason, Verdict};
-use portguard_policy::escape::escape;
-use rustix::time::{ClockId, clock_gettime};
+use portguard_common::{Errno, Family, Hook, Protocol, Reason, Verdict};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::net::IpAddr;
 
-/// One decision of portguard. Fields may be added; names and meanings do not change.
+/// Whether a verdict is carried out, and if not, by whose setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The verdict is carried out.
+    Enforce,
+    /// The deciding rule is in audit mode: the kernel's own check decides.
+    AuditRule,
+    /// The policy is in audit mode: the kernel's own check decides.
+    AuditPolicy,
+}
+
+/// One decision of portguard, or several equal ones. Fields may be added; names and meanings do not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionEvent {
     /// RFC 3339, nanoseconds, UTC.
@@ -24,6 +27,8 @@ pub struct DecisionEvent {
     pub verdict: Verdict,
     /// Whether it was enforced.
     pub enforced: bool,
+    /// The same, with the reason.
+    pub mode: Mode,
     /// Whether the capability check was skipped.
     pub granted: bool,
     /// The deciding rule; null for the default, and where there is a `reason`.
@@ -38,6 +43,8 @@ pub struct DecisionEvent {
     pub family: Family,
     /// The address bound; a v4-mapped one as IPv4.
     pub address: IpAddr,
+    /// Whether the socket is `IPV6_V6ONLY`, so that `::` takes no IPv4; null for `inet`.
+    pub v6only: Option<bool>,
     /// Real uid.
     pub uid: u32,
     /// Name of the real uid; null where it has none.
@@ -46,16 +53,28 @@ pub struct DecisionEvent {
     pub euid: u32,
     /// Real gid.
     pub gid: u32,
-    /// Process.
-    pub pid: u32,
-    /// Thread name, escaped.
-    pub comm: String,
-    /// Path of the program, escaped; null where the process is gone.
+    /// Process; null where several made the binds.
+    pub pid: Option<u32>,
+    /// Its parent; null where several processes made the binds.
+    pub ppid: Option<u32>,
+    /// When the process began, in clock ticks since the boot, as in `/proc/PID/stat`; null where several made the binds.
+    pub start_time: Option<u64>,
+    /// Thread name, escaped; null where threads of several names made the binds.
+    pub comm: Option<String>,
+    /// Path of the program, escaped; null where the process is gone, and where several made the binds.
     pub exe: Option<String>,
     /// Path of the cgroup, escaped; null where it is gone.
     pub cgroup: Option<String>,
+    /// Whether levels at the end of `cgroup` are missing.
+    pub cgroup_cut: bool,
     /// Id of the cgroup.
     pub cgroup_id: u64,
+    /// The systemd system unit of the cgroup, as `units` of a rule means it; null where there is none.
+    pub unit: Option<String>,
+    /// The container's id, from the path of the cgroup.
+    pub container_id: Option<String>,
+    /// The uid of the Kubernetes pod, from the path of the cgroup.
+    pub pod_uid: Option<String>,
     /// Inode number of the network namespace.
     pub netns: u32,
     /// The hook that decided.
@@ -64,11 +83,18 @@ pub struct DecisionEvent {
     pub errno: Option<Errno>,
     /// Number of equal decisions that this event stands for.
     pub count: u64,
+    /// Whether they had different processes or thread names, whose fields are null then.
+    pub several: bool,
     /// Null, or why the default decided although a rule might have matched: `no_memory` to read the caller's
     /// groups, or `unresolved_cgroup`, whose path is too deep or had no memory either. `deny` rules that might
     /// have matched would have decided.
     #[serde(default)]
     pub reason: Reason,
+    /// The machine's name when the daemon started.
+    pub host: String,
+    /// The boot that pids, cgroup ids and start times belong to, as in `/proc/sys/kernel/random/boot_id`; null where it
+    /// cannot be read.
+    pub boot_id: Option<String>,
 }
 
 impl DecisionEvent {
@@ -90,129 +116,4 @@ impl DecisionEvent {
         line.push('\n');
         line
     }
-}
-
-/// Turns the kernel's records into [`DecisionEvent`].
-pub struct Enricher {
-    /// By generation; the last is in force.
-    policies: VecDeque<Known>,
-    features: Features,
-    users: AccountNames,
-    /// Paths of cgroups.
-    pub cgroups: CgroupPaths,
-}
-
-/// The names of a policy's events.
-struct Known {
-    generation: u32,
-    digest: String,
-    rules: Vec<String>,
-}
-
-impl Known {
-    fn new(description: &Description) -> Self {
-        let rules = description.rules.iter();
-        Self {
-            generation: u32::from(description.policy.generation),
-            digest: description.policy.hash.clone(),
-            // The default comes last and has no name.
-            rules: rules.filter_map(|rule| rule.name.clone()).collect(),
-        }
-    }
-}
-
-/// Policies whose events may still be in the ring, which is drained between reloads.
-const POLICIES: usize = 16;
-
-impl Enricher {
-    /// Knows no policy yet.
-    #[must_use]
-    pub fn new(features: Features, cgroups: CgroupPaths) -> Self {
-        Self {
-            policies: VecDeque::new(),
-            features,
-            users: AccountNames::default(),
-            cgroups,
-        }
-    }
-
-    /// Registers the policy that is about to be in force. Events of earlier policies keep their names.
-    pub fn register_policy(&mut self, description: &Description) {
-        let known = Known::new(description);
-        self.policies
-            .retain(|old| old.generation != known.generation);
-        self.policies.push_back(known);
-        if self.policies.len() > POLICIES {
-            self.policies.pop_front();
-        }
-    }
-
-    /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
-    pub fn enrich(&mut self, event: &Event) -> Option<DecisionEvent> {
-        let protocol = Protocol::from_index(event.protocol)?;
-        let verdict = Verdict::from_bits(event.verdict);
-        let has = |flag: u8| event.flags & flag != 0;
-        let cgroup_hook = has(EventFlags::CGROUP_HOOK);
-        let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
-        let family = if event.family == Family::Inet as u8 {
-            Family::Inet
-        } else {
-            Family::Inet6
-        };
-        let mut policies = self.policies.iter();
-        let policy = policies.find(|known| known.generation == event.generation);
-        Some(DecisionEvent {
-            time: wall_clock(event.time),
-            verdict,
-            enforced: has(EventFlags::ENFORCED),
-            granted: has(EventFlags::GRANTED),
-            rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
-            policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
-            port: event.port,
-            protocol,
-            family,
-            address: address(&event.address, family),
-            uid: event.uid,
-            user: self.users.escaped(event.uid),
-            euid: event.euid,
-            gid: event.gid,
-            pid: event.pid,
-            comm: escape(event.comm.split(|b| *b == 0).next().unwrap_or_default()),
-            exe: exe(event.pid),
-            cgroup: self.cgroups.path(event.cgroup_id),
-            cgroup_id: event.cgroup_id,
-            netns: event.netns,
-            hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
-            errno: match (refused, cgroup_hook && !self.features.set_errno) {
-                (false, _) => None,
-                (true, false) => Some(Errno::Acces),
-                // The errno of a cgroup program that cannot choose it (before Linux 5.18).
-                (true, true) => Some(Errno::Perm),
-            },
-            count: 1,
-            reason: EventFlags::reason(event.flags),
-        })
-    }
-}
-
-fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
-    if family == Family::Inet {
-        let [a, b, c, d, ..] = *bytes;
-        return Ipv4Addr::new(a, b, c, d).into();
-    }
-    Ipv6Addr::from(*bytes).to_canonical()
-}
-
-fn exe(pid: u32) -> Option<String> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    Some(escape(path.as_os_str().as_encoded_bytes()))
-}
-
-/// `CLOCK_MONOTONIC` nanoseconds as wall clock time.
-fn wall_clock(monotonic: u64) -> String {
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-    let age = Duration::from_nanos(now.saturating_sub(monotonic));
-    let time = Timestamp::now().checked_sub(age).unwrap_or_default();
-    format!("{time:.9}")
 }

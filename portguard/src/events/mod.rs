@@ -1,9 +1,12 @@
 //! Decision events, and the sinks that they go to.
 
 pub mod cgroup_paths;
+mod container;
+mod enricher;
 mod event;
 mod shared_event;
 pub mod sinks;
 
-pub use event::{DecisionEvent, Enricher};
+pub use enricher::Enricher;
+pub use event::{DecisionEvent, Mode};
 pub use shared_event::SharedEvent;

@@ -171,6 +171,7 @@ impl<'a> Evaluator<'a> {
         processes: Vec<Process>,
     ) -> Option<Holder> {
         let made_in = socket.made_in.and_then(|id| self.cgroups.path(id));
+        let made_in = made_in.map(|path| path.text);
         let by = match (processes.is_empty(), socket.uid) {
             (false, _) => By::Process,
             (true, 0) => By::Kernel,

@@ -2,6 +2,7 @@
 
 use super::error::InventoryError;
 use portguard_policy::escape::escape;
+use portguard_policy::units;
 use procfs::FromBufRead as _;
 use procfs::process::Status;
 use serde::Serialize;
@@ -139,12 +140,9 @@ fn v2_path(text: &[u8]) -> Option<&[u8]> {
     lines.find_map(|line| line.strip_prefix(b"0::"))
 }
 
-/// The innermost component of a cgroup's path that is a unit name.
+/// The unit of a cgroup, as rules define it.
 pub(super) fn unit_of(path: &str) -> Option<String> {
-    const ENDS: [&str; 3] = [".service", ".socket", ".scope"];
-    let mut names = path.rsplit('/');
-    let unit = names.find(|name| ENDS.iter().any(|end| name.ends_with(end)))?;
-    Some(unit.to_owned())
+    units::unit(path).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -152,23 +150,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unit_is_the_innermost_of_the_path() {
-        let unit = |path| unit_of(path);
-        assert_eq!(
-            unit("/system.slice/nginx.service").as_deref(),
-            Some("nginx.service")
-        );
-        assert_eq!(
-            unit("/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/worker")
-                .as_deref(),
-            Some("web.service")
-        );
-        assert_eq!(
-            unit("/system.slice/ssh.socket").as_deref(),
-            Some("ssh.socket")
-        );
-        assert_eq!(unit("/"), None);
-        assert_eq!(unit("/machine.slice/x"), None);
+    fn unit_is_that_of_the_rules() {
+        let path = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/worker";
+        assert_eq!(unit_of(path).as_deref(), Some("user@1000.service"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! puts the policy in force. Pinned programs of an earlier daemon stay until the new ones are in place.
 
 use crate::kernel::error::KernelError;
-use crate::kernel::maps::aggregates::Aggregates;
+use crate::kernel::maps::aggregates::{Aggregated, Aggregates};
 use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
@@ -18,7 +18,6 @@ use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
 use crate::kernel::pins::pin_paths::PINS;
 use crate::kernel::preflight::environment::Environment;
 use crate::status::{Description, RuleHits};
-use portguard_common::Event;
 use std::path::PathBuf;
 
 /// Programs in the kernel, attached until this is dropped or, where they are pinned, until their pins are removed.
@@ -226,8 +225,8 @@ impl Enforcer {
     }
 
     /// Ends the window of aggregation and starts another. Returns the events that stand for decisions not yet
-    /// reported, with their number; nothing without aggregation.
-    pub fn take_aggregates(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+    /// reported; nothing without aggregation.
+    pub fn take_aggregates(&mut self) -> Result<Vec<Aggregated>, KernelError> {
         match &mut self.aggregates {
             Some(aggregates) => aggregates.take(&mut self.maps),
             None => Ok(Vec::new()),
@@ -235,7 +234,7 @@ impl Enforcer {
     }
 
     /// Stops aggregation. Returns what an earlier daemon had aggregated.
-    pub fn stop_aggregation(&mut self) -> Result<Vec<(Event, u64)>, KernelError> {
+    pub fn stop_aggregation(&mut self) -> Result<Vec<Aggregated>, KernelError> {
         Aggregates::stop(&mut self.maps)
     }
 

@@ -13,6 +13,7 @@ mod preflight;
 
 pub use enforcer::Enforcer;
 pub use error::{BtfError, KernelError, OffsetError, PinError, fix_for};
+pub use maps::aggregates::Aggregated;
 pub use maps::counters::Counts;
 pub use maps::records::{FaultLog, Record, Records, parse_record, watch, watch_faults};
 pub use object::embedded::{object, object_condition};

@@ -347,7 +347,7 @@ fn monitor_filters_by_names() {
     let stdout = child.stdout.take().unwrap();
     let line = BufReader::new(stdout).lines().next().unwrap().unwrap();
     let shown: DecisionEvent = serde_json::from_str(&line).unwrap();
-    assert_eq!(shown.pid, 2);
+    assert_eq!(shown.pid, Some(2));
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -208,7 +208,7 @@ pub(crate) fn decided(pid: u32) -> DecisionEvent {
     DecisionEvent {
         policy: "b7b9142ff996".into(),
         euid: 1000,
-        pid,
+        pid: Some(pid),
         cgroup: Some("/system.slice/nginx.service/worker".into()),
         ..serde_json::from_str(include_str!("../event.json")).unwrap()
     }

@@ -11,7 +11,7 @@ fn open(daemon: &Daemon) -> Monitor {
 
 fn pid(item: Result<MonitorItem, ControlError>) -> u32 {
     match item.unwrap() {
-        MonitorItem::DecisionEvent(decided, _) => decided.pid,
+        MonitorItem::DecisionEvent(decided, _) => decided.pid.unwrap(),
         MonitorItem::Dropped(dropped) => panic!("{dropped} dropped"),
     }
 }
@@ -52,7 +52,7 @@ fn monitor_counts_dropped_events_exactly() {
     while next < ALL {
         match slow.recv().unwrap() {
             MonitorItem::DecisionEvent(decided, _) => {
-                assert_eq!(decided.pid, next);
+                assert_eq!(decided.pid, Some(next));
                 next += 1;
             }
             MonitorItem::Dropped(dropped) => {
@@ -108,11 +108,12 @@ fn published() -> [DecisionEvent; 4] {
         DecisionEvent {
             rule: None,
             port: 8_080,
-            cgroup: Some("/user.slice/user@1000.service/app-x\\\\x2d1.scope".into()),
+            cgroup: Some("/user.slice/app-x\\\\x2d1.scope".into()),
             ..decided(3)
         },
         DecisionEvent {
-            cgroup: None,
+            // Its names are the user's.
+            cgroup: Some("/user.slice/user@1000.service/nginx.service".into()),
             rule: Some("rest".into()),
             port: 8_081,
             ..decided(4)
@@ -122,7 +123,7 @@ fn published() -> [DecisionEvent; 4] {
 
 #[test]
 fn monitor_filters_match() {
-    let cases: [(&str, &[u32]); 11] = [
+    let cases: [(&str, &[u32]); 12] = [
         ("{}", &[1, 2, 3, 4]),
         (r#"{"verdicts":["allow"]}"#, &[2]),
         (r#"{"verdicts":["deny"]}"#, &[1, 3, 4]),
@@ -133,6 +134,7 @@ fn monitor_filters_match() {
         (r#"{"rules":["","rest"]}"#, &[3, 4]),
         (r#"{"units":["nginx.service"]}"#, &[1, 2]),
         (r#"{"units":["app-x\\x2d1.scope"]}"#, &[3]),
+        (r#"{"units":["user@1000.service"]}"#, &[4]),
         (r#"{"verdicts":["deny"],"units":["nginx.service"]}"#, &[1]),
     ];
     for (filter, expected) in cases {

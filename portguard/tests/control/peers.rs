@@ -140,7 +140,7 @@ fn peers_over_the_monitor_limit_are_refused() {
     daemon.publish(decided(7));
     for monitor in &mut monitors {
         assert!(
-            matches!(monitor.recv(), Ok(MonitorItem::DecisionEvent(decided, _)) if decided.pid == 7)
+            matches!(monitor.recv(), Ok(MonitorItem::DecisionEvent(decided, _)) if decided.pid == Some(7))
         );
     }
     monitors.pop();

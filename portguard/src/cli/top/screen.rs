@@ -238,9 +238,11 @@ fn details(latest: &DecisionEvent) -> Vec<Line<'static>> {
             user(latest),
             latest.euid,
             latest.gid,
-            latest.pid,
+            latest
+                .pid
+                .map_or_else(|| "*".to_owned(), |pid| pid.to_string()),
             program(latest),
-            latest.comm
+            latest.comm.as_deref().unwrap_or("*")
         )),
         Line::raw(format!(
             "cgroup {}; netns {}",

@@ -265,42 +265,32 @@ impl Tally {
     }
 }
 
-/// Program path, or the thread name if the process was gone.
+/// Program path, or the thread name if the process was gone; `*` where there were several.
 pub(super) fn program(decided: &DecisionEvent) -> &str {
-    decided.exe.as_deref().unwrap_or(&decided.comm)
+    let name = decided.exe.as_deref().or(decided.comm.as_deref());
+    name.unwrap_or("*")
 }
 
 #[cfg(test)]
 pub(in crate::cli::top) mod tests {
     use super::*;
-    use portguard_common::{Errno, Family, Hook};
+    use portguard_common::Errno;
 
     pub(in crate::cli::top) fn decided(verdict: Verdict, port: u16, uid: u32) -> DecisionEvent {
         DecisionEvent {
-            time: "2026-01-02T03:04:05.678901234Z".into(),
             verdict,
-            enforced: true,
             granted: verdict == Verdict::Allow,
             rule: (verdict != Verdict::Kernel).then(|| format!("{verdict}-rule")),
-            policy: "0123456789ab".into(),
             port,
-            protocol: Protocol::Tcp,
-            family: Family::Inet,
-            address: std::net::Ipv4Addr::LOCALHOST.into(),
             uid,
             user: (uid == 33).then(|| "www-data".into()),
             euid: uid,
             gid: uid,
-            pid: 4242,
-            comm: "nginx".into(),
+            comm: Some("nginx".into()),
             exe: Some("/usr/sbin/nginx".into()),
             cgroup: Some("/system.slice/nginx.service".into()),
-            cgroup_id: 7,
-            netns: 1,
-            hook: Hook::Lsm,
             errno: (verdict == Verdict::Deny).then_some(Errno::Acces),
-            count: 1,
-            reason: portguard_common::Reason::None,
+            ..serde_json::from_str(include_str!("../../../tests/event.json")).unwrap()
         }
     }
 

@@ -5,7 +5,7 @@ use anstyle::{AnsiColor, Color, Style};
 use portguard_common::{Reason, Verdict};
 use unicode_width::UnicodeWidthStr;
 
-const WIDTHS: [usize; 6] = [13, 8, 30, 22, 24, 28];
+const WIDTHS: [usize; 6] = [13, 12, 30, 22, 24, 28];
 
 /// The table's heading.
 pub(super) fn heading(color: bool) -> String {
@@ -29,10 +29,10 @@ pub(super) fn line(decided: &DecisionEvent, color: bool) -> String {
     let what = format!("{}/{} {}", decided.protocol, decided.port, decided.address);
     let cells = [
         clock.to_owned(),
-        decided.verdict.to_string(),
+        outcome(decided),
         what,
         who(decided),
-        format!("{}[{}]", decided.comm, decided.pid),
+        process(decided),
         decided.cgroup.clone().unwrap_or_else(|| "(gone)".into()),
     ];
     format!("{style}{}{}{style:#}\n", row(&cells), why(decided))
@@ -47,6 +47,23 @@ fn row(cells: &[String]) -> String {
         line.extend(std::iter::repeat_n(' ', pad));
     }
     line
+}
+
+/// The verdict, as what happened: in audit mode it did not.
+fn outcome(decided: &DecisionEvent) -> String {
+    match decided.verdict {
+        Verdict::Allow | Verdict::Deny if !decided.enforced => format!("would {}", decided.verdict),
+        verdict => verdict.to_string(),
+    }
+}
+
+/// The thread's name and the process; `*` where there were several.
+fn process(decided: &DecisionEvent) -> String {
+    let comm = decided.comm.as_deref().unwrap_or("*");
+    match decided.pid {
+        Some(pid) => format!("{comm}[{pid}]"),
+        None => format!("{comm}[*]"),
+    }
 }
 
 fn who(decided: &DecisionEvent) -> String {
@@ -81,14 +98,13 @@ fn why(decided: &DecisionEvent) -> String {
 /// The decision as a sentence, for a log that has its fields too.
 pub(super) fn sentence(decided: &DecisionEvent) -> String {
     format!(
-        "{} {}/{} {} by {} {}[{}] in {}: {}",
-        decided.verdict,
+        "{} {}/{} {} by {} {} in {}: {}",
+        outcome(decided),
         decided.protocol,
         decided.port,
         decided.address,
         who(decided),
-        decided.comm,
-        decided.pid,
+        process(decided),
         decided.cgroup.as_deref().unwrap_or("(gone)"),
         why(decided),
     )
@@ -115,7 +131,7 @@ pub(super) mod tests {
     fn text_line_has_all_columns() {
         assert_eq!(
             line(&decided(), false),
-            "03:04:05.678 deny    tcp/80 127.0.0.1              alice(1000) as 0      \
+            "03:04:05.678 deny        tcp/80 127.0.0.1              alice(1000) as 0      \
              ncat[4242]              /user.slice                 rule web, EACCES\n"
         );
     }
@@ -134,6 +150,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn text_line_names_no_process_of_several() {
+        let several = DecisionEvent {
+            pid: None,
+            comm: None,
+            several: true,
+            ..decided()
+        };
+        assert!(line(&several, false).contains(" *[*] "));
+    }
+
+    #[test]
     fn text_line_shows_audit_and_default() {
         let audit = DecisionEvent {
             enforced: false,
@@ -142,6 +169,13 @@ pub(super) mod tests {
             ..decided()
         };
         assert!(line(&audit, false).ends_with("default, audit only\n"));
+        assert!(line(&audit, false).contains(" would deny  tcp/80 "));
+        assert!(sentence(&audit).starts_with("would deny tcp/80 "));
+        let kernel = DecisionEvent {
+            verdict: Verdict::Kernel,
+            ..audit.clone()
+        };
+        assert!(sentence(&kernel).starts_with("kernel tcp/80 "));
         assert!(line(&audit, true).starts_with("\u{1b}[31m"));
     }
 

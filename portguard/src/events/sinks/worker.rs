@@ -167,7 +167,7 @@ impl Worker {
 }
 
 /// Bytes of a line but for its texts: names of the fields, numbers, words.
-const LINE_BASE: usize = 400;
+const LINE_BASE: usize = 640;
 
 /// Roughly what an event takes in memory, with its line where that waits too.
 fn weight(event: &SharedEvent, line_waits: bool) -> usize {
@@ -175,11 +175,16 @@ fn weight(event: &SharedEvent, line_waits: bool) -> usize {
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let texts = event.time.len()
         + event.policy.len()
-        + event.comm.len()
+        + event.host.len()
+        + optional(&event.comm)
         + optional(&event.rule)
         + optional(&event.user)
         + optional(&event.exe)
-        + optional(&event.cgroup);
+        + optional(&event.cgroup)
+        + optional(&event.unit)
+        + optional(&event.container_id)
+        + optional(&event.pod_uid)
+        + optional(&event.boot_id);
     let line = if line_waits { LINE_BASE + texts } else { 0 };
     size_of::<SharedEvent>() + texts + line
 }

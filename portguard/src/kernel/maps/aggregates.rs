@@ -5,12 +5,36 @@ use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::wire::Wire;
 use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
-use portguard_common::{AGGREGATE_MORE, AggregateKey, AggregateWords, Event, MAX_AGGREGATES};
+use portguard_common::{
+    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, Event, MAX_AGGREGATES, Several,
+};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 const AGGREGATES: &str = "AGGREGATES";
 
 type Window = HashMap<MapData, Wire<AggregateKey>, Wire<AggregateWords>>;
+
+/// An event that stands for equal decisions.
+#[derive(Clone, Copy, Debug)]
+pub struct Aggregated {
+    /// The first of them.
+    pub event: Event,
+    /// How many: the first, which had an event of its own, is not among them.
+    pub count: u64,
+    /// What not all of them shared with the first.
+    pub several: Several,
+}
+
+impl From<Event> for Aggregated {
+    /// An event of its own.
+    fn from(event: Event) -> Self {
+        Self {
+            event,
+            count: 1,
+            several: Several::default(),
+        }
+    }
+}
 
 /// Two maps that alternate: the programs write one, and the other is empty.
 pub(in crate::kernel) struct Aggregates {
@@ -42,11 +66,11 @@ impl Aggregates {
     }
 
     /// Ends the window and starts another. Returns the events of the ended one that stand for decisions not yet
-    /// reported, with their number.
+    /// reported.
     pub(in crate::kernel) fn take(
         &mut self,
         maps: &mut Maps,
-    ) -> Result<Vec<(Event, u64)>, KernelError> {
+    ) -> Result<Vec<Aggregated>, KernelError> {
         let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         // Returns when no program uses the other map any more (`maybe_wait_bpf_programs`, 5.10 to 7.2).
         slot.set(0, &self.spare, 0).map_err(map_error(AGGREGATES))?;
@@ -55,7 +79,7 @@ impl Aggregates {
     }
 
     /// Stops aggregation: from now on every decision has its own event. Returns what an earlier window held.
-    pub(in crate::kernel) fn stop(maps: &mut Maps) -> Result<Vec<(Event, u64)>, KernelError> {
+    pub(in crate::kernel) fn stop(maps: &mut Maps) -> Result<Vec<Aggregated>, KernelError> {
         let slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
         let mut left = match slot.get(&0, 0) {
             Ok(left) => left,
@@ -72,20 +96,24 @@ impl Aggregates {
 }
 
 /// Removes all entries of a map that no program uses any more.
-fn empty(window: &mut Window) -> Result<Vec<(Event, u64)>, KernelError> {
+fn empty(window: &mut Window) -> Result<Vec<Aggregated>, KernelError> {
     let keys: Result<Vec<_>, _> = window.keys().collect();
     let mut events = Vec::new();
     for key in keys.map_err(map_error(AGGREGATES))? {
         let Wire(words) = window.get(&key, 0).map_err(map_error(AGGREGATES))?;
         window.remove(&key).map_err(map_error(AGGREGATES))?;
-        let more = words[AGGREGATE_MORE];
+        let count = words[AGGREGATE_MORE];
         if key.0.kind == AggregateKey::DECISION
-            && more > 0
+            && count > 0
             && let Ok((event, _)) = Event::read_from_prefix(words.as_bytes())
         {
-            events.push((event, more));
+            events.push(Aggregated {
+                event,
+                count,
+                several: zerocopy::transmute!(words[AGGREGATE_SEVERAL]),
+            });
         }
     }
-    events.sort_by_key(|(event, _)| event.time);
+    events.sort_by_key(|aggregated| aggregated.event.time);
     Ok(events)
 }

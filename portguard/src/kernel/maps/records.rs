@@ -15,9 +15,9 @@ pub enum Record {
     Cgroup {
         /// Id of the cgroup.
         id: u64,
-        /// Components below the root.
+        /// Components below the root; the first ones, if some are missing.
         path: Vec<Vec<u8>>,
-        /// Levels that were too deep to record.
+        /// Levels below these that were not recorded.
         missing: usize,
     },
 }
@@ -82,11 +82,32 @@ pub fn parse_record(bytes: &[u8]) -> Option<Record> {
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
         .map(<[u8]>::to_vec)
-        .rev()
         .collect();
     Some(Record::Cgroup {
         id: record.cgroup_id,
         missing: (record.depth as usize).saturating_sub(path.len()),
         path,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    #[test]
+    fn path_begins_at_the_root_and_lacks_its_end() {
+        let mut record = CgroupRecord::new_zeroed();
+        record.kind = RecordKind::Cgroup as u32;
+        record.depth = 5;
+        record.cgroup_id = 7;
+        let text = b"a\0b\0";
+        record.text[..text.len()].copy_from_slice(text);
+        record.len = text.len() as u64;
+        let Some(Record::Cgroup { id, path, missing }) = parse_record(record.as_bytes()) else {
+            panic!("no record");
+        };
+        assert_eq!((id, missing), (7, 3));
+        assert_eq!(path, [b"a".to_vec(), b"b".to_vec()]);
+    }
 }

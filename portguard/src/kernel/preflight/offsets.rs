@@ -8,10 +8,14 @@ use crate::kernel::preflight::btf::Btf;
 pub struct Offsets(Vec<(&'static str, u32)>);
 
 /// Global, structure, member: the same names on Linux 5.10 to 7.2.
-const FIELDS: [(&str, &str, &str); 20] = [
+const FIELDS: [(&str, &str, &str); 26] = [
     ("OFF_TASK_CRED", "task_struct", "cred"),
     ("OFF_TASK_FLAGS", "task_struct", "flags"),
     ("OFF_TASK_CGROUPS", "task_struct", "cgroups"),
+    ("OFF_TASK_LEADER", "task_struct", "group_leader"),
+    ("OFF_TASK_PARENT", "task_struct", "real_parent"),
+    ("OFF_TASK_TGID", "task_struct", "tgid"),
+    ("OFF_TASK_START", "task_struct", "start_boottime"),
     ("OFF_CRED_EUID", "cred", "euid"),
     ("OFF_CRED_GID", "cred", "gid"),
     ("OFF_CRED_EGID", "cred", "egid"),
@@ -24,11 +28,13 @@ const FIELDS: [(&str, &str, &str); 20] = [
     // A css's parent is the parent cgroup itself: `self` is the first member of `cgroup`.
     ("OFF_CGROUP_PARENT", "cgroup", "self.parent"),
     ("OFF_KN_NAME", "kernfs_node", "name"),
+    ("OFF_KN_ID", "kernfs_node", "id"),
     ("OFF_SOCKET_SK", "socket", "sk"),
     ("OFF_SK_FAMILY", "sock", "__sk_common.skc_family"),
     ("OFF_SK_TYPE", "sock", "sk_type"),
     ("OFF_SK_PROTOCOL", "sock", "sk_protocol"),
     ("OFF_SK_NET", "sock", "__sk_common.skc_net.net"),
+    ("OFF_SK_NUM", "sock", "__sk_common.skc_num"),
     ("OFF_NET_INUM", "net", "ns.inum"),
 ];
 

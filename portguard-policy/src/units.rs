@@ -1,0 +1,60 @@
+//! Which systemd system units a cgroup belongs to: the meaning of `units` in a rule, for everything that shows or filters
+//! by a unit.
+
+/// Types of units that have a cgroup with processes.
+const TYPES: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
+
+/// The names that a rule's `units` could name for a cgroup: the slices from the root down, and what is below them.
+///
+/// Further below a path is delegated: whoever it belongs to chooses the names.
+pub fn names(path: &str) -> impl Iterator<Item = &str> {
+    let mut below_slices = true;
+    path.split('/')
+        .filter(|name| !name.is_empty())
+        .take_while(move |name| std::mem::replace(&mut below_slices, is_slice(name)))
+}
+
+/// The unit of a cgroup that is not a slice; `None` where there is none.
+#[must_use]
+pub fn unit(path: &str) -> Option<&str> {
+    let name = names(path).last()?;
+    TYPES
+        .iter()
+        .any(|ending| name.ends_with(ending))
+        .then_some(name)
+}
+
+fn is_slice(name: &str) -> bool {
+    name.ends_with(".slice")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_is_below_slices_only() {
+        for (path, expected) in [
+            ("/system.slice/nginx.service", Some("nginx.service")),
+            ("/system.slice/nginx.service/worker", Some("nginx.service")),
+            ("/system.slice/ssh.socket", Some("ssh.socket")),
+            ("/init.scope", Some("init.scope")),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service",
+                Some("user@1000.service"),
+            ),
+            ("/machine.slice/x/nginx.service", None),
+            ("/kubepods/nginx.service", None),
+            ("/system.slice", None),
+            ("/", None),
+        ] {
+            assert_eq!(unit(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_the_slices_and_what_is_below() {
+        let names: Vec<&str> = names("/a.slice/a-b.slice/c.service/d.service").collect();
+        assert_eq!(names, ["a.slice", "a-b.slice", "c.service"]);
+    }
+}

@@ -1,0 +1,277 @@
+//! From the kernel's records to decision events: names resolved, text escaped.
+
+use super::container::{container_id, pod_uid};
+use super::event::{DecisionEvent, Mode};
+use crate::account_names::AccountNames;
+use crate::events::cgroup_paths::CgroupPaths;
+use crate::kernel::{Aggregated, Features};
+use crate::status::Description;
+use jiff::Timestamp;
+use portguard_common::{Errno, EventFlags, Family, Hook, Protocol, Verdict};
+use portguard_policy::escape::escape;
+use portguard_policy::units;
+use rustix::param::clock_ticks_per_second;
+use rustix::system::uname;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// Turns the kernel's records into [`DecisionEvent`].
+pub struct Enricher {
+    /// By generation; the last is in force.
+    policies: VecDeque<Known>,
+    features: Features,
+    users: AccountNames,
+    /// Paths of cgroups.
+    pub cgroups: CgroupPaths,
+    host: String,
+    boot_id: Option<String>,
+    /// Nanoseconds of a clock tick.
+    tick: u64,
+}
+
+/// The names of a policy's events.
+struct Known {
+    generation: u32,
+    digest: String,
+    rules: Vec<String>,
+}
+
+impl Known {
+    fn new(description: &Description) -> Self {
+        let rules = description.rules.iter();
+        Self {
+            generation: u32::from(description.policy.generation),
+            digest: description.policy.hash.clone(),
+            // The default comes last and has no name.
+            rules: rules.filter_map(|rule| rule.name.clone()).collect(),
+        }
+    }
+}
+
+/// Policies whose events may still be in the ring, which is drained between reloads.
+const POLICIES: usize = 16;
+
+impl Enricher {
+    /// Knows no policy yet.
+    #[must_use]
+    pub fn new(features: Features, cgroups: CgroupPaths) -> Self {
+        Self {
+            policies: VecDeque::new(),
+            features,
+            users: AccountNames::default(),
+            cgroups,
+            host: escape(uname().nodename().to_bytes()),
+            boot_id: boot_id(),
+            tick: 1_000_000_000 / clock_ticks_per_second().max(1),
+        }
+    }
+
+    /// Registers the policy that is about to be in force. Events of earlier policies keep their names.
+    pub fn register_policy(&mut self, description: &Description) {
+        let known = Known::new(description);
+        self.policies
+            .retain(|old| old.generation != known.generation);
+        self.policies.push_back(known);
+        if self.policies.len() > POLICIES {
+            self.policies.pop_front();
+        }
+    }
+
+    /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
+    pub fn enrich(&mut self, aggregated: &Aggregated) -> Option<DecisionEvent> {
+        let Aggregated {
+            event,
+            count,
+            several,
+        } = aggregated;
+        let (one_process, one_comm) = (several.process == 0, several.comm == 0);
+        let protocol = Protocol::from_index(event.protocol)?;
+        let verdict = Verdict::from_bits(event.verdict);
+        let has = |flag: u8| event.flags & flag != 0;
+        let cgroup_hook = has(EventFlags::CGROUP_HOOK);
+        let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
+        let family = if event.family == Family::Inet as u8 {
+            Family::Inet
+        } else {
+            Family::Inet6
+        };
+        let cgroup = self.cgroups.path(event.cgroup_id);
+        let whole = cgroup.as_ref().filter(|path| !path.cut);
+        let path = whole.map_or("", |path| path.text.as_str());
+        let mut policies = self.policies.iter();
+        let policy = policies.find(|known| known.generation == event.generation);
+        Some(DecisionEvent {
+            time: wall_clock(event.time),
+            verdict,
+            enforced: has(EventFlags::ENFORCED),
+            mode: match (has(EventFlags::ENFORCED), has(EventFlags::AUDIT_RULE)) {
+                (true, _) => Mode::Enforce,
+                (false, true) => Mode::AuditRule,
+                (false, false) => Mode::AuditPolicy,
+            },
+            granted: has(EventFlags::GRANTED),
+            rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
+            policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
+            port: event.port,
+            protocol,
+            family,
+            address: address(&event.address, family),
+            v6only: (family == Family::Inet6).then(|| has(EventFlags::V6ONLY)),
+            uid: event.uid,
+            user: self.users.escaped(event.uid),
+            euid: event.euid,
+            gid: event.gid,
+            pid: one_process.then_some(event.pid),
+            ppid: one_process.then_some(event.ppid),
+            start_time: one_process.then_some(event.start_time / self.tick),
+            comm: one_comm.then(|| comm(&event.comm)),
+            exe: one_process.then(|| exe(event.pid)).flatten(),
+            unit: units::unit(path).map(str::to_owned),
+            container_id: container_id(path).map(str::to_owned),
+            pod_uid: pod_uid(path),
+            cgroup_cut: cgroup.as_ref().is_some_and(|path| path.cut),
+            cgroup: cgroup.map(|path| path.text),
+            cgroup_id: event.cgroup_id,
+            netns: event.netns,
+            hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
+            errno: match (refused, cgroup_hook && !self.features.set_errno) {
+                (false, _) => None,
+                (true, false) => Some(Errno::Acces),
+                // The errno of a cgroup program that cannot choose it (before Linux 5.18).
+                (true, true) => Some(Errno::Perm),
+            },
+            count: *count,
+            several: !one_process || !one_comm,
+            reason: EventFlags::reason(event.flags),
+            host: self.host.clone(),
+            boot_id: self.boot_id.clone(),
+        })
+    }
+}
+
+fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
+    if family == Family::Inet {
+        let [a, b, c, d, ..] = *bytes;
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    Ipv6Addr::from(*bytes).to_canonical()
+}
+
+fn comm(bytes: &[u8; 16]) -> String {
+    escape(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+}
+
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim_end().to_owned())
+}
+
+fn exe(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(escape(path.as_os_str().as_encoded_bytes()))
+}
+
+/// `CLOCK_MONOTONIC` nanoseconds as wall clock time.
+fn wall_clock(monotonic: u64) -> String {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+    let age = Duration::from_nanos(now.saturating_sub(monotonic));
+    let time = Timestamp::now().checked_sub(age).unwrap_or_default();
+    format!("{time:.9}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portguard_common::{Event, Several};
+    use std::path::Path;
+    use zerocopy::FromZeros as _;
+
+    fn enrich(change: impl FnOnce(&mut Aggregated)) -> DecisionEvent {
+        let event = Event {
+            cgroup_id: 7,
+            pid: 4242,
+            ppid: 4200,
+            family: Family::Inet as u8,
+            comm: *b"nginx\0\0\0\0\0\0\0\0\0\0\0",
+            flags: EventFlags::ENFORCED,
+            ..Event::new_zeroed()
+        };
+        let mut aggregated = Aggregated::from(event);
+        change(&mut aggregated);
+        let features = Features {
+            grants: true,
+            set_errno: true,
+        };
+        let mut enricher = Enricher::new(features, CgroupPaths::new(Path::new("/nonexistent")));
+        let path = [b"system.slice".to_vec(), b"nginx.service".to_vec()];
+        enricher.cgroups.learn(7, &path, 0);
+        enricher.cgroups.learn(8, &path, 1);
+        enricher.enrich(&aggregated).unwrap()
+    }
+
+    #[test]
+    fn aggregated_event_asserts_no_process_of_several() {
+        let one = enrich(|_| {});
+        assert_eq!(
+            (one.pid, one.ppid, one.several),
+            (Some(4242), Some(4200), false)
+        );
+        assert_eq!(one.comm.as_deref(), Some("nginx"));
+        let processes = enrich(|of| {
+            of.count = 3;
+            of.several = Several {
+                process: 1,
+                ..Several::default()
+            };
+        });
+        assert!(processes.several && processes.count == 3);
+        let nulls = (
+            processes.pid,
+            processes.ppid,
+            processes.start_time,
+            processes.exe,
+        );
+        assert_eq!(nulls, (None, None, None, None));
+        assert_eq!(processes.comm.as_deref(), Some("nginx"));
+        let threads = enrich(|of| of.several.comm = 1);
+        assert_eq!(
+            (threads.pid, threads.comm, threads.several),
+            (Some(4242), None, true)
+        );
+    }
+
+    #[test]
+    fn mode_says_whose_audit_mode_it_is() {
+        let mode = |flags| enrich(|of| of.event.flags = flags).mode;
+        assert_eq!(mode(EventFlags::ENFORCED), Mode::Enforce);
+        assert_eq!(mode(EventFlags::AUDIT_RULE), Mode::AuditRule);
+        assert_eq!(mode(0), Mode::AuditPolicy);
+    }
+
+    #[test]
+    fn v6only_is_said_of_inet6() {
+        assert_eq!(enrich(|_| {}).v6only, None);
+        let inet6 = |flags| {
+            enrich(|of| {
+                of.event.family = Family::Inet6 as u8;
+                of.event.flags = flags;
+            })
+        };
+        assert_eq!(inet6(0).v6only, Some(false));
+        assert_eq!(inet6(EventFlags::V6ONLY).v6only, Some(true));
+    }
+
+    #[test]
+    fn cut_path_has_no_unit() {
+        assert_eq!(enrich(|_| {}).unit.as_deref(), Some("nginx.service"));
+        let cut = enrich(|of| of.event.cgroup_id = 8);
+        assert_eq!(
+            cut.cgroup.as_deref(),
+            Some("/system.slice/nginx.service/...")
+        );
+        assert_eq!((cut.cgroup_cut, cut.unit), (true, None));
+    }
+}
