@@ -1,5 +1,6 @@
 //! Scenarios: what portguard must do, observed from outside.
 
+mod accounts;
 mod addresses;
 mod aggregation;
 mod cgroups;
@@ -56,7 +57,8 @@ pub(crate) const KERNEL: [Table; 7] = [
 ];
 
 /// Tests of the daemon.
-pub(crate) const LIFECYCLE: [Table; 11] = [
+pub(crate) const LIFECYCLE: [Table; 12] = [
+    accounts::TESTS,
     file_changes::TESTS,
     flood::TESTS,
     aggregation::TESTS,

@@ -186,6 +186,11 @@ impl Diagnostics {
         self.errors >= KEPT
     }
 
+    /// The same for warnings.
+    pub(super) const fn has_all_warnings(&self) -> bool {
+        self.warnings >= KEPT
+    }
+
     pub(super) fn append(&mut self, other: Self) {
         let (errors, warnings) = (self.errors + other.errors, self.warnings + other.warnings);
         for problem in other.kept {

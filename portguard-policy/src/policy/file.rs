@@ -2,14 +2,15 @@
 
 use super::diagnostic::Diagnostics;
 use super::document::{self, Mapping, Node, Value};
-use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
-use super::name_service::NameService;
+use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope, UnknownName};
+use super::name_service::{NameService, SymbolicNames};
 use super::reader::Reader;
 use super::word::Word;
 use portguard_common::Verdict;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use wildmatch::WildMatch;
 
 /// The most bytes that all files of a policy may have together.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
@@ -27,11 +28,12 @@ pub(super) struct File {
     pub(super) protect: Option<Setting<Vec<RangeInclusive<u16>>>>,
     pub(super) scope: Option<Setting<Scope>>,
     pub(super) log: Option<Setting<Log>>,
-    /// Patterns of host names that the file is for; `None` for all hosts.
-    pub(super) hosts: Option<Vec<String>>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<PolicyTest>,
     pub(super) given: GivenNames,
+    pub(super) unknown: Vec<UnknownName>,
+    /// Whether `hosts:` has this host.
+    pub(super) holds_here: bool,
 }
 
 /// A setting, and where its value is.
@@ -45,25 +47,51 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn NameService) -> (File, D
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let document = document::parse(text);
+    // Of a file for other hosts no name is looked up: this host need not have it.
+    let elsewhere = SymbolicNames::new("");
     let mut reader = Reader {
         file: path,
         names,
         known_users: None,
         known_groups: None,
         given: GivenNames::default(),
+        unknown: Vec::new(),
+        in_test: false,
         problems: Diagnostics::default(),
     };
     for error in document.errors {
         reader.error(error.span, error.message, None);
     }
     let root = document.root.as_ref();
+    let hosts = root.and_then(|root| reader.hosts(root));
+    let holds_here = hosts.as_deref().is_none_or(|hosts| {
+        let hostname = names.hostname();
+        let mut patterns = hosts.iter().map(|pattern| WildMatch::new(pattern));
+        patterns.any(|pattern| pattern.matches(&hostname))
+    });
+    if !holds_here {
+        reader.names = &elsewhere;
+    }
     let mut file = root.and_then(|root| reader.file(root)).unwrap_or_default();
+    file.holds_here = holds_here;
     file.given = reader.given;
+    file.unknown = reader.unknown;
     reader.problems.sort();
     (file, reader.problems)
 }
 
 impl Reader<'_> {
+    /// Patterns of host names that the file is for; `None` for all hosts. Read first, since the names of users in the
+    /// rest depend on it.
+    fn hosts(&mut self, root: &Node) -> Option<Vec<String>> {
+        let Value::Mapping(map) = &root.value else {
+            return None;
+        };
+        self.each(map, "hosts", "host names", |reader, node| {
+            reader.text(node, "a host name").map(str::to_owned)
+        })
+    }
+
     fn file(&mut self, root: &Node) -> Option<File> {
         if matches!(root.value, Value::Null) {
             let help = "begin with `version: 1`".into();
@@ -80,9 +108,6 @@ impl Reader<'_> {
             log: self.setting(map, "log", &Log::ALL),
             ..File::default()
         };
-        file.hosts = self.each(map, "hosts", "host names", |reader, node| {
-            reader.text(node, "a host name").map(str::to_owned)
-        });
         if let Some(node) = map.get("rules") {
             file.rules = self.many(node, "rules", Self::rule);
         }

@@ -10,11 +10,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The contents of policy files at one moment, read errors included.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PolicyFiles(Vec<(PathBuf, Result<String, ReadError>)>);
 
 /// Why a file has no text, and where in it the reason is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ReadError {
     span: Span,
     message: String,
@@ -52,6 +52,15 @@ impl PolicyFiles {
             }
         }
         sources
+    }
+
+    /// The files that [`Self::read`] reads now.
+    #[must_use]
+    pub fn list(paths: &[PathBuf]) -> Vec<PathBuf> {
+        let files = paths
+            .iter()
+            .flat_map(|path| files(path).unwrap_or_default());
+        files.collect()
     }
 
     /// A digest of the names, in their order, and of the text or the error of each.

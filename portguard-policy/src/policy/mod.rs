@@ -1,5 +1,6 @@
 //! YAML -> policy: reads policy files, reports every problem in them, merges them.
 
+mod account_word;
 mod diagnostic;
 pub mod document;
 mod field;
@@ -9,6 +10,7 @@ mod forgery;
 mod ids;
 mod model;
 mod name_service;
+mod names_file;
 mod networks;
 mod paths;
 mod ports;
@@ -19,10 +21,11 @@ mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
-    SettingLocations, UnitPattern,
+    AccountKind, CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest,
+    Rule, Scope, SettingLocations, UnitPattern, UnknownName,
 };
-pub use name_service::{NameService, StaticNames, SystemNames};
+pub use name_service::{NameService, StaticNames, SymbolicNames, SystemNames};
+pub use names_file::NamesFileError;
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use field::Field;
@@ -35,7 +38,6 @@ use file::{File, Setting};
 use portguard_common::MAX_RULES;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use wildmatch::WildMatch;
 
 /// The most users (single ids and ranges) that a policy may name.
 const MAX_USERS: usize = 65_536;
@@ -99,24 +101,19 @@ fn merge(
     mut problems: Diagnostics,
 ) -> Result<Loaded, Diagnostics> {
     let mut policy = Policy::default();
+    policy.given.symbolic = names.is_symbolic();
     // Files for other hosts count too: a fleet shares one policy, in which a name means one rule.
     let mut used = Used::default();
-    let hostname = names.hostname();
     for (path, text) in texts {
         let (file, found) = file::read(path, text, names);
         problems.append(found);
-        let here = file.hosts.as_ref().is_none_or(|hosts| {
-            hosts
-                .iter()
-                .any(|pattern| WildMatch::new(pattern).matches(&hostname))
-        });
         let rules = file.rules.iter();
         used.rules
             .extend(rules.map(|rule| (rule.name.clone(), rule.location.clone())));
         let tests = file.tests.iter();
         used.tests
             .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.location.clone()))));
-        if here {
+        if file.holds_here {
             add(&mut policy, file);
         }
     }
@@ -151,6 +148,7 @@ fn add(policy: &mut Policy, file: File) {
     set(&mut policy.log, &mut locations.log, file.log);
     policy.given.users.extend(file.given.users);
     policy.given.groups.extend(file.given.groups);
+    policy.unknown.extend(file.unknown);
     policy.rules.extend(file.rules);
     policy.tests.extend(file.tests);
 }

@@ -2,11 +2,13 @@
 
 use super::output::Output;
 use super::{Exit, counted};
+use crate::account_lookup::AccountLookup;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::{CompiledPolicy, PolicyLoader};
+use crate::policy_names::Resolved;
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::compile::Tables;
@@ -94,6 +96,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let source = PolicyLoader {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
+        accounts: AccountLookup::start().map_err(lacking)?,
     };
     let fresh = read(&source)?;
     stderr::text(&fresh.warnings);
@@ -131,7 +134,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
 
 fn read(source: &PolicyLoader) -> Result<CompiledPolicy, Exit> {
     let color = std::io::stderr().is_terminal();
-    source.read(color).map_err(|problems| {
+    source.read(&Resolved::new(), color).map_err(|problems| {
         stderr::text(&problems);
         Exit::NotSo
     })

@@ -1,5 +1,6 @@
 //! The running enforcer: one loop that reports decisions, answers requests and checks the hooks.
 
+mod account_watcher;
 mod error;
 mod event_dispatch;
 mod event_loop;
@@ -7,6 +8,7 @@ mod event_pump;
 mod existing_sockets;
 mod health;
 mod options;
+mod policy_job;
 mod policy_state;
 mod policy_watcher;
 mod requests;

@@ -1,24 +1,38 @@
-//! The policy's files: where they are, whether they changed, and the result of each reload.
+//! The policy's files: where they are, whether they changed, what is in force of them, and the result of each reload.
 
 use super::policy_watcher::PolicyWatcher;
 use crate::loader::{CompiledPolicy, PolicyLoader};
+use crate::policy_names::Resolved;
 use crate::status::{self, Reloads};
-use portguard_policy::policy::Fingerprint;
+use portguard_policy::policy::PolicyFiles;
+use std::sync::Arc;
 
 /// The loader, the watcher of its files, and the reloads so far.
 pub(super) struct PolicyState {
-    loader: PolicyLoader,
+    pub(super) loader: PolicyLoader,
     watcher: PolicyWatcher,
     reloads: Reloads,
+    /// The files of the policy in force.
+    pub(super) sources: Arc<PolicyFiles>,
+    /// Its names.
+    pub(super) names: Resolved,
+    /// How many of them could not be looked up in time.
+    pub(super) late: usize,
+    /// What of it does not work here.
+    problems: Vec<String>,
 }
 
 impl PolicyState {
-    /// Watches the files of `loader`, whose contents were `read` when they were read.
-    pub(super) fn new(loader: PolicyLoader, read: Fingerprint) -> Self {
+    /// Watches the files of `loader`, which `fresh` was read from.
+    pub(super) fn new(loader: PolicyLoader, fresh: &CompiledPolicy) -> Self {
         Self {
-            watcher: PolicyWatcher::open(&loader.paths, read),
+            watcher: PolicyWatcher::open(&loader.paths, fresh.fingerprint),
             loader,
             reloads: Reloads::default(),
+            sources: Arc::clone(&fresh.sources),
+            names: fresh.names.clone(),
+            late: fresh.late,
+            problems: fresh.problems.clone(),
         }
     }
 
@@ -27,11 +41,17 @@ impl PolicyState {
         self.watcher.changed().await;
     }
 
-    /// Reads and compiles the policy; the error is as `check` prints it.
-    pub(super) fn read(&mut self) -> Result<CompiledPolicy, String> {
+    /// The files are about to be read.
+    pub(super) fn tried(&mut self) {
         self.watcher.tried();
-        // Without colour: `status` and `reload` show the text too.
-        self.loader.read(false)
+    }
+
+    /// `fresh` is in force.
+    pub(super) fn installed(&mut self, fresh: &CompiledPolicy) {
+        self.sources = Arc::clone(&fresh.sources);
+        self.names.clone_from(&fresh.names);
+        self.late = fresh.late;
+        self.problems.clone_from(&fresh.problems);
     }
 
     /// Records the result of a reload.
@@ -51,5 +71,10 @@ impl PolicyState {
 
     pub(super) const fn reloads(&self) -> &Reloads {
         &self.reloads
+    }
+
+    /// What of the policy in force does not work here.
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
     }
 }
