@@ -6,4 +6,5 @@ pub mod finding;
 pub mod lint;
 pub mod policy_tests;
 pub mod space;
+pub mod summary;
 pub mod who_can_bind;

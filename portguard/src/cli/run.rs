@@ -59,6 +59,9 @@ pub(super) struct Args {
     /// Report every decision separately; do not aggregate equal ones
     #[arg(long)]
     no_fold: bool,
+    /// Do not reload when policy files change; only on SIGHUP and `portguard reload`
+    #[arg(long)]
+    no_watch: bool,
     /// Interval between hook health checks
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     check_every: u64,
@@ -119,6 +122,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         metrics: args.metrics,
         enforce_existing: args.enforce_existing,
         fold: !args.no_fold,
+        watch: !args.no_watch,
         check_every: Duration::from_secs(args.check_every),
         server,
     };

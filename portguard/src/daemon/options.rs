@@ -16,6 +16,8 @@ pub struct Options {
     pub enforce_existing: bool,
     /// Whether equal decisions of a second are aggregated into one event.
     pub fold: bool,
+    /// Whether changed policy files are reloaded.
+    pub watch: bool,
     /// Interval between hook health checks.
     pub check_every: Duration,
     /// The socket; `None` where the system has no place for it.

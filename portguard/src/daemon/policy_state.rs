@@ -4,15 +4,27 @@ use super::policy_watcher::PolicyWatcher;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
 use crate::status::{self, Reloads};
-use portguard_policy::policy::PolicyFiles;
+use portguard_policy::analysis::summary::summary;
+use portguard_policy::policy::{Policy, PolicyFiles};
 use std::sync::Arc;
+
+/// What came of a reload.
+#[derive(Clone)]
+pub(super) struct Reloaded {
+    /// Warnings, as `check` prints them.
+    pub(super) warnings: String,
+    /// What the policy changes, in a line.
+    pub(super) changes: String,
+}
 
 /// The loader, the watcher of its files, and the reloads so far.
 pub(super) struct PolicyState {
     pub(super) loader: PolicyLoader,
     watcher: PolicyWatcher,
     reloads: Reloads,
-    /// The files of the policy in force.
+    /// The policy in force.
+    policy: Arc<Policy>,
+    /// Its files.
     pub(super) sources: Arc<PolicyFiles>,
     /// Its names.
     pub(super) names: Resolved,
@@ -24,9 +36,10 @@ pub(super) struct PolicyState {
 
 impl PolicyState {
     /// Watches the files of `loader`, which `fresh` was read from.
-    pub(super) fn new(loader: PolicyLoader, fresh: &CompiledPolicy) -> Self {
+    pub(super) fn new(loader: PolicyLoader, fresh: &CompiledPolicy, watch: bool) -> Self {
         Self {
-            watcher: PolicyWatcher::open(&loader.paths, fresh.fingerprint),
+            watcher: PolicyWatcher::open(&loader.paths, fresh.fingerprint, watch),
+            policy: Arc::clone(&fresh.policy),
             loader,
             reloads: Reloads::default(),
             sources: Arc::clone(&fresh.sources),
@@ -46,16 +59,19 @@ impl PolicyState {
         self.watcher.tried();
     }
 
-    /// `fresh` is in force.
-    pub(super) fn installed(&mut self, fresh: &CompiledPolicy) {
+    /// `fresh` is in force. Returns what it changes, in a line.
+    pub(super) fn installed(&mut self, fresh: &CompiledPolicy) -> String {
+        let changes = summary(&self.policy, &fresh.policy);
+        self.policy = Arc::clone(&fresh.policy);
         self.sources = Arc::clone(&fresh.sources);
         self.names.clone_from(&fresh.names);
         self.late = fresh.late;
         self.problems.clone_from(&fresh.problems);
+        changes
     }
 
     /// Records the result of a reload.
-    pub(super) fn record(&mut self, result: &Result<String, String>) {
+    pub(super) fn record(&mut self, result: &Result<Reloaded, String>) {
         self.reloads.last = Some(status::now());
         match result {
             Ok(_) => {

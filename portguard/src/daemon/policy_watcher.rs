@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// The watch, and the contents that were last tried.
 pub(super) struct PolicyWatcher {
-    /// `None` where the kernel refuses it: then only SIGHUP and `reload` reload.
+    /// `None` with `--no-watch`, and where the kernel refuses it: then only SIGHUP and `reload` reload.
     watch: Option<PolicyWatch>,
     paths: Vec<PathBuf>,
     tried: Fingerprint,
@@ -18,14 +18,14 @@ pub(super) struct PolicyWatcher {
 }
 
 impl PolicyWatcher {
-    /// Watches these files and directories, whose contents were `read` when they were read.
-    pub(super) fn open(paths: &[PathBuf], read: Fingerprint) -> Self {
-        let watch = PolicyWatch::new(paths);
-        if let Err(error) = &watch {
+    /// Watches these files and directories, whose contents were `read` when they were read; not where `watch` is false.
+    pub(super) fn open(paths: &[PathBuf], read: Fingerprint, watch: bool) -> Self {
+        let watch = watch.then(|| PolicyWatch::new(paths));
+        if let Some(Err(error)) = &watch {
             log_line!("portguard: {error}; use SIGHUP or `portguard reload` after a change");
         }
         Self {
-            watch: watch.ok(),
+            watch: watch.and_then(Result::ok),
             paths: paths.to_vec(),
             tried: read,
             missed: fingerprint(paths) != read,

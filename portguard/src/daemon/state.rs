@@ -7,7 +7,7 @@ use super::existing_sockets::ExistingSockets;
 use super::health::HealthMonitor;
 use super::options::{Ended, Options};
 use super::policy_job::{PolicyJob, Read, Waiting};
-use super::policy_state::PolicyState;
+use super::policy_state::{PolicyState, Reloaded};
 use crate::control::Reply;
 use crate::kernel::{Enforcer, Environment, KernelError};
 use crate::loader::{CompiledPolicy, PolicyLoader, release_memory};
@@ -46,7 +46,7 @@ impl<'a> Daemon<'a> {
         options: Options,
     ) -> Result<Self, DaemonError> {
         let accounts = loader.accounts.clone();
-        let policy = PolicyState::new(loader, fresh);
+        let policy = PolicyState::new(loader, fresh, options.watch);
         let cgroup_root = &environment.cgroup_root;
         let mut events = EventPump::start(&mut enforcer, cgroup_root, options.sinks, options.fold)?;
         events.look_up_by(accounts);
@@ -118,7 +118,11 @@ impl<'a> Daemon<'a> {
         let result = fresh.and_then(|fresh| self.replace(fresh));
         self.policy.record(&result);
         match &result {
-            Ok(_) => log_line!("portguard: policy {} is in force", self.policy_hash()),
+            Ok(done) => log_line!(
+                "portguard: policy {} is in force: {}",
+                self.policy_hash(),
+                done.changes
+            ),
             Err(error) => {
                 crate::stderr::text(error);
                 log_line!(
@@ -130,9 +134,10 @@ impl<'a> Daemon<'a> {
         self.manager.ready(&self.status_line());
         for client in waiting {
             let reply = match result.clone() {
-                Ok(warnings) => Reply::Reloaded {
+                Ok(Reloaded { warnings, changes }) => Reply::Reloaded {
                     policy: self.policy_hash(),
                     warnings,
+                    changes,
                 },
                 Err(error) => Reply::Failed { error },
             };
@@ -144,10 +149,11 @@ impl<'a> Daemon<'a> {
     /// The accounts have changed: the policy in force is compiled again, whatever its files are now.
     fn on_accounts(&mut self, changes: &[String], fresh: Result<CompiledPolicy, String>) {
         match fresh.and_then(|fresh| self.replace(fresh)) {
-            Ok(_) => log_line!(
-                "portguard: accounts have changed ({}): policy {} is in force",
+            Ok(done) => log_line!(
+                "portguard: accounts have changed ({}): policy {} is in force: {}",
                 summed_up(changes),
-                self.policy_hash()
+                self.policy_hash(),
+                done.changes
             ),
             Err(error) => {
                 crate::stderr::text(&error);
@@ -161,15 +167,15 @@ impl<'a> Daemon<'a> {
         self.manager.status(&self.status_line());
     }
 
-    /// Puts `fresh` in place of the policy in force. Returns its warnings, or why it was not installed.
-    fn replace(&mut self, fresh: CompiledPolicy) -> Result<String, String> {
+    /// Puts `fresh` in place of the policy in force; the error says why it was not installed.
+    fn replace(&mut self, fresh: CompiledPolicy) -> Result<Reloaded, String> {
         crate::stderr::text(&fresh.warnings);
         self.install(&fresh)
             .map_err(|error| format!("{}\n", error.with_fix()))?;
-        self.policy.installed(&fresh);
+        let changes = self.policy.installed(&fresh);
         let warnings = fresh.warnings.clone();
         self.existing.scan(fresh);
-        Ok(warnings)
+        Ok(Reloaded { warnings, changes })
     }
 
     /// Checks the hooks, and tells the service manager what changed.
