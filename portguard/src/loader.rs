@@ -18,6 +18,8 @@ pub struct PolicyLoader {
     pub paths: Vec<PathBuf>,
     /// `--mode`
     pub mode: Option<Mode>,
+    /// `--insecure-policy-permissions`
+    pub insecure_permissions: bool,
     /// Where names are looked up.
     pub accounts: AccountLookup,
 }
@@ -50,7 +52,17 @@ impl PolicyLoader {
     /// # Errors
     /// What is wrong with it, as `check` prints it.
     pub fn read(&self, before: &Resolved, color: bool) -> Result<CompiledPolicy, String> {
-        self.compile(Arc::new(PolicyFiles::read(&self.paths)), before, color)
+        self.compile(Arc::new(self.sources()), before, color)
+    }
+
+    /// The files as they are now.
+    #[must_use]
+    pub fn sources(&self) -> PolicyFiles {
+        if self.insecure_permissions {
+            PolicyFiles::read_shown(&self.paths)
+        } else {
+            PolicyFiles::read_trusted(&self.paths)
+        }
     }
 
     /// Compiles the policy again if a name that it has means another id than `before`, or `late` names were not looked
@@ -146,12 +158,57 @@ mod tests {
         PolicyLoader {
             paths: paths.to_vec(),
             mode: None,
+            insecure_permissions: false,
             accounts: AccountLookup::start().unwrap_or_else(|error| panic!("{error}")),
         }
     }
 
     const POLICY: &str = "version: 1\nrules:\n- { name: a, action: allow, ports: [80], users: [root, no-such-user] }\n\
                           - { name: b, action: allow, ports: [81], groups: [no-such-group] }\n";
+
+    #[test]
+    fn policy_that_others_can_write_is_refused() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let path = directory.path().join("p.yaml");
+        let write = |path: &std::path::Path, text: &str, mode| {
+            std::fs::write(path, text)
+                .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode)))
+                .unwrap_or_else(|error| panic!("{error}"));
+        };
+        write(&path, "version: 1\n", 0o666);
+        let mut loader = loader(&[directory.path().to_owned()]);
+        let error = |loader: &PolicyLoader| loader.read(&Resolved::new(), false).err();
+        let refused = format!(
+            "{0}:1:1: refused: {0} has mode 0666, so that others than its owner could change the policy: `chmod go-w` it, \
+             or start with --insecure-policy-permissions\n",
+            path.display()
+        );
+        assert_eq!(error(&loader), Some(refused));
+        let before = loader.sources().fingerprint();
+        write(&path, "version: 1\n", 0o644);
+        assert!(before != loader.sources().fingerprint());
+        assert_eq!(error(&loader), None);
+        // A file elsewhere, which says a secret where a policy is expected.
+        let elsewhere = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let secret = elsewhere.path().join("shadow");
+        write(&secret, "root: $6$secret\n", 0o600);
+        let linked = symlink(&secret, directory.path().join("q.yaml"));
+        linked.unwrap_or_else(|error| panic!("{error}"));
+        for insecure in [false, true] {
+            loader.insecure_permissions = insecure;
+            let shown = error(&loader).unwrap_or_default();
+            assert!(
+                shown.contains("q.yaml:1:1: a problem whose text is not shown"),
+                "{shown}"
+            );
+            assert!(
+                !shown.contains("root") && !shown.contains("secret"),
+                "{shown}"
+            );
+        }
+    }
 
     #[test]
     fn unknown_names_are_problems_of_a_policy_that_loads() {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -34,6 +34,11 @@ pub(super) const TESTS: Table = &[
     ("policy_broken_on_reload", Needs::Nothing, broken_on_reload),
     ("policy_half_written", Needs::Nothing, half_written),
     ("policy_not_watched", Needs::Nothing, not_watched),
+    (
+        "policy_writable_by_others",
+        Needs::Nothing,
+        writable_by_others,
+    ),
 ];
 
 const IN_FORCE: &str = "is in force";
@@ -209,6 +214,38 @@ fn not_watched(env: &TestEnv) -> anyhow::Result<()> {
     reloads(&instance, 0)?;
     instance.signal(Signal::HUP)?;
     instance.wait_for(IN_FORCE)?;
+    denies(env, &instance, 702, 701)?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// A policy that others could change is refused until its mode is right again.
+fn writable_by_others(env: &TestEnv) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("p.yaml");
+    fs::write(&path, denying(701))?;
+    let mut instance = started_on(env, &path)?;
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+    let next = directory.path().join("next");
+    fs::write(&next, denying(702))?;
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o666))?;
+    fs::rename(&next, &path)?;
+    instance.wait_for("has mode 0666, so that others than its owner could change the policy")?;
+    instance.wait_for(REFUSED)?;
+    denies(env, &instance, 701, 702)?;
+    mode(0o644)?;
+    instance.wait_for(IN_FORCE)?;
+    denies(env, &instance, 702, 701)?;
+    mode(0o666)?;
+    instance.wait_for(REFUSED)?;
+    instance.stop()?;
+    let arguments = [
+        "--no-fold",
+        "--output",
+        "json",
+        "--insecure-policy-permissions",
+    ];
+    let instance = Instance::start_on(env, &path, env.auto_hook(), &arguments)?;
     denies(env, &instance, 702, 701)?;
     instance.stop()?;
     Ok(())

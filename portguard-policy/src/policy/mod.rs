@@ -17,6 +17,7 @@ mod ports;
 mod ranges;
 mod reader;
 mod rule;
+mod trust;
 mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -35,6 +36,7 @@ pub use files::{Fingerprint, PolicyFiles};
 pub use rule::{RULE_KEYS, TEST_KEYS};
 
 use file::{File, Setting};
+use files::Texts;
 use portguard_common::MAX_RULES;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -79,8 +81,7 @@ pub fn load(paths: &[PathBuf], names: &dyn NameService) -> Result<Loaded, Diagno
 /// # Errors
 /// As for [`load`].
 pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
-    let (texts, problems) = sources.split();
-    merge(&texts, names, problems)
+    merge(sources.split(), names)
 }
 
 /// As [`load`], with one text in place of the file `path`.
@@ -88,23 +89,25 @@ pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loa
 /// # Errors
 /// As for [`load`].
 pub fn parse(path: &Path, text: &str, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
-    merge(
-        &[(path.to_owned(), text.to_owned())],
-        names,
-        Diagnostics::default(),
-    )
+    let texts = vec![(path.to_owned(), text.to_owned())];
+    let sources = Texts {
+        texts,
+        ..Texts::default()
+    };
+    merge(sources, names)
 }
 
-fn merge(
-    texts: &[(PathBuf, String)],
-    names: &dyn NameService,
-    mut problems: Diagnostics,
-) -> Result<Loaded, Diagnostics> {
+fn merge(sources: Texts, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
+    let Texts {
+        mut texts,
+        private,
+        mut problems,
+    } = sources;
     let mut policy = Policy::default();
     policy.given.symbolic = names.is_symbolic();
     // Files for other hosts count too: a fleet shares one policy, in which a name means one rule.
     let mut used = Used::default();
-    for (path, text) in texts {
+    for (path, text) in &texts {
         let (file, found) = file::read(path, text, names);
         problems.append(found);
         let rules = file.rules.iter();
@@ -118,8 +121,10 @@ fn merge(
         }
     }
     check_names(&used, &mut problems);
-    check_limits(&policy, texts, &mut problems);
-    for (path, text) in texts {
+    check_limits(&policy, &texts, &mut problems);
+    problems.withhold(&private);
+    texts.retain(|(path, _)| !private.contains(path));
+    for (path, text) in &texts {
         problems.quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
     }
     if problems.has_errors() {
@@ -128,7 +133,7 @@ fn merge(
     Ok(Loaded {
         policy,
         warnings: problems,
-        texts: texts.to_vec(),
+        texts,
     })
 }
 

@@ -59,6 +59,9 @@ pub(super) struct Args {
     /// Report every decision separately; do not aggregate equal ones
     #[arg(long)]
     no_fold: bool,
+    /// Accept policy files that others than root could change
+    #[arg(long)]
+    insecure_policy_permissions: bool,
     /// Do not reload when policy files change; only on SIGHUP and `portguard reload`
     #[arg(long)]
     no_watch: bool,
@@ -99,6 +102,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let source = PolicyLoader {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
+        insecure_permissions: args.insecure_policy_permissions,
         accounts: AccountLookup::start().map_err(lacking)?,
     };
     let fresh = read(&source)?;

@@ -38,7 +38,7 @@ impl PolicyState {
     /// Watches the files of `loader`, which `fresh` was read from.
     pub(super) fn new(loader: PolicyLoader, fresh: &CompiledPolicy, watch: bool) -> Self {
         Self {
-            watcher: PolicyWatcher::open(&loader.paths, fresh.fingerprint, watch),
+            watcher: PolicyWatcher::open(loader.clone(), fresh.fingerprint, watch),
             policy: Arc::clone(&fresh.policy),
             loader,
             reloads: Reloads::default(),

@@ -1,15 +1,15 @@
 //! Watches the policy's files: they are reloaded where their contents differ from what was last tried.
 
+use crate::loader::PolicyLoader;
 use crate::stderr::log_line;
-use crate::watch::{PolicyWatch, fingerprint};
+use crate::watch::PolicyWatch;
 use portguard_policy::policy::Fingerprint;
-use std::path::PathBuf;
 
 /// The watch, and the contents that were last tried.
 pub(super) struct PolicyWatcher {
     /// `None` with `--no-watch`, and where the kernel refuses it: then only SIGHUP and `reload` reload.
     watch: Option<PolicyWatch>,
-    paths: Vec<PathBuf>,
+    loader: PolicyLoader,
     tried: Fingerprint,
     /// They changed before they were watched, so no event will come.
     missed: bool,
@@ -19,23 +19,23 @@ pub(super) struct PolicyWatcher {
 
 impl PolicyWatcher {
     /// Watches these files and directories, whose contents were `read` when they were read; not where `watch` is false.
-    pub(super) fn open(paths: &[PathBuf], read: Fingerprint, watch: bool) -> Self {
-        let watch = watch.then(|| PolicyWatch::new(paths));
+    pub(super) fn open(loader: PolicyLoader, read: Fingerprint, watch: bool) -> Self {
+        let watch = watch.then(|| PolicyWatch::new(&loader.paths));
         if let Some(Err(error)) = &watch {
             log_line!("portguard: {error}; use SIGHUP or `portguard reload` after a change");
         }
         Self {
             watch: watch.and_then(Result::ok),
-            paths: paths.to_vec(),
             tried: read,
-            missed: fingerprint(paths) != read,
+            missed: loader.sources().fingerprint() != read,
+            loader,
             problem: None,
         }
     }
 
     /// Records the contents that are about to be tried.
     pub(super) fn tried(&mut self) {
-        self.tried = fingerprint(&self.paths);
+        self.tried = self.loader.sources().fingerprint();
     }
 
     /// Returns when the contents have changed.
@@ -56,7 +56,7 @@ impl PolicyWatcher {
                 }
                 self.problem = problem;
             }
-            if self.tried != fingerprint(&self.paths) {
+            if self.tried != self.loader.sources().fingerprint() {
                 return;
             }
         }
