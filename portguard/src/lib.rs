@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod loader;
 pub mod metrics;
 pub mod policy_names;
+pub mod policy_store;
 pub mod status;
 pub mod stderr;
 pub mod systemd;

@@ -46,6 +46,29 @@ pub struct CompiledPolicy {
     pub late: usize,
 }
 
+/// The part of a policy that is kept on disk.
+#[derive(Clone)]
+pub struct ToKeep {
+    /// Its files.
+    pub sources: Arc<PolicyFiles>,
+    /// Its names.
+    pub names: Resolved,
+    /// The first 12 hex digits of its SHA-256.
+    pub hash: String,
+}
+
+impl CompiledPolicy {
+    /// The part that is kept on disk.
+    #[must_use]
+    pub fn to_keep(&self) -> ToKeep {
+        ToKeep {
+            sources: Arc::clone(&self.sources),
+            names: self.names.clone(),
+            hash: self.tables.short_digest(),
+        }
+    }
+}
+
 impl PolicyLoader {
     /// Reads and compiles the policy. Names that cannot be looked up in time are what they were `before`.
     ///
@@ -78,7 +101,11 @@ impl PolicyLoader {
         worth.then(|| (changes, self.compile(sources, before, false)))
     }
 
-    fn compile(
+    /// Compiles these files.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn compile(
         &self,
         sources: Arc<PolicyFiles>,
         before: &Resolved,

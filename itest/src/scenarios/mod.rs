@@ -3,6 +3,7 @@
 mod accounts;
 mod addresses;
 mod aggregation;
+mod broken_at_start;
 mod cgroups;
 mod checks;
 mod decide_in_kernel;
@@ -57,8 +58,9 @@ pub(crate) const KERNEL: [Table; 7] = [
 ];
 
 /// Tests of the daemon.
-pub(crate) const LIFECYCLE: [Table; 12] = [
+pub(crate) const LIFECYCLE: [Table; 13] = [
     accounts::TESTS,
+    broken_at_start::TESTS,
     file_changes::TESTS,
     flood::TESTS,
     aggregation::TESTS,

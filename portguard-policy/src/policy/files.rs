@@ -106,6 +106,25 @@ impl PolicyFiles {
         sources
     }
 
+    /// These files with their texts, and whether messages must not quote them.
+    #[must_use]
+    pub fn of_texts(files: impl IntoIterator<Item = (PathBuf, String, bool)>) -> Self {
+        let files = files.into_iter().map(|(path, text, private)| SourceFile {
+            path,
+            text: Ok(text),
+            private,
+        });
+        Self(files.collect())
+    }
+
+    /// The files that could be read, as [`Self::of_texts`] takes them.
+    pub fn texts(&self) -> impl Iterator<Item = (&Path, &str, bool)> {
+        self.0.iter().filter_map(|file| {
+            let text = file.text.as_ref().ok()?;
+            Some((file.path.as_path(), text.as_str(), file.private))
+        })
+    }
+
     /// The files that [`Self::read`] reads now.
     #[must_use]
     pub fn list(paths: &[PathBuf]) -> Vec<PathBuf> {

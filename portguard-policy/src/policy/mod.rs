@@ -34,6 +34,7 @@ pub use file::FILE_KEYS;
 pub use files::is_policy_name;
 pub use files::{Fingerprint, PolicyFiles};
 pub use rule::{RULE_KEYS, TEST_KEYS};
+pub use trust::check as check_trust;
 
 use file::{File, Setting};
 use files::Texts;

@@ -27,7 +27,10 @@ enum Place {
 
 /// Checks that only root and the user of this process can change what a path leads to: the files and directories on the
 /// way, and those behind symbolic links. A path that leads to nothing is left to whoever reads it.
-pub(super) fn check(path: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// Who else could, and how to change that.
+pub fn check(path: &Path) -> Result<(), String> {
     let own = geteuid().as_raw();
     let path = std::path::absolute(path).map_err(|error| format!("cannot read file: {error}"))?;
     let mut here = PathBuf::from("/");

@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod failure;
+mod first_policy;
 mod host_names;
 mod inventory;
 mod monitor;

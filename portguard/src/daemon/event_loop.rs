@@ -40,7 +40,7 @@ pub(super) async fn run_until_shutdown(
                 daemon.reload(None);
             }
             _ = signals.reopen.recv() => daemon.events.reopen_sinks(),
-            () = daemon.policy.changed() => daemon.reload(None),
+            () = daemon.policy.changed() => daemon.reload_changed(),
             () = daemon.accounts.due() => daemon.look_up_accounts(),
             (read, waiting) = daemon.job.finished() => daemon.on_policy(read, waiting),
             found = daemon.existing.scanned() => daemon.existing.on_inventory(found),

@@ -9,6 +9,7 @@ mod existing_sockets;
 mod health;
 mod options;
 mod policy_job;
+mod policy_keeper;
 mod policy_state;
 mod policy_watcher;
 mod requests;
@@ -17,5 +18,5 @@ mod signals;
 mod state;
 
 pub use error::DaemonError;
-pub use options::{Ended, Options};
+pub use options::{Ended, Fallback, FallbackKind, Options};
 pub use run::run;

@@ -30,6 +30,8 @@ pub(super) struct PolicyJob {
     waiting: Vec<Waiting>,
     /// Those who wait for the next one; `Some` where there is to be one.
     next: Option<Vec<Waiting>>,
+    /// The running job reads files because they changed, and nobody asked for it.
+    pub(super) by_change: bool,
 }
 
 impl PolicyJob {

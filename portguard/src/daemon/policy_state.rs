@@ -1,5 +1,7 @@
 //! The policy's files: where they are, whether they changed, what is in force of them, and the result of each reload.
 
+use super::options::{Fallback, FallbackKind};
+use super::policy_keeper::PolicyKeeper;
 use super::policy_watcher::PolicyWatcher;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
@@ -32,16 +34,31 @@ pub(super) struct PolicyState {
     pub(super) late: usize,
     /// What of it does not work here.
     problems: Vec<String>,
+    /// Why it is not that of the files.
+    fallback: Option<Fallback>,
+    keeper: PolicyKeeper,
 }
 
 impl PolicyState {
     /// Watches the files of `loader`, which `fresh` was read from.
-    pub(super) fn new(loader: PolicyLoader, fresh: &CompiledPolicy, watch: bool) -> Self {
+    pub(super) fn new(
+        loader: PolicyLoader,
+        fresh: &CompiledPolicy,
+        watch: bool,
+        keeper: PolicyKeeper,
+        fallback: Option<Fallback>,
+    ) -> Self {
+        let reloads = Reloads {
+            error: fallback.as_ref().map(|why| why.error.clone()),
+            ..Reloads::default()
+        };
         Self {
             watcher: PolicyWatcher::open(loader.clone(), fresh.fingerprint, watch),
             policy: Arc::clone(&fresh.policy),
             loader,
-            reloads: Reloads::default(),
+            reloads,
+            fallback,
+            keeper,
             sources: Arc::clone(&fresh.sources),
             names: fresh.names.clone(),
             late: fresh.late,
@@ -52,6 +69,11 @@ impl PolicyState {
     /// Returns when the files have changed since they were last tried.
     pub(super) async fn changed(&mut self) {
         self.watcher.changed().await;
+    }
+
+    /// Whether the files that were read are whole; if not, they are read again once they are.
+    pub(super) fn is_whole(&mut self) -> bool {
+        self.watcher.is_whole()
     }
 
     /// The files are about to be read.
@@ -77,6 +99,7 @@ impl PolicyState {
             Ok(_) => {
                 self.reloads.done += 1;
                 self.reloads.error = None;
+                self.fallback = None;
             }
             Err(error) => {
                 self.reloads.failed += 1;
@@ -89,8 +112,31 @@ impl PolicyState {
         &self.reloads
     }
 
+    /// What stands in for broken files, if something does.
+    pub(super) fn fallback(&self) -> Option<FallbackKind> {
+        self.fallback.as_ref().map(|why| why.kind)
+    }
+
     /// What of the policy in force does not work here.
-    pub(super) fn problems(&self) -> &[String] {
-        &self.problems
+    pub(super) fn problems(&self) -> impl Iterator<Item = &String> {
+        let fallback = self.fallback.iter().map(|why| &why.problem);
+        fallback.chain(&self.problems)
+    }
+
+    /// Keeps the first policy, where it is that of the files.
+    pub(super) fn keep_first(&self, fresh: &CompiledPolicy) {
+        if self.fallback.is_none() {
+            self.keeper.keep(&self.loader.paths, fresh);
+        }
+    }
+
+    /// Keeps a policy that was reloaded, beside the loop.
+    pub(super) fn keep(&mut self, fresh: &CompiledPolicy) {
+        self.keeper.keep_later(&self.loader.paths, fresh);
+    }
+
+    /// Waits until the policy is kept, for a while.
+    pub(super) async fn kept(&mut self) {
+        self.keeper.done().await;
     }
 }

@@ -10,7 +10,8 @@ pub(super) struct PolicyWatcher {
     /// `None` with `--no-watch`, and where the kernel refuses it: then only SIGHUP and `reload` reload.
     watch: Option<PolicyWatch>,
     loader: PolicyLoader,
-    tried: Fingerprint,
+    /// `None` where what was read is not to be used.
+    tried: Option<Fingerprint>,
     /// They changed before they were watched, so no event will come.
     missed: bool,
     /// Why some changes are not detected; logged once.
@@ -26,7 +27,7 @@ impl PolicyWatcher {
         }
         Self {
             watch: watch.and_then(Result::ok),
-            tried: read,
+            tried: Some(read),
             missed: loader.sources().fingerprint() != read,
             loader,
             problem: None,
@@ -35,7 +36,17 @@ impl PolicyWatcher {
 
     /// Records the contents that are about to be tried.
     pub(super) fn tried(&mut self) {
-        self.tried = self.loader.sources().fingerprint();
+        self.tried = Some(self.loader.sources().fingerprint());
+    }
+
+    /// Whether what was read after the last change is whole. If not, the next change is reported whatever the contents
+    /// are then.
+    pub(super) fn is_whole(&mut self) -> bool {
+        let is_whole = self.watch.as_mut().is_none_or(PolicyWatch::is_quiet);
+        if !is_whole {
+            self.tried = None;
+        }
+        is_whole
     }
 
     /// Returns when the contents have changed.
@@ -56,7 +67,7 @@ impl PolicyWatcher {
                 }
                 self.problem = problem;
             }
-            if self.tried != self.loader.sources().fingerprint() {
+            if self.tried != Some(self.loader.sources().fingerprint()) {
                 return;
             }
         }

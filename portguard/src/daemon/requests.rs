@@ -30,7 +30,7 @@ fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
     let mut problems = daemon.health.problems().to_vec();
     // Of the hooks alone: what does not work of a policy does not stop the rest of it.
     let enforcing = Enforcing::of(policy.as_ref(), &problems);
-    problems.extend_from_slice(daemon.policy.problems());
+    problems.extend(daemon.policy.problems().cloned());
     let in_kernel = counts.dropped_by_reason().into_iter();
     Ok(Status {
         enforcing,
@@ -45,6 +45,10 @@ fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
         pins: enforcer.pinned_in(),
         problems,
         reattached: daemon.health.reattached(),
+        fallback: daemon
+            .policy
+            .fallback()
+            .map(|kind| kind.as_str().to_owned()),
         violations: daemon.existing.violations(),
     })
 }

@@ -47,6 +47,7 @@ pub fn run(
         let mut daemon = Daemon::start(enforcer, environment, loader, &fresh, options)?;
         daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
+        daemon.policy.keep_first(&fresh);
         daemon.existing.scan(fresh);
         let (sender, mut requests) = mpsc::channel(REQUESTS);
         if let Some(server) = server {

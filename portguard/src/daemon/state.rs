@@ -7,6 +7,7 @@ use super::existing_sockets::ExistingSockets;
 use super::health::HealthMonitor;
 use super::options::{Ended, Options};
 use super::policy_job::{PolicyJob, Read, Waiting};
+use super::policy_keeper::PolicyKeeper;
 use super::policy_state::{PolicyState, Reloaded};
 use crate::control::Reply;
 use crate::kernel::{Enforcer, Environment, KernelError};
@@ -46,7 +47,13 @@ impl<'a> Daemon<'a> {
         options: Options,
     ) -> Result<Self, DaemonError> {
         let accounts = loader.accounts.clone();
-        let policy = PolicyState::new(loader, fresh, options.watch);
+        let policy = PolicyState::new(
+            loader,
+            fresh,
+            options.watch,
+            PolicyKeeper::new(options.store),
+            options.fallback,
+        );
         let cgroup_root = &environment.cgroup_root;
         let mut events = EventPump::start(&mut enforcer, cgroup_root, options.sinks, options.fold)?;
         events.look_up_by(accounts);
@@ -82,9 +89,17 @@ impl<'a> Daemon<'a> {
         self.begin_reload(waiting.into_iter().collect());
     }
 
+    /// Begins to reload since the files have changed.
+    pub(super) fn reload_changed(&mut self) {
+        let is_running = self.job.is_running();
+        self.reload(None);
+        self.job.by_change |= !is_running;
+    }
+
     fn begin_reload(&mut self, waiting: Vec<Waiting>) {
         self.manager.reloading();
         self.policy.tried();
+        self.job.by_change = false;
         let (loader, names) = (self.policy.loader.clone(), self.policy.names.clone());
         self.job.read(loader, names, waiting);
     }
@@ -105,6 +120,10 @@ impl<'a> Daemon<'a> {
     /// Puts in force what a job has read, atomically.
     pub(super) fn on_policy(&mut self, read: Read, waiting: Vec<Waiting>) {
         match read {
+            // A writer began after the change had settled: its half of a file may have been read.
+            Read::Files(_) if self.job.by_change && !self.policy.is_whole() => {
+                self.manager.ready(&self.status_line());
+            }
             Read::Files(fresh) => self.finish_reload(fresh, waiting),
             Read::Accounts(changes, fresh) => self.on_accounts(&changes, fresh),
             Read::Unchanged => {}
@@ -173,6 +192,7 @@ impl<'a> Daemon<'a> {
         self.install(&fresh)
             .map_err(|error| format!("{}\n", error.with_fix()))?;
         let changes = self.policy.installed(&fresh);
+        self.policy.keep(&fresh);
         let warnings = fresh.warnings.clone();
         self.existing.scan(fresh);
         Ok(Reloaded { warnings, changes })
@@ -193,9 +213,10 @@ impl<'a> Daemon<'a> {
     pub(super) fn status_line(&self) -> String {
         let hook = self.enforcer.hook();
         let policy = self.policy_hash();
-        let reload = match &self.policy.reloads().error {
-            Some(_) => "; the last reload failed: see the log",
-            None => "",
+        let reload = match (self.policy.fallback(), &self.policy.reloads().error) {
+            (Some(_), _) => "; the policy's files are broken: see the log",
+            (None, Some(_)) => "; the last reload failed: see the log",
+            (None, None) => "",
         };
         let degraded = match self.health.problems().first() {
             Some(problem) => format!("degraded: {problem}; "),
@@ -231,6 +252,7 @@ impl<'a> Daemon<'a> {
         self.events.drain_all().await;
         self.events.end_window(&mut self.enforcer)?;
         self.events.drain_all().await;
+        self.policy.kept().await;
         let dropped = self.events.close(SINK_TIMEOUT);
         Ok(Ended {
             counts: self.enforcer.counts()?,

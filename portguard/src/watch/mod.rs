@@ -44,6 +44,21 @@ pub fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
     PolicyFiles::read(paths).fingerprint()
 }
 
+/// Waits while a file was written a moment ago and may not be whole, for [`LIMIT`] at most: at a start there is no event
+/// that says so.
+pub fn wait_for_writers(paths: &[PathBuf]) {
+    let mut before = Stamps::of(paths);
+    let until = std::time::Instant::now() + LIMIT;
+    while before.is_fresh(SETTLE) && std::time::Instant::now() < until {
+        std::thread::sleep(SETTLE);
+        let now = Stamps::of(paths);
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
 /// A watch on the files of a policy.
 pub struct PolicyWatch {
     inotify: AsyncFd<OwnedFd>,
@@ -148,6 +163,26 @@ impl PolicyWatch {
         }
     }
 
+    /// Whether nothing has happened since the last change was reported, so that what was read meanwhile is whole. If
+    /// not, a change is reported again.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut more = false;
+        let (fd, watched) = (self.inotify.get_ref(), &self.watched);
+        // Not by tokio, which may not have seen the events yet. It ends with an error when there are no more.
+        let _ = read_events(fd, watched, &mut self.writers, &mut more);
+        let is_quiet = !more && self.writers.any().is_none();
+        if !is_quiet && self.waiting.is_none() {
+            let now = Instant::now();
+            self.waiting = Some(Waiting {
+                first: Some(now),
+                until: now + SETTLE,
+                stamps: Stamps::of(&self.paths),
+                logged: false,
+            });
+        }
+        is_quiet
+    }
+
     /// Says why a change is not reported.
     fn log_writer(&self) {
         let name = self.writers.any().map(OsStr::as_encoded_bytes);
@@ -180,18 +215,7 @@ impl PolicyWatch {
         let (watched, writers) = (&self.watched, &mut self.writers);
         // The error at the end means that there are no more, which tokio must see to wait for others.
         let _ = self.inotify.try_io(tokio::io::Interest::READABLE, |fd| {
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut events = Reader::new(fd, &mut buffer);
-            let mut taken = 0;
-            while taken < AT_ONCE || !events.is_buffer_empty() {
-                match events.next() {
-                    Ok(event) => changed |= is_change(&event, watched, writers),
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                taken += 1;
-            }
-            Ok(())
+            read_events(fd, watched, writers, &mut changed)
         });
         changed
     }
@@ -218,6 +242,27 @@ impl PolicyWatch {
     fn arm_again(&mut self) {
         self.problem = self.arm().err();
     }
+}
+
+/// Reads the pending events; `changed` is set where one is a change of the policy.
+fn read_events(
+    fd: &OwnedFd,
+    watched: &HashMap<i32, WatchMask>,
+    writers: &mut Writers,
+    changed: &mut bool,
+) -> std::io::Result<()> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = Reader::new(fd, &mut buffer);
+    let mut taken = 0;
+    while taken < AT_ONCE || !events.is_buffer_empty() {
+        match events.next() {
+            Ok(event) => *changed |= is_change(&event, watched, writers),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        taken += 1;
+    }
+    Ok(())
 }
 
 /// Whether an event is a change of the policy.

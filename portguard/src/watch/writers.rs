@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// What an event means for a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,5 +93,17 @@ impl Stamps {
             })
         };
         Self(files.map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    /// Whether a file was written within `age` before now.
+    pub(super) fn is_fresh(&self, age: Duration) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let oldest = now.unwrap_or_default().saturating_sub(age);
+        let mut stamps = self.0.iter().filter_map(|(_, stamp)| stamp.as_ref());
+        stamps.any(|stamp| {
+            let (seconds, nanos) = stamp.modified;
+            let modified = (u64::try_from(seconds).unwrap_or_default(), nanos);
+            modified >= (oldest.as_secs(), i64::from(oldest.subsec_nanos()))
+        })
     }
 }

@@ -190,6 +190,7 @@ pub(crate) fn status() -> Status {
         pins: Some("/sys/fs/bpf/portguard".into()),
         problems: Vec::new(),
         reattached: 0,
+        fallback: None,
         violations: Some(0),
     }
 }

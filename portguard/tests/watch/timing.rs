@@ -1,7 +1,7 @@
 //! When a change is reported: once it has settled, within the limit, and never lost.
 
 use crate::watched_policy::{DEADLINE, ONE, TWO, WatchedPolicy, directory};
-use portguard::watch::{LIMIT, SETTLE};
+use portguard::watch::{LIMIT, SETTLE, wait_for_writers};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -102,6 +102,46 @@ fn watch_reports_during_endless_events() {
         done.store(true, Ordering::Relaxed);
         assert!(twice, "starved");
     });
+}
+
+#[test]
+fn watch_knows_whether_a_writer_began_after_a_change() {
+    let directory = directory(&[("web.yaml", ONE)]);
+    let path = directory.path().join("web.yaml");
+    let mut watched = WatchedPolicy::open(directory.path());
+    watched.reports("a change", || fs::write(&path, TWO).unwrap());
+    assert!(watched.is_quiet());
+    let file = fs::File::create(&path).unwrap();
+    assert!(!watched.is_quiet(), "it is being written");
+    assert!(!watched.reports_within(SETTLE * 3), "it is not closed");
+    drop(file);
+    assert!(watched.reports_within(DEADLINE), "closed");
+    assert!(watched.is_quiet());
+}
+
+#[test]
+fn start_waits_for_a_file_that_is_being_written() {
+    let directory = directory(&[("web.yaml", ONE)]);
+    let path = directory.path().join("web.yaml");
+    let paths = [directory.path().to_owned()];
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..5 {
+                fs::write(&path, format!("{ONE}# {number}\n")).unwrap();
+                std::thread::sleep(SETTLE / 2);
+            }
+        });
+        std::thread::sleep(SETTLE / 4);
+        wait_for_writers(&paths);
+    });
+    assert!(start.elapsed() >= SETTLE * 2);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(old).unwrap();
+    let start = std::time::Instant::now();
+    wait_for_writers(&paths);
+    assert!(start.elapsed() < SETTLE, "an old file is not waited for");
 }
 
 #[test]
