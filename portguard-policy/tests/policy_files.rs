@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
-use portguard_common::Verdict;
+use portguard_common::{Protocol, Verdict};
+use portguard_policy::analysis::lint::{Host, lint};
+use portguard_policy::analysis::policy_tests::run_policy_tests;
+use portguard_policy::compile::{Bind, compile};
 use portguard_policy::policy::{
-    Diagnostics, Loaded, Log, Mode, NameService, Scope, Severity, StaticNames, load, parse,
+    Diagnostics, Loaded, Log, Mode, NameService, Policy, Scope, Severity, StaticNames,
+    SymbolicNames, load, parse,
 };
+use portguard_policy::yaml::PolicyFile;
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -16,14 +22,16 @@ fn names() -> StaticNames {
     StaticNames::new(&[], &[], "web-1")
 }
 
-/// The same; counts how often the names of its users are read.
+/// The same; counts how often users are looked up and the names of all are read.
 #[derive(Default)]
 struct CountingNames {
+    lookups: Cell<usize>,
     reads: Cell<usize>,
 }
 
 impl NameService for CountingNames {
     fn uid(&self, name: &str) -> Option<u32> {
+        self.lookups.set(self.lookups.get() + 1);
         names().uid(name)
     }
 
@@ -127,6 +135,106 @@ tests: [{ user: 1, port: 80, expect: deny, rule: db }]\n";
     let loaded = loaded(directory.path()).unwrap();
     assert_eq!(rules(&loaded), ["web"]);
     assert_eq!(loaded.policy.mode, Mode::Enforce);
+}
+
+#[test]
+fn names_in_a_file_for_other_hosts_are_not_looked_up() {
+    let text =
+        "version: 1\nrules:\n- { name: a, action: allow, users: [postgres, bob], groups: [dba] }
+tests: [{ user: postgres, port: 80, expect: allow }]\nhosts: [db-1]\n";
+    let machine = CountingNames::default();
+    let loaded = parse("p.yaml".as_ref(), text, &machine).unwrap();
+    assert_eq!(loaded.warnings.render(false), "");
+    assert_eq!(loaded.policy.unknown, []);
+    assert_eq!(machine.lookups.get(), 0);
+    // What no host can have is an error everywhere.
+    let text = text.replace("bob", "'!bob'");
+    let problems = parse("p.yaml".as_ref(), &text, &machine).unwrap_err();
+    assert!(problems.render(false).contains("`!bob` is not a user name"));
+}
+
+/// The decision on a bind of port 80 by uid 1000 in group 1000.
+fn decision(policy: &Policy) -> Option<&str> {
+    let tables = compile(policy).unwrap();
+    let bind = Bind {
+        protocol: Protocol::Tcp,
+        address: Ipv4Addr::UNSPECIFIED.into(),
+        port: 80,
+        uid: 1000,
+        euid: 1000,
+        gids: &[1000],
+        cgroup: &[],
+        dual_stack: true,
+    };
+    let decided = tables.decide(&bind)?;
+    policy.rule(decided.rule).map(|rule| rule.name.as_str())
+}
+
+#[test]
+fn rule_whose_users_or_groups_are_all_unknown_matches_nobody() {
+    for (fields, expected) in [
+        ("users: [bob]", None),
+        ("groups: [bob]", None),
+        ("users: [1000], groups: [bob]", None),
+        ("users: [bob], groups: [1000]", None),
+        ("users: [bob, 1000]", Some("a")),
+        ("groups: [bob, 1000]", Some("a")),
+    ] {
+        for action in ["allow", "deny", "kernel"] {
+            let text = format!("version: 1\nrules: [{{ name: a, action: {action}, {fields} }}]\n");
+            let mut loaded = parsed(&text).unwrap();
+            lint(&mut loaded, &Host::ANY);
+            assert_eq!(decision(&loaded.policy), expected, "{action} {fields}");
+            assert_eq!(loaded.warnings.count(Severity::Warning), 1, "{fields}");
+            assert_eq!(loaded.policy.unknown[0].rule, "a");
+            assert_eq!(loaded.policy.unknown[0].location.line, 2);
+        }
+    }
+}
+
+#[test]
+fn test_with_an_unknown_name_is_not_run() {
+    let text = "version: 1\ntests:\n- { user: bob, port: 80, expect: deny }
+- { user: 1, group: bobs, port: 80, expect: deny }\n- { user: 1, port: 80, expect: kernel }\n";
+    let loaded = parsed(text).unwrap();
+    assert_eq!(loaded.policy.tests.len(), 1);
+    assert_eq!(loaded.policy.unknown, []);
+    let shown = loaded.warnings.render(false);
+    assert!(
+        shown.contains("p.yaml:3:11: warning: unknown user `bob`: this test is not run"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("p.yaml:4:21: warning: unknown group `bobs`: this test is not run"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn symbolic_names_are_distinct_and_root_is_0() {
+    let text = "version: 1\nhosts: [db-1]\nrules:
+- { name: a, action: allow, ports: [80], users: [alice, root], groups: [web] }
+- { name: b, action: deny, ports: [80], users: [bob] }
+tests:
+- { user: alice, groups: [web], port: 80, expect: allow, rule: a }
+- { user: bob, groups: [web], port: 80, expect: deny, rule: b }
+- { user: 0, groups: [web], port: 80, expect: allow, rule: a }\n";
+    let loaded = parse("p.yaml".as_ref(), text, &SymbolicNames::new("db-1")).unwrap();
+    assert_eq!(loaded.warnings.render(false), "");
+    let tables = compile(&loaded.policy).unwrap();
+    let results = run_policy_tests(&loaded.policy, &tables).unwrap();
+    assert_eq!(results.len(), 3);
+    assert!(results.iter().all(|result| result.holds()));
+}
+
+#[test]
+fn merged_policy_shows_unknown_names() {
+    let text = "version: 1\nrules: [{ name: a, action: allow, users: [bob, 7], groups: [bobs] }]\n";
+    let shown = PolicyFile::from(&parsed(text).unwrap().policy).to_string();
+    let again = parsed(&shown).unwrap().policy;
+    let names: Vec<&str> = again.unknown.iter().map(|of| of.name.as_str()).collect();
+    assert_eq!(names, ["bob", "bobs"], "{shown}");
+    assert_eq!(again.rules[0].users, Some(vec![7..=7]));
 }
 
 #[test]
@@ -269,8 +377,9 @@ fn user_names_are_read_once_for_suggestions() {
     let users = users.join(", ");
     let text = format!("version: 1\nrules: [{{ name: a, action: deny, users: [{users}] }}]\n");
     let machine = CountingNames::default();
-    let problems = parse("p.yaml".as_ref(), &text, &machine).unwrap_err();
-    assert_eq!(problems.count(Severity::Error), 20_000);
+    let loaded = parse("p.yaml".as_ref(), &text, &machine).unwrap();
+    assert_eq!(loaded.warnings.count(Severity::Warning), 20_000);
+    assert_eq!(loaded.policy.unknown.len(), 20_000);
     assert_eq!(machine.reads.get(), 1);
 }
 

@@ -1,7 +1,9 @@
 //! Names of users by uid, remembered for a minute: a lookup may go over a network.
 
-use std::collections::HashMap;
+use crate::account_lookup::AccountLookup;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long a name is kept.
@@ -10,10 +12,15 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 /// The most uids remembered: a process with a range of subordinate uids can bind as each of them.
 const CAPACITY: usize = 4096;
 
+/// How long an event waits for the name of its user. Names in /etc/passwd and those that a directory's client has
+/// cached take less.
+const WAIT: Duration = Duration::from_millis(50);
+
 /// A cache of user names.
 #[derive(Default)]
 pub struct AccountNames {
     known: HashMap<u32, Entry>,
+    background: Option<Background>,
 }
 
 struct Entry {
@@ -21,12 +28,35 @@ struct Entry {
     name: Option<OsString>,
 }
 
+/// Look-ups on the thread.
+struct Background {
+    lookup: AccountLookup,
+    /// Uids that are being looked up. While there are any, nobody waits.
+    pending: HashSet<u32>,
+    sender: Sender<(u32, Option<OsString>)>,
+    answers: Receiver<(u32, Option<OsString>)>,
+}
+
 impl AccountNames {
+    /// Looks up names on the thread, for a caller that must not wait long: a name that is not there in time is
+    /// `None`, and known later.
+    #[must_use]
+    pub fn in_background(lookup: AccountLookup) -> Self {
+        let (sender, answers) = channel();
+        Self {
+            known: HashMap::new(),
+            background: Some(Background {
+                lookup,
+                pending: HashSet::new(),
+                sender,
+                answers,
+            }),
+        }
+    }
+
     /// The name of a user, as the system has it; `None` where the uid has none.
     pub fn name(&mut self, uid: u32) -> Option<OsString> {
-        self.name_by(uid, Instant::now(), |uid| {
-            uzers::get_user_by_uid(uid).map(|user| user.name().to_owned())
-        })
+        self.name_by(uid, Instant::now(), name_of)
     }
 
     /// The name of a user, escaped for output.
@@ -35,43 +65,100 @@ impl AccountNames {
         Some(portguard_policy::escape::escape(name.as_encoded_bytes()))
     }
 
+    /// Forgets all names: the accounts have changed.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
     fn name_by(
         &mut self,
         uid: u32,
         now: Instant,
-        look_up: impl FnOnce(u32) -> Option<OsString>,
+        look_up: impl FnOnce(u32) -> Option<OsString> + Send + 'static,
     ) -> Option<OsString> {
         let is_fresh = |entry: &Entry| now.duration_since(entry.since) < KEPT_FOR;
-        if let Some(entry) = self.known.get(&uid)
+        self.take_answers(now);
+        let old = self.known.get(&uid);
+        if let Some(entry) = old
             && is_fresh(entry)
         {
             return entry.name.clone();
         }
+        let Some(background) = &mut self.background else {
+            let name = look_up(uid);
+            self.remember(uid, now, name.clone());
+            return name;
+        };
+        // Until the answer is there, the user is called what it was called before.
+        let old = old.and_then(|entry| entry.name.clone());
+        let wait = background.pending.is_empty();
+        background.ask(uid, look_up);
+        if wait && let Ok((uid, name)) = background.answers.recv_timeout(WAIT) {
+            background.pending.remove(&uid);
+            self.remember(uid, now, name.clone());
+            return name;
+        }
+        old
+    }
+
+    fn take_answers(&mut self, now: Instant) {
+        let Some(background) = &mut self.background else {
+            return;
+        };
+        let answers: Vec<_> = background.answers.try_iter().collect();
+        for (uid, name) in answers {
+            if let Some(background) = &mut self.background {
+                background.pending.remove(&uid);
+            }
+            self.remember(uid, now, name);
+        }
+    }
+
+    fn remember(&mut self, uid: u32, now: Instant, name: Option<OsString>) {
+        let is_fresh = |entry: &Entry| now.duration_since(entry.since) < KEPT_FOR;
         if self.known.len() >= CAPACITY {
             self.known.retain(|_, entry| is_fresh(entry));
         }
         if self.known.len() >= CAPACITY {
             self.known.clear();
         }
-        let name = look_up(uid);
-        let entry = Entry {
-            since: now,
-            name: name.clone(),
-        };
-        self.known.insert(uid, entry);
-        name
+        self.known.insert(uid, Entry { since: now, name });
     }
+}
+
+impl Background {
+    fn ask(&mut self, uid: u32, look_up: impl FnOnce(u32) -> Option<OsString> + Send + 'static) {
+        if self.pending.contains(&uid) {
+            return;
+        }
+        let sender = self.sender.clone();
+        let job = move || {
+            // The daemon may have ended.
+            let _ = sender.send((uid, look_up(uid)));
+        };
+        if self.lookup.send(job) {
+            self.pending.insert(uid);
+        }
+    }
+}
+
+fn name_of(uid: u32) -> Option<OsString> {
+    uzers::get_user_by_uid(uid).map(|user| user.name().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    fn name(text: &str) -> Option<OsString> {
+        Some(OsString::from(text))
+    }
 
     #[test]
     fn account_name_is_looked_up_once_a_minute() {
         let mut names = AccountNames::default();
         let start = Instant::now();
-        let name = |text: &str| Some(OsString::from(text));
         assert_eq!(names.name_by(7, start, |_| name("old")), name("old"));
         let later = start + KEPT_FOR - Duration::from_secs(1);
         assert_eq!(names.name_by(7, later, |_| name("new")), name("old"));
@@ -87,6 +174,8 @@ mod tests {
         let now = Instant::now();
         assert_eq!(names.name_by(7, now, |_| None), None);
         assert_eq!(names.name_by(7, now, |_| Some("late".into())), None);
+        names.forget();
+        assert_eq!(names.name_by(7, now, |_| name("late")), name("late"));
     }
 
     #[test]
@@ -102,5 +191,38 @@ mod tests {
     #[test]
     fn account_name_of_uid_0_is_root() {
         assert_eq!(AccountNames::default().escaped(0).as_deref(), Some("root"));
+        let lookup = AccountLookup::start().unwrap_or_else(|error| panic!("{error}"));
+        let mut names = AccountNames::in_background(lookup);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while names.escaped(0).as_deref() != Some("root") {
+            assert!(Instant::now() < patience, "no name");
+        }
+    }
+
+    /// A directory service that does not answer delays one event, by little; then it answers.
+    #[test]
+    fn account_names_do_not_wait_for_a_slow_lookup() {
+        let lookup = AccountLookup::start().unwrap_or_else(|error| panic!("{error}"));
+        let mut names = AccountNames::in_background(lookup);
+        let start = Instant::now();
+        names.remember(1, start, name("before"));
+        let late = start + KEPT_FOR;
+        let (end, ended) = sync_channel::<()>(0);
+        let slow = move |_| {
+            let _ = ended.recv();
+            name("after")
+        };
+        assert_eq!(names.name_by(1, late, slow), name("before"));
+        for uid in 1..1000 {
+            let expected = if uid == 1 { name("before") } else { None };
+            assert_eq!(names.name_by(uid, late, |_| name("other")), expected);
+        }
+        assert!(start.elapsed() < WAIT + Duration::from_secs(2));
+        drop(end);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while names.name_by(1, late, |_| name("again")) != name("after") {
+            assert!(Instant::now() < patience, "no name");
+        }
+        assert_eq!(names.name_by(2, late, |_| name("again")), name("other"));
     }
 }

@@ -4,6 +4,7 @@
 //! sinks; [`daemon`] wires it, [`cli`] is what people see. Dependencies point in that order; only
 //! [`kernel`] names aya.
 
+pub mod account_lookup;
 pub mod account_names;
 pub mod cgroup_mount;
 pub mod cli;
@@ -14,6 +15,8 @@ pub mod inventory;
 pub mod kernel;
 pub mod loader;
 pub mod metrics;
+pub mod policy_names;
+pub mod policy_store;
 pub mod status;
 pub mod stderr;
 pub mod systemd;

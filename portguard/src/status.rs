@@ -35,6 +35,10 @@ pub struct Status {
     pub problems: Vec<String>,
     /// How many times the daemon re-attached a hook.
     pub reattached: u64,
+    /// What is enforced in place of policy files that were broken at the start: `kept`, the last policy that was in force,
+    /// or `deny-protected`; null otherwise.
+    #[serde(default)]
+    pub fallback: Option<String>,
     /// Existing sockets that violate the policy, by the last scan; null where there was none.
     pub violations: Option<u64>,
 }

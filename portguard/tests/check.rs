@@ -213,3 +213,73 @@ fn check_json_matches_text() {
     assert_eq!(good["tests"][0]["passed"], true);
     assert_eq!(good["effective"]["rules"][0]["users"][0], 33);
 }
+
+const NAMED: &str = "version: 1
+rules:
+  - { name: web, action: allow, ports: [80], users: [web-of-web-7], groups: [certs-of-web-7] }
+  - { name: rest, action: deny, ports: [80] }
+tests:
+  - { user: web-of-web-7, groups: [certs-of-web-7], port: 80, expect: allow, rule: web }
+  - { user: root, port: 80, expect: deny }
+";
+
+#[test]
+fn check_takes_the_names_of_another_host_as_symbols() {
+    let arguments = ["--strict", "--host", "web-7", "--show", "p.yaml"];
+    let output = check_files(&[("p.yaml", NAMED)], &arguments);
+    let said = text(&output.stderr);
+    let note = "portguard: the users and groups of web-7 are not known here: every name is taken as one that it \
+                has; --names FILE gives them\n";
+    assert_eq!(said.matches(note).count(), 1, "{said}");
+    assert!(
+        said.ends_with(": 2 rules, 1 user, 2 of 2 tests pass\n"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let shown = text(&output.stdout);
+    for name in ["web-of-web-7", "certs-of-web-7"] {
+        assert_eq!(shown.matches(name).count(), 2, "{shown}");
+    }
+    // On this host they are unknown.
+    let here = check_files(&[("p.yaml", NAMED)], &["--strict", "p.yaml"]);
+    let said = text(&here.stderr);
+    let expected = "p.yaml:3:54: warning: unknown user `web-of-web-7`: this entry matches nobody\n";
+    assert!(said.starts_with(expected), "{said}");
+    assert_eq!(here.status.code(), Some(1));
+    assert_eq!(check(NAMED).status.code(), Some(0));
+}
+
+#[test]
+fn check_takes_the_names_of_another_host_from_files() {
+    let names = "web-of-web-7:x:33:33::/:/bin/false\ncerts-of-web-7:x:1500:\n";
+    let files = [
+        ("p.yaml", NAMED),
+        ("names", names),
+        ("ids", "alice: 1000\n"),
+    ];
+    let arguments = [
+        "--host", "web-7", "--names", "names", "--json", "--show", "p.yaml",
+    ];
+    let output = check_files(&files, &arguments);
+    assert_eq!(text(&output.stderr), "");
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["ok"], true, "{object}");
+    assert_eq!(object["effective"]["rules"][0]["users"][0], 33);
+    assert_eq!(object["effective"]["rules"][0]["groups"][0], 1500);
+    let output = check_files(&files, &["--names", "ids", "p.yaml"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("unknown user `web-of-web-7`"), "{said}");
+    let output = check_files(&files, &["--names", "p.yaml", "p.yaml"]);
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("portguard: p.yaml:2: expected a line of passwd"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let output = check_files(&files, &["--names", "none", "p.yaml"]);
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("portguard: none: cannot read file: "),
+        "{said}"
+    );
+}

@@ -38,6 +38,7 @@ fn control_server_waits_for_descriptors() {
                 let _ = pending.reply.send(Reply::Reloaded {
                     policy: String::new(),
                     warnings: String::new(),
+                    changes: String::new(),
                 });
             }
         };

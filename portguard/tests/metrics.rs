@@ -67,6 +67,7 @@ fn status() -> Status {
         pins: None,
         problems: vec!["one".into()],
         reattached: 4,
+        fallback: None,
         violations: Some(6),
     }
 }

@@ -131,6 +131,10 @@ impl Instance {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if !arguments.contains(&"--state") {
+            // Nothing of a test stays on the machine.
+            command.arg("--state").arg(socket.path().join("state"));
+        }
         prepare(&mut command, &socket.path().join(SOCKET))?;
         let mut child = command
             .spawn()

@@ -12,8 +12,9 @@ use anyhow::{Context as _, anyhow, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -31,6 +32,13 @@ pub(super) const TESTS: Table = &[
         config_map_changed,
     ),
     ("policy_broken_on_reload", Needs::Nothing, broken_on_reload),
+    ("policy_half_written", Needs::Nothing, half_written),
+    ("policy_not_watched", Needs::Nothing, not_watched),
+    (
+        "policy_writable_by_others",
+        Needs::Nothing,
+        writable_by_others,
+    ),
 ];
 
 const IN_FORCE: &str = "is in force";
@@ -164,6 +172,85 @@ fn config_map_changed(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first half of a file is a valid policy that denies nothing. It is never in force, and the whole file is.
+fn half_written(env: &TestEnv) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("p.yaml");
+    fs::write(&path, denying(701))?;
+    let mut instance = started_on(env, &path)?;
+    denies(env, &instance, 701, 702)?;
+    let mut file = fs::File::create(&path)?;
+    file.write_all(b"version: 1\n")?;
+    std::thread::sleep(Duration::from_secs(3));
+    denies(env, &instance, 701, 702)?;
+    reloads(&instance, 0)?;
+    let text = denying(702);
+    file.write_all(
+        text.strip_prefix("version: 1\n")
+            .unwrap_or(&text)
+            .as_bytes(),
+    )?;
+    drop(file);
+    instance.wait_for("is in force: rules ~1")?;
+    denies(env, &instance, 702, 701)?;
+    fs::write(
+        &path,
+        "version: 1\nprotect: [\"1-79\", \"81-1023\"]\nrules: []\n",
+    )?;
+    let weaker = "is in force: rules -1, ports no longer protected: 80, denials lost: only; weaker than before";
+    instance.wait_for(weaker)?;
+    reloads(&instance, 2)?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// With `--no-watch` a changed file changes nothing until SIGHUP.
+fn not_watched(env: &TestEnv) -> anyhow::Result<()> {
+    let arguments = ["--no-fold", "--output", "json", "--no-watch"];
+    let mut instance = Instance::start_by(env, &denying(701), env.auto_hook(), &arguments)?;
+    instance.change(&denying(702))?;
+    std::thread::sleep(Duration::from_secs(2));
+    denies(env, &instance, 701, 702)?;
+    reloads(&instance, 0)?;
+    instance.signal(Signal::HUP)?;
+    instance.wait_for(IN_FORCE)?;
+    denies(env, &instance, 702, 701)?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// A policy that others could change is refused until its mode is right again.
+fn writable_by_others(env: &TestEnv) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("p.yaml");
+    fs::write(&path, denying(701))?;
+    let mut instance = started_on(env, &path)?;
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+    let next = directory.path().join("next");
+    fs::write(&next, denying(702))?;
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o666))?;
+    fs::rename(&next, &path)?;
+    instance.wait_for("has mode 0666, so that others than its owner could change the policy")?;
+    instance.wait_for(REFUSED)?;
+    denies(env, &instance, 701, 702)?;
+    mode(0o644)?;
+    instance.wait_for(IN_FORCE)?;
+    denies(env, &instance, 702, 701)?;
+    mode(0o666)?;
+    instance.wait_for(REFUSED)?;
+    instance.stop()?;
+    let arguments = [
+        "--no-fold",
+        "--output",
+        "json",
+        "--insecure-policy-permissions",
+    ];
+    let instance = Instance::start_on(env, &path, env.auto_hook(), &arguments)?;
+    denies(env, &instance, 702, 701)?;
+    instance.stop()?;
+    Ok(())
+}
+
 fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
@@ -235,7 +322,8 @@ fn reload_command(env: &TestEnv, instance: Instance) -> anyhow::Result<()> {
     let hash = instance.status()?["policy"]["hash"].clone();
     let hash = hash.as_str().context("hash")?;
     ensure!(
-        output.status.code() == Some(0) && stdout == format!("policy {hash} is in force\n"),
+        output.status.code() == Some(0)
+            && stdout == format!("policy {hash} is in force: rules +1 ~1\n"),
         "{output:?}"
     );
     ensure!(

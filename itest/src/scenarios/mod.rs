@@ -1,7 +1,9 @@
 //! Scenarios: what portguard must do, observed from outside.
 
+mod accounts;
 mod addresses;
 mod aggregation;
+mod broken_at_start;
 mod cgroups;
 mod checks;
 mod decide_in_kernel;
@@ -66,7 +68,9 @@ pub(crate) const LIFECYCLE: [Table; 6] = [
 ];
 
 /// Tests of what a daemon does with files, sockets of its own and readers.
-pub(crate) const DAEMON: [Table; 5] = [
+pub(crate) const DAEMON: [Table; 7] = [
+    accounts::TESTS,
+    broken_at_start::TESTS,
     file_changes::TESTS,
     sinks::TESTS,
     metrics::TESTS,

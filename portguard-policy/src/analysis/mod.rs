@@ -7,4 +7,5 @@ pub mod lint;
 pub mod policy_tests;
 pub mod rule_advice;
 pub mod space;
+pub mod summary;
 pub mod who_can_bind;

@@ -3,9 +3,10 @@
 use super::document::Span;
 use super::model::Location;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Whether a policy can be used in spite of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +187,11 @@ impl Diagnostics {
         self.errors >= KEPT
     }
 
+    /// The same for warnings.
+    pub(super) const fn has_all_warnings(&self) -> bool {
+        self.warnings >= KEPT
+    }
+
     pub(super) fn append(&mut self, other: Self) {
         let (errors, warnings) = (self.errors + other.errors, self.warnings + other.warnings);
         for problem in other.kept {
@@ -197,6 +203,21 @@ impl Diagnostics {
     pub(super) fn sort(&mut self) {
         self.kept
             .sort_by_key(|problem| (problem.location.line, problem.location.column));
+    }
+
+    /// Takes what these files say out of their problems, and leaves where they are. Nothing of them is to be quoted then.
+    pub(super) fn withhold(&mut self, files: &HashSet<PathBuf>) {
+        let kept = self.kept.iter_mut();
+        for problem in
+            kept.filter(|problem| problem.quoted && files.contains(&problem.location.file))
+        {
+            problem.message =
+                "a problem whose text is not shown, since a symbolic link leads to this file from another directory: \
+                 see `portguard check`"
+                    .to_owned();
+            problem.help = None;
+            problem.quoted = false;
+        }
     }
 
     /// Adds to the problems of `file` their lines of its text, in one pass.

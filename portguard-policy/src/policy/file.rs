@@ -3,8 +3,9 @@
 use super::diagnostic::Diagnostics;
 use super::document::{self, Mapping, Node, Value};
 use super::hints;
-use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope};
-use super::name_service::NameService;
+use super::hosts;
+use super::model::{GivenNames, Location, Log, Mode, PolicyTest, Rule, Scope, UnknownName};
+use super::name_service::{NameService, SymbolicNames};
 use super::reader::Reader;
 use super::word::Word;
 use portguard_common::Verdict;
@@ -28,13 +29,14 @@ pub(super) struct File {
     pub(super) protect: Option<Setting<Vec<RangeInclusive<u16>>>>,
     pub(super) scope: Option<Setting<Scope>>,
     pub(super) log: Option<Setting<Log>>,
-    /// Patterns of host names that the file is for; `None` for all hosts.
-    pub(super) hosts: Option<Vec<String>>,
-    /// Where they are.
+    /// Where `hosts:` is.
     pub(super) hosts_location: Option<Location>,
     pub(super) rules: Vec<Rule>,
     pub(super) tests: Vec<PolicyTest>,
     pub(super) given: GivenNames,
+    pub(super) unknown: Vec<UnknownName>,
+    /// Whether `hosts:` has this host.
+    pub(super) holds_here: bool,
 }
 
 /// A setting, and where its value is.
@@ -48,25 +50,51 @@ pub(super) fn read(path: &Path, text: &str, names: &dyn NameService) -> (File, D
     // YAML allows a byte order mark, and editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let document = document::parse(text);
+    // Of a file for other hosts no name is looked up: this host need not have it.
+    let elsewhere = SymbolicNames::new("");
     let mut reader = Reader {
         file: path,
         names,
         known_users: None,
         known_groups: None,
         given: GivenNames::default(),
+        unknown: Vec::new(),
+        in_test: false,
         problems: Diagnostics::default(),
     };
     for error in document.errors {
         reader.error(error.span, error.message, None);
     }
     let root = document.root.as_ref();
+    let patterns = root.and_then(|root| reader.hosts(root));
+    let holds_here = patterns.is_none_or(|patterns| {
+        let hostname = names.hostname();
+        let mut patterns = patterns.iter();
+        patterns.any(|pattern| hosts::matches(pattern, &hostname))
+    });
+    if !holds_here {
+        reader.names = &elsewhere;
+    }
     let mut file = root.and_then(|root| reader.file(root)).unwrap_or_default();
+    file.holds_here = holds_here;
     file.given = reader.given;
+    file.unknown = reader.unknown;
     reader.problems.sort();
     (file, reader.problems)
 }
 
 impl Reader<'_> {
+    /// Patterns of host names that the file is for; `None` for all hosts. Read first, since the names of users in the
+    /// rest depend on it.
+    fn hosts(&mut self, root: &Node) -> Option<Vec<String>> {
+        let Value::Mapping(map) = &root.value else {
+            return None;
+        };
+        self.each(map, "hosts", "host names", |reader, node| {
+            reader.text(node, "a host name").map(str::to_owned)
+        })
+    }
+
     fn file(&mut self, root: &Node) -> Option<File> {
         if matches!(root.value, Value::Null) {
             let help = "begin with `version: 1`".into();
@@ -83,9 +111,6 @@ impl Reader<'_> {
             log: self.setting(map, "log", &Log::ALL),
             ..File::default()
         };
-        file.hosts = self.each(map, "hosts", "host names", |reader, node| {
-            reader.text(node, "a host name").map(str::to_owned)
-        });
         file.hosts_location = map.get("hosts").map(|node| self.location(node.span));
         if let Some(node) = map.get("rules") {
             file.rules = self.many(node, "rules", Self::rule);

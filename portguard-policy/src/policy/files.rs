@@ -5,17 +5,38 @@ use super::directory;
 use super::document::Span;
 use super::file::MAX_BYTES;
 use super::layers;
+use super::trust;
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The contents of policy files at one moment, read errors included.
-#[derive(Debug, Default)]
-pub struct PolicyFiles(Vec<(PathBuf, Result<String, ReadError>)>);
+#[derive(Clone, Debug, Default)]
+pub struct PolicyFiles(Vec<SourceFile>);
+
+#[derive(Clone, Debug)]
+struct SourceFile {
+    path: PathBuf,
+    text: Result<String, ReadError>,
+    /// What it says is not for those who may read what a daemon reports.
+    private: bool,
+}
+
+/// The texts of policy files, and what is known of them before they are parsed.
+#[derive(Default)]
+pub(super) struct Texts {
+    /// Each file and its text.
+    pub(super) texts: Vec<(PathBuf, String)>,
+    /// Files whose contents no message may quote.
+    pub(super) private: HashSet<PathBuf>,
+    /// Files that could not be read.
+    pub(super) problems: Diagnostics,
+}
 
 /// Why a file has no text, and where in it the reason is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ReadError {
     span: Span,
     message: String,
@@ -37,23 +58,82 @@ impl PolicyFiles {
     /// [`super::DEFAULT_PATHS`] are one directory.
     #[must_use]
     pub fn read(paths: &[PathBuf]) -> Self {
+        Self::read_by(paths, |_| Ok(()), |_| false)
+    }
+
+    /// The same for a daemon that acts on them. A file that others than root and the user of this process could change is
+    /// not read, and an error instead. Of a file that a symbolic link leads out of its directory no message says what is in
+    /// it.
+    #[must_use]
+    pub fn read_trusted(paths: &[PathBuf]) -> Self {
+        Self::read_by(paths, trust::check, trust::is_outside)
+    }
+
+    /// The same without a check of who could change the files.
+    #[must_use]
+    pub fn read_shown(paths: &[PathBuf]) -> Self {
+        Self::read_by(paths, |_| Ok(()), trust::is_outside)
+    }
+
+    fn read_by(
+        paths: &[PathBuf],
+        check: impl Fn(&Path) -> Result<(), String>,
+        is_private: impl Fn(&Path) -> bool,
+    ) -> Self {
         let mut sources = Self::default();
         let mut room = MAX_BYTES;
         for (path, files) in listed(paths) {
-            let files = match files {
+            let files = match check(path).and(files) {
                 Ok(files) => files,
                 Err(message) => {
-                    sources.0.push((path.to_owned(), Err(message.into())));
+                    sources.0.push(SourceFile {
+                        path: path.to_owned(),
+                        text: Err(message.into()),
+                        private: false,
+                    });
                     continue;
                 }
             };
             for file in files {
-                let text = read_text(&file, room);
+                let text = check(&file).map_err(ReadError::from);
+                let text = text.and_then(|()| read_text(&file, room));
                 room = room.saturating_sub(text.as_ref().map_or(0, String::len) as u64);
-                sources.0.push((file, text));
+                sources.0.push(SourceFile {
+                    private: is_private(&file),
+                    path: file,
+                    text,
+                });
             }
         }
         sources
+    }
+
+    /// These files with their texts, and whether messages must not quote them.
+    #[must_use]
+    pub fn of_texts(files: impl IntoIterator<Item = (PathBuf, String, bool)>) -> Self {
+        let files = files.into_iter().map(|(path, text, private)| SourceFile {
+            path,
+            text: Ok(text),
+            private,
+        });
+        Self(files.collect())
+    }
+
+    /// The files that could be read, as [`Self::of_texts`] takes them.
+    pub fn texts(&self) -> impl Iterator<Item = (&Path, &str, bool)> {
+        self.0.iter().filter_map(|file| {
+            let text = file.text.as_ref().ok()?;
+            Some((file.path.as_path(), text.as_str(), file.private))
+        })
+    }
+
+    /// The files that [`Self::read`] reads now.
+    #[must_use]
+    pub fn list(paths: &[PathBuf]) -> Vec<PathBuf> {
+        let files = listed(paths).into_iter();
+        files
+            .flat_map(|(_, files)| files.unwrap_or_default())
+            .collect()
     }
 
     /// A digest of the names, in their order, and of the text or the error of each.
@@ -65,7 +145,7 @@ impl PolicyFiles {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        for (path, text) in &self.0 {
+        for SourceFile { path, text, .. } in &self.0 {
             part(path.as_os_str().as_encoded_bytes());
             match text {
                 Ok(text) => {
@@ -82,17 +162,21 @@ impl PolicyFiles {
     }
 
     /// The texts, and the files that could not be read.
-    pub(super) fn split(self) -> (Vec<(PathBuf, String)>, Diagnostics) {
-        let (mut texts, mut problems) = (Vec::new(), Diagnostics::default());
-        for (path, text) in self.0 {
-            match text {
-                Ok(text) => texts.push((path, text)),
-                Err(error) => {
-                    problems.push(Diagnostic::unquoted(&path, error.span, error.message));
+    pub(super) fn split(self) -> Texts {
+        let mut all = Texts::default();
+        for file in self.0 {
+            if file.private {
+                all.private.insert(file.path.clone());
+            }
+            match file.text {
+                Ok(text) => all.texts.push((file.path, text)),
+                Err(ReadError { span, message }) => {
+                    let problem = Diagnostic::unquoted(&file.path, span, message);
+                    all.problems.push(problem);
                 }
             }
         }
-        (texts, problems)
+        all
     }
 }
 

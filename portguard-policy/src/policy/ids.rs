@@ -1,28 +1,14 @@
 //! Users and groups: names, ids, and ranges of ids.
 
+use super::account_word::never_a_name;
 use super::document::{Node, Span, Value};
+use super::model::{AccountKind as Kind, UnknownName};
 use super::ports::{digits, natural};
 use super::reader::{Reader, nearest};
 use std::ops::RangeInclusive;
 
 /// `(uid_t)-1`, `(gid_t)-1`: to the kernel it means "no id".
 const NO_ID: u64 = u32::MAX as u64;
-
-/// What an id is of.
-#[derive(Clone, Copy)]
-enum Kind {
-    User,
-    Group,
-}
-
-impl Kind {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Group => "group",
-        }
-    }
-}
 
 impl Reader<'_> {
     /// A user: a name, an id or a range of ids.
@@ -127,8 +113,20 @@ impl Reader<'_> {
             given.insert(id, name.to_owned());
             return Some(id);
         }
-        // The known names are read once, and not compared for errors that will not be shown.
-        let help = if self.problems.is_full() {
+        if let Some(help) = never_a_name(name, kind) {
+            let message = format!("`{name}` is not a {} name", kind.word());
+            self.error(span, message, Some(help));
+            return None;
+        }
+        self.unknown(span, name, kind);
+        None
+    }
+
+    /// Records a name that the host does not have: nobody has it now, and somebody may later.
+    fn unknown(&mut self, span: Span, name: &str, kind: Kind) {
+        let names = self.names;
+        // The known names are read once, and not compared for warnings that will not be shown.
+        let help = if self.problems.has_all_warnings() {
             None
         } else {
             let known = match kind {
@@ -137,7 +135,18 @@ impl Reader<'_> {
             };
             nearest(name, known.iter().map(String::as_str))
         };
-        self.error(span, format!("unknown {} `{name}`", kind.word()), help);
-        None
+        let effect = match self.in_test {
+            true => "this test is not run",
+            false => "this entry matches nobody",
+        };
+        let message = format!("unknown {} `{name}`: {effect}", kind.word());
+        self.warn_with_help(span, message, help);
+        let location = self.location(span);
+        self.unknown.push(UnknownName {
+            kind,
+            name: name.to_owned(),
+            rule: String::new(),
+            location,
+        });
     }
 }

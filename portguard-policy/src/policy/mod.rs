@@ -1,5 +1,6 @@
 //! YAML -> policy: reads policy files, reports every problem in them, merges them.
 
+mod account_word;
 mod diagnostic;
 mod directory;
 pub mod document;
@@ -13,6 +14,7 @@ mod ids;
 mod layers;
 mod model;
 mod name_service;
+mod names_file;
 mod networks;
 mod paths;
 mod ports;
@@ -20,14 +22,16 @@ mod ranges;
 mod reader;
 mod rule;
 mod settings;
+mod trust;
 mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest, Rule, Scope,
-    SettingLocations, UnitPattern,
+    AccountKind, CgroupPattern, Component, GivenNames, Location, Log, Mode, Policy, PolicyTest,
+    Rule, Scope, SettingLocations, UnitPattern, UnknownName,
 };
-pub use name_service::{NameService, StaticNames, SystemNames};
+pub use name_service::{NameService, StaticNames, SymbolicNames, SystemNames};
+pub use names_file::NamesFileError;
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use directory::is_policy_name;
@@ -36,8 +40,10 @@ pub use file::FILE_KEYS;
 pub use files::{Fingerprint, PolicyFiles};
 pub use layers::DEFAULT_PATHS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
+pub use trust::check as check_trust;
 
 use file::File;
+use files::Texts;
 use portguard_common::MAX_RULES;
 use settings::Settings;
 use std::collections::{BTreeSet, HashMap};
@@ -83,8 +89,7 @@ pub fn load(paths: &[PathBuf], names: &dyn NameService) -> Result<Loaded, Diagno
 /// # Errors
 /// As for [`load`].
 pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
-    let (texts, problems) = sources.split();
-    merge(&texts, names, problems)
+    merge(sources.split(), names)
 }
 
 /// As [`load`], with one text in place of the file `path`.
@@ -92,19 +97,22 @@ pub fn load_sources(sources: PolicyFiles, names: &dyn NameService) -> Result<Loa
 /// # Errors
 /// As for [`load`].
 pub fn parse(path: &Path, text: &str, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
-    merge(
-        &[(path.to_owned(), text.to_owned())],
-        names,
-        Diagnostics::default(),
-    )
+    let texts = vec![(path.to_owned(), text.to_owned())];
+    let sources = Texts {
+        texts,
+        ..Texts::default()
+    };
+    merge(sources, names)
 }
 
-fn merge(
-    texts: &[(PathBuf, String)],
-    names: &dyn NameService,
-    mut problems: Diagnostics,
-) -> Result<Loaded, Diagnostics> {
+fn merge(sources: Texts, names: &dyn NameService) -> Result<Loaded, Diagnostics> {
+    let Texts {
+        mut texts,
+        private,
+        mut problems,
+    } = sources;
     let mut policy = Policy::default();
+    policy.given.symbolic = names.is_symbolic();
     // Files for other hosts count too: a fleet shares one policy, in which a name means one rule.
     let mut used = Used::default();
     let hostname = names.hostname();
@@ -114,17 +122,13 @@ fn merge(
     for (number, (path, text)) in texts.iter().enumerate() {
         let (mut file, found) = file::read(path, text, names);
         problems.append(found);
-        let here = file.hosts.as_ref().is_none_or(|patterns| {
-            let mut patterns = patterns.iter();
-            patterns.any(|pattern| hosts::matches(pattern, &hostname))
-        });
         let rules = file.rules.iter();
         used.rules
             .extend(rules.map(|rule| (rule.name.clone(), rule.location.clone())));
         let tests = file.tests.iter();
         used.tests
             .extend(tests.filter_map(|test| Some((test.rule.clone()?, test.location.clone()))));
-        if here {
+        if file.holds_here {
             none_here = None;
             settings.take(&mut file);
             add(&mut policy, file);
@@ -137,8 +141,10 @@ fn merge(
         problems.push(no_file_holds(location, &hostname));
     }
     check_names(&used, &mut problems);
-    check_limits(&policy, texts, &mut problems);
-    for (path, text) in texts {
+    check_limits(&policy, &texts, &mut problems);
+    problems.withhold(&private);
+    texts.retain(|(path, _)| !private.contains(path));
+    for (path, text) in &texts {
         problems.quote(path, text.strip_prefix('\u{feff}').unwrap_or(text));
     }
     if problems.has_errors() {
@@ -147,7 +153,7 @@ fn merge(
     Ok(Loaded {
         policy,
         warnings: problems,
-        texts: texts.to_vec(),
+        texts,
     })
 }
 
@@ -161,6 +167,7 @@ struct Used {
 fn add(policy: &mut Policy, file: File) {
     policy.given.users.extend(file.given.users);
     policy.given.groups.extend(file.given.groups);
+    policy.unknown.extend(file.unknown);
     policy.rules.extend(file.rules);
     policy.tests.extend(file.tests);
 }

@@ -1,7 +1,7 @@
 //! A valid policy, as types that hold no invalid value.
 //!
-//! Ranges are not inverted, names are resolved to ids, lists are not empty. An absent field is `None` and matches
-//! everything.
+//! Ranges are not inverted, names are resolved to ids. An absent field is `None` and matches everything; only a list of
+//! users or groups can be empty, and matches nobody.
 
 use ipnet::IpNet;
 use portguard_common::{Protocol, Verdict};
@@ -111,6 +111,50 @@ pub struct Policy {
     pub setting_locations: SettingLocations,
     /// Names of users and groups.
     pub given: GivenNames,
+    /// Names in rules that the host does not have: their entries match nobody.
+    pub unknown: Vec<UnknownName>,
+}
+
+/// What a name is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccountKind {
+    /// A user.
+    User,
+    /// A group.
+    Group,
+}
+
+impl AccountKind {
+    /// `user` or `group`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+
+    /// The key of a rule: `users` or `groups`.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::User => "users",
+            Self::Group => "groups",
+        }
+    }
+}
+
+/// The name of a user or group that the host does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    /// Whether it is of a user or a group.
+    pub kind: AccountKind,
+    /// The name.
+    pub name: String,
+    /// The rule that has it.
+    pub rule: String,
+    /// Where it is.
+    pub location: Location,
 }
 
 /// Where each setting of a policy was given last; `None` where no file gives it. The lists of `protect:` are united,
@@ -141,6 +185,7 @@ impl Default for Policy {
             tests: Vec::new(),
             setting_locations: SettingLocations::default(),
             given: GivenNames::default(),
+            unknown: Vec::new(),
         }
     }
 }
@@ -167,9 +212,9 @@ pub struct Rule {
     pub ports: Option<Vec<RangeInclusive<u16>>>,
     /// `protocols:`
     pub protocols: Option<Vec<Protocol>>,
-    /// `users:` as ids.
+    /// `users:` as ids. Empty where all its names are unknown: then it matches nobody.
     pub users: Option<Vec<RangeInclusive<u32>>>,
-    /// `groups:` as ids: the caller's real, effective or any supplementary gid.
+    /// `groups:` as ids: the caller's real, effective or any supplementary gid. Empty like `users`.
     pub groups: Option<Vec<RangeInclusive<u32>>>,
     /// `cgroups:`
     pub cgroups: Option<Vec<CgroupPattern>>,
@@ -195,6 +240,13 @@ impl Policy {
 }
 
 impl Rule {
+    /// Whether it matches no bind, since all its users or all its groups are unknown.
+    #[must_use]
+    pub fn matches_nobody(&self) -> bool {
+        let empty = |ids: &Option<Vec<_>>| ids.as_ref().is_some_and(Vec::is_empty);
+        empty(&self.users) || empty(&self.groups)
+    }
+
     /// Whether its `protocols:` match.
     pub(crate) fn is_for(&self, protocol: Protocol) -> bool {
         let protocols = self.protocols.as_ref();
@@ -215,6 +267,8 @@ pub struct GivenNames {
     pub users: BTreeMap<u32, String>,
     /// Of groups.
     pub groups: BTreeMap<u32, String>,
+    /// Whether the ids are symbols for the names.
+    pub symbolic: bool,
 }
 
 /// A pattern of absolute paths in the cgroup v2 tree, as its components below the root: at most

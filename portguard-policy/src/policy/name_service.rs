@@ -1,6 +1,9 @@
 //! Names that only a machine can resolve: users, groups, and its own.
 
+use super::account_word::never_a_name;
 use super::hosts;
+use super::model::AccountKind;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Where user names, group names and the host's name come from.
@@ -17,6 +20,10 @@ pub trait NameService {
     fn user_names(&self) -> Vec<String>;
     /// Names of groups to suggest in place of an unknown one.
     fn group_names(&self) -> Vec<String>;
+    /// Whether ids are not those of the host, and mean nothing outside a policy.
+    fn is_symbolic(&self) -> bool {
+        false
+    }
 }
 
 /// The users and groups of this machine.
@@ -78,6 +85,7 @@ fn first_fields(file: &str) -> Vec<String> {
 pub struct StaticNames {
     users: BTreeMap<String, u32>,
     groups: BTreeMap<String, u32>,
+    members: BTreeMap<String, Vec<u32>>,
     host: String,
 }
 
@@ -92,7 +100,23 @@ impl StaticNames {
         Self {
             users: table(users),
             groups: table(groups),
+            members: BTreeMap::new(),
             host: host.to_owned(),
+        }
+    }
+
+    pub(super) fn add_user(&mut self, name: &str, uid: u32) {
+        self.users.entry(name.to_owned()).or_insert(uid);
+    }
+
+    pub(super) fn add_group(&mut self, name: &str, gid: u32) {
+        self.groups.entry(name.to_owned()).or_insert(gid);
+    }
+
+    pub(super) fn add_member(&mut self, user: &str, gid: u32) {
+        let groups = self.members.entry(user.to_owned()).or_default();
+        if !groups.contains(&gid) {
+            groups.push(gid);
         }
     }
 }
@@ -106,8 +130,8 @@ impl NameService for StaticNames {
         self.groups.get(name).copied()
     }
 
-    fn gids_of(&self, _: &str) -> Vec<u32> {
-        Vec::new()
+    fn gids_of(&self, user: &str) -> Vec<u32> {
+        self.members.get(user).cloned().unwrap_or_default()
     }
 
     fn hostname(&self) -> String {
@@ -120,5 +144,73 @@ impl NameService for StaticNames {
 
     fn group_names(&self) -> Vec<String> {
         self.groups.keys().cloned().collect()
+    }
+}
+
+/// The names of a machine that is not at hand, as symbols: each name stands for an id that no other name has.
+#[derive(Debug, Default)]
+pub struct SymbolicNames {
+    users: RefCell<BTreeMap<String, u32>>,
+    groups: RefCell<BTreeMap<String, u32>>,
+    host: String,
+}
+
+impl SymbolicNames {
+    /// The host of this name.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a name other than `root` was looked up.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        !self.users.borrow().is_empty() || !self.groups.borrow().is_empty()
+    }
+
+    /// Ids from the last on, where hardly a policy has numbers of its own. Every machine has `root`, as 0.
+    fn id(ids: &RefCell<BTreeMap<String, u32>>, name: &str) -> Option<u32> {
+        if name == "root" {
+            return Some(0);
+        }
+        if never_a_name(name, AccountKind::User).is_some() {
+            return None;
+        }
+        let mut ids = ids.borrow_mut();
+        let next = (u32::MAX - 1).checked_sub(u32::try_from(ids.len()).ok()?)?;
+        Some(*ids.entry(name.to_owned()).or_insert(next))
+    }
+}
+
+impl NameService for SymbolicNames {
+    fn uid(&self, name: &str) -> Option<u32> {
+        Self::id(&self.users, name)
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        Self::id(&self.groups, name)
+    }
+
+    fn gids_of(&self, _: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn hostname(&self) -> String {
+        self.host.clone()
+    }
+
+    fn user_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn group_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn is_symbolic(&self) -> bool {
+        true
     }
 }

@@ -3,7 +3,7 @@
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::document::{Mapping, Node, Span, Value};
 use super::hints;
-use super::model::{GivenNames, Location};
+use super::model::{GivenNames, Location, UnknownName};
 use super::name_service::NameService;
 use super::word::Word;
 use std::path::Path;
@@ -18,6 +18,10 @@ pub(super) struct Reader<'a> {
     pub(super) known_groups: Option<Vec<String>>,
     /// Names of the file, resolved.
     pub(super) given: GivenNames,
+    /// Names in rules that the host does not have.
+    pub(super) unknown: Vec<UnknownName>,
+    /// An entry of `tests:` is read.
+    pub(super) in_test: bool,
     pub(super) problems: Diagnostics,
 }
 
@@ -45,6 +49,11 @@ impl Reader<'_> {
     /// Records a warning.
     pub(super) fn warn(&mut self, span: Span, message: impl Into<String>) {
         self.push(Severity::Warning, span, message.into(), None);
+    }
+
+    /// Records a warning that says what to do.
+    pub(super) fn warn_with_help(&mut self, span: Span, message: String, help: Option<String>) {
+        self.push(Severity::Warning, span, message, help);
     }
 
     /// A mapping; keys other than `known` are errors.

@@ -37,6 +37,7 @@ impl Reader<'_> {
         let name = name.and_then(|node| self.rule_name(node));
         let action = self.required(node, map, "action");
         let action = action.and_then(|node| self.word(node, &VERDICTS));
+        let unknown_before = self.unknown.len();
         let rule = Rule {
             name: name.clone().unwrap_or_default(),
             action: action.unwrap_or(Verdict::Kernel),
@@ -51,6 +52,9 @@ impl Reader<'_> {
             log: map.get("log").and_then(|node| self.word(node, &Log::ALL)),
             location: self.location(node.span),
         };
+        for unknown in &mut self.unknown[unknown_before..] {
+            unknown.rule.clone_from(&rule.name);
+        }
         self.warn_of_same_ids(map, "users", rule.users.as_deref());
         self.warn_of_same_ids(map, "groups", rule.groups.as_deref());
         self.warn_of_sctp(map, &rule);
@@ -163,7 +167,19 @@ impl Reader<'_> {
         None
     }
 
+    /// A test; `None` also where it names a user or group that the host does not have.
     pub(super) fn test(&mut self, node: &Node) -> Option<PolicyTest> {
+        let before = self.unknown.len();
+        self.in_test = true;
+        let test = self.any_test(node);
+        self.in_test = false;
+        // Only names in rules stay a problem.
+        let is_known = self.unknown.len() == before;
+        self.unknown.truncate(before);
+        test.filter(|_| is_known)
+    }
+
+    fn any_test(&mut self, node: &Node) -> Option<PolicyTest> {
         let map = self.mapping(node, &TEST_KEYS)?;
         let user = self.required(node, map, "user");
         let port = self.required(node, map, "port");

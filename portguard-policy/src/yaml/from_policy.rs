@@ -5,7 +5,8 @@ use super::{
     ProtocolName, RuleEntry, TestEntry, UnitText, VerdictName, entries,
 };
 use crate::policy::{
-    CgroupPattern, Component, Location, Policy, PolicyTest, Rule, SettingLocations,
+    AccountKind, CgroupPattern, Component, GivenNames, Location, Policy, PolicyTest, Rule,
+    SettingLocations,
 };
 use portguard_common::{Protocol, Verdict};
 
@@ -98,11 +99,60 @@ impl From<&Policy> for PolicyFile {
             scope: Some(policy.scope),
             log: Some(policy.log),
             hosts: None,
-            rules: policy.rules.iter().map(RuleEntry::from).collect(),
-            tests: policy.tests.iter().map(TestEntry::from).collect(),
+            rules: policy
+                .rules
+                .iter()
+                .map(|rule| entry(policy, rule))
+                .collect(),
+            tests: policy.tests.iter().map(|of| test(policy, of)).collect(),
             notes: location_notes(&policy.setting_locations),
         }
     }
+}
+
+/// Names in place of ids that are symbols for them.
+fn name_symbols(given: &GivenNames, kind: AccountKind, ids: &mut [Id]) {
+    let names = match kind {
+        AccountKind::User => &given.users,
+        AccountKind::Group => &given.groups,
+    };
+    for id in ids.iter_mut().filter(|_| given.symbolic) {
+        if let Id::One(number) = id
+            && let Some(name) = names.get(number)
+        {
+            *id = Id::Text(name.clone());
+        }
+    }
+}
+
+fn test(policy: &Policy, test: &PolicyTest) -> TestEntry {
+    let mut entry = TestEntry::from(test);
+    let user = std::slice::from_mut(&mut entry.user);
+    name_symbols(&policy.given, AccountKind::User, user);
+    let groups = entry.groups.as_deref_mut().unwrap_or_default();
+    name_symbols(&policy.given, AccountKind::Group, groups);
+    entry
+}
+
+/// A rule with the names that are unknown here, without which an empty list would be left.
+fn entry(policy: &Policy, rule: &Rule) -> RuleEntry {
+    let mut entry = RuleEntry::from(rule);
+    let (users, groups) = (entry.users.as_deref_mut(), entry.groups.as_deref_mut());
+    name_symbols(&policy.given, AccountKind::User, users.unwrap_or_default());
+    name_symbols(
+        &policy.given,
+        AccountKind::Group,
+        groups.unwrap_or_default(),
+    );
+    for unknown in policy.unknown.iter().filter(|of| of.rule == rule.name) {
+        let list = match unknown.kind {
+            AccountKind::User => &mut entry.users,
+            AccountKind::Group => &mut entry.groups,
+        };
+        list.get_or_insert_default()
+            .push(Id::Text(unknown.name.clone()));
+    }
+    entry
 }
 
 fn location_notes(locations: &SettingLocations) -> Notes {

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let color = std::io::stderr().is_terminal();
     let (policy, problems) = match args.loading.linted() {
         Ok(loaded) => (Some(loaded.policy), loaded.warnings),
-        Err(problems) => (None, problems),
+        Err(error) => (None, error.downcast::<Diagnostics>()?),
     };
     let good = policy.is_some() && !(args.strict && problems.count(Severity::Warning) > 0);
     if !args.json {

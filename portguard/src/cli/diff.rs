@@ -1,11 +1,12 @@
 //! `portguard diff`: which binds change, and for whom.
 
+use super::host_names::ForHost;
 use super::{Exit, counted, objects, table::table};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::space::{
     BindSpace, DecidedBy, EffectByRule, Row, callers_text, ports_text,
 };
-use portguard_policy::policy::{Diagnostics, GivenNames, Policy};
+use portguard_policy::policy::{self, Diagnostics, GivenNames, NameService, Policy};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -21,16 +22,19 @@ pub(super) struct Args {
     old: PathBuf,
     /// The new policy: a file or directory
     new: PathBuf,
-    /// Evaluate `hosts:` as this host
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
+    #[command(flatten)]
+    host: ForHost,
     /// Print one JSON object per change
     #[arg(long)]
     pub(super) json: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let (old, new) = (load(&args.old, args)?, load(&args.new, args)?);
+    // The same for both policies: a name means one user.
+    let hosts_names = args.host.names()?;
+    let load = |path: &Path| load(path, hosts_names.service());
+    let (old, new) = (load(&args.old)?, load(&args.new)?);
+    hosts_names.note();
     let space = BindSpace::new(&[&old, &new])?;
     let rows = diff(&space)?;
     let mut names = old.given.clone();
@@ -52,9 +56,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// Warnings are left to `check`.
-fn load(path: &Path, args: &Args) -> Result<Policy, Diagnostics> {
-    let loaded = super::read(&[path.to_owned()], args.host.as_deref())?;
-    Ok(loaded.policy)
+fn load(path: &Path, names: &dyn NameService) -> Result<Policy, Diagnostics> {
+    Ok(policy::load(&[path.to_owned()], names)?.policy)
 }
 
 const HEADER: [&str; 9] = [

@@ -6,6 +6,8 @@ mod diff;
 mod doctor;
 mod explain;
 mod failure;
+mod first_policy;
+mod host_names;
 mod inventory;
 mod monitor;
 mod objects;
@@ -28,6 +30,7 @@ use crate::control::SOCKET;
 use crate::kernel::{can_grant, local_ports};
 use crate::stderr;
 use clap::{Parser, Subcommand};
+use host_names::ForHost;
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
 use portguard_policy::policy::{self, Diagnostics, Loaded, Policy, SystemNames};
@@ -186,20 +189,22 @@ struct Loading {
     /// Policy files or directories; together they form one policy
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Evaluate `hosts:` as this host
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
+    #[command(flatten)]
+    host: ForHost,
 }
 
 impl Loading {
-    fn read(&self) -> Result<Loaded, Diagnostics> {
-        read(&self.paths, self.host.as_deref())
+    fn read(&self) -> anyhow::Result<Loaded> {
+        let names = self.host.names()?;
+        let loaded = policy::load(&self.paths, names.service());
+        names.note();
+        Ok(loaded?)
     }
 
     /// The same with the warnings that take the whole policy and the host.
-    fn linted(&self) -> Result<Loaded, Diagnostics> {
+    fn linted(&self) -> anyhow::Result<Loaded> {
         let mut loaded = self.read()?;
-        let host = match &self.host {
+        let host = match &self.host.host {
             Some(_) => Host {
                 local_ports: Some(LocalPorts::kernel_default()),
                 ..Host::ANY
@@ -214,7 +219,7 @@ impl Loading {
         Ok(loaded)
     }
 
-    fn load(&self) -> Result<Policy, Diagnostics> {
+    fn load(&self) -> anyhow::Result<Policy> {
         self.read().map(with_warnings_shown)
     }
 }
@@ -233,15 +238,9 @@ fn is_release_of_debian(release: &str) -> bool {
     })
 }
 
-/// Reads policies as this host does, or as the one of that name would.
-fn read(paths: &[PathBuf], host: Option<&str>) -> Result<Loaded, Diagnostics> {
-    let host = host.map(str::to_owned);
-    policy::load(paths, &SystemNames { host })
-}
-
-/// Loads policies and prints their warnings.
+/// Loads policies as this host does, and prints their warnings.
 fn load(paths: &[PathBuf]) -> Result<Policy, Diagnostics> {
-    read(paths, None).map(with_warnings_shown)
+    policy::load(paths, &SystemNames::LOCAL).map(with_warnings_shown)
 }
 
 fn with_warnings_shown(loaded: Loaded) -> Policy {

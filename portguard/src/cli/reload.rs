@@ -19,9 +19,16 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     match ask(&args.daemon.socket, &Request::Reload) {
-        Ok(Reply::Reloaded { policy, warnings }) => {
+        Ok(Reply::Reloaded {
+            policy,
+            warnings,
+            changes,
+        }) => {
             stderr::text(&warnings);
-            println!("policy {policy} is in force");
+            match changes.as_str() {
+                "" => println!("policy {policy} is in force"),
+                changes => println!("policy {policy} is in force: {changes}"),
+            }
             Ok(Exit::Success)
         }
         Ok(Reply::Failed { error }) => {

@@ -1,12 +1,15 @@
 //! `portguard run`: enforce in the foreground.
 
+use super::first_policy::{OnError, first_policy};
 use super::output::Output;
 use super::{Exit, counted};
+use crate::account_lookup::AccountLookup;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
-use crate::loader::{CompiledPolicy, PolicyLoader};
+use crate::loader::PolicyLoader;
+use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::analysis::rule_advice::without_systemd;
@@ -14,7 +17,6 @@ use portguard_policy::compile::Tables;
 use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,6 +60,18 @@ pub(super) struct Args {
     /// Report every decision separately; do not aggregate equal ones
     #[arg(long)]
     no_fold: bool,
+    /// What to enforce if the policy is broken at the start and no earlier one is kept
+    #[arg(long, default_value = "kernel", hide_short_help = true)]
+    on_error: OnError,
+    /// Directory in which the policy in force is kept, for a start with broken files
+    #[arg(long, value_name = "DIRECTORY", default_value = DIRECTORY, hide_short_help = true)]
+    state: PathBuf,
+    /// Accept policy files that others than root could change
+    #[arg(long, hide_short_help = true)]
+    insecure_policy_permissions: bool,
+    /// Do not reload when policy files change; only on SIGHUP and `portguard reload`
+    #[arg(long, hide_short_help = true)]
+    no_watch: bool,
     /// Interval between hook health checks
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     check_every: u64,
@@ -95,8 +109,11 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let source = PolicyLoader {
         paths: args.policy.clone(),
         mode: args.mode.map(Into::into),
+        insecure_permissions: args.insecure_policy_permissions,
+        accounts: AccountLookup::start().map_err(lacking)?,
     };
-    let fresh = read(&source)?;
+    let store = PolicyStore::new(args.state.clone());
+    let (fresh, fallback) = first_policy(&source, &store, args.on_error)?;
     stderr::text(&fresh.warnings);
     let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
@@ -117,6 +134,9 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         metrics: args.metrics,
         enforce_existing: args.enforce_existing,
         fold: !args.no_fold,
+        watch: !args.no_watch,
+        store,
+        fallback,
         check_every: Duration::from_secs(args.check_every),
         server,
     };
@@ -128,14 +148,6 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     })?;
     sum_up(&ended);
     Ok(Exit::Success)
-}
-
-fn read(source: &PolicyLoader) -> Result<CompiledPolicy, Exit> {
-    let color = std::io::stderr().is_terminal();
-    source.read(color).map_err(|problems| {
-        stderr::text(&problems);
-        Exit::NotSo
-    })
 }
 
 /// The socket; none where the system has no place for it, which is no reason not to enforce.

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
     0  healthy: enforcing or auditing without a problem\n  \
-    1  degraded or inactive, or the last reload failed\n  \
+    1  degraded or inactive, a problem, or the last reload failed\n  \
     3  unknown: the daemon cannot be reached\n\n\
     Examples:\n  \
     portguard status\n  \
@@ -67,6 +67,7 @@ fn nothing(error: &ControlError) -> Status {
         pins: None,
         problems: vec![error.to_string()],
         reattached: 0,
+        fallback: None,
         violations: None,
     }
 }
@@ -200,7 +201,10 @@ fn reloads(lines: &mut Lines, status: &Status, color: bool) {
     let counts = format!("{} done, {} failed{last}", reloads.done, reloads.failed);
     lines.add("reloads", &counts);
     if let Some(error) = &reloads.error {
-        let failed = "the last reload failed, keeping the previous policy:";
+        let failed = match status.fallback {
+            Some(_) => "the policy's files are broken:",
+            None => "the last reload failed, keeping the previous policy:",
+        };
         lines.add("", &painted(failed, AnsiColor::Red, color));
         for line in error.trim_end().lines() {
             lines.add("", line);

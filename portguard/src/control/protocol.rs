@@ -51,6 +51,9 @@ pub enum Reply {
         policy: String,
         /// Warnings, as `check` prints them.
         warnings: String,
+        /// What it changes, in a line; empty from a daemon that does not say.
+        #[serde(default)]
+        changes: String,
     },
     /// Every decision from here on that matches the filter is sent, or counted as dropped.
     Monitoring,

@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Server {
     path: PathBuf,
     group: Option<u32>,
+    /// Its name for errors, looked up once: a look-up may take a while.
+    group_name: String,
     file: SocketFile,
     socket: OwnedFd,
 }
@@ -34,6 +36,7 @@ impl Server {
         Ok(Self {
             path: path.into(),
             group,
+            group_name: group.map_or_else(String::new, super::client::group_name),
             file,
             socket,
         })
@@ -79,7 +82,7 @@ impl Server {
             };
             failing = false;
             while clients.try_join_next().is_some() {}
-            match admit(&stream, self.group, clients.len()) {
+            match admit(&stream, self.group, &self.group_name, clients.len()) {
                 Ok(peer) => {
                     let session = Session {
                         stream,
@@ -98,14 +101,18 @@ impl Server {
 }
 
 /// The peer, where it has access and there is room; else the reason.
-fn admit(stream: &UnixStream, group: Option<u32>, clients: usize) -> Result<Peer, String> {
+fn admit(
+    stream: &UnixStream,
+    group: Option<u32>,
+    group_name: &str,
+    clients: usize,
+) -> Result<Peer, String> {
     let peer = Peer::of(stream).map_err(|errno| format!("cannot identify the client: {errno}"))?;
     if !peer.has_access(group) {
         let uid = peer.uid;
         return Err(match group {
-            Some(gid) => {
-                let group = super::client::group_name(gid);
-                format!("uid {uid} has no access: only root and the group {group} have")
+            Some(_) => {
+                format!("uid {uid} has no access: only root and the group {group_name} have")
             }
             None => format!("uid {uid} has no access: only root has"),
         });

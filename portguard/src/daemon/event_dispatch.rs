@@ -1,5 +1,7 @@
 //! Enriches the kernel's records and hands them to the sinks and monitors.
 
+use crate::account_lookup::AccountLookup;
+use crate::account_names::AccountNames;
 use crate::control::{EventSender, event_channel, publish};
 use crate::events::sinks::Sinks;
 use crate::events::{Enricher, SharedEvent};
@@ -29,6 +31,14 @@ impl EventDispatch {
             monitors: event_channel(),
             queued: VecDeque::new(),
         }
+    }
+
+    pub(super) fn look_up_by(&mut self, accounts: AccountLookup) {
+        self.enricher.users = AccountNames::in_background(accounts);
+    }
+
+    pub(super) fn forget_names(&mut self) {
+        self.enricher.users.forget();
     }
 
     pub(super) fn register_policy(&mut self, description: &Description) {

@@ -36,13 +36,13 @@ pub(super) async fn run_until_shutdown(
                 if on_terminal && !std::io::stdout().is_terminal() {
                     return Ok(());
                 }
-                // The failure is logged, and stays in the status.
-                let _ = daemon.reload();
+                // A failure is logged, and stays in the status.
+                daemon.reload(None);
             }
             _ = signals.reopen.recv() => daemon.events.reopen_sinks(),
-            () = daemon.policy.changed() => {
-                let _ = daemon.reload();
-            }
+            () = daemon.policy.changed() => daemon.reload_changed(),
+            () = daemon.accounts.due() => daemon.look_up_accounts(),
+            (read, waiting) = daemon.job.finished() => daemon.on_policy(read, waiting),
             found = daemon.existing.scanned() => daemon.existing.on_inventory(found),
             result = daemon.events.readable() => result.map_err(system("watch the ring buffer"))?,
             () = std::future::ready(()), if behind => daemon.events.drain(),

@@ -2,6 +2,7 @@
 
 use super::error::{DaemonError, system};
 use super::event_dispatch::EventDispatch;
+use crate::account_lookup::AccountLookup;
 use crate::control::EventSender;
 use crate::events::Enricher;
 use crate::events::cgroup_paths::CgroupPaths;
@@ -53,6 +54,16 @@ impl EventPump {
             window,
             dispatch,
         })
+    }
+
+    /// Looks up the names of users on the thread from now on.
+    pub(super) fn look_up_by(&mut self, accounts: AccountLookup) {
+        self.dispatch.look_up_by(accounts);
+    }
+
+    /// Forgets the names of users, which may have changed.
+    pub(super) fn forget_names(&mut self) {
+        self.dispatch.forget_names();
     }
 
     /// Makes the names of a policy known before it is in force.

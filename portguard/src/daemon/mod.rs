@@ -1,5 +1,6 @@
 //! The running enforcer: one loop that reports decisions, answers requests and checks the hooks.
 
+mod account_watcher;
 mod error;
 mod event_dispatch;
 mod event_loop;
@@ -7,6 +8,8 @@ mod event_pump;
 mod existing_sockets;
 mod health;
 mod options;
+mod policy_job;
+mod policy_keeper;
 mod policy_state;
 mod policy_watcher;
 mod requests;
@@ -15,5 +18,5 @@ mod signals;
 mod state;
 
 pub use error::DaemonError;
-pub use options::{Ended, Options};
+pub use options::{Ended, Fallback, FallbackKind, Options};
 pub use run::run;

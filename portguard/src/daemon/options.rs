@@ -3,6 +3,7 @@
 use crate::control::Server;
 use crate::events::sinks::Sinks;
 use crate::kernel::Counts;
+use crate::policy_store::PolicyStore;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,10 +17,46 @@ pub struct Options {
     pub enforce_existing: bool,
     /// Whether equal decisions of a second are aggregated into one event.
     pub fold: bool,
+    /// Whether changed policy files are reloaded.
+    pub watch: bool,
+    /// Where the policy in force is kept.
+    pub store: PolicyStore,
+    /// Why the first policy is not that of the files.
+    pub fallback: Option<Fallback>,
     /// Interval between hook health checks.
     pub check_every: Duration,
     /// The socket; `None` where the system has no place for it.
     pub server: Option<Server>,
+}
+
+/// Why a run begins with another policy than that of its files, which are broken.
+pub struct Fallback {
+    /// What is enforced.
+    pub kind: FallbackKind,
+    /// The same in a line, for people.
+    pub problem: String,
+    /// What is wrong with the files, as `check` prints it.
+    pub error: String,
+}
+
+/// What is enforced in place of broken files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallbackKind {
+    /// The last policy that was in force.
+    Kept,
+    /// Every bind of the ports that are protected by default is denied.
+    DenyProtected,
+}
+
+impl FallbackKind {
+    /// The word of the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::DenyProtected => "deny-protected",
+        }
+    }
 }
 
 /// The result of a run.

@@ -9,7 +9,7 @@ use crate::status::{Enforcing, Status};
 pub(super) fn answer(daemon: &mut Daemon<'_>, pending: PendingRequest) {
     let reply = match pending.request {
         Request::Status => status(daemon).map(|status| Reply::Status(Box::new(status))),
-        Request::Reload => Ok(reload(daemon)),
+        Request::Reload => return daemon.reload(Some(pending.reply)),
         Request::Detach => daemon.enforcer.detach().map(|()| {
             daemon.detached = true;
             Reply::Detached
@@ -23,24 +23,17 @@ pub(super) fn answer(daemon: &mut Daemon<'_>, pending: PendingRequest) {
     let _ = pending.reply.send(reply.unwrap_or_else(failed));
 }
 
-fn reload(daemon: &mut Daemon<'_>) -> Reply {
-    match daemon.reload() {
-        Ok(warnings) => Reply::Reloaded {
-            policy: daemon.policy_hash(),
-            warnings,
-        },
-        Err(error) => Reply::Failed { error },
-    }
-}
-
 fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
     let enforcer = &daemon.enforcer;
     let counts = enforcer.counts()?;
     let policy = enforcer.description().map(|of| of.policy.clone());
-    let problems = daemon.health.problems().to_vec();
+    let mut problems = daemon.health.problems().to_vec();
+    // Of the hooks alone: what does not work of a policy does not stop the rest of it.
+    let enforcing = Enforcing::of(policy.as_ref(), &problems);
+    problems.extend(daemon.policy.problems().cloned());
     let in_kernel = counts.dropped_by_reason().into_iter();
     Ok(Status {
-        enforcing: Enforcing::of(policy.as_ref(), &problems),
+        enforcing,
         hook: Some(enforcer.hook()),
         daemon: Some(daemon.process()),
         kernel: release_text(),
@@ -52,6 +45,10 @@ fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
         pins: enforcer.pinned_in(),
         problems,
         reattached: daemon.health.reattached(),
+        fallback: daemon
+            .policy
+            .fallback()
+            .map(|kind| kind.as_str().to_owned()),
         violations: daemon.existing.violations(),
     })
 }

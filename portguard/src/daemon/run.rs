@@ -35,7 +35,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(system("start the event loop"))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let signals = Signals::new()?;
         // Before the policy, which may protect that very port.
         let metrics = match options.metrics {
@@ -47,6 +47,7 @@ pub fn run(
         let mut daemon = Daemon::start(enforcer, environment, loader, &fresh, options)?;
         daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
+        daemon.policy.keep_first(&fresh);
         daemon.existing.scan(fresh);
         let (sender, mut requests) = mpsc::channel(REQUESTS);
         if let Some(server) = server {
@@ -60,7 +61,10 @@ pub fn run(
         daemon.manager.ready(&daemon.status_line());
         run_until_shutdown(&mut daemon, signals, &mut requests, check_every).await?;
         daemon.end().await
-    })
+    });
+    // A look-up that hangs must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Fails early where descriptors are short: tokio panics without one for its signals.

@@ -22,7 +22,8 @@ pub struct Enricher {
     /// By generation; the last is in force.
     policies: VecDeque<Known>,
     features: Features,
-    users: AccountNames,
+    /// Names of users.
+    pub users: AccountNames,
     /// Paths of cgroups.
     pub cgroups: CgroupPaths,
     host: String,

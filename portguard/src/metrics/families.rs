@@ -114,6 +114,17 @@ fn state(status: &Status) -> Vec<Family> {
             samples: vec![sample([], status.problems.len() as u64)],
         },
         Family {
+            name: "portguard_fallback",
+            help: "1 for what is enforced in place of policy files that were broken at the start, 0 otherwise.",
+            kind: Kind::Gauge,
+            samples: ["kept", "deny-protected"]
+                .map(|kind| {
+                    let here = status.fallback.as_deref() == Some(kind);
+                    sample([("policy", kind)], u64::from(here))
+                })
+                .into(),
+        },
+        Family {
             name: "portguard_hook_info",
             help: "The hook that decides; always 1.",
             kind: Kind::Gauge,

@@ -29,6 +29,8 @@ const CONTENTS: WatchFlags = NAMES
 /// The names in a directory that matter.
 #[derive(Default)]
 pub(super) struct WatchMask {
+    /// The directory.
+    pub(super) directory: PathBuf,
     names: HashSet<OsString>,
     /// Every name that a file of a policy directory can have.
     policies: bool,
@@ -136,7 +138,11 @@ impl<'a> PathWalk<'a> {
         what: WatchFlags,
     ) -> Result<Option<&mut WatchMask>, WatchError> {
         match inotify::add_watch(self.inotify, directory, what) {
-            Ok(number) => Ok(Some(self.watched.entry(number).or_default())),
+            Ok(number) => {
+                let mask = self.watched.entry(number).or_default();
+                directory.clone_into(&mut mask.directory);
+                Ok(Some(mask))
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(WatchError::of_watch(directory, error)),
         }

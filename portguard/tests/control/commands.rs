@@ -212,7 +212,10 @@ fn commands_reject_reply_to_another_request() {
 #[test]
 fn reload_prints_result() {
     let output = portguard(&Daemon::start(), &["reload"]);
-    assert_eq!(text(&output.stdout), "policy b7b9142ff996 is in force\n");
+    assert_eq!(
+        text(&output.stdout),
+        "policy b7b9142ff996 is in force: rules +2 -1, ports no longer protected: 80; weaker than before\n"
+    );
     assert_eq!(text(&output.stderr), "web.yaml:3:5: warning: odd\n");
     assert_eq!(output.status.code(), Some(0));
     let output = portguard(&with_status(status()), &["reload"]);

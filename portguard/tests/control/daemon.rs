@@ -117,6 +117,7 @@ fn answer(request: &Request) -> Option<Reply> {
         Request::Reload => Some(Reply::Reloaded {
             policy: "b7b9142ff996".into(),
             warnings: "web.yaml:3:5: warning: odd\n".into(),
+            changes: "rules +2 -1, ports no longer protected: 80; weaker than before".into(),
         }),
         Request::Detach => Some(Reply::Detached),
         Request::Monitor { .. } => None,
@@ -189,6 +190,7 @@ pub(crate) fn status() -> Status {
         pins: Some("/sys/fs/bpf/portguard".into()),
         problems: Vec::new(),
         reattached: 0,
+        fallback: None,
         violations: Some(0),
     }
 }

@@ -45,6 +45,12 @@ impl WatchedPolicy {
         self.runtime.block_on(changed)
     }
 
+    /// Whether nothing has happened since the last report.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let _inside = self.runtime.enter();
+        self.watch.is_quiet()
+    }
+
     /// Makes a change, which is reported and alters the fingerprint.
     #[track_caller]
     pub(crate) fn reports(&mut self, what: &str, change: impl FnOnce()) {

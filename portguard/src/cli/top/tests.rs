@@ -91,6 +91,7 @@ fn status() -> Status {
         pins: None,
         problems: Vec::new(),
         reattached: 0,
+        fallback: None,
         violations: None,
     }
 }

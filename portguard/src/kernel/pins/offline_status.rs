@@ -47,6 +47,7 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         pins: Some(directory.display().to_string()),
         problems,
         reattached: 0,
+        fallback: None,
         violations: None,
     }))
 }

@@ -1,0 +1,90 @@
+//! Reads the policy beside the loop: looking up its users and groups may take a while.
+
+use crate::control::Reply;
+use crate::loader::{CompiledPolicy, PolicyLoader};
+use crate::policy_names::Resolved;
+use portguard_policy::policy::PolicyFiles;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What a job found.
+pub(super) enum Read {
+    /// The files as they are now.
+    Files(Result<CompiledPolicy, String>),
+    /// The files in force, with names that mean other ids than before: which, and the policy.
+    Accounts(Vec<String>, Result<CompiledPolicy, String>),
+    /// All names mean what they meant.
+    Unchanged,
+}
+
+/// A client that waits for the result of a reload.
+pub(super) type Waiting = oneshot::Sender<Reply>;
+
+/// One job at a time; a reload that is asked for meanwhile comes after it, since files may have changed since they
+/// were read.
+#[derive(Default)]
+pub(super) struct PolicyJob {
+    running: Option<JoinHandle<Read>>,
+    /// Those who wait for the running job.
+    waiting: Vec<Waiting>,
+    /// Those who wait for the next one; `Some` where there is to be one.
+    next: Option<Vec<Waiting>>,
+    /// The running job reads files because they changed, and nobody asked for it.
+    pub(super) by_change: bool,
+}
+
+impl PolicyJob {
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Remembers that the files are to be read after the running job.
+    pub(super) fn read_next(&mut self, waiting: Option<Waiting>) {
+        self.next.get_or_insert_default().extend(waiting);
+    }
+
+    /// Those who wait for a reload that has not begun; `None` where none is to begin.
+    pub(super) fn take_next(&mut self) -> Option<Vec<Waiting>> {
+        self.next.take()
+    }
+
+    /// Begins to read the files.
+    pub(super) fn read(&mut self, loader: PolicyLoader, before: Resolved, waiting: Vec<Waiting>) {
+        self.waiting = waiting;
+        self.running = Some(tokio::task::spawn_blocking(move || {
+            // Without colour: `status` and `reload` show the text too.
+            Read::Files(loader.read(&before, false))
+        }));
+    }
+
+    /// Begins to look up the names again.
+    pub(super) fn read_accounts(
+        &mut self,
+        loader: PolicyLoader,
+        sources: Arc<PolicyFiles>,
+        before: Resolved,
+        late: usize,
+    ) {
+        self.running = Some(tokio::task::spawn_blocking(move || {
+            match loader.read_accounts(sources, &before, late) {
+                Some((changes, read)) => Read::Accounts(changes, read),
+                None => Read::Unchanged,
+            }
+        }));
+    }
+
+    /// Waits for the job, forever where none runs. Returns those who wait for its result too.
+    pub(super) async fn finished(&mut self) -> (Read, Vec<Waiting>) {
+        let Some(running) = &mut self.running else {
+            return std::future::pending().await;
+        };
+        let ended = running.await;
+        self.running = None;
+        let read = ended.unwrap_or_else(|error| {
+            // The panic hook has logged it.
+            Read::Files(Err(format!("the policy cannot be read: {error}\n")))
+        });
+        (read, std::mem::take(&mut self.waiting))
+    }
+}
