@@ -56,7 +56,7 @@ pub enum FindingKind {
         /// The ports that are decided.
         protect: String,
     },
-    /// A rule for units, on a host without systemd.
+    /// A rule for units, where systemd does not manage the cgroups.
     NoSystemd {
         /// The rule.
         rule: String,
@@ -160,7 +160,7 @@ impl fmt::Display for Finding {
             ),
             FindingKind::NoSystemd { rule } => write!(
                 f,
-                "rule `{rule}` matches nothing here: systemd does not run this host, so no process is in a unit"
+                "rule `{rule}` matches nothing here: process 1 is in the root cgroup, so systemd keeps no process in the cgroup of a unit"
             ),
             FindingKind::UnitOfUnits { rule, unit, real } => write!(
                 f,

@@ -61,7 +61,7 @@ pub(crate) fn of_rules(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
     }
 }
 
-/// The first rule for units: on a host that systemd does not run it matches nothing. Not among the findings of
+/// The first rule for units: where systemd does not manage the cgroups it matches nothing. Not among the findings of
 /// [`of_rules`], since a policy is often checked on another machine than it is for.
 #[must_use]
 pub fn without_systemd(policy: &Policy) -> Option<Finding> {
@@ -124,7 +124,7 @@ mod tests {
         let found = finding(text).expect("a rule for units");
         assert_eq!(
             found.to_string(),
-            "rule `b` matches nothing here: systemd does not run this host, so no process is in a unit"
+            "rule `b` matches nothing here: process 1 is in the root cgroup, so systemd keeps no process in the cgroup of a unit"
         );
         assert_eq!(found.help().as_deref(), Some("use `users` or `cgroups`"));
         assert_eq!(finding("version: 1\n"), None);

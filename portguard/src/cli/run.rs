@@ -18,7 +18,7 @@ use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -247,7 +247,8 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
     if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {
         log_line!("portguard: warning: {exposed}; {}", exposed.fix());
     }
-    if !Path::new("/run/systemd/system").is_dir()
+    let first = std::fs::read_to_string("/proc/1/cgroup");
+    if first.is_ok_and(|text| is_in_root_cgroup(&text))
         && let Some(finding) = without_systemd(policy)
     {
         let help = finding.help().unwrap_or_default();
@@ -256,6 +257,12 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
     if policy.scope == Scope::Host {
         log_line!("portguard: scope host: binds in other network namespaces are not decided");
     }
+}
+
+/// Whether a text of `/proc/PID/cgroup` has the root of the v2 tree, or no v2 tree. systemd is in `/init.scope`.
+fn is_in_root_cgroup(text: &str) -> bool {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    path.is_none_or(|path| path == "/")
 }
 
 fn sum_up(ended: &Ended) {
@@ -281,6 +288,21 @@ fn sum_up(ended: &Ended) {
         log_line!(
             "portguard: {} decisions failed on a missing table and fell back to the kernel's default check; please report this",
             counts.faults
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in_root_cgroup;
+
+    #[test]
+    fn root_cgroup_is_that_of_the_v2_tree() {
+        assert!(is_in_root_cgroup("0::/\n") && is_in_root_cgroup("9:name=systemd:/\n0::/\n"));
+        assert!(is_in_root_cgroup("1:name=systemd:/init.scope\n"));
+        // From another cgroup namespace, the host's is above.
+        assert!(
+            !is_in_root_cgroup("0::/init.scope\n") && !is_in_root_cgroup("0::/../init.scope\n")
         );
     }
 }
