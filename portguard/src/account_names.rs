@@ -16,6 +16,13 @@ const CAPACITY: usize = 4096;
 /// cached take less.
 const WAIT: Duration = Duration::from_millis(50);
 
+/// A look-up that takes longer than this is slow. Of a name service that is slow each time, and many users, events
+/// would be held up one after the other.
+const SLOW: Duration = Duration::from_millis(5);
+
+/// How long no event waits after a slow look-up.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A cache of user names.
 #[derive(Default)]
 pub struct AccountNames {
@@ -33,6 +40,8 @@ struct Background {
     lookup: AccountLookup,
     /// Uids that are being looked up. While there are any, nobody waits.
     pending: HashSet<u32>,
+    /// Until then nobody waits.
+    impatient_until: Instant,
     sender: Sender<(u32, Option<OsString>)>,
     answers: Receiver<(u32, Option<OsString>)>,
 }
@@ -48,6 +57,7 @@ impl AccountNames {
             background: Some(Background {
                 lookup,
                 pending: HashSet::new(),
+                impatient_until: Instant::now(),
                 sender,
                 answers,
             }),
@@ -91,14 +101,22 @@ impl AccountNames {
         };
         // Until the answer is there, the user is called what it was called before.
         let old = old.and_then(|entry| entry.name.clone());
-        let wait = background.pending.is_empty();
+        let begin = Instant::now();
+        let wait = background.pending.is_empty() && begin >= background.impatient_until;
         background.ask(uid, look_up);
-        if wait && let Ok((uid, name)) = background.answers.recv_timeout(WAIT) {
-            background.pending.remove(&uid);
-            self.remember(uid, now, name.clone());
-            return name;
+        if !wait {
+            return old;
         }
-        old
+        let answer = background.answers.recv_timeout(WAIT);
+        if begin.elapsed() > SLOW {
+            background.impatient_until = Instant::now() + PAUSE;
+        }
+        let Ok((uid, name)) = answer else {
+            return old;
+        };
+        background.pending.remove(&uid);
+        self.remember(uid, now, name.clone());
+        name
     }
 
     fn take_answers(&mut self, now: Instant) {
@@ -197,6 +215,23 @@ mod tests {
         while names.escaped(0).as_deref() != Some("root") {
             assert!(Instant::now() < patience, "no name");
         }
+    }
+
+    /// A directory service that takes a while for each user delays one event a second.
+    #[test]
+    fn account_names_do_not_wait_for_many_lookups() {
+        let lookup = AccountLookup::start().unwrap_or_else(|error| panic!("{error}"));
+        let mut names = AccountNames::in_background(lookup);
+        let start = Instant::now();
+        for uid in 0..100 {
+            names.name_by(uid, start, |_| {
+                std::thread::sleep(SLOW * 4);
+                name("slow")
+            });
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // All of them would take two seconds.
+        assert!(start.elapsed() < Duration::from_secs(1));
     }
 
     /// A directory service that does not answer delays one event, by little; then it answers.

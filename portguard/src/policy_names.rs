@@ -3,12 +3,15 @@
 
 use crate::account_lookup::AccountLookup;
 use portguard_policy::policy::{AccountKind, NameService, SystemNames};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long the look-ups of one policy may take together.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+/// How long the look-ups of one policy may take together: less than `portguard reload` waits.
+pub const DEADLINE: Duration = Duration::from_secs(25);
+
+/// How long one look-up may take. After one that takes longer the others are not waited for.
+const DEADLINE_OF_ONE: Duration = Duration::from_secs(5);
 
 /// What names were found to be; `None` for a name that the host does not have.
 pub type Resolved = BTreeMap<(AccountKind, String), Option<u32>>;
@@ -17,7 +20,7 @@ pub type Resolved = BTreeMap<(AccountKind, String), Option<u32>>;
 pub struct PolicyNames<'a> {
     lookup: &'a AccountLookup,
     before: &'a Resolved,
-    until: Instant,
+    until: Cell<Instant>,
     found: RefCell<Found>,
 }
 
@@ -37,7 +40,7 @@ impl<'a> PolicyNames<'a> {
         Self {
             lookup,
             before,
-            until: Instant::now() + within,
+            until: Cell::new(Instant::now() + within),
             found: RefCell::default(),
         }
     }
@@ -67,14 +70,18 @@ impl<'a> PolicyNames<'a> {
         if let Some(id) = found.resolved.get(&key) {
             return *id;
         }
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.until.get().saturating_duration_since(Instant::now());
         let name = name.to_owned();
         let answer = match left.is_zero() {
             true => None,
-            false => self.lookup.ask(left, move || look_up(kind, &name)),
+            false => self
+                .lookup
+                .ask(left.min(DEADLINE_OF_ONE), move || look_up(kind, &name)),
         };
         let id = answer.unwrap_or_else(|| {
             found.late += 1;
+            // The thread hangs: each further name would wait in vain.
+            self.until.set(Instant::now());
             self.before.get(&key).copied().flatten()
         });
         found.resolved.insert(key, id);

@@ -183,7 +183,7 @@ impl PolicyStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.map_err(system("read", &path))?,
         };
-        let kept = parse(&bytes).ok_or_else(|| StoreError::Damaged { path })?;
+        let kept = parse(&bytes).ok_or(StoreError::Damaged { path })?;
         Ok((kept.paths == absolute(paths)).then_some(kept))
     }
 

@@ -7,7 +7,9 @@ use crate::harness::probe::{Attempt, Probe};
 use crate::harness::scrape::{Scraped, free_address};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 pub(super) const TESTS: Table = &[
@@ -66,12 +68,29 @@ fn last_policy(env: &TestEnv) -> anyhow::Result<()> {
     ] {
         ensure!(instance.stderr.contains(said), "{}", instance.stderr);
     }
+    expect_kept(&instance, &hash, address)?;
+    // What stands in is not kept in place of itself, and ends when the files are fixed.
+    fs::write(&path, denying(703))?;
+    instance.wait_for("is in force: rules ~1")?;
+    expect_decision(env, &instance, &root(703), deny("only"))?;
+    let status = instance.status()?;
+    let problems = status["problems"].as_array().context("problems")?;
+    ensure!(
+        status["fallback"].is_null() && problems.is_empty(),
+        "{status}"
+    );
+    instance.stop()?;
+    Ok(())
+}
+
+/// `status` and the metrics say that the policy of this hash is enforced in place of broken files.
+fn expect_kept(instance: &Instance, hash: &Value, address: SocketAddr) -> anyhow::Result<()> {
     let status = instance.status()?;
     let problem = status["problems"][0].as_str().context("a problem")?;
     ensure!(
         status["fallback"] == "kept"
             && status["enforcing"] == "enforce"
-            && status["policy"]["hash"] == hash
+            && status["policy"]["hash"] == *hash
             && problem.starts_with(
                 "the policy's files are broken: the last policy in force is enforced, "
             ),
@@ -85,17 +104,6 @@ fn last_policy(env: &TestEnv) -> anyhow::Result<()> {
     ])?;
     let shown = instance.command(&["status"]).output()?;
     ensure!(shown.status.code() == Some(1), "{shown:?}");
-    // What stands in is not kept in place of itself, and ends when the files are fixed.
-    fs::write(&path, denying(703))?;
-    instance.wait_for("is in force: rules ~1")?;
-    expect_decision(env, &instance, &root(703), deny("only"))?;
-    let status = instance.status()?;
-    let problems = status["problems"].as_array().context("problems")?;
-    ensure!(
-        status["fallback"].is_null() && problems.is_empty(),
-        "{status}"
-    );
-    instance.stop()?;
     Ok(())
 }
 

@@ -208,7 +208,7 @@ pub enum Id {
     /// An id
     One(#[schemars(range(min = 0, max = 4_294_967_294_u32))] u32),
     /// A name or a range: "1000-1999"
-    Text(#[schemars(length(min = 1))] String),
+    Text(#[schemars(regex(pattern = r"^[^!~^*?,:/\[\]\n][^*?,:/\[\]\n]*$"))] String),
 }
 
 /// An absolute path in the cgroup v2 tree

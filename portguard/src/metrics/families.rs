@@ -113,17 +113,7 @@ fn state(status: &Status) -> Vec<Family> {
             kind: Kind::Gauge,
             samples: vec![sample([], status.problems.len() as u64)],
         },
-        Family {
-            name: "portguard_fallback",
-            help: "1 for what is enforced in place of policy files that were broken at the start, 0 otherwise.",
-            kind: Kind::Gauge,
-            samples: ["kept", "deny-protected"]
-                .map(|kind| {
-                    let here = status.fallback.as_deref() == Some(kind);
-                    sample([("policy", kind)], u64::from(here))
-                })
-                .into(),
-        },
+        fallback(status),
         Family {
             name: "portguard_hook_info",
             help: "The hook that decides; always 1.",
@@ -131,6 +121,18 @@ fn state(status: &Status) -> Vec<Family> {
             samples: hook.into_iter().collect(),
         },
     ]
+}
+
+fn fallback(status: &Status) -> Family {
+    let here = |kind| u64::from(status.fallback.as_deref() == Some(kind));
+    Family {
+        name: "portguard_fallback",
+        help: "1 for what is enforced in place of policy files that were broken at the start, 0 otherwise.",
+        kind: Kind::Gauge,
+        samples: ["kept", "deny-protected"]
+            .map(|kind| sample([("policy", kind)], here(kind)))
+            .into(),
+    }
 }
 
 fn policy(policy: Option<&PolicyInForce>) -> Vec<Family> {
