@@ -233,7 +233,7 @@ pub enum Counter {
     /// Binds of port 0 seen by an LSM program: the canary's proof that it runs.
     CanaryLsm = 6,
     /// Callers whose cgroup's path or groups could not be read (too deep, or no memory): see
-    /// [`crate::decide_bind`].
+    /// [`crate::decide_bind`]. And calls of `bindx` with too many addresses.
     Unresolved = 7,
     /// Decisions whose event was dropped because their uid had used up its quota of a window.
     UidQuota = 8,

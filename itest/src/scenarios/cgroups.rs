@@ -2,6 +2,7 @@
 
 use super::checks::{allow, default, deny, expect_decision};
 use crate::harness::cgroups::{Cgroups, cgroup_root, enter, within};
+use crate::harness::frozen::Frozen;
 use crate::harness::probe::{Attempt, Probe};
 use crate::harness::{Needs, SharedInstance, SharedTable, TestEnv};
 use anyhow::{Context as _, ensure};
@@ -11,6 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) const TESTS: SharedTable = &[
     ("cgroups_deep", Needs::Nothing, cgroups_deep),
+    (
+        "cgroups_deep_are_recorded_once",
+        Needs::Nothing,
+        cgroups_deep_are_recorded_once,
+    ),
     ("cgroups_long_names", Needs::Nothing, cgroups_long_names),
     (
         "cgroups_moved_during_bind",
@@ -50,6 +56,36 @@ fn cgroups_deep(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()
     }
     let outside = Probe::user(33).bind(Attempt::tcp(89));
     expect_decision(env, instance, &outside, allow("web"))?;
+    Ok(())
+}
+
+/// Binds whose paths would not fit into the ring, if each were recorded.
+const DEEP_BINDS: usize = 400;
+
+/// A cgroup that is too deep for a `**` is walked once: its path does not take the ring from events.
+fn cgroups_deep_are_recorded_once(
+    env: &TestEnv,
+    shared: &mut SharedInstance,
+) -> anyhow::Result<()> {
+    let top = format!("pgopen-{}", std::process::id());
+    let policy = format!(
+        "{{ version: 1, default: kernel, rules: [
+            {{ name: open, action: allow, ports: [90], cgroups: [\"/{top}/**/elsewhere\"] }}] }}"
+    );
+    let instance = shared.enforce(env, &policy)?;
+    let mut path = vec![top];
+    path.extend((1..40).map(|_| "d".to_owned()));
+    let mut made = Cgroups::default();
+    made.make(&path)?;
+    let bind = Probe::user(33).in_cgroup(path.join("/"));
+    let binds = (0..DEEP_BINDS).fold(bind, |probe, _| probe.bind(Attempt::tcp(90)));
+    let frozen = Frozen::new(instance)?;
+    binds.run()?;
+    drop(frozen);
+    let events = instance.events_of(&binds.comm)?;
+    let unresolved = |event: &&serde_json::Value| event["reason"] == "unresolved_cgroup";
+    let count = events.iter().filter(unresolved).count();
+    ensure!(count == DEEP_BINDS, "{count} events of {DEEP_BINDS} binds");
     Ok(())
 }
 

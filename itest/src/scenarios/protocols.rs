@@ -131,6 +131,21 @@ fn sctp_bindx(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> 
     )
 }
 
+/// The address that the socket is bound to before, the buffer, the verdicts, and the errno.
+type BindxCase = (Option<Vec<u8>>, Vec<u8>, &'static [&'static str], i32);
+
+/// The errno of a bindx on a new socket.
+fn bindx(bound: Option<&[u8]>, buffer: &[u8]) -> anyhow::Result<i32> {
+    let socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_STREAM, SCTP)
+        .map_err(|errno| NotApplicable(format!("socket() ends with errno {errno}")))?;
+    if let Some(address) = bound {
+        let errno = raw_syscalls::bind(socket.as_fd(), address, 16);
+        ensure!(errno == 0, "bind(2) ends with errno {errno}");
+    }
+    let len = u32::try_from(buffer.len())?;
+    Ok(raw_syscalls::bindx(socket.as_fd(), buffer, len))
+}
+
 /// Each address of the buffer is decided, and port 0 is the port of the socket or of an address before it.
 fn sctp_bindx_all_addresses(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let instance = shared.enforce(env, BY_ADDRESS)?;
@@ -140,7 +155,7 @@ fn sctp_bindx_all_addresses(env: &TestEnv, shared: &mut SharedInstance) -> anyho
             .flat_map(|last| at(last.max(3), 83))
             .collect::<Vec<_>>()
     };
-    let cases: [(Option<Vec<u8>>, Vec<u8>, &[&str], i32); 8] = [
+    let cases: [BindxCase; 8] = [
         (
             None,
             [at(1, 83), at(3, 83)].concat(),
@@ -176,14 +191,7 @@ fn sctp_bindx_all_addresses(env: &TestEnv, shared: &mut SharedInstance) -> anyho
         (None, [many(255), many(2)].concat(), &[], libc::EACCES),
     ];
     for (first, buffer, verdicts, expected) in cases {
-        let socket = raw_syscalls::socket(libc::AF_INET, libc::SOCK_STREAM, SCTP)
-            .map_err(|errno| NotApplicable(format!("socket() ends with errno {errno}")))?;
-        if let Some(first) = &first {
-            let errno = raw_syscalls::bind(socket.as_fd(), first, 16);
-            ensure!(errno == 0, "bind(2) ends with errno {errno}");
-        }
-        let len = u32::try_from(buffer.len())?;
-        let actual = raw_syscalls::bindx(socket.as_fd(), &buffer, len);
+        let actual = bindx(first.as_deref(), &buffer)?;
         let events = instance.events()?;
         let decided: Vec<&str> = events
             .iter()

@@ -107,11 +107,7 @@ impl Enricher {
             time: wall_clock(event.time),
             verdict,
             enforced: has(EventFlags::ENFORCED),
-            mode: match (has(EventFlags::ENFORCED), has(EventFlags::AUDIT_RULE)) {
-                (true, _) => Mode::Enforce,
-                (false, true) => Mode::AuditRule,
-                (false, false) => Mode::AuditPolicy,
-            },
+            mode: mode(event.flags),
             granted: has(EventFlags::GRANTED),
             rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
             policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
@@ -137,18 +133,33 @@ impl Enricher {
             cgroup_id: event.cgroup_id,
             netns: event.netns,
             hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
-            errno: match (refused, cgroup_hook && !self.features.set_errno) {
-                (false, _) => None,
-                (true, false) => Some(Errno::Acces),
-                // The errno of a cgroup program that cannot choose it (before Linux 5.18).
-                (true, true) => Some(Errno::Perm),
-            },
+            errno: refused.then(|| self.errno(cgroup_hook)),
             count: *count,
             several: !one_process || !one_comm,
             reason: EventFlags::reason(event.flags),
             host: self.host.clone(),
             boot_id: self.boot_id.clone(),
         })
+    }
+
+    /// The errno of a refused bind.
+    const fn errno(&self, cgroup_hook: bool) -> Errno {
+        if cgroup_hook && !self.features.set_errno {
+            // That of a cgroup program that cannot choose it (before Linux 5.18).
+            Errno::Perm
+        } else {
+            Errno::Acces
+        }
+    }
+}
+
+fn mode(flags: u8) -> Mode {
+    if flags & EventFlags::ENFORCED != 0 {
+        Mode::Enforce
+    } else if flags & EventFlags::AUDIT_RULE != 0 {
+        Mode::AuditRule
+    } else {
+        Mode::AuditPolicy
     }
 }
 
