@@ -16,5 +16,6 @@ pub mod loader;
 pub mod metrics;
 pub mod status;
 pub mod stderr;
+pub mod stdout;
 pub mod systemd;
 pub mod watch;

@@ -19,6 +19,7 @@ mod lifetime;
 mod metrics;
 mod missing_features;
 mod monitors;
+mod namespaces;
 mod pins;
 mod policies;
 mod protocols;
@@ -45,7 +46,7 @@ pub(crate) const SHARED: [SharedTable; 9] = [
 ];
 
 /// Tests whose result may differ from kernel to kernel.
-pub(crate) const KERNEL: [Table; 7] = [
+pub(crate) const KERNEL: [Table; 8] = [
     decisions::TESTS,
     decide_in_kernel::TESTS,
     unreadable::TESTS,
@@ -53,6 +54,7 @@ pub(crate) const KERNEL: [Table; 7] = [
     reload::TESTS,
     environment::TESTS,
     missing_features::TESTS,
+    namespaces::TESTS,
 ];
 
 /// Tests of the daemon.

@@ -1,6 +1,7 @@
 //! `portguard diff`: which binds change, and for whom.
 
 use super::{Exit, counted, objects, table::table};
+use crate::stdout::{self, out_line};
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::space::{
     BindSpace, DecidedBy, EffectByRule, Row, callers_text, ports_text,
@@ -37,15 +38,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     names.users.extend(new.given.users.clone());
     if args.json {
         for row in &rows {
-            println!("{}", as_object(&space, row));
+            out_line!("{}", as_object(&space, row))?;
         }
     } else if !rows.is_empty() {
-        print!("{}", as_table(&space, &rows, &names));
+        stdout::text(&as_table(&space, &rows, &names))?;
     }
     if !args.json {
         match rows.len() {
-            0 => println!("no bind is decided differently"),
-            count => println!("\n{}", counted(count, "change")),
+            0 => out_line!("no bind is decided differently")?,
+            count => out_line!("\n{}", counted(count, "change"))?,
         }
     }
     Ok(Exit::of(rows.is_empty()))

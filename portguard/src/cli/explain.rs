@@ -2,6 +2,7 @@
 
 use super::recorded_events::{self, RecordedBind, protocol};
 use super::{Exit, objects};
+use crate::stdout::{self, out_line};
 use anyhow::anyhow;
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
@@ -170,9 +171,9 @@ fn print(policy: &Policy, question: &Question, as_json: bool) -> anyhow::Result<
     };
     let explained = explain(policy, &bind)?;
     if as_json {
-        println!("{}", as_object(question, explained.as_ref()));
+        out_line!("{}", as_object(question, explained.as_ref()))?;
     } else {
-        print!("{}", as_text(question, explained.as_ref()));
+        stdout::text(&as_text(question, explained.as_ref()))?;
     }
     Ok(())
 }

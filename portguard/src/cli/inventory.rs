@@ -4,6 +4,7 @@ use super::{Exit, counted, failure::Unavailable, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
 use crate::stderr::log_line;
+use crate::stdout::{self, out_line};
 use portguard_common::Verdict;
 use portguard_policy::compile::compile;
 use portguard_policy::policy::{Mode, Policy};
@@ -36,7 +37,14 @@ type Outcome = Option<Result<Closed, DestroyError>>;
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = super::load(&args.policy)?;
     let tables = compile(&policy)?;
-    let inventory = take(&policy, &tables, Environment::probe().host_netns)
+    let environment = Environment::probe();
+    if let Some(lacking) = environment
+        .namespaces()
+        .filter(|found| super::doctor::is_missing(found))
+    {
+        return Err(Unavailable(super::doctor::sentence(lacking)).into());
+    }
+    let inventory = take(&policy, &tables, environment.host_netns)
         .map_err(|error| Unavailable(error.to_string()))?;
     let close = args.enforce_existing && policy.mode == Mode::Enforce;
     let outcomes: Vec<Outcome> = inventory
@@ -47,7 +55,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     if args.json {
         print_objects(&inventory, &outcomes)?;
     } else {
-        print_table(&policy, &inventory);
+        print_table(&policy, &inventory)?;
     }
     for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
         if let Some(outcome) = outcome {
@@ -74,7 +82,7 @@ fn print_objects(inventory: &Inventory, outcomes: &[Outcome]) -> anyhow::Result<
         let mut object = serde_json::to_value(holder)?;
         // Null where nobody tried.
         object["closed"] = json!(outcome.as_ref().map(Result::is_ok));
-        println!("{object}");
+        out_line!("{object}")?;
     }
     Ok(())
 }
@@ -83,29 +91,30 @@ const HEADER: [&str; 8] = [
     "PORT", "ADDRESS", "WHO", "UNIT", "PROGRAM", "NETNS", "POLICY", "RULE",
 ];
 
-fn print_table(policy: &Policy, inventory: &Inventory) {
+fn print_table(policy: &Policy, inventory: &Inventory) -> anyhow::Result<()> {
     let holders = &inventory.holders;
     if holders.is_empty() {
-        println!("no socket is bound to a protected port");
-        return;
+        out_line!("no socket is bound to a protected port")?;
+        return Ok(());
     }
     let elsewhere = holders.iter().any(|holder| !holder.host_netns);
     let rows: Vec<Vec<String>> = holders
         .iter()
         .map(|holder| cells(holder, elsewhere))
         .collect();
-    print!("{}", table(&HEADER, &rows));
+    stdout::text(&table(&HEADER, &rows))?;
     let violations = inventory.violations().count();
     let audit = if policy.mode == Mode::Audit {
         " (audit)"
     } else {
         ""
     };
-    println!(
+    out_line!(
         "\n{} {} against the policy{audit}",
         counted(violations, "socket"),
         if violations == 1 { "is" } else { "are" },
-    );
+    )?;
+    Ok(())
 }
 
 fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {

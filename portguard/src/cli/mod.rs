@@ -27,6 +27,7 @@ mod who_can_bind;
 use crate::control::SOCKET;
 use crate::kernel::{can_grant, local_ports};
 use crate::stderr;
+use crate::stdout::StdoutError;
 use clap::{Parser, Subcommand};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
@@ -117,7 +118,10 @@ pub fn main() -> ExitCode {
             writeln!(out, "portguard: {}: {}", record.target(), record.args())
         })
         .init();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     // Commands that only print end quietly where their reader does (`| head`); the daemon must not.
     if !matches!(cli.verb, Verb::Run(_)) {
         sigpipe::reset();
@@ -127,7 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => Ok(run::run(&args)),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
-        Verb::Schema(args) => Ok(schema::run(&args)),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Suggest(args) => suggest::run(&args),
@@ -164,6 +168,15 @@ impl Verb {
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
+    }
+}
+
+/// Prints wrong usage, help or the version.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print().map_err(StdoutError::from);
+    match printed {
+        Err(failed) if !error.use_stderr() => failure::unwritten(&failed).into(),
+        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }
 

@@ -4,6 +4,7 @@ use super::failure::unexpected_reply;
 use super::{Daemon, Exit};
 use crate::control::{Reply, Request, ask};
 use crate::stderr::{self, log_line};
+use crate::stdout::out_line;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
@@ -21,7 +22,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     match ask(&args.daemon.socket, &Request::Reload) {
         Ok(Reply::Reloaded { policy, warnings }) => {
             stderr::text(&warnings);
-            println!("policy {policy} is in force");
+            out_line!("policy {policy} is in force")?;
             Ok(Exit::Success)
         }
         Ok(Reply::Failed { error }) => {

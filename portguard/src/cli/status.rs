@@ -7,6 +7,7 @@ use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
 use crate::status::{Decisions, Enforcing, RuleHits, Status};
+use crate::stdout::{self, out_line};
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,11 +44,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     if args.json {
-        println!("{}", serde_json::to_string(&status)?);
+        out_line!("{}", serde_json::to_string(&status)?)?;
     } else {
         let stdout = std::io::stdout();
         let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-        print!("{}", text(&status, color));
+        stdout::text(&text(&status, color))?;
     }
     Ok(Exit::of(is_well(&status)))
 }

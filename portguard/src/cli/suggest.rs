@@ -3,6 +3,8 @@
 use super::recorded_events::{self, RecordedBind};
 use super::{Exit, counted};
 use crate::account_names::AccountNames;
+use crate::stderr::log_line;
+use crate::stdout;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use portguard_policy::policy::{NameService as _, SystemNames};
@@ -61,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             counted(seen as usize, "bind")
         ));
         if refused > 0 {
-            eprintln!(
+            log_line!(
                 "portguard: left out {} that were refused",
                 counted(refused as usize, "bind")
             );
@@ -84,7 +86,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let name_of = |uid| name_of(&mut names.borrow_mut(), uid);
     let mut policy = policy(&demands, default, &name_of);
     policy.notes.insert(ABOVE, notes.join("\n"));
-    print!("{policy}");
+    stdout::text(&policy.to_string())?;
     Ok(Exit::Success)
 }
 
