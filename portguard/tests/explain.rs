@@ -93,6 +93,44 @@ fn explain_marks_audit_rules_in_text_and_json() {
 }
 
 #[test]
+fn explain_takes_a_unit_and_a_process() {
+    let by_unit = "allow by rule unit (p.yaml:7:5)";
+    for unit in ["web.service", "web"] {
+        let text = said(&["--port", "443", "--unit", unit]);
+        assert!(text.starts_with(by_unit), "{text}");
+    }
+    let text = said(&["--port", "443", "--unit", "web@1"]);
+    let path = "units do not match /system.slice/system-web.slice/web@1.service\n";
+    assert!(text.contains(path), "{text}");
+
+    let own = std::process::id().to_string();
+    let json = said(&["--port", "443", "--pid", &own, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(json["bind"]["uid"], uid);
+    assert_eq!(json["bind"]["euid"], uid);
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let cgroup = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+    assert_eq!(json["bind"]["cgroup"].as_str(), cgroup);
+
+    let output = explain(&["--port", "443", "--pid", "2147483647"], "");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.starts_with("portguard: reading process 2147483647: "),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    for arguments in [
+        ["--unit", "web", "--cgroup", "/a"],
+        ["--pid", "1", "--user", "0"],
+        ["--pid", "1", "--event", "-"],
+    ] {
+        let output = explain(&[&["--port", "443"][..], &arguments].concat(), "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn explain_reads_events() {
     let event = r#"{"port":443,"protocol":"tcp","uid":33,"euid":0,"gid":33,"user":null,"cgroup":"/www","address":"127.0.0.9","verdict":"allow"}"#;
     let output = explain(&["--event", "-"], &format!("{event}\n\n{event}\n"));

@@ -9,6 +9,9 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// The path that stands for standard input.
+const STDIN: &str = "-";
+
 /// The contents of policy files at one moment, read errors included.
 #[derive(Debug, Default)]
 pub struct PolicyFiles(Vec<(PathBuf, Result<String, ReadError>)>);
@@ -32,12 +35,24 @@ impl From<String> for ReadError {
 pub struct Fingerprint([u8; 32]);
 
 impl PolicyFiles {
-    /// Reads files and directories: of a directory its `*.yaml` and `*.yml`, in byte order of their names.
+    /// Reads files, directories and, for `-`, standard input: of a directory its `*.yaml` and `*.yml`, in byte order of
+    /// their names.
     #[must_use]
     pub fn read(paths: &[PathBuf]) -> Self {
         let mut sources = Self::default();
         let mut room = MAX_BYTES;
-        for path in paths {
+        for (at, path) in paths.iter().enumerate() {
+            if path.as_os_str() == STDIN {
+                let again = paths.iter().take(at).any(|before| before == path);
+                let text = if again {
+                    Err("standard input is given twice".to_owned().into())
+                } else {
+                    read_stdin(room)
+                };
+                room = room.saturating_sub(text.as_ref().map_or(0, String::len) as u64);
+                sources.0.push((path.clone(), text));
+                continue;
+            }
             let files = match files(path) {
                 Ok(files) => files,
                 Err(message) => {
@@ -135,10 +150,19 @@ fn read_text(path: &Path, room: u64) -> Result<String, ReadError> {
     if !file.metadata().map_err(cannot)?.is_file() {
         return Err("not a regular file".to_owned().into());
     }
+    text_of(file, room)
+}
+
+fn read_stdin(room: u64) -> Result<String, ReadError> {
+    text_of(std::io::stdin().lock(), room)
+}
+
+fn text_of(reader: impl Read, room: u64) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
-    file.take(room + 1)
+    reader
+        .take(room + 1)
         .read_to_end(&mut bytes)
-        .map_err(cannot)?;
+        .map_err(|error| format!("cannot read file: {error}"))?;
     if bytes.len() as u64 > room {
         let limit = MAX_BYTES >> 20;
         return Err(format!("policy files exceed {limit} MiB in total").into());

@@ -15,6 +15,7 @@ mod ports;
 mod ranges;
 mod reader;
 mod rule;
+mod unit_cgroup;
 mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -30,6 +31,7 @@ pub use file::FILE_KEYS;
 pub use files::is_policy_name;
 pub use files::{Fingerprint, PolicyFiles};
 pub use rule::{RULE_KEYS, TEST_KEYS};
+pub use unit_cgroup::unit_cgroup;
 
 use file::{File, Setting};
 use portguard_common::MAX_RULES;

@@ -1,7 +1,8 @@
 //! `portguard diff`: which binds change, and for whom.
 
-use super::{Exit, counted, objects, table::table};
+use super::{Exit, STDIN, counted, objects, table::table};
 use crate::stdout::{self, out_line};
+use anyhow::bail;
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::space::{
     BindSpace, DecidedBy, EffectByRule, Row, callers_text, ports_text,
@@ -15,12 +16,12 @@ use std::path::{Path, PathBuf};
     after_long_help = "Compares what happens to binds, not text: a rule that is renamed, moved or rewritten \
     with the same meaning is not a change. `log` is not compared.\n\nExamples:\n  \
     portguard diff /etc/portguard/policies new-policies/\n  \
-    git show HEAD:web.yaml > /tmp/old.yaml; portguard diff /tmp/old.yaml web.yaml"
+    git show HEAD:web.yaml | portguard diff - web.yaml"
 )]
 pub(super) struct Args {
-    /// The old policy: a file or directory
+    /// The old policy: a file or directory, or - for standard input
     old: PathBuf,
-    /// The new policy: a file or directory
+    /// The new policy: a file or directory, or - for standard input
     new: PathBuf,
     /// Evaluate `hosts:` as this host
     #[arg(long, value_name = "NAME")]
@@ -31,6 +32,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if [&args.old, &args.new].map(|path| path.as_os_str() == STDIN) == [true; 2] {
+        bail!("standard input is given twice: one policy must be a file");
+    }
     let (old, new) = (load(&args.old, args)?, load(&args.new, args)?);
     let space = BindSpace::new(&[&old, &new])?;
     let rows = diff(&space)?;

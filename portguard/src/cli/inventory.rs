@@ -1,6 +1,6 @@
 //! `portguard inventory`: sockets already bound to protected ports, and the policy's verdict on each.
 
-use super::{Exit, counted, failure::Unavailable, table::table};
+use super::{Exit, PolicyPaths, counted, failure::Unavailable, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
 use crate::stderr::log_line;
@@ -9,7 +9,6 @@ use portguard_common::Verdict;
 use portguard_policy::compile::compile;
 use portguard_policy::policy::{Mode, Policy};
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -19,9 +18,8 @@ use std::path::PathBuf;
 Exit codes: 0 no socket violates the policy, 1 some do (with --enforce-existing: and could not be closed), \
 3 the kernel cannot list sockets, or privileges are missing.")]
 pub(super) struct Args {
-    /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
-    policy: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     /// Print one JSON object per socket
     #[arg(long)]
     pub(super) json: bool,
@@ -35,7 +33,7 @@ pub(super) struct Args {
 type Outcome = Option<Result<Closed, DestroyError>>;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let policy = super::load(&args.policy)?;
+    let policy = super::load(&args.policy.get())?;
     let tables = compile(&policy)?;
     let environment = Environment::probe();
     if let Some(lacking) = environment

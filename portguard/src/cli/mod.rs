@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out. One file per verb.
 
+mod caller;
 mod check;
 mod detach;
 mod diff;
@@ -173,6 +174,7 @@ impl Verb {
 
 /// Prints wrong usage, help or the version.
 fn usage(error: &clap::Error) -> ExitCode {
+    sigpipe::reset();
     let printed = error.print().map_err(StdoutError::from);
     match printed {
         Err(failed) if !error.use_stderr() => failure::unwritten(&failed).into(),
@@ -193,12 +195,45 @@ struct Daemon {
     socket: PathBuf,
 }
 
+/// Where a host's policy is.
+const POLICIES: &str = "/etc/portguard/policies";
+
+/// Standard input, where a command takes it for a file.
+const STDIN: &str = "-";
+
+/// The policy of a command: `portguard explain FILE` and `portguard explain --policy FILE` are the same.
+#[derive(clap::Args)]
+struct PolicyPaths {
+    /// Policy files or directories, or - for standard input; together they form one policy
+    /// [default: /etc/portguard/policies]
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The same as PATH
+    #[arg(long = "policy", value_name = "PATH")]
+    policy: Vec<PathBuf>,
+}
+
+impl PolicyPaths {
+    fn get(&self) -> Vec<PathBuf> {
+        let given: Vec<PathBuf> = self.policy.iter().chain(&self.paths).cloned().collect();
+        if given.is_empty() {
+            vec![POLICIES.into()]
+        } else {
+            given
+        }
+    }
+
+    /// Whether any of it comes from standard input.
+    fn is_stdin(&self) -> bool {
+        self.get().iter().any(|path| path.as_os_str() == STDIN)
+    }
+}
+
 /// Policies named on the command line.
 #[derive(clap::Args)]
 struct Loading {
-    /// Policy files or directories; together they form one policy
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     /// Evaluate `hosts:` as this host
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
@@ -206,7 +241,7 @@ struct Loading {
 
 impl Loading {
     fn read(&self) -> Result<Loaded, Diagnostics> {
-        read(&self.paths, self.host.as_deref())
+        read(&self.policy.get(), self.host.as_deref())
     }
 
     /// The same with the warnings that take the whole policy and the host.

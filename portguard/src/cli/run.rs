@@ -1,7 +1,7 @@
 //! `portguard run`: enforce in the foreground.
 
 use super::output::Output;
-use super::{Exit, counted};
+use super::{Exit, PolicyPaths, counted};
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
@@ -23,9 +23,8 @@ use std::time::Duration;
     portguard run --policy /etc/portguard/policies\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
 pub(super) struct Args {
-    /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_value = "/etc/portguard/policies")]
-    policy: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     /// Enforce or only report; overrides the policy's `mode`
     #[arg(long)]
     mode: Option<ModeArg>,
@@ -91,8 +90,14 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     if super::doctor::print_missing_object() {
         return Err(Exit::Environment);
     }
+    if args.policy.is_stdin() {
+        log_line!(
+            "portguard: run reads its policy again at each reload, which standard input cannot be: give a file"
+        );
+        return Err(Exit::NotSo);
+    }
     let source = PolicyLoader {
-        paths: args.policy.clone(),
+        paths: args.policy.get(),
         mode: args.mode.map(Into::into),
     };
     let fresh = read(&source)?;
@@ -190,6 +195,7 @@ impl From<HookArg> for HookChoice {
 fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) {
     let paths: Vec<String> = args
         .policy
+        .get()
         .iter()
         .map(|path| path.display().to_string())
         .collect();
