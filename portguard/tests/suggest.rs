@@ -172,6 +172,20 @@ rules:
 }
 
 #[test]
+fn suggest_reads_the_journal_and_rows_of_the_table() {
+    let journal = r#"{"__REALTIME_TIMESTAMP":"2","PORTGUARD_VERDICT":"kernel","PORTGUARD_PORT":"25","PORTGUARD_PROTOCOL":"tcp","PORTGUARD_UID":"4242","PORTGUARD_CGROUP":"/system.slice/mail.service"}"#;
+    let row = "03:04:05Z      kernel  tcp/25 0.0.0.0         ?(4242)         smtpd[1]\n               \
+        /system.slice/mail.service  default";
+    for input in [journal, row] {
+        let output = suggest(&["--event", "seen.jsonl"], input);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let rule =
+            "    ports: [25]\n    protocols: [tcp]\n    users: [4242]\n    units: [mail.service]\n";
+        assert!(text.ends_with(rule), "{text}");
+    }
+}
+
+#[test]
 fn suggest_rejects_invalid_event_with_its_line() {
     let output = suggest(&["--event", "seen.jsonl"], "\n{\"port\": 80}\n");
     let said = String::from_utf8(output.stderr).unwrap();

@@ -31,7 +31,7 @@ pub use file::FILE_KEYS;
 pub use files::is_policy_name;
 pub use files::{Fingerprint, PolicyFiles};
 pub use rule::{RULE_KEYS, TEST_KEYS};
-pub use unit_cgroup::unit_cgroup;
+pub use unit_cgroup::{unit_cgroup, unit_of};
 
 use file::{File, Setting};
 use portguard_common::MAX_RULES;

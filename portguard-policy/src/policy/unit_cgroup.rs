@@ -1,4 +1,4 @@
-//! The cgroup of a systemd unit.
+//! The cgroup of a systemd unit, and the unit of a cgroup.
 
 /// The path of the cgroup that systemd makes for a system unit without `Slice=`, as names below the root.
 ///
@@ -24,9 +24,36 @@ pub fn unit_cgroup(unit: &str) -> Vec<String> {
     path
 }
 
+/// The system unit of a cgroup, as `units` of a rule takes it: the first name below a chain of slices, which no user can
+/// forge. `None` where another manager than systemd made the cgroup.
+#[must_use]
+pub fn unit_of(path: &str) -> Option<&str> {
+    let mut names = path.split('/').filter(|name| !name.is_empty());
+    let unit = names.find(|name| !name.ends_with(".slice"))?;
+    let typed = [".service", ".scope", ".socket", ".mount", ".swap"];
+    typed.iter().any(|end| unit.ends_with(end)).then_some(unit)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::unit_cgroup;
+    use super::{unit_cgroup, unit_of};
+
+    #[test]
+    fn unit_of_a_cgroup_is_below_slices_only() {
+        for (path, unit) in [
+            ("/system.slice/nginx.service/worker", Some("nginx.service")),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/nginx.service",
+                Some("user@1000.service"),
+            ),
+            ("/init.scope", Some("init.scope")),
+            ("/docker/x.service", None),
+            ("/a.slice", None),
+            ("/", None),
+        ] {
+            assert_eq!(unit_of(path), unit, "{path}");
+        }
+    }
 
     #[test]
     fn unit_cgroup_is_where_systemd_makes_it() {

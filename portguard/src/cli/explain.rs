@@ -1,13 +1,14 @@
 //! `portguard explain`: how a policy decides a bind, and why.
 
 use super::caller::{CallerArgs, cgroup};
-use super::recorded_events::{self, RecordedBind, protocol};
+use super::difference::Difference;
+use super::recorded_events::{self, RecordedBind, RecordedDecision, protocol};
 use super::{Exit, PolicyPaths, STDIN, objects};
 use crate::stdout::{self, out_line};
 use anyhow::{anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
-use portguard_policy::compile::Bind;
+use portguard_policy::compile::{Bind, compile};
 use portguard_policy::escape::escape;
 use portguard_policy::policy::{Field, NameService as _, Policy, Rule, SystemNames};
 use serde_json::json;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
     portguard explain web.yaml --user www-data --port 443\n  \
     portguard explain web.yaml --unit nginx --port 443\n  \
     portguard explain web.yaml --port 443 --all\n  \
+    journalctl -u nginx -o json | portguard explain --event -\n  \
     portguard monitor --verdict deny --output json | portguard explain web.yaml --event -")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -35,8 +37,8 @@ pub(super) struct Args {
     /// Address to bind; `::` includes IPv4
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     address: IpAddr,
-    /// Explain recorded decision events: JSON lines from this file, or - for standard input; groups come from
-    /// the system's database as it is now
+    /// Explain recorded decisions from this file, or - for standard input: JSON lines, `journalctl -o json`, or rows of
+    /// the table; groups come from the system's database as it is now
     #[arg(long, value_name = "FILE", conflicts_with = "CallerArgs")]
     event: Option<PathBuf>,
     /// List everyone who may bind the port: users, groups, cgroups and protocols
@@ -57,6 +59,8 @@ struct Question {
     /// Names below the root of the tree.
     cgroup: Vec<String>,
     address: IpAddr,
+    /// What the event of the bind says, if it is of one.
+    recorded: Option<RecordedDecision>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -81,8 +85,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         // clap requires one of the two.
         (None, None) => Vec::new(),
     };
+    let digest = compile(&policy)?.short_digest();
     for question in &questions {
-        print(&policy, question, args.json)?;
+        print(&policy, &digest, question, args.json)?;
     }
     Ok(Exit::Success)
 }
@@ -97,13 +102,14 @@ fn from_arguments(args: &Args, port: u16) -> anyhow::Result<Question> {
         gids: caller.gids,
         cgroup: caller.cgroup,
         address: args.address,
+        recorded: None,
     })
 }
 
 fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
     let user = bind.user.as_deref();
     let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
-    gids.push(bind.gid);
+    gids.extend(bind.gid);
     let path = bind.cgroup.as_deref().unwrap_or("/");
     Ok(Question {
         port: bind.port,
@@ -112,11 +118,13 @@ fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
         euid: bind.euid,
         gids,
         cgroup: cgroup(path).map_err(|reason| anyhow!(reason))?.0,
-        address: bind.address,
+        // Binds of several addresses, in one event.
+        address: bind.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        recorded: Some(bind.decision),
     })
 }
 
-fn print(policy: &Policy, question: &Question, as_json: bool) -> anyhow::Result<()> {
+fn print(policy: &Policy, digest: &str, question: &Question, as_json: bool) -> anyhow::Result<()> {
     let cgroup: Vec<&str> = question.cgroup.iter().map(String::as_str).collect();
     let bind = Bind {
         port: question.port,
@@ -129,10 +137,18 @@ fn print(policy: &Policy, question: &Question, as_json: bool) -> anyhow::Result<
         dual_stack: true,
     };
     let explained = explain(policy, &bind)?;
+    let recorded = question.recorded.as_ref();
+    let difference = recorded.map(|recorded| Difference::new(recorded, digest, explained.as_ref()));
     if as_json {
-        out_line!("{}", as_object(question, explained.as_ref()))?;
+        let mut object = as_object(question, explained.as_ref());
+        object["policy"] = json!(digest);
+        object["event"] = json!(difference.as_ref().map(Difference::as_object));
+        out_line!("{object}")?;
     } else {
         stdout::text(&as_text(question, explained.as_ref()))?;
+        if let Some(text) = difference.and_then(|difference| difference.as_text()) {
+            out_line!("  {text}")?;
+        }
     }
     Ok(())
 }

@@ -21,7 +21,8 @@ use std::path::PathBuf;
     portguard suggest --from-host > policy.yaml"
 )]
 pub(super) struct Args {
-    /// Decision events: JSON lines from this file, or - for standard input; may be repeated
+    /// Decisions from this file, or - for standard input: JSON lines, `journalctl -o json` or rows of the table; may be
+    /// repeated
     #[arg(long, value_name = "FILE", required_unless_present = "from_host")]
     event: Vec<PathBuf>,
     /// Inspect how this host lets services bind ports below 1024 today
