@@ -19,5 +19,6 @@ pub mod policy_names;
 pub mod policy_store;
 pub mod status;
 pub mod stderr;
+pub mod stdout;
 pub mod systemd;
 pub mod watch;

@@ -87,7 +87,7 @@ fn check_exits_1_for_problems_and_2_for_usage() {
     );
     assert_eq!(output.status.code(), Some(1));
     let usage = Command::new(env!("CARGO_BIN_EXE_portguard"))
-        .arg("check")
+        .args(["check", "--no-such-option"])
         .output()
         .unwrap();
     assert_eq!(usage.status.code(), Some(2));

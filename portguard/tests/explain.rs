@@ -93,6 +93,44 @@ fn explain_marks_audit_rules_in_text_and_json() {
 }
 
 #[test]
+fn explain_takes_a_unit_and_a_process() {
+    let by_unit = "allow by rule unit (p.yaml:7:5)";
+    for unit in ["web.service", "web"] {
+        let text = said(&["--port", "443", "--unit", unit]);
+        assert!(text.starts_with(by_unit), "{text}");
+    }
+    let text = said(&["--port", "443", "--unit", "web@1"]);
+    let path = "units do not match /system.slice/system-web.slice/web@1.service\n";
+    assert!(text.contains(path), "{text}");
+
+    let own = std::process::id().to_string();
+    let json = said(&["--port", "443", "--pid", &own, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(json["bind"]["uid"], uid);
+    assert_eq!(json["bind"]["euid"], uid);
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let cgroup = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+    assert_eq!(json["bind"]["cgroup"].as_str(), cgroup);
+
+    let output = explain(&["--port", "443", "--pid", "2147483647"], "");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.starts_with("portguard: reading process 2147483647: "),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    for arguments in [
+        ["--unit", "web", "--cgroup", "/a"],
+        ["--pid", "1", "--user", "0"],
+        ["--pid", "1", "--event", "-"],
+    ] {
+        let output = explain(&[&["--port", "443"][..], &arguments].concat(), "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn explain_reads_events() {
     let event = r#"{"port":443,"protocol":"tcp","uid":33,"euid":0,"gid":33,"user":null,"cgroup":"/www","address":"127.0.0.9","verdict":"allow"}"#;
     let output = explain(&["--event", "-"], &format!("{event}\n\n{event}\n"));
@@ -100,17 +138,75 @@ fn explain_reads_events() {
     let once = "allow by rule loop (p.yaml:6:5)
   not mail (p.yaml:4:5): ports do not match 443
   not staff (p.yaml:5:5): groups do not match 33
+  but the event says allow by the default: it may be of another policy
 ";
     assert_eq!(text, once.repeat(2));
     let output = explain(&["--event", "-"], "no event\n");
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
         error.starts_with(
-            "portguard: -:1: not a decision event as `portguard run --output json` writes it: "
+            "portguard: -:1: not a decision event of `portguard run`, `portguard monitor` or `journalctl -o json`: it is \
+             not JSON, and not a row of the table"
         ),
         "{error}"
     );
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// An event as the journal has it, between entries that are none.
+const JOURNAL: &str = r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":"Started nginx.service"}
+{"__REALTIME_TIMESTAMP":"2","MESSAGE":"deny tcp/443 ...","PORTGUARD_VERDICT":"deny","PORTGUARD_RULE":"old","PORTGUARD_POLICY":"0123456789ab","PORTGUARD_PORT":"443","PORTGUARD_PROTOCOL":"tcp","PORTGUARD_UID":"33","PORTGUARD_EUID":"33","PORTGUARD_GID":"33","PORTGUARD_CGROUP":[47,119,119,119],"PORTGUARD_ADDRESS":"0.0.0.0","PORTGUARD_ERRNO":"EACCES","PORTGUARD_COUNT":"2"}
+"#;
+
+#[test]
+fn explain_reads_the_journal_and_rows_of_the_table() {
+    let head = "allow by rule web (p.yaml:9:5)\n";
+    let by_journal =
+        " but the event says deny by rule old: it is of policy 0123456789ab, and this is ";
+    let row = "TIME            VERDICT WHAT\n\
+        03:04:05Z      deny    tcp/443 0.0.0.0       #33(33)         nginx[1]\n               \
+        /www  rule old, EACCES\n";
+    let by_row = " but the event says deny by rule old: it may be of another policy";
+    for (input, difference) in [(JOURNAL, by_journal), (row, by_row)] {
+        let output = explain(&["--event", "-"], input);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.starts_with(head), "{text}");
+        assert!(text.contains(difference), "{text}");
+    }
+    let output = explain(&["--event", "-", "--json"], JOURNAL);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["event"]["policy"], "0123456789ab");
+    assert_eq!(
+        json["event"]["differs"],
+        serde_json::json!(["verdict", "rule", "policy"])
+    );
+    assert_ne!(json["policy"], "0123456789ab");
+
+    // The same policy and decision: nothing differs.
+    let digest = json["policy"].as_str().unwrap();
+    let same = JOURNAL.replace("0123456789ab", digest);
+    let same = same
+        .replace(r#""deny""#, r#""allow""#)
+        .replace(r#""old""#, r#""web""#);
+    let output = explain(&["--event", "-"], &same);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("event"), "{text}");
+    let other = same.replace(r#""web""#, r#""staff""#);
+    let output = explain(&["--event", "-"], &other);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let groups = "but the event says allow by rule staff: it is of this policy, so the caller's groups have changed";
+    assert!(text.contains(groups), "{text}");
+}
+
+#[test]
+fn explain_says_that_there_is_no_event() {
+    let entry = JOURNAL.lines().next().unwrap();
+    for input in ["", "{\"dropped\":3}\n", entry] {
+        let output = explain(&["--event", "-"], input);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(error, "portguard: -: no decision event in it\n");
+        assert_eq!(output.status.code(), Some(1));
+    }
 }
 
 #[test]

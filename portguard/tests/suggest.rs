@@ -172,6 +172,68 @@ rules:
 }
 
 #[test]
+fn suggest_reads_the_journal_and_rows_of_the_table() {
+    let journal = r#"{"__REALTIME_TIMESTAMP":"2","PORTGUARD_VERDICT":"kernel","PORTGUARD_PORT":"25","PORTGUARD_PROTOCOL":"tcp","PORTGUARD_UID":"4242","PORTGUARD_CGROUP":"/system.slice/mail.service"}"#;
+    let row = "03:04:05Z      kernel  tcp/25 0.0.0.0         ?(4242)         smtpd[1]\n               \
+        /system.slice/mail.service  default";
+    for input in [journal, row] {
+        let output = suggest(&["--event", "seen.jsonl"], input);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let rule =
+            "    ports: [25]\n    protocols: [tcp]\n    users: [4242]\n    units: [mail.service]\n";
+        assert!(text.ends_with(rule), "{text}");
+    }
+}
+
+#[test]
+fn suggest_prints_what_a_policy_lacks() {
+    let rule = "rules: [{ name: mail, action: allow, ports: [25], users: [4242] }]";
+    let policy = |default: &str| format!("version: 1\ndefault: {default}\n{rule}\n");
+    let mail = event(25, 4242, "/", None);
+    let web = event(80, 4242, "/system.slice/mail.service", None);
+    let unprotected = event(8080, 4242, "/", None);
+    let lacking = "# Generated from 2 binds recorded by portguard.
+# Only what the policy lacks. The first rule that matches decides: name this file so that it comes before it.
+version: 1
+rules:
+  # 2 binds: /usr/bin/srv
+  - name: mail-2
+    action: allow
+    ports: [80]
+    protocols: [tcp]
+    users: [4242]
+    units: [mail.service]
+";
+    for default in ["kernel", "deny"] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), policy(default)).unwrap();
+        let path = file.path().to_str().unwrap();
+        let arguments = ["--event", "seen.jsonl", "--policy", path];
+        let output = suggest(&arguments, &[&*mail, &*web, &*unprotected].concat());
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), lacking);
+        let output = suggest(&arguments, &mail);
+        assert_eq!(output.stdout, b"");
+        assert_eq!(
+            String::from_utf8(output.stderr).unwrap(),
+            "portguard: the policy has rules for all that was recorded\n"
+        );
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn suggest_of_nothing_is_an_error() {
+    let refused = event(25, 4245, "/", Some("EACCES"));
+    let output = suggest(&["--event", "seen.jsonl", "--default", "deny"], &refused);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected =
+        "portguard: no bind to allow was recorded: a policy of no rules would only refuse\n";
+    assert!(said.ends_with(expected), "{said}");
+    assert_eq!(output.stdout, b"");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn suggest_rejects_invalid_event_with_its_line() {
     let output = suggest(&["--event", "seen.jsonl"], "\n{\"port\": 80}\n");
     let said = String::from_utf8(output.stderr).unwrap();

@@ -64,6 +64,11 @@ fn violations(instance: &Instance, address: SocketAddr, expected: u32) -> anyhow
     let text = String::from_utf8_lossy(&output.stdout);
     let line = format!("{expected} sockets already bound in violation of the policy");
     ensure!(text.contains(&line) == (expected > 0), "{text}");
+    let code = output.status.code();
+    ensure!(
+        code == Some(i32::from(expected > 0)),
+        "exit code {code:?}: {text}"
+    );
     Ok(())
 }
 

@@ -43,6 +43,16 @@ pub(super) fn lacks(
     fix: &str,
     take_away: impl Fn() -> rustix::io::Result<()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
+    outputs_without(expected, fix, take_away).map(drop)
+}
+
+/// The same, with all that both print.
+pub(super) fn outputs_without(
+    expected: &str,
+    fix: &str,
+    take_away: impl Fn() -> rustix::io::Result<()> + Clone + Send + Sync + 'static,
+) -> anyhow::Result<String> {
+    let mut all = String::new();
     let policy = policy_file(POLICY)?;
     let path = policy.path().to_str().context("the policy's path")?;
     for arguments in [&["run", "--policy", path][..], &["doctor"]] {
@@ -58,8 +68,9 @@ pub(super) fn lacks(
         if arguments[0] == "run" {
             ensure!(text.contains(expected), "{arguments:?}: {text}");
         }
+        all += &text;
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Has a command start in a new mount namespace, changed by system calls alone.

@@ -21,6 +21,7 @@ mod lifetime;
 mod metrics;
 mod missing_features;
 mod monitors;
+mod namespaces;
 mod pins;
 mod policies;
 mod protocols;
@@ -47,7 +48,7 @@ pub(crate) const SHARED: [SharedTable; 9] = [
 ];
 
 /// Tests whose result may differ from kernel to kernel.
-pub(crate) const KERNEL: [Table; 7] = [
+pub(crate) const KERNEL: [Table; 8] = [
     decisions::TESTS,
     decide_in_kernel::TESTS,
     unreadable::TESTS,
@@ -55,6 +56,7 @@ pub(crate) const KERNEL: [Table; 7] = [
     reload::TESTS,
     environment::TESTS,
     missing_features::TESTS,
+    namespaces::TESTS,
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.

@@ -118,7 +118,7 @@ fn pins_outlive_kill(env: &TestEnv) -> anyhow::Result<()> {
             .output()?;
         let alone: Value = serde_json::from_slice(&output.stdout).context("status by the pins")?;
         ensure!(
-            output.status.code() == Some(0) && alone["daemon"].is_null(),
+            output.status.code() == Some(1) && alone["daemon"].is_null(),
             "status by the pins: {alone}"
         );
         ensure!(

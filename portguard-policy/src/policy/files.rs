@@ -12,6 +12,9 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// The path that stands for standard input.
+const STDIN: &str = "-";
+
 /// The contents of policy files at one moment, read errors included.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyFiles(Vec<SourceFile>);
@@ -54,8 +57,8 @@ impl From<String> for ReadError {
 pub struct Fingerprint([u8; 32]);
 
 impl PolicyFiles {
-    /// Reads files and directories: of a directory its `*.yaml` and `*.yml`, in byte order of their names. The
-    /// [`super::DEFAULT_PATHS`] are one directory.
+    /// Reads files, directories and, for `-`, standard input: of a directory its `*.yaml` and `*.yml`, in byte order of
+    /// their names. The [`super::DEFAULT_PATHS`] are one directory.
     #[must_use]
     pub fn read(paths: &[PathBuf]) -> Self {
         Self::read_by(paths, |_| Ok(()), |_| false)
@@ -82,7 +85,22 @@ impl PolicyFiles {
     ) -> Self {
         let mut sources = Self::default();
         let mut room = MAX_BYTES;
-        for (path, files) in listed(paths) {
+        for (at, (path, files)) in listed(paths).into_iter().enumerate() {
+            if path.as_os_str() == STDIN {
+                let again = paths.iter().take(at).any(|before| before == path);
+                let text = if again {
+                    Err("standard input is given twice".to_owned().into())
+                } else {
+                    read_stdin(room)
+                };
+                room = room.saturating_sub(text.as_ref().map_or(0, String::len) as u64);
+                sources.0.push(SourceFile {
+                    path: path.to_owned(),
+                    text,
+                    private: false,
+                });
+                continue;
+            }
             let files = match check(path).and(files) {
                 Ok(files) => files,
                 Err(message) => {
@@ -213,10 +231,19 @@ fn read_text(path: &Path, room: u64) -> Result<String, ReadError> {
     if !file.metadata().map_err(cannot)?.is_file() {
         return Err("not a regular file".to_owned().into());
     }
+    text_of(file, room)
+}
+
+fn read_stdin(room: u64) -> Result<String, ReadError> {
+    text_of(std::io::stdin().lock(), room)
+}
+
+fn text_of(reader: impl Read, room: u64) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
-    file.take(room + 1)
+    reader
+        .take(room + 1)
         .read_to_end(&mut bytes)
-        .map_err(cannot)?;
+        .map_err(|error| format!("cannot read file: {error}"))?;
     if bytes.len() as u64 > room {
         let limit = MAX_BYTES >> 20;
         return Err(format!("policy files exceed {limit} MiB in total").into());

@@ -4,6 +4,7 @@ use super::document::{Mapping, Node};
 use super::forgery;
 use super::model::{Log, Mode, PolicyTest, Rule};
 use super::reader::Reader;
+use super::unit_cgroup::unit_cgroup;
 use portguard_common::{Protocol, Verdict};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -26,8 +27,8 @@ pub const RULE_KEYS: [&str; 11] = [
     "log",
 ];
 /// The keys of a test.
-pub const TEST_KEYS: [&str; 9] = [
-    "user", "group", "groups", "cgroup", "port", "protocol", "address", "expect", "rule",
+pub const TEST_KEYS: [&str; 10] = [
+    "user", "group", "groups", "cgroup", "unit", "port", "protocol", "address", "expect", "rule",
 ];
 
 impl Reader<'_> {
@@ -191,10 +192,7 @@ impl Reader<'_> {
             Some(node) => self.protocol(node),
             None => Some(Protocol::Tcp),
         };
-        let cgroup = match map.get("cgroup") {
-            Some(node) => self.cgroup_names(node),
-            None => Some(Vec::new()),
-        };
+        let cgroup = self.cgroup_of_test(map);
         let address = match map.get("address") {
             Some(node) => self.address(node),
             None => Some(Ipv4Addr::UNSPECIFIED.into()),
@@ -216,6 +214,28 @@ impl Reader<'_> {
             rule,
             location: self.location(node.span),
         })
+    }
+
+    /// The cgroup of a test's caller: its path, or that of its unit.
+    fn cgroup_of_test(&mut self, map: &Mapping) -> Option<Vec<String>> {
+        match (map.get("cgroup"), map.get("unit")) {
+            (Some(_), Some(unit)) => {
+                let help = "omit one of them: a unit stands for its cgroup";
+                self.error(unit.span, "both `cgroup` and `unit`", Some(help.into()));
+                None
+            }
+            (Some(node), None) => self.cgroup_names(node),
+            (None, Some(node)) => {
+                let unit = self.unit(node)?.0;
+                if unit.contains('*') {
+                    let message = format!("`{unit}` is a pattern: a test is about one unit");
+                    self.error(node.span, message, None);
+                    return None;
+                }
+                Some(unit_cgroup(&unit))
+            }
+            (None, None) => Some(Vec::new()),
+        }
     }
 
     /// The groups of a test's caller: those given, else those of the user in the system's database.

@@ -7,5 +7,5 @@ mod units;
 
 pub use demand::{Demand, Who};
 pub use host::{HostError, Survey, inspect};
-pub use rules::policy;
+pub use rules::{policy, policy_beside};
 pub use units::owner_of;

@@ -1,6 +1,7 @@
 //! Demands -> the fewest readable rules that meet them; their order depends on nothing else.
 
 use super::demand::{Demand, Who};
+use super::units::of_one_run;
 use crate::analysis::finding::Finding;
 use crate::analysis::lint::{Host, findings};
 use crate::policy::{CgroupPattern, Component, Location, Policy, Rule, UnitPattern, merged};
@@ -21,6 +22,30 @@ struct Draft {
     protocols: Protocols,
     count: u64,
     from: BTreeSet<String>,
+    /// Some of its ports were another reserved one at each start.
+    any_reserved: bool,
+}
+
+/// Programs that bind whatever reserved port is free, as bindresvport(3) does.
+const ANY_RESERVED: [&str; 10] = [
+    "mount.nfs",
+    "mount.nfs4",
+    "umount.nfs",
+    "umount.nfs4",
+    "rpc.statd",
+    "sm-notify",
+    "rpc.mountd",
+    "rpc.gssd",
+    "ypbind",
+    "showmount",
+];
+
+/// The ports that they try.
+const RESERVED: RangeInclusive<u16> = 512..=1023;
+
+fn takes_any_reserved(demand: &Demand) -> bool {
+    let program = demand.from.rsplit('/').next().unwrap_or_default();
+    RESERVED.contains(&demand.port) && ANY_RESERVED.contains(&program)
 }
 
 /// The policy that allows all demands. `default` decides all other binds; `names` knows the users.
@@ -30,6 +55,17 @@ pub fn policy(
     default: DefaultName,
     names: &dyn Fn(u32) -> Option<String>,
 ) -> PolicyFile {
+    policy_beside(demands, default, names, BTreeSet::new())
+}
+
+/// The same for a file beside others, whose rules have the names in `used`.
+#[must_use]
+pub fn policy_beside(
+    demands: &[Demand],
+    default: DefaultName,
+    names: &dyn Fn(u32) -> Option<String>,
+    mut used: BTreeSet<String>,
+) -> PolicyFile {
     let drafts = merged_drafts(drafts(demands));
     let above_1023 = demands.iter().map(|demand| demand.port);
     let above_1023 = above_1023.filter(|port| *port > 1023);
@@ -38,7 +74,6 @@ pub fn policy(
         .chain([1..=1023])
         .collect();
     let protect = merged(&protect);
-    let mut used = BTreeSet::new();
     let rules = drafts.iter();
     let rules = rules.map(|draft| rule(draft, name(draft, names, &mut used)));
     let policy = Policy {
@@ -72,6 +107,10 @@ fn drafts(demands: &[Demand]) -> Vec<Draft> {
         let draft = by_port.entry(key).or_default();
         draft.owners.insert(demand.who.clone());
         draft.users = users;
+        if takes_any_reserved(demand) {
+            draft.ports.extend(RESERVED);
+            draft.any_reserved = true;
+        }
         draft.ports.insert(demand.port);
         draft.protocols.insert(demand.protocol);
         draft.count += demand.count;
@@ -129,6 +168,7 @@ fn join(drafts: Vec<Draft>, key: impl Fn(&Draft) -> Key) -> Vec<Draft> {
         all.protocols.extend(draft.protocols);
         all.count += draft.count;
         all.from.extend(draft.from);
+        all.any_reserved |= draft.any_reserved;
     }
     joined.into_values().collect()
 }
@@ -243,16 +283,49 @@ fn comment(draft: &Draft) -> String {
         from.push("and others");
     }
     let from = from.join(", ");
-    match draft.count {
+    let seen = match draft.count {
         0 => from,
         1 => format!("1 bind: {from}"),
         count => format!("{count} binds: {from}"),
+    };
+    let mut lines = vec![seen];
+    let notes: BTreeSet<&str> = draft.owners.iter().filter_map(of_one_run).collect();
+    lines.extend(notes.into_iter().map(str::to_owned));
+    if draft.any_reserved {
+        let text =
+            "The port is another at each start: any reserved one that bindresvport(3) may take.";
+        lines.push(text.to_owned());
     }
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_of_bindresvport_become_a_range_with_a_comment() {
+        let demand = |port, from: &str| Demand {
+            who: Who::Unit("rpc-statd.service".into()),
+            uids: [114; 2],
+            port,
+            protocol: Protocol::Udp,
+            count: 1,
+            from: from.into(),
+        };
+        let of = |demands: &[Demand]| policy(demands, DefaultName::Kernel, &|_| None).to_string();
+        let text = of(&[demand(741, "/sbin/rpc.statd"), demand(111, "/sbin/rpcbind")]);
+        assert!(text.contains("ports: [111, \"512-1023\"]"), "{text}");
+        assert!(
+            text.contains("# The port is another at each start: "),
+            "{text}"
+        );
+        let text = of(&[demand(741, "/sbin/other")]);
+        assert!(
+            text.contains("ports: [741]\n") && !text.contains("at each start"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn all_unreachable_rules_are_dropped_however_many() {

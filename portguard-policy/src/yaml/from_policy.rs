@@ -76,6 +76,7 @@ impl From<&PolicyTest> for TestEntry {
             group: None,
             groups: (!groups.is_empty()).then_some(groups),
             cgroup: Some(CgroupText(format!("/{}", test.cgroup.join("/")))),
+            unit: None,
             port: Ports::One(test.port),
             protocol: Some(test.protocol.into()),
             address: Some(test.address.to_string()),

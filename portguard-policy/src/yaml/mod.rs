@@ -133,6 +133,10 @@ pub struct TestEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CgroupText")]
     pub cgroup: Option<CgroupText>,
+    /// The caller's systemd unit, in place of its cgroup
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UnitText")]
+    pub unit: Option<UnitText>,
     /// The port
     pub port: Ports,
     /// The protocol; tcp if absent

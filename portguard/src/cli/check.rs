@@ -1,6 +1,8 @@
 //! `portguard check`: are these policy files valid, and do their tests pass?
 
 use super::{Exit, Loading, counted, objects, test_report};
+use crate::stderr::{self, log_line};
+use crate::stdout::{self, out_line};
 use portguard_policy::analysis::policy_tests::{TestResult, run_policy_tests};
 use portguard_policy::compile::{Tables, compile};
 use portguard_policy::policy::{Diagnostics, Policy, Severity};
@@ -34,15 +36,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let good = policy.is_some() && !(args.strict && problems.count(Severity::Warning) > 0);
     if !args.json {
-        eprint!("{}", problems.render(color));
+        stderr::text(&problems.render(color));
         if policy.is_some() && !good {
             let warnings = counted(problems.count(Severity::Warning), "warning");
-            eprintln!("portguard: {warnings}, treated as errors by --strict");
+            log_line!("portguard: {warnings}, treated as errors by --strict");
         }
     }
     let Some(policy) = policy else {
         if args.json {
-            println!("{}", as_object(None, &[], &problems));
+            out_line!("{}", as_object(None, &[], &problems))?;
         }
         return Ok(Exit::NotSo);
     };
@@ -55,17 +57,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         if args.show {
             object["effective"] = json!(PolicyFile::from(&policy));
         }
-        println!("{object}");
+        out_line!("{object}")?;
     } else {
-        print(args, &policy, &tables, &results);
+        print(args, &policy, &tables, &results)?;
     }
     Ok(Exit::of(ok))
 }
 
-fn print(args: &Args, policy: &Policy, tables: &Tables, results: &[TestResult<'_>]) {
+fn print(
+    args: &Args,
+    policy: &Policy,
+    tables: &Tables,
+    results: &[TestResult<'_>],
+) -> anyhow::Result<()> {
     let color = std::io::stderr().is_terminal();
     for result in results.iter().filter(|result| !result.holds()) {
-        eprint!("{}", test_report::as_text(result, color));
+        stderr::text(&test_report::as_text(result, color));
     }
     let summary = format!(
         "policy {}: {}, {}, {} of {} tests pass",
@@ -77,11 +84,12 @@ fn print(args: &Args, policy: &Policy, tables: &Tables, results: &[TestResult<'_
     );
     if args.show {
         // So that what is shown can be loaded again.
-        eprintln!("{summary}");
-        print!("{}", PolicyFile::from(policy));
+        log_line!("{summary}");
+        stdout::text(&PolicyFile::from(policy).to_string())?;
     } else {
-        println!("{summary}");
+        out_line!("{summary}")?;
     }
+    Ok(())
 }
 
 /// `tables` are `None` where the policy has errors.

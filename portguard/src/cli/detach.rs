@@ -5,6 +5,7 @@ use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::{PINS, Pins};
 use crate::stderr::log_line;
+use crate::stdout::out_line;
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -22,7 +23,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     match ask(&args.daemon.socket, &Request::Detach) {
         Ok(Reply::Detached) => {
-            println!("the daemon detached its programs and exited");
+            out_line!("the daemon detached its programs and exited")?;
             Ok(Exit::Success)
         }
         Ok(Reply::Failed { error }) => {
@@ -37,11 +38,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn without_daemon() -> anyhow::Result<Exit> {
     if !Path::new(PINS).exists() {
-        println!("nothing is pinned and no daemon is running");
+        out_line!("nothing is pinned and no daemon is running")?;
         return Ok(Exit::Success);
     }
     let pins = Pins::open().map_err(|error| Unavailable(error.to_string()))?;
     pins.remove_all()?;
-    println!("removed the pins in {PINS}; the kernel's default check applies");
+    out_line!("removed the pins in {PINS}; the kernel's default check applies")?;
     Ok(Exit::Success)
 }

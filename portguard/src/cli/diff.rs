@@ -1,7 +1,9 @@
 //! `portguard diff`: which binds change, and for whom.
 
 use super::host_names::ForHost;
-use super::{Exit, counted, objects, table::table};
+use super::{Exit, STDIN, counted, objects, table::table};
+use crate::stdout::{self, out_line};
+use anyhow::bail;
 use portguard_policy::analysis::diff::{Change, diff};
 use portguard_policy::analysis::space::{
     BindSpace, DecidedBy, EffectByRule, Row, callers_text, ports_text,
@@ -15,12 +17,12 @@ use std::path::{Path, PathBuf};
     after_long_help = "Compares what happens to binds, not text: a rule that is renamed, moved or rewritten \
     with the same meaning is not a change. `log` is not compared.\n\nExamples:\n  \
     portguard diff /etc/portguard/policies new-policies/\n  \
-    git show HEAD:web.yaml > /tmp/old.yaml; portguard diff /tmp/old.yaml web.yaml"
+    git show HEAD:web.yaml | portguard diff - web.yaml"
 )]
 pub(super) struct Args {
-    /// The old policy: a file or directory
+    /// The old policy: a file or directory, or - for standard input
     old: PathBuf,
-    /// The new policy: a file or directory
+    /// The new policy: a file or directory, or - for standard input
     new: PathBuf,
     #[command(flatten)]
     host: ForHost,
@@ -30,6 +32,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if [&args.old, &args.new].map(|path| path.as_os_str() == STDIN) == [true; 2] {
+        bail!("standard input is given twice: one policy must be a file");
+    }
     // The same for both policies: a name means one user.
     let hosts_names = args.host.names()?;
     let load = |path: &Path| load(path, hosts_names.service());
@@ -41,15 +46,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     names.users.extend(new.given.users.clone());
     if args.json {
         for row in &rows {
-            println!("{}", as_object(&space, row));
+            out_line!("{}", as_object(&space, row))?;
         }
     } else if !rows.is_empty() {
-        print!("{}", as_table(&space, &rows, &names));
+        stdout::text(&as_table(&space, &rows, &names))?;
     }
     if !args.json {
         match rows.len() {
-            0 => println!("no bind is decided differently"),
-            count => println!("\n{}", counted(count, "change")),
+            0 => out_line!("no bind is decided differently")?,
+            count => out_line!("\n{}", counted(count, "change"))?,
         }
     }
     Ok(Exit::of(rows.is_empty()))

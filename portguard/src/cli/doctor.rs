@@ -5,6 +5,8 @@ use crate::kernel::{
     BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
     object, object_condition,
 };
+use crate::stderr::log_line;
+use crate::stdout::out_line;
 use portguard_policy::escape::escape;
 use portguard_policy::policy::Policy;
 use serde::Serialize;
@@ -52,12 +54,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let rows: Vec<Row<'_>> = conditions.iter().map(row).collect();
     if args.json {
         let report = serde_json::json!({ "works": works, "conditions": rows });
-        println!("{report}");
+        out_line!("{report}")?;
     } else {
         for row in &rows {
-            println!("{:<8} {:<38} {}", row.state, row.condition, row.found);
+            out_line!("{:<8} {:<38} {}", row.state, row.condition, row.found)?;
             if let Some(fix) = row.fix {
-                println!("{:<8} {:<38} fix: {fix}", "", "");
+                out_line!("{:<8} {:<38} fix: {fix}", "", "")?;
             }
         }
     }
@@ -161,7 +163,7 @@ fn not_tried() -> Condition {
     }
 }
 
-fn is_missing(condition: &Condition) -> bool {
+pub(super) fn is_missing(condition: &Condition) -> bool {
     condition.severity == Severity::Missing
 }
 
@@ -201,6 +203,13 @@ fn trial(environment: &Environment) -> Condition {
     }
 }
 
+/// A condition with its fix, for an error.
+pub(super) fn sentence(condition: &Condition) -> String {
+    let fix = condition.fix.as_deref();
+    let fix = fix.map_or_else(String::new, |fix| format!("; {fix}"));
+    format!("{}: {}{fix}", condition.name, condition.found)
+}
+
 /// Prints whether the eBPF programs are missing in this build, and the fix; true where they are.
 pub(super) fn print_missing_object() -> bool {
     print_if_missing([&object_condition(&object())])
@@ -218,9 +227,9 @@ fn print_if_missing<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> 
         .filter(|condition| is_missing(condition))
     {
         any = true;
-        eprintln!("portguard: {}: {}", condition.name, condition.found);
+        log_line!("portguard: {}: {}", condition.name, condition.found);
         if let Some(fix) = &condition.fix {
-            eprintln!("  fix: {fix}");
+            log_line!("  fix: {fix}");
         }
     }
     any

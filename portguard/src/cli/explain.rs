@@ -1,26 +1,30 @@
 //! `portguard explain`: how a policy decides a bind, and why.
 
-use super::recorded_events::{self, RecordedBind, protocol};
-use super::{Exit, objects};
-use anyhow::anyhow;
+use super::caller::{CallerArgs, cgroup};
+use super::difference::Difference;
+use super::recorded_events::{self, RecordedBind, RecordedDecision, protocol};
+use super::{Exit, PolicyPaths, STDIN, objects};
+use crate::stdout::{self, out_line};
+use anyhow::{anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
-use portguard_policy::compile::Bind;
+use portguard_policy::compile::{Bind, compile};
 use portguard_policy::escape::escape;
-use portguard_policy::policy::{DEFAULT_PATHS, Field, NameService as _, Policy, Rule, SystemNames};
+use portguard_policy::policy::{Field, NameService as _, Policy, Rule, SystemNames};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
-    portguard explain --policy web.yaml --user www-data --port 443\n  \
-    portguard explain --policy web.yaml --port 443 --all\n  \
-    portguard monitor --verdict deny --output json | portguard explain --policy web.yaml --event -")]
+    portguard explain web.yaml --user www-data --port 443\n  \
+    portguard explain web.yaml --unit nginx --port 443\n  \
+    portguard explain web.yaml --port 443 --all\n  \
+    journalctl -u nginx -o json | portguard explain --event -\n  \
+    portguard monitor --verdict deny --output json | portguard explain web.yaml --event -")]
 pub(super) struct Args {
-    /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
-    policy: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     /// The port to bind
     #[arg(long, value_name = "N", required_unless_present = "event", conflicts_with = "event",
         value_parser = clap::value_parser!(u16).range(1..))]
@@ -28,68 +32,21 @@ pub(super) struct Args {
     /// tcp, udp, sctp or dccp [default: tcp; with --all, every protocol]
     #[arg(long, value_parser = protocol)]
     protocol: Option<Protocol>,
-    /// Real and effective user, by name or uid; without --group, its groups from the system's database apply
-    #[arg(long, default_value = "root", value_parser = user)]
-    user: User,
-    /// Group of the caller, by name or gid; may be repeated
-    #[arg(long, value_name = "GROUP", value_parser = group)]
-    group: Vec<u32>,
-    /// Cgroup of the caller, an absolute path
-    #[arg(long, default_value = "/", value_parser = cgroup)]
-    cgroup: Cgroup,
+    #[command(flatten)]
+    caller: CallerArgs,
     /// Address to bind; `::` includes IPv4
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     address: IpAddr,
-    /// Explain recorded decision events: JSON lines from this file, or - for standard input; groups come from
-    /// the system's database as it is now
-    #[arg(long, value_name = "FILE")]
+    /// Explain recorded decisions from this file, or - for standard input: JSON lines, `journalctl -o json`, or rows of
+    /// the table; groups come from the system's database as it is now
+    #[arg(long, value_name = "FILE", conflicts_with = "CallerArgs")]
     event: Option<PathBuf>,
     /// List everyone who may bind the port: users, groups, cgroups and protocols
-    #[arg(long, requires = "port", conflicts_with_all = ["user", "group", "cgroup", "address"])]
+    #[arg(long, requires = "port", conflicts_with_all = ["CallerArgs", "address"])]
     all: bool,
     /// Print one JSON object per bind, or per row of --all
     #[arg(long)]
     pub(super) json: bool,
-}
-
-/// A user with the groups that the system gives it.
-#[derive(Clone, Debug)]
-struct User {
-    id: u32,
-    gids: Vec<u32>,
-}
-
-/// Components of a path below the root of the tree.
-#[derive(Clone, Debug)]
-struct Cgroup(Vec<String>);
-
-fn user(text: &str) -> Result<User, String> {
-    if let Ok(id) = text.parse() {
-        return Ok(User {
-            id,
-            gids: Vec::new(),
-        });
-    }
-    let id = SystemNames::LOCAL.uid(text);
-    Ok(User {
-        id: id.ok_or("no such user; numeric ids are accepted")?,
-        gids: SystemNames::LOCAL.gids_of(text),
-    })
-}
-
-fn group(text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .or_else(|| SystemNames::LOCAL.gid(text))
-        .ok_or_else(|| "no such group; numeric ids are accepted".into())
-}
-
-fn cgroup(path: &str) -> Result<Cgroup, String> {
-    let below = path
-        .strip_prefix('/')
-        .ok_or("expected an absolute path, as /proc/PID/cgroup shows after 0::")?;
-    let names = below.split('/').filter(|name| !name.is_empty());
-    Ok(Cgroup(names.map(str::to_owned).collect()))
 }
 
 /// A bind to explain.
@@ -99,12 +56,23 @@ struct Question {
     uid: u32,
     euid: u32,
     gids: Vec<u32>,
-    cgroup: Cgroup,
+    /// Names below the root of the tree.
+    cgroup: Vec<String>,
     address: IpAddr,
+    /// What the event of the bind says, if it is of one.
+    recorded: Option<RecordedDecision>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let policy = super::load(&args.policy)?;
+    if args.policy.is_stdin()
+        && args
+            .event
+            .as_ref()
+            .is_some_and(|path| path.as_os_str() == STDIN)
+    {
+        bail!("standard input is given twice: the policy or the events must be a file");
+    }
+    let policy = super::load(&args.policy.get())?;
     if let (true, Some(port)) = (args.all, args.port) {
         return super::who_can_bind::print(&policy, port, args.protocol, args.json);
     }
@@ -113,37 +81,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             let binds = recorded_events::read(path)?.into_iter();
             binds.map(from_event).collect::<Result<_, _>>()?
         }
-        (None, Some(port)) => vec![from_arguments(args, port)],
+        (None, Some(port)) => vec![from_arguments(args, port)?],
         // clap requires one of the two.
         (None, None) => Vec::new(),
     };
+    let digest = compile(&policy)?.short_digest();
     for question in &questions {
-        print(&policy, question, args.json)?;
+        print(&policy, &digest, question, args.json)?;
     }
     Ok(Exit::Success)
 }
 
-fn from_arguments(args: &Args, port: u16) -> Question {
-    let gids = if args.group.is_empty() {
-        args.user.gids.clone()
-    } else {
-        args.group.clone()
-    };
-    Question {
+fn from_arguments(args: &Args, port: u16) -> anyhow::Result<Question> {
+    let caller = args.caller.get()?;
+    Ok(Question {
         port,
         protocol: args.protocol.unwrap_or(Protocol::Tcp),
-        uid: args.user.id,
-        euid: args.user.id,
-        gids,
-        cgroup: args.cgroup.clone(),
+        uid: caller.uid,
+        euid: caller.euid,
+        gids: caller.gids,
+        cgroup: caller.cgroup,
         address: args.address,
-    }
+        recorded: None,
+    })
 }
 
 fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
     let user = bind.user.as_deref();
     let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
-    gids.push(bind.gid);
+    gids.extend(bind.gid);
     let path = bind.cgroup.as_deref().unwrap_or("/");
     Ok(Question {
         port: bind.port,
@@ -151,13 +117,15 @@ fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
         uid: bind.uid,
         euid: bind.euid,
         gids,
-        cgroup: cgroup(path).map_err(|reason| anyhow!(reason))?,
-        address: bind.address,
+        cgroup: cgroup(path).map_err(|reason| anyhow!(reason))?.0,
+        // Binds of several addresses, in one event.
+        address: bind.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        recorded: Some(bind.decision),
     })
 }
 
-fn print(policy: &Policy, question: &Question, as_json: bool) -> anyhow::Result<()> {
-    let cgroup: Vec<&str> = question.cgroup.0.iter().map(String::as_str).collect();
+fn print(policy: &Policy, digest: &str, question: &Question, as_json: bool) -> anyhow::Result<()> {
+    let cgroup: Vec<&str> = question.cgroup.iter().map(String::as_str).collect();
     let bind = Bind {
         port: question.port,
         protocol: question.protocol,
@@ -169,10 +137,18 @@ fn print(policy: &Policy, question: &Question, as_json: bool) -> anyhow::Result<
         dual_stack: true,
     };
     let explained = explain(policy, &bind)?;
+    let recorded = question.recorded.as_ref();
+    let difference = recorded.map(|recorded| Difference::new(recorded, digest, explained.as_ref()));
     if as_json {
-        println!("{}", as_object(question, explained.as_ref()));
+        let mut object = as_object(question, explained.as_ref());
+        object["policy"] = json!(digest);
+        object["event"] = json!(difference.as_ref().map(Difference::as_object));
+        out_line!("{object}")?;
     } else {
-        print!("{}", as_text(question, explained.as_ref()));
+        stdout::text(&as_text(question, explained.as_ref()))?;
+        if let Some(text) = difference.and_then(|difference| difference.as_text()) {
+            out_line!("  {text}")?;
+        }
     }
     Ok(())
 }
@@ -219,7 +195,7 @@ fn mismatch(field: Field, question: &Question) -> String {
         }
         Field::Addresses => question.address.to_string(),
         Field::Cgroups | Field::Units => {
-            escape(format!("/{}", question.cgroup.0.join("/")).as_bytes())
+            escape(format!("/{}", question.cgroup.join("/")).as_bytes())
         }
     };
     format!("{} do not match {has}", field.as_str())
@@ -236,7 +212,7 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
             uid: question.uid,
             euid: question.euid,
             gids: &question.gids,
-            cgroup: &question.cgroup.0,
+            cgroup: &question.cgroup,
         }),
         "decided": explained.is_some(),
         "verdict": objects::verdict(explained.map(|explained| explained.verdict)),

@@ -3,6 +3,7 @@
 use super::{Exit, objects};
 use crate::control::ControlError;
 use crate::stderr::{self, log_line};
+use crate::stdout::{StdoutError, out_line};
 use portguard_policy::policy::Diagnostics;
 use serde_json::json;
 use std::fmt;
@@ -29,6 +30,9 @@ pub(super) fn unexpected_reply() -> anyhow::Error {
 /// Reports why a command failed.
 pub(super) fn report(error: &anyhow::Error, json: bool) -> Exit {
     let diagnostics = error.downcast_ref::<Diagnostics>();
+    if let Some(error) = error.downcast_ref::<StdoutError>() {
+        return unwritten(error);
+    }
     if json {
         let object = match diagnostics {
             Some(diagnostics) => json!({
@@ -37,7 +41,9 @@ pub(super) fn report(error: &anyhow::Error, json: bool) -> Exit {
             }),
             None => json!({ "error": format!("{error:#}") }),
         };
-        println!("{object}");
+        if let Err(error) = out_line!("{object}") {
+            return unwritten(&error);
+        }
     } else if let Some(diagnostics) = diagnostics {
         stderr::text(&diagnostics.render(std::io::stderr().is_terminal()));
     } else {
@@ -48,4 +54,12 @@ pub(super) fn report(error: &anyhow::Error, json: bool) -> Exit {
     } else {
         Exit::NotSo
     }
+}
+
+/// Standard output cannot be written.
+pub(super) fn unwritten(error: &StdoutError) -> Exit {
+    if !error.is_closed_pipe() {
+        log_line!("portguard: {error}");
+    }
+    Exit::NotSo
 }

@@ -1,14 +1,14 @@
 //! `portguard inventory`: sockets already bound to protected ports, and the policy's verdict on each.
 
-use super::{Exit, counted, failure::Unavailable, table::table};
+use super::{Exit, PolicyPaths, counted, failure::Unavailable, table::table};
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
 use crate::kernel::Environment;
 use crate::stderr::log_line;
+use crate::stdout::{self, out_line};
 use portguard_common::Verdict;
 use portguard_policy::compile::compile;
-use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy};
+use portguard_policy::policy::{Mode, Policy};
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -18,9 +18,8 @@ use std::path::PathBuf;
 Exit codes: 0 no socket violates the policy, 1 some do (with --enforce-existing: and could not be closed), \
 3 the kernel cannot list sockets, or privileges are missing.")]
 pub(super) struct Args {
-    /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
-    policy: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     /// Print one JSON object per socket
     #[arg(long)]
     pub(super) json: bool,
@@ -34,9 +33,16 @@ pub(super) struct Args {
 type Outcome = Option<Result<Closed, DestroyError>>;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let policy = super::load(&args.policy)?;
+    let policy = super::load(&args.policy.get())?;
     let tables = compile(&policy)?;
-    let inventory = take(&policy, &tables, Environment::probe().host_netns)
+    let environment = Environment::probe();
+    if let Some(lacking) = environment
+        .namespaces()
+        .filter(|found| super::doctor::is_missing(found))
+    {
+        return Err(Unavailable(super::doctor::sentence(lacking)).into());
+    }
+    let inventory = take(&policy, &tables, environment.host_netns)
         .map_err(|error| Unavailable(error.to_string()))?;
     let close = args.enforce_existing && policy.mode == Mode::Enforce;
     let outcomes: Vec<Outcome> = inventory
@@ -47,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     if args.json {
         print_objects(&inventory, &outcomes)?;
     } else {
-        print_table(&policy, &inventory);
+        print_table(&policy, &inventory)?;
     }
     for (holder, outcome) in inventory.holders.iter().zip(&outcomes) {
         if let Some(outcome) = outcome {
@@ -74,7 +80,7 @@ fn print_objects(inventory: &Inventory, outcomes: &[Outcome]) -> anyhow::Result<
         let mut object = serde_json::to_value(holder)?;
         // Null where nobody tried.
         object["closed"] = json!(outcome.as_ref().map(Result::is_ok));
-        println!("{object}");
+        out_line!("{object}")?;
     }
     Ok(())
 }
@@ -83,29 +89,30 @@ const HEADER: [&str; 8] = [
     "PORT", "ADDRESS", "WHO", "UNIT", "PROGRAM", "NETNS", "POLICY", "RULE",
 ];
 
-fn print_table(policy: &Policy, inventory: &Inventory) {
+fn print_table(policy: &Policy, inventory: &Inventory) -> anyhow::Result<()> {
     let holders = &inventory.holders;
     if holders.is_empty() {
-        println!("no socket is bound to a protected port");
-        return;
+        out_line!("no socket is bound to a protected port")?;
+        return Ok(());
     }
     let elsewhere = holders.iter().any(|holder| !holder.host_netns);
     let rows: Vec<Vec<String>> = holders
         .iter()
         .map(|holder| cells(holder, elsewhere))
         .collect();
-    print!("{}", table(&HEADER, &rows));
+    stdout::text(&table(&HEADER, &rows))?;
     let violations = inventory.violations().count();
     let audit = if policy.mode == Mode::Audit {
         " (audit)"
     } else {
         ""
     };
-    println!(
+    out_line!(
         "\n{} {} against the policy{audit}",
         counted(violations, "socket"),
         if violations == 1 { "is" } else { "are" },
-    );
+    )?;
+    Ok(())
 }
 
 fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {

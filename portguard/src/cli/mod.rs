@@ -1,8 +1,10 @@
 //! The command line: arguments in, exit code out. One file per verb.
 
+mod caller;
 mod check;
 mod detach;
 mod diff;
+mod difference;
 mod doctor;
 mod explain;
 mod failure;
@@ -21,6 +23,7 @@ mod span;
 mod status;
 mod suggest;
 mod table;
+mod table_row;
 mod test;
 mod test_report;
 mod top;
@@ -29,11 +32,12 @@ mod who_can_bind;
 use crate::control::SOCKET;
 use crate::kernel::{can_grant, local_ports};
 use crate::stderr;
+use crate::stdout::StdoutError;
 use clap::{Parser, Subcommand};
 use host_names::ForHost;
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
-use portguard_policy::policy::{self, Diagnostics, Loaded, Policy, SystemNames};
+use portguard_policy::policy::{self, DEFAULT_PATHS, Diagnostics, Loaded, Policy, SystemNames};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,7 +124,10 @@ pub fn main() -> ExitCode {
             writeln!(out, "portguard: {}: {}", record.target(), record.args())
         })
         .init();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     // Commands that only print end quietly where their reader does (`| head`); the daemon must not.
     if !matches!(cli.verb, Verb::Run(_)) {
         sigpipe::reset();
@@ -130,7 +137,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => Ok(run::run(&args)),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
-        Verb::Schema(args) => Ok(schema::run(&args)),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Suggest(args) => suggest::run(&args),
@@ -170,6 +177,16 @@ impl Verb {
     }
 }
 
+/// Prints wrong usage, help or the version.
+fn usage(error: &clap::Error) -> ExitCode {
+    sigpipe::reset();
+    let printed = error.print().map_err(StdoutError::from);
+    match printed {
+        Err(failed) if !error.use_stderr() => failure::unwritten(&failed).into(),
+        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
 /// `1 rule`, `2 rules`.
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
@@ -183,12 +200,42 @@ struct Daemon {
     socket: PathBuf,
 }
 
+/// Standard input, where a command takes it for a file.
+const STDIN: &str = "-";
+
+/// The policy of a command: `portguard explain FILE` and `portguard explain --policy FILE` are the same.
+#[derive(clap::Args)]
+struct PolicyPaths {
+    /// Policy files or directories, or - for standard input; together they form one policy
+    /// [default: /usr/lib/portguard/policies and /etc/portguard/policies]
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The same as PATH
+    #[arg(long = "policy", value_name = "PATH")]
+    policy: Vec<PathBuf>,
+}
+
+impl PolicyPaths {
+    fn get(&self) -> Vec<PathBuf> {
+        let given: Vec<PathBuf> = self.policy.iter().chain(&self.paths).cloned().collect();
+        if given.is_empty() {
+            DEFAULT_PATHS.map(PathBuf::from).to_vec()
+        } else {
+            given
+        }
+    }
+
+    /// Whether any of it comes from standard input.
+    fn is_stdin(&self) -> bool {
+        self.get().iter().any(|path| path.as_os_str() == STDIN)
+    }
+}
+
 /// Policies named on the command line.
 #[derive(clap::Args)]
 struct Loading {
-    /// Policy files or directories; together they form one policy
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     #[command(flatten)]
     host: ForHost,
 }
@@ -196,7 +243,7 @@ struct Loading {
 impl Loading {
     fn read(&self) -> anyhow::Result<Loaded> {
         let names = self.host.names()?;
-        let loaded = policy::load(&self.paths, names.service());
+        let loaded = policy::load(&self.policy.get(), names.service());
         names.note();
         Ok(loaded?)
     }

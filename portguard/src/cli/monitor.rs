@@ -103,11 +103,11 @@ fn print(mut monitor: Monitor, format: Format) -> anyhow::Result<Exit> {
             Ok(MonitorItem::DecisionEvent(decided, line)) => match format {
                 // As it came: a newer daemon's fields are kept.
                 Format::Json => line + "\n",
-                Format::Text { .. } => format.line(&decided),
+                Format::Text(_) => format.line(&decided),
             },
             Ok(MonitorItem::Dropped(dropped)) => match format {
                 Format::Json => serde_json::to_string(&Dropped { dropped })? + "\n",
-                Format::Text { .. } => {
+                Format::Text(_) => {
                     log_line!("portguard: {dropped} decisions dropped: this reader is too slow");
                     continue;
                 }
@@ -140,12 +140,6 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
-/// As systemctl takes it.
 fn unit(text: &str) -> Result<String, std::convert::Infallible> {
-    let named = [".service", ".socket", ".scope"];
-    Ok(if named.iter().any(|ending| text.ends_with(ending)) {
-        text.to_owned()
-    } else {
-        format!("{text}.service")
-    })
+    Ok(super::caller::unit(text))
 }

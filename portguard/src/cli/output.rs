@@ -1,6 +1,6 @@
 //! How decisions are written to standard output.
 
-use crate::events::sinks::Format;
+use crate::events::sinks::{Format, Layout};
 use clap::ValueEnum;
 use std::io::IsTerminal as _;
 
@@ -21,7 +21,16 @@ impl Output {
         match self {
             Self::Json => Format::Json,
             Self::Auto if !stdout.is_terminal() => Format::Json,
-            Self::Auto | Self::Text => Format::Text { color },
+            Self::Auto | Self::Text => Format::Text(Layout {
+                color,
+                columns: columns(),
+            }),
         }
     }
+}
+
+/// The columns of the terminal on standard output; `None` where it is none, or has no size as a serial line may.
+pub(super) fn columns() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
 }

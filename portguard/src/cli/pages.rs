@@ -1,10 +1,10 @@
 //! `portguard completions` and `portguard man`: made from the definitions of the command line itself.
 
 use super::{Cli, Exit};
+use crate::stdout;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -58,8 +58,6 @@ fn write_pages(directory: &Path) -> std::io::Result<()> {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<Exit> {
-    std::io::stdout()
-        .write_all(bytes)
-        .context("writing to stdout")?;
+    stdout::text(&String::from_utf8_lossy(bytes))?;
     Ok(Exit::Success)
 }

@@ -4,6 +4,7 @@ use super::failure::unexpected_reply;
 use super::{Daemon, Exit};
 use crate::control::{Reply, Request, ask};
 use crate::stderr::{self, log_line};
+use crate::stdout::out_line;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
@@ -26,8 +27,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }) => {
             stderr::text(&warnings);
             match changes.as_str() {
-                "" => println!("policy {policy} is in force"),
-                changes => println!("policy {policy} is in force: {changes}"),
+                "" => out_line!("policy {policy} is in force")?,
+                changes => out_line!("policy {policy} is in force: {changes}")?,
             }
             Ok(Exit::Success)
         }

@@ -2,7 +2,7 @@
 
 use super::first_policy::{OnError, first_policy};
 use super::output::Output;
-use super::{Exit, counted};
+use super::{Exit, PolicyPaths, counted};
 use crate::account_lookup::AccountLookup;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
@@ -14,7 +14,7 @@ use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::analysis::rule_advice::without_systemd;
 use portguard_policy::compile::Tables;
-use portguard_policy::policy::{DEFAULT_PATHS, Mode, Policy, Scope, ranges_text};
+use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -26,9 +26,8 @@ use std::time::Duration;
     portguard run --pin --sink journald\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
 pub(super) struct Args {
-    /// Policy file or directory; may be repeated
-    #[arg(long, value_name = "PATH", default_values = DEFAULT_PATHS)]
-    policy: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyPaths,
     /// Enforce or only report; overrides the policy's `mode`
     #[arg(long)]
     mode: Option<ModeArg>,
@@ -106,8 +105,14 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     if super::doctor::print_missing_object() {
         return Err(Exit::Environment);
     }
+    if args.policy.is_stdin() {
+        log_line!(
+            "portguard: run reads its policy again at each reload, which standard input cannot be: give a file"
+        );
+        return Err(Exit::NotSo);
+    }
     let source = PolicyLoader {
-        paths: args.policy.clone(),
+        paths: args.policy.get(),
         mode: args.mode.map(Into::into),
         insecure_permissions: args.insecure_policy_permissions,
         accounts: AccountLookup::start().map_err(lacking)?,
@@ -203,6 +208,7 @@ impl From<HookArg> for HookChoice {
 fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) {
     let paths: Vec<String> = args
         .policy
+        .get()
         .iter()
         .map(|path| path.display().to_string())
         .collect();

@@ -2,6 +2,7 @@
 
 use super::Exit;
 use crate::events::DecisionEvent;
+use crate::stdout::out_line;
 
 #[derive(clap::Args)]
 #[command(
@@ -17,12 +18,12 @@ pub(super) struct Args {
     event: bool,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let schema = if args.event {
         DecisionEvent::schema()
     } else {
         portguard_policy::yaml::schema()
     };
-    println!("{schema:#}");
-    Exit::Success
+    out_line!("{schema:#}")?;
+    Ok(Exit::Success)
 }

@@ -7,6 +7,7 @@ use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
 use crate::status::{Decisions, Enforcing, RuleHits, Status};
+use crate::stdout::{self, out_line};
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +15,8 @@ use std::fmt::Write as _;
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
     0  healthy: enforcing or auditing without a problem\n  \
-    1  degraded or inactive, a problem, or the last reload failed\n  \
+    1  degraded or inactive, a problem, the last reload failed, sockets violate the policy, or only the pins enforce, \
+ without a daemon\n  \
     3  unknown: the daemon cannot be reached\n\n\
     Examples:\n  \
     portguard status\n  \
@@ -36,21 +38,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         Ok(_) => return Err(unexpected_reply()),
         Err(ControlError::NoDaemon { path }) => match pinned_status() {
-            Ok(Some(status)) => status,
+            Ok(Some(mut status)) => {
+                status.problems.push(NO_DAEMON.to_owned());
+                status
+            }
             Ok(None) => nothing(&ControlError::NoDaemon { path }),
             Err(error) => return Err(Unavailable(error.to_string()).into()),
         },
         Err(error) => return Err(error.into()),
     };
     if args.json {
-        println!("{}", serde_json::to_string(&status)?);
+        out_line!("{}", serde_json::to_string(&status)?)?;
     } else {
         let stdout = std::io::stdout();
         let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-        print!("{}", text(&status, color));
+        stdout::text(&text(&status, color))?;
     }
     Ok(Exit::of(is_well(&status)))
 }
+
+/// The problem where only pins enforce.
+const NO_DAEMON: &str = "no daemon runs: the pins enforce on, but decisions are not reported and files not reloaded; \
+    start `portguard run --pin`, or end it with `portguard detach`";
 
 /// Where nothing is enforced.
 fn nothing(error: &ControlError) -> Status {
@@ -77,6 +86,7 @@ fn is_well(status: &Status) -> bool {
     matches!(status.enforcing, Enforcing::Enforce | Enforcing::Audit)
         && status.problems.is_empty()
         && reloaded
+        && status.violations.is_none_or(|violations| violations == 0)
 }
 
 /// For people: what matters most first.

@@ -3,12 +3,18 @@
 use super::recorded_events::{self, RecordedBind};
 use super::{Exit, counted};
 use crate::account_names::AccountNames;
-use anyhow::Context as _;
+use crate::stderr::log_line;
+use crate::stdout;
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use portguard_policy::policy::{NameService as _, SystemNames};
-use portguard_policy::suggest::{Demand, inspect, owner_of, policy};
+use portguard_common::Verdict;
+use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::policy::{NameService as _, Policy, SystemNames};
+use portguard_policy::suggest::{Demand, inspect, owner_of, policy_beside};
 use portguard_policy::yaml::{ABOVE, DefaultName};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -16,10 +22,12 @@ use std::path::PathBuf;
     after_long_help = "Refused binds are left out; binds left to the kernel or decided in audit mode count as \
     allowed. Review the policy before you enforce it: it allows everything that was recorded.\n\nExamples:\n  \
     portguard run --mode audit > seen.jsonl; portguard suggest --event seen.jsonl > policy.yaml\n  \
-    portguard suggest --from-host > policy.yaml"
+    portguard suggest --from-host > policy.yaml\n  \
+    journalctl -t portguard -o json | portguard suggest --event - --policy /etc/portguard/policies"
 )]
 pub(super) struct Args {
-    /// Decision events: JSON lines from this file, or - for standard input; may be repeated
+    /// Decisions from this file, or - for standard input: JSON lines, `journalctl -o json` or rows of the table; may be
+    /// repeated
     #[arg(long, value_name = "FILE", required_unless_present = "from_host")]
     event: Vec<PathBuf>,
     /// Inspect how this host lets services bind ports below 1024 today
@@ -29,8 +37,83 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", default_value = "/", requires = "from_host")]
     root: PathBuf,
     /// Verdict on all other binds
-    #[arg(long, default_value = "kernel")]
+    #[arg(long, default_value = "kernel", conflicts_with = "policy")]
     default: DefaultArg,
+    /// Print only what this policy lacks: rules for binds that it denies or leaves to its default; may be repeated
+    #[arg(long, value_name = "PATH")]
+    policy: Vec<PathBuf>,
+}
+
+/// The policy of `--policy`.
+struct Existing {
+    policy: Policy,
+    tables: Tables,
+}
+
+impl Existing {
+    fn read(paths: &[PathBuf]) -> anyhow::Result<Option<Self>> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let policy = super::load(paths)?;
+        let tables = compile(&policy)?;
+        Ok(Some(Self { policy, tables }))
+    }
+
+    /// Whether a rule allows the bind or leaves it to the kernel, or nothing decides it.
+    fn covers(&self, bind: &RecordedBind) -> bool {
+        let user = bind.user.as_deref();
+        let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
+        gids.extend(bind.gid);
+        let path = bind.cgroup.as_deref().unwrap_or_default();
+        let cgroup: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let decision = self.tables.decide(&Bind {
+            port: bind.port,
+            protocol: bind.protocol,
+            uid: bind.uid,
+            euid: bind.euid,
+            gids: &gids,
+            cgroup: &cgroup,
+            address: bind.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            dual_stack: true,
+        });
+        decision.is_none_or(|decision| {
+            decision.verdict != Verdict::Deny && self.policy.rule(decision.rule).is_some()
+        })
+    }
+
+    fn rule_names(&self) -> BTreeSet<String> {
+        let rules = self.policy.rules.iter();
+        rules.map(|rule| rule.name.clone()).collect()
+    }
+}
+
+/// What the events say.
+#[derive(Default)]
+struct Seen {
+    demands: Vec<Demand>,
+    binds: u64,
+    refused: u64,
+    covered: u64,
+}
+
+impl Seen {
+    fn read(paths: &[PathBuf], existing: Option<&Existing>) -> anyhow::Result<Self> {
+        let mut seen = Self::default();
+        for path in paths {
+            for bind in recorded_events::read(path)? {
+                if bind.refused {
+                    seen.refused += bind.count;
+                } else if existing.is_some_and(|existing| existing.covers(&bind)) {
+                    seen.covered += bind.count;
+                } else {
+                    seen.binds += bind.count;
+                    seen.demands.push(demand(bind));
+                }
+            }
+        }
+        Ok(seen)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -42,30 +125,21 @@ enum DefaultArg {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let mut demands = Vec::new();
+    let existing = Existing::read(&args.policy)?;
+    let seen = Seen::read(&args.event, existing.as_ref())?;
+    let mut demands = seen.demands;
     let mut notes = Vec::new();
-    let (mut seen, mut refused) = (0, 0);
-    for path in &args.event {
-        for bind in recorded_events::read(path)? {
-            if bind.refused {
-                refused += bind.count;
-            } else {
-                seen += bind.count;
-                demands.push(demand(bind));
-            }
-        }
-    }
     if !args.event.is_empty() {
         notes.push(format!(
             "Generated from {} recorded by portguard.",
-            counted(seen as usize, "bind")
+            counted(seen.binds as usize, "bind")
         ));
-        if refused > 0 {
-            eprintln!(
-                "portguard: left out {} that were refused",
-                counted(refused as usize, "bind")
-            );
-        }
+    }
+    if seen.refused > 0 {
+        log_line!(
+            "portguard: left out {} that were refused",
+            counted(seen.refused as usize, "bind")
+        );
     }
     if args.from_host {
         let found = inspect(&args.root).context("inspecting the host")?;
@@ -76,15 +150,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         ));
         notes.extend(found.notes);
     }
+    if demands.is_empty() && seen.covered > 0 {
+        log_line!("portguard: the policy has rules for all that was recorded");
+        return Ok(Exit::Success);
+    }
+    if demands.is_empty() && !args.from_host {
+        bail!("no bind to allow was recorded: a policy of no rules would only refuse");
+    }
     let default = match args.default {
         DefaultArg::Kernel => DefaultName::Kernel,
         DefaultArg::Deny => DefaultName::Deny,
     };
     let names = RefCell::new(AccountNames::default());
     let name_of = |uid| name_of(&mut names.borrow_mut(), uid);
-    let mut policy = policy(&demands, default, &name_of);
+    let taken = existing.as_ref().map(Existing::rule_names);
+    let mut policy = policy_beside(&demands, default, &name_of, taken.unwrap_or_default());
+    if existing.is_some() {
+        // Its settings are those of the policy that it is added to.
+        policy.default = None;
+        policy.protect = None;
+        notes.push("Only what the policy lacks. The first rule that matches decides: name this file so that it comes before it.".into());
+    }
     policy.notes.insert(ABOVE, notes.join("\n"));
-    print!("{policy}");
+    stdout::text(&policy.to_string())?;
     Ok(Exit::Success)
 }
 

@@ -1,6 +1,8 @@
 //! `portguard test`: do the policy's tests pass?
 
 use super::{Exit, Loading, test_report};
+use crate::stderr::log_line;
+use crate::stdout::{self, out_line};
 use anyhow::Context as _;
 use portguard_policy::analysis::policy_tests::run_policy_tests;
 use portguard_policy::compile::compile;
@@ -35,24 +37,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         .is_some_and(|path| path.as_os_str() == "-");
     for result in &results {
         if args.json {
-            println!("{}", test_report::as_object(result));
+            out_line!("{}", test_report::as_object(result))?;
         } else if !result.holds() && !to_stdout {
-            print!("{}", test_report::as_text(result, color));
+            stdout::text(&test_report::as_text(result, color))?;
         }
     }
     if let Some(path) = &args.junit {
         let report = test_report::as_junit(&results).to_string()?;
         if to_stdout {
-            print!("{report}");
+            stdout::text(&report.to_string())?;
         } else {
             std::fs::write(path, report)
                 .with_context(|| format!("writing the JUnit report {}", path.display()))?;
         }
     }
     let held = results.iter().filter(|result| result.holds()).count();
-    eprintln!("{held} of {} tests pass", results.len());
+    log_line!("{held} of {} tests pass", results.len());
     if results.is_empty() {
-        eprintln!("portguard: the policy has no tests; add some under `tests:`");
+        log_line!("portguard: the policy has no tests; add some under `tests:`");
         return Ok(Exit::NotSo);
     }
     Ok(Exit::of(held == results.len()))

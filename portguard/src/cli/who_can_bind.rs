@@ -1,6 +1,7 @@
 //! `portguard explain --all`: who may bind a port.
 
 use super::{Exit, objects, table::table};
+use crate::stdout::{self, out_line};
 use portguard_common::Protocol;
 use portguard_policy::analysis::space::{
     BindSpace, Effect, EffectByRule, Row, Users, callers_text, ports_text,
@@ -19,11 +20,11 @@ pub(super) fn print(
     let space = BindSpace::new(&[policy])?;
     let rows = who_can_bind(&space, port, &protocols)?;
     if as_json {
-        print_objects(&space, &rows, port);
+        print_objects(&space, &rows, port)?;
         return Ok(Exit::Success);
     }
     if rows.is_empty() {
-        println!("not decided: port {port} is not in `protect`");
+        out_line!("not decided: port {port} is not in `protect`")?;
         return Ok(Exit::Success);
     }
     // Callers with two uids that are left to the kernel would only repeat those with one.
@@ -37,15 +38,15 @@ pub(super) fn print(
         .flat_map(|row| cells(&space, row, policy))
         .collect();
     if !lines.is_empty() {
-        print!("{}", table(&HEADER, &lines));
+        stdout::text(&table(&HEADER, &lines))?;
     }
     if shown.iter().any(|row| row.value.effect.is_kernel()) {
-        println!(
+        out_line!(
             "\nkernel: callers with CAP_NET_BIND_SERVICE, and everyone for ports from ip_unprivileged_port_start up"
-        );
+        )?;
     }
     if others.iter().any(|row| row.value.effect == Effect::Deny) {
-        println!("\neveryone else: deny");
+        out_line!("\neveryone else: deny")?;
     }
     Ok(Exit::Success)
 }
@@ -81,17 +82,22 @@ fn cells(space: &BindSpace<'_>, row: &Row<EffectByRule<'_>>, policy: &Policy) ->
 }
 
 /// One object per set of callers, those that are denied too; one that says so where nothing is decided.
-fn print_objects(space: &BindSpace<'_>, rows: &[Row<EffectByRule<'_>>], port: u16) {
+fn print_objects(
+    space: &BindSpace<'_>,
+    rows: &[Row<EffectByRule<'_>>],
+    port: u16,
+) -> anyhow::Result<()> {
     if rows.is_empty() {
         let mut object = objects::effect(&EffectByRule::UNDECIDED);
         object["port"] = json!(port);
         object["binds"] = Value::Null;
-        println!("{object}");
+        out_line!("{object}")?;
     }
     for row in rows {
         let mut object = objects::effect(&row.value);
         object["port"] = json!(port);
         object["binds"] = objects::binds(space, row);
-        println!("{object}");
+        out_line!("{object}")?;
     }
+    Ok(())
 }

@@ -40,6 +40,15 @@ pub enum ControlError {
         /// The path.
         path: PathBuf,
     },
+    /// The socket's directory is missing.
+    #[error(
+        "the directory of {} does not exist: create it, or give another path with --socket",
+        path.display()
+    )]
+    NoDirectory {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The system refused something.
     #[error("cannot {what} {}: {source}", path.display())]
     System {

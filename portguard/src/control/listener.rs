@@ -1,8 +1,8 @@
 //! The listening socket's file: held by one daemon at a time, and removed at its end.
 
-use super::ControlError;
 use super::client::dial;
 use super::peer::Peer;
+use super::{ControlError, SOCKET};
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -95,7 +95,8 @@ fn system(what: &'static str, path: &Path, source: std::io::Error) -> ControlErr
     ControlError::System { what, path, source }
 }
 
-/// Makes the directory where it is missing, readable by all as the rest of `/run`.
+/// Makes the directory of the default socket where it is missing, readable by all as the rest of `/run`. Another one is
+/// the administrator's: a mistyped path must not become a directory.
 fn make_directory(path: &Path) -> Result<(), ControlError> {
     let Some(parent) = path
         .parent()
@@ -105,6 +106,10 @@ fn make_directory(path: &Path) -> Result<(), ControlError> {
     };
     if parent.is_dir() {
         return Ok(());
+    }
+    if path != Path::new(SOCKET) {
+        let path = path.into();
+        return Err(ControlError::NoDirectory { path });
     }
     let failed = |source| system("make the socket's directory", parent, source);
     let mut builder = DirBuilder::new();

@@ -16,9 +16,27 @@ impl Holder {
         format!("{}/{port} {address}", protocol.as_str())
     }
 
-    /// The user that was evaluated, else the socket's user.
+    /// The user that was evaluated, else the socket's user; where no process has it any more, also the one that they have
+    /// now.
     #[must_use]
     pub fn who(&self) -> String {
+        let caller = self.caller();
+        let evaluated = self
+            .evaluated
+            .as_ref()
+            .map_or(self.uid, |caller| caller.euid);
+        let mut processes = self.processes.iter();
+        match processes.next() {
+            Some(first)
+                if first.euid != evaluated && processes.all(|other| other.euid != evaluated) =>
+            {
+                format!("{caller}, now {}", first.euid)
+            }
+            _ => caller,
+        }
+    }
+
+    fn caller(&self) -> String {
         let named = |user: &Option<String>, uid: u32| match user {
             Some(user) => format!("{user}({uid})"),
             None => uid.to_string(),

@@ -219,9 +219,10 @@ impl<'a> Evaluator<'a> {
 
     /// What the policy decides for the bind, and for which caller.
     ///
-    /// Sockets are passed on, to workers and by systemd, and the policy decides about the process that bound it. That
-    /// is most likely the one with the socket's uid and cgroup. Where that would be denied and none of the processes
-    /// is in the socket's cgroup, as with systemd's socket units, the socket's creator is evaluated.
+    /// The policy decides about the process that bound it, and sockets are passed on, to workers and by systemd. The
+    /// socket's uid is who made it, also where the process that holds it has changed its user since. Its cgroup is most
+    /// likely that of the process, or the one that it was made in, as with systemd's socket units. A denial holds only
+    /// where each of the callers that may have bound it is denied: nothing is closed on doubt.
     fn evaluate(
         &mut self,
         socket: &Socket,
@@ -233,35 +234,40 @@ impl<'a> Evaluator<'a> {
             let other_cgroup = process.cgroup.as_deref() != made_in;
             (other_user, other_cgroup, process.pid)
         });
-        let creator = || Caller {
+        let creator = |gids, cgroup| Caller {
             uid: socket.uid,
             euid: socket.uid,
-            gids: &[],
-            cgroup: made_in.and_then(unescape).unwrap_or_default(),
+            gids,
+            cgroup,
         };
+        let made_in_path = || made_in.and_then(unescape).unwrap_or_default();
         let Some(likely) = likely else {
-            return self.decide(socket, &creator());
+            return self.decide(socket, &creator(&[], made_in_path()));
         };
-        let decided = self.decide(
-            socket,
-            &Caller {
-                uid: likely.uid,
-                euid: likely.euid,
-                gids: &likely.gids,
-                cgroup: likely.cgroup_path.clone(),
-            },
-        )?;
-        let mut cgroups = processes.iter().map(|process| process.cgroup.as_deref());
-        if decided.1.verdict == Verdict::Deny
-            && made_in.is_some()
-            && cgroups.all(|at| at != made_in)
-        {
-            let of_creator = self.decide(socket, &creator())?;
-            if of_creator.1.verdict != Verdict::Deny {
-                return Some(of_creator);
-            }
+        let now = Caller {
+            uid: likely.uid,
+            euid: likely.euid,
+            gids: &likely.gids,
+            cgroup: likely.cgroup_path.clone(),
+        };
+        let mut callers = Vec::new();
+        if likely.euid != socket.uid {
+            callers.push(creator(&likely.gids, likely.cgroup_path.clone()));
         }
-        Some(decided)
+        callers.push(now);
+        let mut cgroups = processes.iter().map(|process| process.cgroup.as_deref());
+        if made_in.is_some() && cgroups.all(|at| at != made_in) {
+            callers.push(creator(&[], made_in_path()));
+        }
+        let mut first = None;
+        for caller in &callers {
+            let decided = self.decide(socket, caller)?;
+            if decided.1.verdict != Verdict::Deny {
+                return Some(decided);
+            }
+            first.get_or_insert(decided);
+        }
+        first
     }
 
     fn decide(&mut self, socket: &Socket, caller: &Caller<'_>) -> Option<(Identity, Decision)> {
@@ -340,9 +346,22 @@ mod tests {
         ];
         let found = evaluate(allow, &listener(any, 80, 0), &owned, Some(NGINX));
         assert_eq!(found, (0, NGINX.into(), "allow", 0));
-        // The process that bound it has changed its uid.
+        // The process that bound it has changed its uid since.
         let found = evaluate(allow, &listener(any, 80, 0), &owned[..1], Some(NGINX));
-        assert_eq!((found.0, found.2), (33, "deny"));
+        assert_eq!(found, (0, NGINX.into(), "allow", 0));
+    }
+
+    #[test]
+    fn holder_is_denied_only_if_each_caller_that_may_have_bound_it_is() {
+        let any = "0.0.0.0".parse().unwrap();
+        let dropped = [process(7, 108, NGINX)];
+        let bound_as_root = listener(any, 80, 0);
+        let found = |rules: &str| evaluate(rules, &bound_as_root, &dropped, Some(NGINX));
+        let now = "{ name: a, action: allow, users: [108] }";
+        assert_eq!(found(now), (108, NGINX.into(), "allow", 0));
+        let other = "{ name: a, action: allow, users: [1] }";
+        let denied = found(other);
+        assert_eq!((denied.0, denied.2), (0, "deny"));
     }
 
     #[test]

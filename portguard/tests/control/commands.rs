@@ -14,6 +14,7 @@ use std::time::Duration;
 fn command(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portguard"));
     command.args(arguments).arg("--socket").arg(socket);
+    command.env("TZ", "UTC");
     command
 }
 
@@ -122,6 +123,18 @@ reloads      2 done, 1 failed, the last 2026-01-03T00:00:00Z
 ";
     assert_eq!(text(&output.stdout), expected);
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn status_exits_1_with_violations() {
+    for (violations, code) in [(None, 0), (Some(0), 0), (Some(1), 1)] {
+        let status = Status {
+            violations,
+            ..status()
+        };
+        let output = portguard(&with_status(status), &["status"]);
+        assert_eq!(output.status.code(), Some(code), "{violations:?}");
+    }
 }
 
 #[test]
@@ -267,7 +280,7 @@ fn monitor_shows_decisions_until_the_daemon_ends() {
     let mut shown = BufReader::new(lines.stdout.take().unwrap()).lines();
     assert!(shown.next().unwrap().unwrap().starts_with("TIME "));
     let line = shown.next().unwrap().unwrap();
-    assert!(line.starts_with("03:04:05.678 allow "), "{line}");
+    assert!(line.starts_with("03:04:05.678Z      allow "), "{line}");
     assert!(
         line.ends_with("rule web, capability check skipped"),
         "{line}"

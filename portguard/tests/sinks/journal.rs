@@ -73,6 +73,7 @@ fn journald_sink_sends_every_field() {
     );
     assert_eq!(fields["PRIORITY"], "4");
     assert_eq!(fields["SYSLOG_IDENTIFIER"], "portguard");
+    assert!(!fields.contains_key("OBJECT_SYSTEMD_UNIT"));
     let object = serde_json::to_value(&event).unwrap();
     for (name, value) in object.as_object().unwrap() {
         let field = fields.get(&format!("PORTGUARD_{}", name.to_uppercase()));
@@ -89,6 +90,42 @@ fn journald_sink_sends_every_field() {
     assert_eq!(receive(&journal)["PRIORITY"], "6");
     sinks.close(LONG);
     assert_eq!(sinks.dropped()["journald"], 0);
+}
+
+#[test]
+fn journald_sink_names_the_unit_and_the_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    let mut sinks = open(SinkSpec::Journald(path));
+    let of = |cgroup: &str| DecisionEvent {
+        cgroup: Some(cgroup.to_owned()),
+        ..event(80, 1)
+    };
+    let refused = of(r"/system.slice/system-a\\x2db.slice/a-b@1.service/worker");
+    sinks.send(&Arc::new(refused.into()));
+    let refused = receive(&journal);
+    assert_eq!(refused["OBJECT_SYSTEMD_UNIT"], "a-b@1.service");
+    let decided = DecisionEvent {
+        errno: None,
+        ..of("/user.slice/user-0.slice/user@0.service/nginx.service")
+    };
+    sinks.send(&Arc::new(decided.into()));
+    let decided = receive(&journal);
+    assert_eq!(decided["OBJECT_SYSTEMD_UNIT"], "user@0.service");
+
+    let catalog = include_str!("../../../dist/systemd/portguard.catalog");
+    for fields in [&refused, &decided] {
+        let entry = format!("\n-- {}\n", fields["MESSAGE_ID"]);
+        let (_, text) = catalog.split_once(&entry).unwrap();
+        let text = text.split("\n-- ").next().unwrap();
+        assert!(text.starts_with("Subject: "), "{text}");
+        // Odd parts are between two @.
+        for name in text.split('@').skip(1).step_by(2) {
+            assert!(fields.contains_key(name), "@{name}@: {fields:?}");
+        }
+    }
+    sinks.close(LONG);
 }
 
 #[test]

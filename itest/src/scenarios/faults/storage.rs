@@ -127,7 +127,13 @@ fn fault_full_disk(env: &TestEnv) -> anyhow::Result<()> {
 fn fault_no_bpffs(_: &TestEnv) -> anyhow::Result<()> {
     let policy = policy_file(POLICY)?;
     let mut command = Command::new(program());
-    command.args(["run", "--pin", "--socket", "/nonexistent/s", "--policy"]);
+    command.args([
+        "run",
+        "--pin",
+        "--socket",
+        "/tmp/portguard-no-bpffs",
+        "--policy",
+    ]);
     command.arg(policy.path());
     in_own_mounts(&mut command, || {
         mount("none", "/sys/fs/bpf", "tmpfs", MountFlags::empty(), None)

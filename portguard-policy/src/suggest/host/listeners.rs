@@ -18,6 +18,9 @@ pub(super) struct Listener {
     pub(super) exe: Option<String>,
 }
 
+/// Port, protocol and the uid that made a socket.
+type Held = (u16, Protocol, u32);
+
 /// All listening sockets that a process holds.
 pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
     let proc = root.join("proc");
@@ -34,9 +37,9 @@ pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
         };
         for descriptor in descriptors.flatten() {
             if let FDTarget::Socket(inode) = descriptor.target
-                && let Some((port, protocol)) = sockets.get(&inode)
+                && let Some(held) = sockets.get(&inode)
             {
-                listeners.extend(listener(&process, *port, *protocol));
+                listeners.extend(listener(&process, *held));
             }
         }
     }
@@ -46,7 +49,7 @@ pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
     Ok(listeners)
 }
 
-fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener> {
+fn listener(process: &Process, (port, protocol, bound_by): Held) -> Option<Listener> {
     let status = process.status().ok()?;
     let groups = process.cgroups().ok();
     let mut groups = groups.iter().flat_map(|groups| groups.0.iter());
@@ -58,7 +61,12 @@ fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener
     Some(Listener {
         demand: Demand {
             who: owner_of(path.as_deref()),
-            uids: [status.ruid, status.euid],
+            // A daemon that has changed its user since binds as the first one again at its next start.
+            uids: if status.euid == bound_by {
+                [status.ruid, status.euid]
+            } else {
+                [bound_by; 2]
+            },
             port,
             protocol,
             count: 0,
@@ -69,7 +77,7 @@ fn listener(process: &Process, port: u16, protocol: Protocol) -> Option<Listener
 }
 
 /// Sockets that listen on a privileged port, by inode.
-fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
+fn sockets(proc: &Path) -> Result<HashMap<u64, Held>, HostError> {
     let mut sockets = HashMap::new();
     for file in ["net/tcp", "net/tcp6"] {
         if let Some(text) = read(&proc.join(file))? {
@@ -78,7 +86,7 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
             for entry in entries.into_iter().flatten() {
                 let port = entry.local_address.port();
                 if entry.state == TcpState::Listen && (1..=PRIVILEGED).contains(&port) {
-                    sockets.insert(entry.inode, (port, Protocol::Tcp));
+                    sockets.insert(entry.inode, (port, Protocol::Tcp, entry.uid));
                 }
             }
         }
@@ -90,7 +98,7 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, (u16, Protocol)>, HostError> {
             for entry in entries.into_iter().flatten() {
                 let port = entry.local_address.port();
                 if (1..=PRIVILEGED).contains(&port) {
-                    sockets.insert(entry.inode, (port, Protocol::Udp));
+                    sockets.insert(entry.inode, (port, Protocol::Udp, entry.uid));
                 }
             }
         }

@@ -4,6 +4,8 @@ use super::worker::{WriteResult, Writer};
 use super::{SinkError, text};
 use crate::events::{DecisionEvent, SharedEvent};
 use portguard_common::Verdict;
+use portguard_policy::escape::unescape;
+use portguard_policy::policy::unit_of;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
@@ -98,6 +100,12 @@ fn entry(decided: &DecisionEvent) -> Vec<u8> {
     field(&mut entry, "MESSAGE", &text::sentence(decided));
     field(&mut entry, "PRIORITY", priority);
     field(&mut entry, "SYSLOG_IDENTIFIER", "portguard");
+    field(&mut entry, "MESSAGE_ID", message_id(decided));
+    // `journalctl -u` shows what root says of a unit among the unit's own entries.
+    let cgroup = decided.cgroup.as_deref().and_then(unescape);
+    if let Some(unit) = cgroup.as_deref().and_then(unit_of) {
+        field(&mut entry, "OBJECT_SYSTEMD_UNIT", unit);
+    }
     // Strings and numbers always serialise, into an object.
     let Ok(Value::Object(fields)) = serde_json::to_value(decided) else {
         return entry;
@@ -112,6 +120,17 @@ fn entry(decided: &DecisionEvent) -> Vec<u8> {
     }
     entry
 }
+
+/// The message's entry in the catalog, `dist/systemd/portguard.catalog`.
+const fn message_id(decided: &DecisionEvent) -> &'static str {
+    match decided.errno {
+        Some(_) => REFUSED,
+        None => DECIDED,
+    }
+}
+
+const REFUSED: &str = "5b300617113244ebaecf54b00eff06be";
+const DECIDED: &str = "43e0ce2717e04f3a86dfd62e735e3906";
 
 /// `NAME=value`, or with the value's length before it where the value has a newline.
 fn field(entry: &mut Vec<u8>, name: &str, value: &str) {

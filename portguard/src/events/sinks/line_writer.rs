@@ -81,7 +81,7 @@ impl<W: Target> Writer for LineWriter<W> {
         let text;
         let line = match self.format {
             Format::Json => event.json_line(),
-            Format::Text { .. } => {
+            Format::Text(_) => {
                 text = self.format.line(event.event());
                 &text
             }

@@ -28,11 +28,17 @@ use worker::Worker;
 pub enum Format {
     /// One JSON object a line.
     Json,
-    /// A table line each, coloured or not.
-    Text {
-        /// Whether to colour verdicts.
-        color: bool,
-    },
+    /// A table row each.
+    Text(Layout),
+}
+
+/// What a table of decisions looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Whether to colour verdicts.
+    pub color: bool,
+    /// The width of the terminal, if it is one.
+    pub columns: Option<u16>,
 }
 
 impl Format {
@@ -41,7 +47,7 @@ impl Format {
     pub fn line(self, decided: &DecisionEvent) -> String {
         match self {
             Self::Json => decided.json_line(),
-            Self::Text { color } => text::line(decided, color),
+            Self::Text(layout) => text::line(decided, layout),
         }
     }
 
@@ -50,7 +56,7 @@ impl Format {
     pub fn heading(self) -> String {
         match self {
             Self::Json => String::new(),
-            Self::Text { color } => text::heading(color),
+            Self::Text(layout) => text::heading(layout),
         }
     }
 }

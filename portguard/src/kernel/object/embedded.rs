@@ -2,7 +2,7 @@
 
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::map_set::{NAMES, Shape};
-use crate::kernel::preflight::environment::{Condition, Severity};
+use crate::kernel::preflight::condition::{Condition, Severity};
 use aya_obj::Object;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

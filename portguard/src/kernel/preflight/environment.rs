@@ -1,47 +1,23 @@
 //! What portguard needs of the machine: each condition with its state and its fix.
 
-use crate::cgroup_mount::cgroup_mount;
+use crate::cgroup_mount::{CgroupTree, cgroup_tree};
 use crate::kernel::error::KernelError;
 use crate::kernel::preflight::btf::Btf;
+use crate::kernel::preflight::condition::{Condition, Severity, good, missing};
+use crate::kernel::preflight::host::{HOST_NAMESPACES, cgroup, host_namespaces};
+use crate::kernel::preflight::namespaces::{Namespaces, in_container};
 use crate::kernel::preflight::offsets::Offsets;
 use crate::kernel::preflight::securityfs;
 use std::borrow::Cow;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-
-/// What it means where a condition does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// It holds.
-    Good,
-    /// `run` works, with restrictions.
-    Warning,
-    /// `run` cannot work.
-    Missing,
-}
-
-/// One condition.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    /// What is needed.
-    pub name: &'static str,
-    /// Whether it holds.
-    pub severity: Severity,
-    /// What was found.
-    pub found: String,
-    /// One line that says how to fix it.
-    pub fix: Option<String>,
-}
 
 /// The machine as portguard finds it.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// Mount point of the cgroup v2 tree; empty where there is none.
+    /// Mount point of the host's cgroup v2 tree; empty where there is none.
     pub cgroup_root: PathBuf,
-    /// Inode number of the network namespace that `scope: host` means.
+    /// Inode number of the host's network namespace, which `scope: host` means; 0 where it is not known.
     pub host_netns: u32,
-    /// Whether that is the namespace of process 1, and not only portguard's own.
-    is_init_netns: bool,
     /// Active LSMs in their order; `None` where the list cannot be read.
     active_lsms: Option<Vec<String>>,
     /// `None` where the kernel's BTF lacks one.
@@ -64,15 +40,17 @@ impl Environment {
         let active_lsms = securityfs::read("lsm")
             .ok()
             .map(|text| text.trim().split(',').map(str::to_owned).collect());
-        // A sandbox may hide process 1 even from root; then portguard's own namespace is used.
-        let init_netns = netns_of("1");
+        let namespaces = Namespaces::of_this_process();
+        let tree = cgroup_tree();
         let offsets = Self::read_offsets();
         let btf = btf(&offsets);
         let mut environment = Self {
-            host_netns: init_netns.or_else(|| netns_of("self")).unwrap_or(0),
-            is_init_netns: init_netns.is_some(),
+            host_netns: namespaces.host_netns.unwrap_or(0),
             conditions: Vec::new(),
-            cgroup_root: cgroup_mount().unwrap_or_default(),
+            cgroup_root: match &tree {
+                CgroupTree::Root(path) => path.clone(),
+                CgroupTree::Part(_) | CgroupTree::NotMounted => PathBuf::new(),
+            },
             active_lsms,
             offsets: offsets.ok(),
         };
@@ -80,8 +58,8 @@ impl Environment {
             kernel_version(),
             capabilities(),
             btf,
-            environment.cgroup(),
-            environment.namespaces(),
+            cgroup(&tree, in_container()),
+            host_namespaces(&namespaces),
             environment.lsm(),
             lockdown(),
             jit(),
@@ -116,6 +94,13 @@ impl Environment {
             .filter(|condition| condition.severity == Severity::Missing)
     }
 
+    /// Whether `scope: host` can be told: the namespaces of a container are not the host's.
+    #[must_use]
+    pub fn namespaces(&self) -> Option<&Condition> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.name == HOST_NAMESPACES)
+    }
+
     /// The boot parameter that makes `bpf` an active LSM on this machine and keeps the others.
     #[must_use]
     pub fn lsm_boot_parameter(&self) -> String {
@@ -143,64 +128,6 @@ impl Environment {
             },
         }
     }
-
-    fn cgroup(&self) -> Condition {
-        let name = "cgroup v2";
-        if self.cgroup_root.as_os_str().is_empty() {
-            return missing(
-                name,
-                "not mounted",
-                "mount -t cgroup2 cgroup2 /sys/fs/cgroup (or boot with systemd.unified_cgroup_hierarchy=1)",
-            );
-        }
-        good(name, self.cgroup_root.display().to_string())
-    }
-
-    fn namespaces(&self) -> Condition {
-        let name = "the host's namespaces";
-        let identity = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        if identity.split_whitespace().eq(["0", "0", "4294967295"]) {
-            return match (self.host_netns, self.is_init_netns) {
-                (0, _) => missing(
-                    name,
-                    "/proc/self/ns/net cannot be read",
-                    "mount -t proc proc /proc",
-                ),
-                (netns, true) => good(name, format!("network namespace {netns}")),
-                (netns, false) => Condition {
-                    name,
-                    severity: Severity::Warning,
-                    found: format!(
-                        "/proc/1/ns/net cannot be read: `scope: host` means portguard's own network namespace {netns}"
-                    ),
-                    fix: Some("give portguard CAP_SYS_PTRACE and the host's /proc".into()),
-                },
-            };
-        }
-        missing(
-            name,
-            "portguard runs in a user namespace",
-            "run on the host, or in a privileged container with the host's user namespace",
-        )
-    }
-}
-
-fn good(name: &'static str, found: impl Into<String>) -> Condition {
-    Condition {
-        name,
-        severity: Severity::Good,
-        found: found.into(),
-        fix: None,
-    }
-}
-
-fn missing(name: &'static str, found: impl Into<String>, fix: &str) -> Condition {
-    Condition {
-        name,
-        severity: Severity::Missing,
-        found: found.into(),
-        fix: Some(fix.into()),
-    }
 }
 
 /// `lsm=` replaces the whole list. `capability`, `ima` and `evm` are always on and have fixed places.
@@ -214,11 +141,6 @@ fn boot_parameter(active: Option<&[String]>) -> String {
         .filter(|lsm| !matches!(*lsm, "capability" | "ima" | "evm" | "bpf" | ""));
     let list: Vec<&str> = kept.chain(["bpf"]).collect();
     format!("lsm={}", list.join(","))
-}
-
-fn netns_of(process: &str) -> Option<u32> {
-    let file = std::fs::metadata(format!("/proc/{process}/ns/net")).ok()?;
-    u32::try_from(file.ino()).ok()
 }
 
 fn kernel_version() -> Condition {
