@@ -15,6 +15,7 @@ mod monitor;
 mod objects;
 mod output;
 mod pages;
+mod recorded;
 mod recorded_events;
 mod reload;
 mod run;

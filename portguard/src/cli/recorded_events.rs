@@ -2,35 +2,15 @@
 //! `monitor`, entries of `journalctl -o json`, and rows of the terminal's table.
 
 use super::STDIN;
+use super::recorded::Recorded;
 use super::table_row;
 use anyhow::{Context as _, anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::escape::unescape;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
-
-/// What of a decision event describes the bind and its decision. A field that is null or missing is not known.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Recorded {
-    pub(super) port: u16,
-    pub(super) protocol: String,
-    pub(super) uid: u32,
-    pub(super) euid: Option<u32>,
-    pub(super) gid: Option<u32>,
-    pub(super) user: Option<String>,
-    pub(super) cgroup: Option<String>,
-    pub(super) address: Option<IpAddr>,
-    pub(super) errno: Option<String>,
-    pub(super) count: Option<u64>,
-    pub(super) comm: Option<String>,
-    pub(super) exe: Option<String>,
-    pub(super) verdict: Option<String>,
-    pub(super) rule: Option<String>,
-    pub(super) policy: Option<String>,
-}
 
 /// A recorded bind.
 pub(super) struct RecordedBind {

@@ -1,6 +1,6 @@
 //! Reads a decision as a terminal or a log shows it: a pasted row of the table, or the sentence of a journal entry.
 
-use super::recorded_events::Recorded;
+use super::recorded::Recorded;
 
 /// What a heading and the daemon's own lines begin with.
 pub(super) fn is_heading(line: &str) -> bool {
