@@ -1,4 +1,4 @@
-//! Which systemd system units a cgroup belongs to: the meaning of `units` in a rule, for everything that shows or filters
+//! Systemd units and cgroups: the meaning of `units` in a rule, for everything that shows or filters
 //! by a unit.
 
 /// Types of units that have a cgroup with processes.
@@ -24,6 +24,30 @@ pub fn unit(path: &str) -> Option<&str> {
         .then_some(name)
 }
 
+/// The path of the cgroup that systemd makes for a system unit without `Slice=`, as names below the root.
+///
+/// Services, sockets and scopes are in `system.slice`, instances of a template in a slice of the template, and slices
+/// below those that their names begin with.
+#[must_use]
+pub fn cgroup(unit: &str) -> Vec<String> {
+    if let Some(name) = unit.strip_suffix(".slice") {
+        let ends = name.match_indices('-').map(|(at, _)| at);
+        let parents = ends.filter_map(|at| name.get(..at));
+        let slices = parents.chain([name]);
+        return slices.map(|slice| format!("{slice}.slice")).collect();
+    }
+    let mut path = vec!["system.slice".to_owned()];
+    if let Some((template, instance)) = unit.split_once('@')
+        && !instance.starts_with('.')
+    {
+        // Escaped once more: a dash in the name of a slice separates it from its parent.
+        let escaped = template.replace('\\', "\\x5c").replace('-', "\\x2d");
+        path.push(format!("system-{escaped}.slice"));
+    }
+    path.push(unit.to_owned());
+    path
+}
+
 fn is_slice(name: &str) -> bool {
     name.ends_with(".slice")
 }
@@ -45,6 +69,7 @@ mod tests {
             ),
             ("/machine.slice/x/nginx.service", None),
             ("/kubepods/nginx.service", None),
+            ("/docker/x.service", None),
             ("/system.slice", None),
             ("/", None),
         ] {
@@ -56,5 +81,25 @@ mod tests {
     fn names_are_the_slices_and_what_is_below() {
         let names: Vec<&str> = names("/a.slice/a-b.slice/c.service/d.service").collect();
         assert_eq!(names, ["a.slice", "a-b.slice", "c.service"]);
+    }
+
+    #[test]
+    fn cgroup_of_a_unit_is_where_systemd_makes_it() {
+        for (unit, path) in [
+            ("nginx.service", "system.slice/nginx.service"),
+            ("cups.socket", "system.slice/cups.socket"),
+            (
+                "postfix@-.service",
+                "system.slice/system-postfix.slice/postfix@-.service",
+            ),
+            (
+                "serial-getty@ttyS0.service",
+                "system.slice/system-serial\\x2dgetty.slice/serial-getty@ttyS0.service",
+            ),
+            ("a-b.slice", "a.slice/a-b.slice"),
+            ("a.slice", "a.slice"),
+        ] {
+            assert_eq!(cgroup(unit).join("/"), path);
+        }
     }
 }

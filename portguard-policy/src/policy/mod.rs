@@ -23,7 +23,6 @@ mod reader;
 mod rule;
 mod settings;
 mod trust;
-mod unit_cgroup;
 mod word;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -42,7 +41,6 @@ pub use files::{Fingerprint, PolicyFiles};
 pub use layers::DEFAULT_PATHS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
 pub use trust::check as check_trust;
-pub use unit_cgroup::{unit_cgroup, unit_of};
 
 use file::File;
 use files::Texts;

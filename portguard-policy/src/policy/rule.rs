@@ -4,7 +4,7 @@ use super::document::{Mapping, Node};
 use super::forgery;
 use super::model::{Log, Mode, PolicyTest, Rule};
 use super::reader::Reader;
-use super::unit_cgroup::unit_cgroup;
+use crate::units;
 use portguard_common::{Protocol, Verdict};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -232,7 +232,7 @@ impl Reader<'_> {
                     self.error(node.span, message, None);
                     return None;
                 }
-                Some(unit_cgroup(&unit))
+                Some(units::cgroup(&unit))
             }
             (None, None) => Some(Vec::new()),
         }

@@ -2,7 +2,8 @@
 
 use crate::cgroup_mount::cgroup_mount;
 use anyhow::Context as _;
-use portguard_policy::policy::{NameService as _, SystemNames, unit_cgroup};
+use portguard_policy::policy::{NameService as _, SystemNames};
+use portguard_policy::units;
 use procfs::process::Process;
 use std::path::Path;
 
@@ -81,7 +82,7 @@ fn of_process(pid: i32) -> anyhow::Result<Caller> {
 /// Where the unit's cgroup is on this host, else where systemd would make it.
 fn cgroup_of_unit(unit: &str) -> Vec<String> {
     let found = cgroup_mount().and_then(|root| find_in_slices(&root, unit));
-    found.unwrap_or_else(|| unit_cgroup(unit))
+    found.unwrap_or_else(|| units::cgroup(unit))
 }
 
 /// The unit's cgroup below a chain of slices, and the names of these.

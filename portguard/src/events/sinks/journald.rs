@@ -5,7 +5,7 @@ use super::{SinkError, text};
 use crate::events::{DecisionEvent, SharedEvent};
 use portguard_common::Verdict;
 use portguard_policy::escape::unescape;
-use portguard_policy::policy::unit_of;
+use portguard_policy::units;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
@@ -103,7 +103,7 @@ fn entry(decided: &DecisionEvent) -> Vec<u8> {
     field(&mut entry, "MESSAGE_ID", message_id(decided));
     // `journalctl -u` shows what root says of a unit among the unit's own entries.
     let cgroup = decided.cgroup.as_deref().and_then(unescape);
-    if let Some(unit) = cgroup.as_deref().and_then(unit_of) {
+    if let Some(unit) = cgroup.as_deref().and_then(units::unit) {
         field(&mut entry, "OBJECT_SYSTEMD_UNIT", unit);
     }
     // Strings and numbers always serialise, into an object.
