@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portguard::events::cgroup_paths::CgroupPaths;
-use portguard::events::sinks::Format;
+use portguard::events::sinks::{Format, Layout};
 use portguard::events::{DecisionEvent, Enricher};
 use portguard::kernel::{Features, Record, parse_record};
 use portguard::status::Description;
@@ -65,7 +65,11 @@ fn check(decided: &DecisionEvent) {
     let parsed = parsed.unwrap_or_else(|error| panic!("no JSON: {error}: {json:?}"));
     assert_eq!(parsed["comm"].as_str(), decided.comm.as_deref());
     assert_eq!(parsed["cgroup"].as_str(), decided.cgroup.as_deref());
-    one_line(Format::Text { color: false }, decided);
+    let layout = Layout {
+        color: false,
+        columns: None,
+    };
+    one_line(Format::Text(layout), decided);
 }
 
 /// The line without its newline, which is its only one.

@@ -46,7 +46,13 @@ pub(crate) fn with_tests() -> Result<()> {
 
 /// The unit and property tests of all crates.
 pub(crate) fn tests() -> Command {
-    let mut cargo = cargo(&["test", "--release", "--all-features", "--workspace"]);
+    let mut cargo = cargo(&[
+        "test",
+        "--release",
+        "--all-features",
+        "--workspace",
+        "--no-fail-fast",
+    ]);
     // The eBPF programs have none, and the fuzz targets are run by libFuzzer.
     cargo.args(["--exclude", "portguard-ebpf", "--exclude", "portguard-fuzz"]);
     cargo

@@ -62,7 +62,7 @@ pub(crate) fn of_rules(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
 }
 
 /// The first rule for units: where systemd does not manage the cgroups it matches nothing. Not among the findings of
-/// [`of_rules`], since a policy is often checked on another machine than it is for.
+/// `of_rules`, since a policy is often checked on another machine than it is for.
 #[must_use]
 pub fn without_systemd(policy: &Policy) -> Option<Finding> {
     let mut rules = policy.rules.iter();

@@ -5,7 +5,7 @@ use super::demand::Who;
 /// The systemd unit of a path, where its cgroup cannot be forged; the path itself where another manager created
 /// it; the user alone in user sessions and at the root.
 ///
-/// What is another at the next start is left out of names: [`of_one_run`] says so.
+/// What is another at the next start is left out of names: `of_one_run` says so.
 #[must_use]
 pub fn owner_of(path: Option<&str>) -> Who {
     let Some(path) = path else {
