@@ -6,7 +6,7 @@ const TYPES: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
 
 /// The names that a rule's `units` could name for a cgroup: the slices from the root down, and what is below them.
 ///
-/// Further below a path is delegated: whoever it belongs to chooses the names.
+/// Further below a path is delegated: its owner chooses the names.
 pub fn names(path: &str) -> impl Iterator<Item = &str> {
     let mut below_slices = true;
     path.split('/')

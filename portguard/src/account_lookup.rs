@@ -1,7 +1,7 @@
 //! Looks up users and groups on a thread of its own.
 //!
 //! A look-up may go over a network, and take as long as a server that does not answer. It must not hold up the
-//! daemon's loop: whoever asks says how long to wait.
+//! daemon's loop: each caller says how long to wait.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -107,7 +107,7 @@ fn expect_kept(instance: &Instance, hash: &Value, address: SocketAddr) -> anyhow
     Ok(())
 }
 
-/// Nothing is enforced, which is said; a damaged policy is as none.
+/// Nothing is enforced, and the log says so; a damaged kept policy counts as none.
 fn nothing_kept(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let (path, state) = (

@@ -26,7 +26,7 @@ enum Place {
 }
 
 /// Checks that only root and the user of this process can change what a path leads to: the files and directories on the
-/// way, and those behind symbolic links. A path that leads to nothing is left to whoever reads it.
+/// way, and those behind symbolic links. A path that leads to nothing is an error of its reader, not of this check.
 ///
 /// # Errors
 /// Who else could, and how to change that.

@@ -25,7 +25,7 @@ pub(super) enum OnError {
 /// Denies the ports that a policy protects if it does not say which.
 const DENY_PROTECTED: &str = "version: 1\ndefault: deny\n";
 
-/// Reads the policy; where it is broken, takes the one that was kept, or does as `--on-error` says. Why is said.
+/// Reads the policy; where it is broken, takes the one that was kept, or does as `--on-error` says, and logs why.
 pub(super) fn first_policy(
     loader: &PolicyLoader,
     store: &PolicyStore,
