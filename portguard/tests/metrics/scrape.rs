@@ -2,7 +2,7 @@
 
 use crate::{scrape, status, value};
 use portguard::control::{PendingRequest, Reply, Request};
-use portguard::metrics::{CONTENT_TYPE, listen, serve};
+use portguard::metrics::{CONTENT_TYPE, MetricsAddress, listen, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// What the daemon's loop does when asked.
 #[derive(Clone, Copy, PartialEq)]
-enum Loop {
+pub(crate) enum Loop {
     Answers,
     Hangs,
     Ends,
@@ -39,7 +39,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                let listener = listen(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let (sender, requests) = mpsc::channel(1);
                 tokio::spawn(serve(listener, sender));
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut requests: mpsc::Receiver<PendingRequest>, does: Loop) {
+pub(crate) async fn answer(mut requests: mpsc::Receiver<PendingRequest>, does: Loop) {
     if does == Loop::Ends {
         return;
     }
@@ -149,10 +149,11 @@ fn metrics_server_reports_busy_daemon() {
 
 #[tokio::test]
 async fn metrics_server_names_address_in_use() {
-    let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let taken = listen(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
     let address = taken.local_addr().unwrap();
+    let refused = listen(&MetricsAddress::Tcp(address), None).await;
     assert_eq!(
-        listen(address).await.unwrap_err().to_string(),
+        refused.err().unwrap().to_string(),
         format!(
             "--metrics {address}: cannot listen there: Address already in use (os error 98); give an \
              address of this host and a free port"
@@ -160,18 +161,62 @@ async fn metrics_server_names_address_in_use() {
     );
 }
 
+/// However many connections a user holds silent, a scrape is answered before any of them has had its time.
 #[test]
-fn metrics_server_drops_silent_clients() {
-    let server = Server::start(Loop::Answers);
-    let mut silent: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
-    // All places are taken, until their time is up.
-    let (head, _) = server.get("GET /metrics");
-    assert!(head.starts_with("http/1.1 200 "), "{head}");
-    for stream in &mut silent {
-        let mut nothing = Vec::new();
-        stream.read_to_end(&mut nothing).unwrap();
-        assert!(nothing.is_empty());
+fn metrics_server_answers_beside_silent_clients() {
+    for count in [8, 40, 400] {
+        let server = Server::start(Loop::Answers);
+        let mut silent: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
+        let (head, _) = server.get("GET /metrics");
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        for stream in &mut silent {
+            let mut nothing = Vec::new();
+            // Those closed for others may be reset.
+            let _ = stream.read_to_end(&mut nothing);
+            assert!(nothing.is_empty());
+        }
     }
+}
+
+/// A header that comes a byte at a time has a second in all, however regularly the bytes come.
+#[test]
+fn metrics_server_closes_slow_header() {
+    let server = Server::start(Loop::Answers);
+    let mut slow = server.connect();
+    let mut sent = 0;
+    let endless = b"GET /metrics HTTP/1.1\r\nX: "
+        .iter()
+        .chain(std::iter::repeat(&b'x'));
+    for byte in endless.take(200) {
+        if slow.write_all(&[*byte]).is_err() {
+            break;
+        }
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(sent < 200, "it is never closed");
+    let mut silent = server.connect();
+    let mut nothing = Vec::new();
+    silent.read_to_end(&mut nothing).unwrap();
+    assert!(nothing.is_empty());
+}
+
+/// One client has eight connections: the ninth takes the place of the oldest that has sent nothing.
+#[test]
+fn metrics_server_limits_connections_of_a_client() {
+    let server = Server::start(Loop::Answers);
+    let mut connections: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    // Answered after all of them: they were accepted in order.
+    server.get("GET /metrics");
+    let answered = connections.iter_mut().filter_map(|stream| {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: portguard\r\n\r\n";
+        stream.write_all(request).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200 ").then_some(())
+    });
+    let answered = answered.count();
+    assert!((1..=8).contains(&answered), "{answered}");
 }
 
 /// Without descriptors the server waits for some and does not spin; in a process of its own, whose limit it
