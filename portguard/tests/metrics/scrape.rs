@@ -3,18 +3,22 @@
 use crate::{scrape, status, value};
 use portguard::control::{PendingRequest, Reply, Request};
 use portguard::metrics::{CONTENT_TYPE, MetricsAddress, listen, serve};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
+
+/// Prometheus's.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the daemon's loop does when asked.
 #[derive(Clone, Copy, PartialEq)]
@@ -167,7 +171,9 @@ fn metrics_server_answers_beside_silent_clients() {
     for count in [8, 40, 400] {
         let server = Server::start(Loop::Answers);
         let mut silent: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
-        let (head, _) = server.get("GET /metrics");
+        let scraper = server.connect();
+        scraper.set_read_timeout(Some(SCRAPE_TIMEOUT)).unwrap();
+        let (head, _) = finish(scraper, "GET /metrics");
         assert!(head.starts_with("http/1.1 200 "), "{head}");
         for stream in &mut silent {
             let mut nothing = Vec::new();
@@ -176,6 +182,46 @@ fn metrics_server_answers_beside_silent_clients() {
             assert!(nothing.is_empty());
         }
     }
+}
+
+/// Another user's connections, from however many addresses, take the places of their own, not of a scraper that has not
+/// sent its request yet.
+#[test]
+fn metrics_server_closes_connections_of_the_user_who_has_most() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let server = Server::start(Loop::Answers);
+    for _ in 0..20 {
+        let start = Instant::now();
+        let scraper = server.connect();
+        let address = server.address;
+        let flood = std::thread::spawn(move || {
+            let uid = Some(Uid::from_raw(54_321));
+            // Of this thread alone.
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            let from = |n: u8| connect_from([127, 0, 1, n].into(), address);
+            (1..=200).map(from).collect::<Vec<OwnedFd>>()
+        });
+        let silent = flood.join().unwrap();
+        // The scraper has a second, on a busy machine too.
+        if start.elapsed() > Duration::from_millis(500) {
+            continue;
+        }
+        let (head, _) = finish(scraper, "GET /metrics");
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        drop(silent);
+        return;
+    }
+    panic!("this machine is too slow");
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr) -> OwnedFd {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = rustix::net::socket(family, kind, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    socket
 }
 
 /// A header that comes a byte at a time has a second in all, however regularly the bytes come.
@@ -242,11 +288,7 @@ fn metrics_server_waits_for_descriptors() {
     let current = Some(64);
     setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
     // Connecting takes none once there is a socket.
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::STREAM,
-        None,
-    );
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
     let socket: OwnedFd = socket.unwrap();
     let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     rustix::net::connect(&socket, &server.address).unwrap();

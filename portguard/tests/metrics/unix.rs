@@ -89,3 +89,23 @@ async fn metrics_unix_socket_names_its_listener_and_a_missing_directory() {
         "{long}"
     );
 }
+
+#[test]
+fn run_names_what_metrics_takes() {
+    let error = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portguard"));
+        let output = command
+            .args(["run", "--metrics", address])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let tcp = error("localhost:9464");
+    let expected =
+        "give ADDR:PORT with a numeric address, such as 127.0.0.1:9464 or [::1]:9464, or unix:PATH";
+    assert!(tcp.contains(expected), "{tcp}");
+    let unix = error("unix:metrics.sock");
+    let expected = "unix: needs an absolute path, such as unix:/run/portguard/metrics.sock";
+    assert!(unix.contains(expected), "{unix}");
+}
