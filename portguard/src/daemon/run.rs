@@ -39,7 +39,7 @@ pub fn run(
         let signals = Signals::new()?;
         // Before the policy, which may protect that very port.
         let metrics = match &options.metrics {
-            Some(address) => Some(metrics::listen(address, options.metrics_group).await?),
+            Some(address) => Some(metrics::listen(address, options.metrics_group)?),
             None => None,
         };
         let server = options.server.take();

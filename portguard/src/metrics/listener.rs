@@ -9,7 +9,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+/// Connections that may wait to be accepted, as far as `net.core.somaxconn` permits: where the queue is full, the kernel
+/// drops a scraper's too, which tries again a second later.
+const BACKLOG: u32 = 4_096;
 
 /// Why metrics cannot be served.
 #[derive(Debug, Error)]
@@ -62,13 +66,13 @@ pub(super) enum Stream {
 }
 
 /// Listens for scrapes; a Unix socket is for root and the members of `group`.
-pub async fn listen(
-    address: &MetricsAddress,
-    group: Option<u32>,
-) -> Result<Listener, MetricsError> {
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn listen(address: &MetricsAddress, group: Option<u32>) -> Result<Listener, MetricsError> {
     match address {
         MetricsAddress::Tcp(address) => {
-            let listener = TcpListener::bind(address).await;
+            let listener = listen_tcp(*address);
             let failed = |source| MetricsError::Listen {
                 address: *address,
                 source,
@@ -77,6 +81,18 @@ pub async fn listen(
         }
         MetricsAddress::Unix(path) => listen_unix(path, group),
     }
+}
+
+/// As [`TcpListener::bind`] does, with a longer queue.
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn listen_unix(path: &Path, group: Option<u32>) -> Result<Listener, MetricsError> {

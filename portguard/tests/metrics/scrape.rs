@@ -43,7 +43,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = listen(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+                let listener = listen(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let (sender, requests) = mpsc::channel(1);
                 tokio::spawn(serve(listener, sender));
@@ -153,9 +153,9 @@ fn metrics_server_reports_busy_daemon() {
 
 #[tokio::test]
 async fn metrics_server_names_address_in_use() {
-    let taken = listen(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let taken = listen(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
     let address = taken.local_addr().unwrap();
-    let refused = listen(&MetricsAddress::Tcp(address), None).await;
+    let refused = listen(&MetricsAddress::Tcp(address), None);
     assert_eq!(
         refused.err().unwrap().to_string(),
         format!(

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::Command;
 use tokio::sync::mpsc;
 
-async fn listen_at(path: &Path, group: Option<u32>) -> Result<Listener, MetricsError> {
+fn listen_at(path: &Path, group: Option<u32>) -> Result<Listener, MetricsError> {
     let address: MetricsAddress = format!("unix:{}", path.display()).parse().unwrap();
-    listen(&address, group).await
+    listen(&address, group)
 }
 
-async fn refusal(path: &Path) -> String {
-    listen_at(path, None).await.err().unwrap().to_string()
+fn refusal(path: &Path) -> String {
+    listen_at(path, None).err().unwrap().to_string()
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn metrics_unix_socket_answers_curl_and_is_removed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metrics.sock");
     let group = rustix::process::getegid().as_raw();
-    let listener = listen_at(&path, Some(group)).await.unwrap();
+    let listener = listen_at(&path, Some(group)).unwrap();
     let metadata = path.symlink_metadata().unwrap();
     assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (0o660, group));
     let (sender, requests) = mpsc::channel(1);
@@ -49,16 +49,16 @@ async fn metrics_unix_socket_names_what_is_in_its_place() {
         "--metrics unix:{shown}: {shown} is not a socket: remove it, or give another path with \
          --metrics unix:PATH"
     );
-    assert_eq!(refusal(&path).await, no_socket);
+    assert_eq!(refusal(&path), no_socket);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
     // Nor is a link followed, to a socket or to nothing.
     std::fs::remove_file(&path).unwrap();
     let target = directory.path().join("target");
     symlink(&target, &path).unwrap();
-    assert_eq!(refusal(&path).await, no_socket);
+    assert_eq!(refusal(&path), no_socket);
     let _socket = std::os::unix::net::UnixListener::bind(&target).unwrap();
     let mode = target.symlink_metadata().unwrap().mode();
-    assert_eq!(refusal(&path).await, no_socket);
+    assert_eq!(refusal(&path), no_socket);
     assert_eq!(target.symlink_metadata().unwrap().mode(), mode);
 }
 
@@ -66,8 +66,8 @@ async fn metrics_unix_socket_names_what_is_in_its_place() {
 async fn metrics_unix_socket_names_its_listener_and_a_missing_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metrics.sock");
-    let _listener = listen_at(&path, None).await.unwrap();
-    let taken = refusal(&path).await;
+    let _listener = listen_at(&path, None).unwrap();
+    let taken = refusal(&path);
     let rest = format!(
         ") already listens on {}: stop it, or give another socket with --metrics unix:PATH",
         path.display()
@@ -76,14 +76,14 @@ async fn metrics_unix_socket_names_its_listener_and_a_missing_directory() {
     let missing = directory.path().join("missing/metrics.sock");
     let shown = missing.display();
     assert_eq!(
-        refusal(&missing).await,
+        refusal(&missing),
         format!(
             "--metrics unix:{shown}: the directory of {shown} does not exist: create it, or give another \
              path with --metrics unix:PATH"
         )
     );
     let long = directory.path().join("x".repeat(120));
-    let long = refusal(&long).await;
+    let long = refusal(&long);
     assert!(
         long.ends_with("give a shorter one with --metrics unix:PATH"),
         "{long}"
