@@ -233,14 +233,14 @@ fn metrics_server_closes_slow_header() {
     let endless = b"GET /metrics HTTP/1.1\r\nX: "
         .iter()
         .chain(std::iter::repeat(&b'x'));
-    for byte in endless.take(200) {
+    for byte in endless.take(100) {
         if slow.write_all(&[*byte]).is_err() {
             break;
         }
         sent += 1;
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(sent < 200, "it is never closed");
+    assert!(sent < 100, "it has had five seconds");
     let mut silent = server.connect();
     let mut nothing = Vec::new();
     silent.read_to_end(&mut nothing).unwrap();
