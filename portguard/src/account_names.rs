@@ -1,16 +1,19 @@
 //! Names of users by uid, remembered for a minute: a lookup may go over a network.
 
 use crate::account_lookup::AccountLookup;
-use std::collections::{HashMap, HashSet};
+use lru::LruCache;
+use std::collections::HashSet;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long a name is kept.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The most uids remembered: a process with a range of subordinate uids can bind as each of them.
-const CAPACITY: usize = 4096;
+/// The most uids remembered: a process with a range of subordinate uids can bind as each of them. Those that no event
+/// has had for longest are forgotten first.
+const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// How long an event waits for the name of its user. Names in /etc/passwd and those that a directory's client has
 /// cached take less.
@@ -23,11 +26,23 @@ const SLOW: Duration = Duration::from_millis(5);
 /// How long no event waits after a slow look-up.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long the events of a [`PAUSE`] wait together: the look-ups of very many users are held up by nothing but their
+/// number.
+const WAIT_TOGETHER: Duration = Duration::from_millis(100);
+
 /// A cache of user names.
-#[derive(Default)]
 pub struct AccountNames {
-    known: HashMap<u32, Entry>,
+    known: LruCache<u32, Entry>,
     background: Option<Background>,
+}
+
+impl Default for AccountNames {
+    fn default() -> Self {
+        Self {
+            known: LruCache::new(CAPACITY),
+            background: None,
+        }
+    }
 }
 
 struct Entry {
@@ -40,10 +55,43 @@ struct Background {
     lookup: AccountLookup,
     /// Uids that are being looked up. While there are any, nobody waits.
     pending: HashSet<u32>,
-    /// Until then nobody waits.
-    impatient_until: Instant,
+    patience: Patience,
     sender: Sender<(u32, Option<OsString>)>,
     answers: Receiver<(u32, Option<OsString>)>,
+}
+
+/// Whether an event may wait for a name.
+struct Patience {
+    /// Until then nobody waits.
+    impatient_until: Instant,
+    /// When the current [`PAUSE`]'s worth of waiting began, and how long events have waited in it.
+    since: Instant,
+    waited: Duration,
+}
+
+impl Patience {
+    const fn new(now: Instant) -> Self {
+        Self {
+            impatient_until: now,
+            since: now,
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn may_wait(&self, now: Instant) -> bool {
+        now >= self.impatient_until
+    }
+
+    /// An event has waited `time`, until `now`.
+    fn waited(&mut self, time: Duration, now: Instant) {
+        if now.duration_since(self.since) > PAUSE {
+            (self.since, self.waited) = (now, Duration::ZERO);
+        }
+        self.waited += time;
+        if time > SLOW || self.waited > WAIT_TOGETHER {
+            self.impatient_until = now + PAUSE;
+        }
+    }
 }
 
 impl AccountNames {
@@ -53,11 +101,11 @@ impl AccountNames {
     pub fn in_background(lookup: AccountLookup) -> Self {
         let (sender, answers) = channel();
         Self {
-            known: HashMap::new(),
+            known: LruCache::new(CAPACITY),
             background: Some(Background {
                 lookup,
                 pending: HashSet::new(),
-                impatient_until: Instant::now(),
+                patience: Patience::new(Instant::now()),
                 sender,
                 answers,
             }),
@@ -102,15 +150,13 @@ impl AccountNames {
         // Until the answer is there, the user is called what it was called before.
         let old = old.and_then(|entry| entry.name.clone());
         let begin = Instant::now();
-        let wait = background.pending.is_empty() && begin >= background.impatient_until;
+        let wait = background.pending.is_empty() && background.patience.may_wait(begin);
         background.ask(uid, look_up);
         if !wait {
             return old;
         }
         let answer = background.answers.recv_timeout(WAIT);
-        if begin.elapsed() > SLOW {
-            background.impatient_until = Instant::now() + PAUSE;
-        }
+        background.patience.waited(begin.elapsed(), Instant::now());
         let Ok((uid, name)) = answer else {
             return old;
         };
@@ -133,14 +179,7 @@ impl AccountNames {
     }
 
     fn remember(&mut self, uid: u32, now: Instant, name: Option<OsString>) {
-        let is_fresh = |entry: &Entry| now.duration_since(entry.since) < KEPT_FOR;
-        if self.known.len() >= CAPACITY {
-            self.known.retain(|_, entry| is_fresh(entry));
-        }
-        if self.known.len() >= CAPACITY {
-            self.known.clear();
-        }
-        self.known.insert(uid, Entry { since: now, name });
+        self.known.put(uid, Entry { since: now, name });
     }
 }
 
@@ -197,13 +236,50 @@ mod tests {
     }
 
     #[test]
-    fn account_names_are_bounded() {
+    fn account_names_are_bounded_and_keep_those_in_use() {
         let mut names = AccountNames::default();
         let now = Instant::now();
-        for uid in 0..3 * CAPACITY as u32 {
+        let mut look_ups = 0;
+        for uid in 1..=40_000 {
             names.name_by(uid, now, |_| None);
-            assert!(names.known.len() <= CAPACITY);
+            assert!(names.known.len() <= CAPACITY.get());
+            // A user that has events all the time is looked up once, however many others have one each.
+            if names.known.peek(&0).is_none() {
+                look_ups += 1;
+            }
+            assert_eq!(names.name_by(0, now, |_| name("root")), name("root"));
         }
+        assert_eq!(look_ups, 1);
+    }
+
+    #[test]
+    fn events_of_many_users_wait_for_a_part_of_each_second() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        let each = Duration::from_micros(180);
+        let mut waits = 0;
+        // As fast as they come, for ten seconds.
+        let mut now = start;
+        while now < start + 10 * PAUSE {
+            let waited = patience.may_wait(now);
+            now += each;
+            if waited {
+                waits += 1;
+                patience.waited(each, now);
+            }
+        }
+        assert!(each * waits <= 11 * (WAIT_TOGETHER + each), "{waits}");
+        // A few names are all waited for.
+        let mut patience = Patience::new(start);
+        for second in 0..1_000 {
+            let now = start + second * 2 * PAUSE;
+            assert!(patience.may_wait(now));
+            patience.waited(each, now);
+        }
+        // A slow one ends that for a while.
+        let now = start + 2_000 * PAUSE;
+        patience.waited(2 * SLOW, now);
+        assert!(!patience.may_wait(now + PAUSE / 2) && patience.may_wait(now + PAUSE));
     }
 
     #[test]

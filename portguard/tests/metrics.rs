@@ -6,6 +6,8 @@
 
 #[path = "metrics/scrape.rs"]
 mod scrape;
+#[path = "metrics/unix.rs"]
+mod unix;
 
 use portguard::metrics::render;
 use portguard::status::{

@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, bail, ensure};
 use prometheus_parse::{Scrape, Value};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the daemon may take to response: emulated machines are slow.
@@ -23,12 +25,21 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
 impl Scraped {
     /// Fetches `/metrics`.
     pub(crate) fn from(address: SocketAddr) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(address).context("connecting to the metrics")?;
+        let stream = TcpStream::connect(address).context("connecting to the metrics")?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
+        Self::over(stream)
+    }
+
+    /// Fetches `/metrics` over a Unix socket.
+    pub(crate) fn from_unix(path: &Path) -> anyhow::Result<Self> {
+        let stream = UnixStream::connect(path).context("connecting to the metrics")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::over(stream)
+    }
+
+    fn over(mut stream: impl Read + Write) -> anyhow::Result<Self> {
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut response = String::new();
         stream.read_to_string(&mut response)?;
         let (head, body) = response

@@ -7,12 +7,16 @@ use crate::harness::probe::{Attempt, BindResult, Probe};
 use crate::harness::scrape::{Scraped, free_address};
 use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
     ("metrics_of_binds", Needs::Nothing, of_binds),
     ("metrics_address_in_use", Needs::Nothing, address_in_use),
+    ("metrics_unix_socket", Needs::Nothing, unix_socket),
+    ("metrics_beside_silent_connections", Needs::Nothing, silent),
 ];
 
 const POLICY: &str = "version: 1
@@ -97,6 +101,38 @@ fn no_drops(scraped: &Scraped) -> anyhow::Result<()> {
     for reason in &reasons {
         scraped.check(&[(dropped, &[("reason", reason)], 0)])?;
     }
+    Ok(())
+}
+
+/// The socket is root's, answers, and is removed at the end.
+fn unix_socket(env: &TestEnv) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("metrics.sock");
+    let metrics = format!("unix:{}", path.display());
+    let arguments = ["--sink", "none", "--metrics", &metrics];
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+    let mode = path.symlink_metadata()?.mode() & 0o7777;
+    ensure!(mode == 0o660, "{mode:o}");
+    Scraped::from_unix(&path)?.check(&[("portguard_enforcing", &[], 1)])?;
+    instance.stop()?;
+    ensure!(directory.path().read_dir()?.next().is_none(), "it is left");
+    Ok(())
+}
+
+/// Silent connections keep no scrape out.
+fn silent(env: &TestEnv) -> anyhow::Result<()> {
+    let address = free_address()?;
+    let metrics = address.to_string();
+    let arguments = ["--sink", "none", "--metrics", &metrics];
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+    let silent: Result<Vec<_>, _> = (0..400).map(|_| TcpStream::connect(address)).collect();
+    let silent = silent?;
+    let start = Instant::now();
+    Scraped::from(address)?.check(&[("portguard_enforcing", &[], 1)])?;
+    // Prometheus waits as long.
+    ensure!(start.elapsed() < Duration::from_secs(10), "too slow");
+    drop(silent);
+    instance.stop()?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::PolicyLoader;
+use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
@@ -17,7 +18,6 @@ use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,16 +44,16 @@ pub(super) struct Args {
     /// [default: stdout]
     #[arg(long = "sink", value_name = "SINK")]
     sinks: Vec<SinkSpec>,
-    /// Serve Prometheus metrics at this address
-    #[arg(long, value_name = "ADDR:PORT")]
-    metrics: Option<SocketAddr>,
+    /// Serve Prometheus metrics at this address, or at a Unix socket for root and --socket-group
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    metrics: Option<MetricsAddress>,
     /// Close already-bound sockets that the policy denies
     #[arg(long)]
     enforce_existing: bool,
     /// Control socket for monitor, status and reload
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-    /// Group whose members may use the control socket
+    /// Group whose members may use the control socket, and that of --metrics
     #[arg(long, value_name = "GROUP", value_parser = group)]
     socket_group: Option<u32>,
     /// Report every decision separately; do not aggregate equal ones
@@ -136,7 +136,8 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     };
     let options = Options {
         sinks,
-        metrics: args.metrics,
+        metrics: args.metrics.clone(),
+        metrics_group: args.socket_group,
         enforce_existing: args.enforce_existing,
         fold: !args.no_fold,
         watch: !args.no_watch,

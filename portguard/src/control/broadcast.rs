@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// Events kept for monitors that are behind, all of them together. A monitor that is further behind loses the
-/// oldest. What the daemon reports in one turn must fit in.
+/// oldest. What the daemon reports in one turn must fit in. The texts of an event are bounded, so the memory is too.
 const BACKLOG: usize = 2_048;
 
 /// The daemon's end of the channel.

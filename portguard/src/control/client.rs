@@ -1,6 +1,6 @@
 //! The client's end of the socket.
 
-use super::{ControlError, Dropped, Filter, Reply, Request};
+use super::{ControlError, Dropped, Filter, Reply, Request, SOCKET_OPTION};
 use crate::events::DecisionEvent;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -168,7 +168,10 @@ fn not_connected(path: &Path, errno: Errno) -> ControlError {
             path,
             waited: REPLY_TIMEOUT,
         },
-        Errno::NAMETOOLONG => ControlError::TooLong { path },
+        Errno::NAMETOOLONG => ControlError::TooLong {
+            path,
+            option: SOCKET_OPTION,
+        },
         Errno::ACCESS | Errno::PERM => {
             let fix = match path.metadata() {
                 Ok(socket) if socket.gid() != 0 && socket.mode() & 0o060 == 0o060 => format!(

@@ -9,12 +9,14 @@ use thiserror::Error;
 pub enum ControlError {
     /// Another process listens there.
     #[error(
-        "{who} already listens on {}: stop it, or give another socket with --socket",
+        "{who} already listens on {}: stop it, or give another socket with {option}",
         path.display()
     )]
     Taken {
         /// The socket.
         path: PathBuf,
+        /// The option that gives the path.
+        option: &'static str,
         /// The process.
         who: String,
     },
@@ -25,29 +27,35 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// The path exists and is something else.
-    #[error("{} is not a socket: remove it, or give another path with --socket", path.display())]
+    #[error("{} is not a socket: remove it, or give another path with {option}", path.display())]
     NoSocket {
         /// The path.
         path: PathBuf,
+        /// The option that gives the path.
+        option: &'static str,
     },
     /// The path does not fit into a socket address.
     #[error(
-        "a socket path has at most 107 bytes, {} has {}: give a shorter one with --socket",
+        "a socket path has at most 107 bytes, {} has {}: give a shorter one with {option}",
         path.display(),
         path.as_os_str().len()
     )]
     TooLong {
         /// The path.
         path: PathBuf,
+        /// The option that gives the path.
+        option: &'static str,
     },
     /// The socket's directory is missing.
     #[error(
-        "the directory of {} does not exist: create it, or give another path with --socket",
+        "the directory of {} does not exist: create it, or give another path with {option}",
         path.display()
     )]
     NoDirectory {
         /// The socket.
         path: PathBuf,
+        /// The option that gives the path.
+        option: &'static str,
     },
     /// The system refused something.
     #[error("cannot {what} {}: {source}", path.display())]

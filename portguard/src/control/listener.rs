@@ -3,11 +3,11 @@
 use super::client::dial;
 use super::peer::Peer;
 use super::{ControlError, SOCKET};
-use rustix::fs::{FlockOperation, Gid, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
@@ -53,23 +53,30 @@ fn numbers(metadata: &Metadata) -> (u64, u64) {
 
 /// The socket and the lock beside it, until they are dropped, in this order: the lock's file is removed while it
 /// is still locked, so never that of another daemon.
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     _socket: OwnedPath,
     _lock: OwnedPath,
     _locked: File,
 }
 
 impl SocketFile {
-    /// Locks the path and listens there.
-    pub(super) fn take(path: &Path, group: Option<u32>) -> Result<(Self, OwnedFd), ControlError> {
-        let address =
-            SocketAddrUnix::new(path).map_err(|_| ControlError::TooLong { path: path.into() })?;
-        make_directory(path)?;
+    /// Locks the path, which `option` gives, and listens there.
+    pub(crate) fn take(
+        path: &Path,
+        group: Option<u32>,
+        option: &'static str,
+    ) -> Result<(Self, OwnedFd), ControlError> {
+        let too_long = |_| ControlError::TooLong {
+            path: path.into(),
+            option,
+        };
+        let address = SocketAddrUnix::new(path).map_err(too_long)?;
+        make_directory(path, option)?;
         let Some((locked, lock)) = lock(path)? else {
             let between = || ControlError::Between { path: path.into() };
-            return Err(occupant(path)?.unwrap_or_else(between));
+            return Err(occupant(path, option)?.unwrap_or_else(between));
         };
-        if let Some(taken) = occupant(path)? {
+        if let Some(taken) = occupant(path, option)? {
             return Err(taken);
         }
         match std::fs::remove_file(path) {
@@ -97,7 +104,7 @@ fn system(what: &'static str, path: &Path, source: std::io::Error) -> ControlErr
 
 /// Makes the directory of the default socket where it is missing, readable by all as the rest of `/run`. Another one is
 /// the administrator's: a mistyped path must not become a directory.
-fn make_directory(path: &Path) -> Result<(), ControlError> {
+fn make_directory(path: &Path, option: &'static str) -> Result<(), ControlError> {
     let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -109,7 +116,7 @@ fn make_directory(path: &Path) -> Result<(), ControlError> {
     }
     if path != Path::new(SOCKET) {
         let path = path.into();
-        return Err(ControlError::NoDirectory { path });
+        return Err(ControlError::NoDirectory { path, option });
     }
     let failed = |source| system("make the socket's directory", parent, source);
     let mut builder = DirBuilder::new();
@@ -145,13 +152,13 @@ fn lock(path: &Path) -> Result<Option<(File, OwnedPath)>, ControlError> {
 }
 
 /// An error that names the process at the socket; `None` where it is free.
-fn occupant(path: &Path) -> Result<Option<ControlError>, ControlError> {
+fn occupant(path: &Path, option: &'static str) -> Result<Option<ControlError>, ControlError> {
     let Ok(metadata) = path.symlink_metadata() else {
         return Ok(None);
     };
     let path = path.to_path_buf();
     if !metadata.file_type().is_socket() {
-        return Ok(Some(ControlError::NoSocket { path }));
+        return Ok(Some(ControlError::NoSocket { path, option }));
     }
     let who = match dial(&path, CONNECT_TIMEOUT) {
         Ok(socket) => Peer::of(&socket).map_or_else(|_| "a process".into(), |peer| peer.name()),
@@ -160,7 +167,7 @@ fn occupant(path: &Path) -> Result<Option<ControlError>, ControlError> {
         Err(Errno::AGAIN | Errno::PROTOTYPE) => "a process".into(),
         Err(errno) => return Err(system("find the listener of", &path, errno.into())),
     };
-    Ok(Some(ControlError::Taken { path, who }))
+    Ok(Some(ControlError::Taken { path, option, who }))
 }
 
 /// For root and the group, and at no time for others.
@@ -177,11 +184,20 @@ fn bind(address: &SocketAddrUnix) -> Result<OwnedFd, (&'static str, Errno)> {
 }
 
 fn listen(socket: &OwnedFd, path: &Path, group: Option<u32>) -> Result<(), (&'static str, Errno)> {
+    // Whoever may write to the directory could put a link in the socket's place: no link is followed.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| ("open", errno))?;
+    let kind = rustix::fs::fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if kind.map_err(|errno| ("look at", errno))? != FileType::Socket {
+        return Err(("keep hold of", Errno::NOTSOCK));
+    }
     if let Some(group) = group {
-        rustix::fs::chown(path, None, Some(Gid::from_raw(group)))
+        let group = Some(Gid::from_raw(group));
+        rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH)
             .map_err(|errno| ("give the group to", errno))?;
     }
     // The umask may have taken the group's bits away.
-    rustix::fs::chmod(path, MODE).map_err(|errno| ("set the mode of", errno))?;
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::chmod(opened, MODE).map_err(|errno| ("set the mode of", errno))?;
     rustix::net::listen(socket, BACKLOG).map_err(|errno| ("listen on", errno))
 }

@@ -17,9 +17,14 @@ pub use broadcast::{EventSender, event_channel, publish};
 pub use client::{Monitor, MonitorItem, ask};
 pub use error::ControlError;
 pub use limits::{CLIENTS, MONITORS};
+pub(crate) use listener::SocketFile;
+pub(crate) use peer::Peer;
 pub use protocol::{Dropped, Filter, PendingRequest, Reply, Request};
 pub use server::Server;
 pub use session::CLIENT_TIMEOUT;
 
 /// The default path of the socket.
 pub const SOCKET: &str = "/run/portguard/portguard.sock";
+
+/// The option that gives another one.
+const SOCKET_OPTION: &str = "--socket";

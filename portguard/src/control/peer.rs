@@ -7,17 +7,17 @@ use std::os::fd::{AsFd, AsRawFd as _};
 const MOST_GROUPS: usize = 65_536;
 
 /// The process that connected or, seen from a client, the one that listens.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// 0 where it is in another pid namespace.
     pub(super) pid: u32,
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
     /// Primary and supplementary.
     groups: Vec<u32>,
 }
 
 impl Peer {
     /// The process as it was when it connected, or listened.
-    pub(super) fn of(socket: &impl AsFd) -> Result<Self, Errno> {
+    pub(crate) fn of(socket: &impl AsFd) -> Result<Self, Errno> {
         let credentials = numbers(socket, libc::SO_PEERCRED, 3)?;
         let &[pid, uid, gid] = &credentials[..] else {
             return Err(Errno::INVAL);
@@ -31,7 +31,7 @@ impl Peer {
     }
 
     /// Root and members of `group` have access.
-    pub(super) fn has_access(&self, group: Option<u32>) -> bool {
+    pub(crate) fn has_access(&self, group: Option<u32>) -> bool {
         self.uid == 0 || group.is_some_and(|group| self.groups.contains(&group))
     }
 

@@ -4,7 +4,7 @@ use super::limits::{CLIENTS, FOR_ROOT, MONITORS, REPLIES};
 use super::listener::SocketFile;
 use super::peer::Peer;
 use super::session::{Session, refuse};
-use super::{ControlError, EventSender, PendingRequest};
+use super::{ControlError, EventSender, PendingRequest, SOCKET_OPTION};
 use crate::stderr::log_line;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
@@ -32,7 +32,7 @@ pub struct Server {
 impl Server {
     /// Listens at `path` for root and the members of `group`, and makes its directory where it is missing.
     pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, ControlError> {
-        let (file, socket) = SocketFile::take(path, group)?;
+        let (file, socket) = SocketFile::take(path, group, SOCKET_OPTION)?;
         Ok(Self {
             path: path.into(),
             group,

@@ -19,7 +19,7 @@ pub(super) struct EventDispatch {
     enricher: Enricher,
     sinks: Sinks,
     monitors: EventSender,
-    /// Aggregated events that wait for their turn.
+    /// Aggregated events that wait for their turn: those of one window, as none begins before they are reported.
     queued: VecDeque<Aggregated>,
 }
 

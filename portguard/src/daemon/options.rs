@@ -3,8 +3,8 @@
 use crate::control::Server;
 use crate::events::sinks::Sinks;
 use crate::kernel::Counts;
+use crate::metrics::MetricsAddress;
 use crate::policy_store::PolicyStore;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The command line's choices for a run.
@@ -12,7 +12,9 @@ pub struct Options {
     /// Where decisions go.
     pub sinks: Sinks,
     /// Where metrics are served.
-    pub metrics: Option<SocketAddr>,
+    pub metrics: Option<MetricsAddress>,
+    /// Whose members may use a Unix socket for them.
+    pub metrics_group: Option<u32>,
     /// Whether sockets bound earlier are closed where the policy denies them.
     pub enforce_existing: bool,
     /// Whether equal decisions of a second are aggregated into one event.

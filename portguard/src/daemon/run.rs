@@ -38,8 +38,8 @@ pub fn run(
     let ended = runtime.block_on(async {
         let signals = Signals::new()?;
         // Before the policy, which may protect that very port.
-        let metrics = match options.metrics {
-            Some(address) => Some(metrics::listen(address).await?),
+        let metrics = match &options.metrics {
+            Some(address) => Some(metrics::listen(address, options.metrics_group)?),
             None => None,
         };
         let server = options.server.take();

@@ -36,22 +36,31 @@ pub struct CgroupPath {
 
 impl CgroupPath {
     /// A path as it is, or cut after the last name that fits.
-    fn bounded(mut text: String) -> Self {
-        let Some(head) = text.as_bytes().get(..=MAX_PATH) else {
-            return Self { text, cut: false };
-        };
-        let end = head.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        text.truncate(end);
-        Self::cut(text)
+    fn bounded(text: String) -> Self {
+        let (text, cut) = bounded(text, MAX_PATH);
+        Self { text, cut }
     }
 
     /// The path of which this is the beginning.
     fn cut(text: String) -> Self {
         Self {
-            text: text + "/...",
+            text: text + CUT,
             cut: true,
         }
     }
+}
+
+/// What a path ends in whose end is missing.
+const CUT: &str = "/...";
+
+/// A path as it is, or cut after the last name with which it has at most `most` bytes, and whether it was.
+pub(super) fn bounded(mut text: String, most: usize) -> (String, bool) {
+    let Some(head) = text.as_bytes().get(..=most) else {
+        return (text, false);
+    };
+    let end = head.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    text.truncate(end);
+    (text + CUT, true)
 }
 
 /// `struct file_handle` with room for a kernfs id.

@@ -3,7 +3,7 @@
 use super::container::{container_id, pod_uid};
 use super::event::{DecisionEvent, Mode};
 use crate::account_names::AccountNames;
-use crate::events::cgroup_paths::CgroupPaths;
+use crate::events::cgroup_paths::{CgroupPaths, bounded};
 use crate::kernel::{Aggregated, Features};
 use crate::status::Description;
 use jiff::Timestamp;
@@ -50,6 +50,9 @@ impl Known {
         }
     }
 }
+
+/// Bytes of the longest program path in an event: its user can make it as long as four times that of the kernel.
+const MAX_EXE: usize = 1_024;
 
 /// Policies whose events may still be in the ring, which is drained between reloads.
 const POLICIES: usize = 16;
@@ -182,7 +185,8 @@ fn boot_id() -> Option<String> {
 
 fn exe(pid: u32) -> Option<String> {
     let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    Some(escape(path.as_os_str().as_encoded_bytes()))
+    let path = escape(path.as_os_str().as_encoded_bytes());
+    Some(bounded(path, MAX_EXE).0)
 }
 
 /// `CLOCK_MONOTONIC` nanoseconds as wall clock time.
@@ -274,6 +278,30 @@ mod tests {
         };
         assert_eq!(inet6(0).v6only, Some(false));
         assert_eq!(inet6(EventFlags::V6ONLY).v6only, Some(true));
+    }
+
+    #[test]
+    fn long_program_path_is_cut_and_marked() {
+        let name = "\u{1b}".repeat(100);
+        let root = tempfile::tempdir().unwrap();
+        let mut directory = root.path().to_path_buf();
+        for _ in 0..5 {
+            directory.push(&name);
+        }
+        std::fs::create_dir_all(&directory).unwrap();
+        let program = directory.join("program");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program)
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let seen = exe(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let seen = seen.unwrap();
+        assert!(seen.len() <= MAX_EXE + 4, "{}", seen.len());
+        let names = seen.split('/').filter(|part| part.contains("1b"));
+        assert!(seen.ends_with("/...") && names.count() >= 1, "{seen}");
     }
 
     #[test]

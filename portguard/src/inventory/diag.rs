@@ -16,6 +16,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// `TCPF_BOUND_INACTIVE` of `include/net/tcp_states.h` (Linux 6.8): bound, and neither listening nor
@@ -270,6 +271,30 @@ impl Diag {
     }
 }
 
+/// The uid of the TCP socket between two addresses; `None` where it is not in this network namespace, or closed.
+pub(crate) fn socket_owner(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    let (here, there) = (local.ip().to_canonical(), remote.ip().to_canonical());
+    let (family, mut id) = match here {
+        IpAddr::V4(_) => (AF_INET, SocketId::new_v4()),
+        IpAddr::V6(_) => (AF_INET6, SocketId::new_v6()),
+    };
+    (id.source_address, id.source_port) = (here, local.port());
+    (id.destination_address, id.destination_port) = (there, remote.port());
+    // `INET_DIAG_NOCOOKIE`.
+    id.cookie = [u8::MAX; 8];
+    let [tcp, ..] = LISTED;
+    let message = SockDiagMessage::InetRequest(request(tcp, family, id));
+    let diag = Diag::open().ok()?;
+    diag.send(NLM_F_REQUEST | NLM_F_ACK, message.into()).ok()?;
+    let mut owner = None;
+    let answer = diag.receive(|response| {
+        // A closed one has no inode, and counts as root's.
+        owner = Some(response.header).filter(|header| header.inode != 0);
+    });
+    answer.ok()?;
+    owner.map(|header| header.uid)
+}
+
 fn request(listed: Listed, family: u8, socket_id: SocketId) -> InetRequest {
     InetRequest {
         family,
@@ -300,7 +325,6 @@ fn outcome(code: i32) -> Result<(), DiagError> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::net::IpAddr;
 
     /// A TCP socket that listens.
     pub(crate) fn listener(address: IpAddr, port: u16, uid: u32) -> Socket {

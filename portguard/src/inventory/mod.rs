@@ -13,6 +13,7 @@ mod processes;
 
 pub use close::{Closed, DestroyError};
 pub use diag::State;
+pub(crate) use diag::socket_owner;
 pub use error::InventoryError;
 pub use holder::{By, Holder, Identity};
 pub use processes::Process;

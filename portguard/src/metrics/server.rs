@@ -1,5 +1,7 @@
 //! The HTTP end: `GET /metrics`, one answer a connection.
 
+use super::connections::{Connections, Place};
+use super::listener::{Listener, Stream};
 use super::text::{CONTENT_TYPE, render};
 use crate::control::{PendingRequest, Reply, Request as ControlRequest};
 use crate::status::Status;
@@ -9,19 +11,17 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE as TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-/// Connections at once; others wait in the kernel's backlog.
-const CONNECTIONS: usize = 8;
+/// How long a client may take to send its request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection may take, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,43 +35,26 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of a request and its headers, at most.
 const REQUEST: usize = 16 << 10;
 
-/// Why metrics cannot be served.
-#[derive(Debug, Error)]
-pub enum MetricsError {
-    /// The address is not available.
-    #[error(
-        "--metrics {address}: cannot listen there: {source}; give an address of this host and a free port"
-    )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The system's error.
-        source: io::Error,
-    },
-}
-
-/// Listens for scrapes.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, MetricsError> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| MetricsError::Listen { address, source })
-}
-
 /// Answers scrapes with the daemon's status; never ends.
-pub async fn serve(listener: TcpListener, requests: mpsc::Sender<PendingRequest>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+pub async fn serve(listener: Listener, requests: mpsc::Sender<PendingRequest>) {
+    let connections = Connections::default();
     let mut failing = false;
-    // The semaphore is never closed.
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+    loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(Some((stream, client))) => {
                 failing = false;
+                let place = connections.admit(client);
+                let id = place.id();
                 let requests = requests.clone();
-                tokio::spawn(async move {
-                    // A client that is too slow or disconnects gets no reply.
-                    let _ = timeout(CONNECTION_TIMEOUT, converse(stream, requests)).await;
-                    drop(permit);
-                });
+                let task = match stream {
+                    Stream::Tcp(stream) => tokio::spawn(converse(stream, requests, place)),
+                    Stream::Unix(stream) => tokio::spawn(converse(stream, requests, place)),
+                };
+                connections.set_task(id, task.abort_handle());
+                // What was closed for it gives its descriptor back before the next one takes another.
+                yield_now().await;
             }
+            Ok(None) => failing = false,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !failing {
@@ -86,16 +69,24 @@ pub async fn serve(listener: TcpListener, requests: mpsc::Sender<PendingRequest>
     }
 }
 
-async fn converse(stream: TcpStream, requests: mpsc::Sender<PendingRequest>) -> hyper::Result<()> {
-    let service = service_fn(|request| respond(request, &requests));
-    hyper::server::conn::http1::Builder::new()
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    requests: mpsc::Sender<PendingRequest>,
+    place: Place,
+) {
+    let service = service_fn(|request| {
+        place.has_request();
+        respond(request, &requests)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
         // A client that scrapes twice a minute must not hold one of few connections in between.
         .keep_alive(false)
-        // `CONNECTION_TIMEOUT` covers the headers too.
-        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(REQUEST)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that is too slow or disconnects gets no reply.
+    let _ = timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
 async fn respond(

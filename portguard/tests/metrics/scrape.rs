@@ -2,23 +2,27 @@
 
 use crate::{scrape, status, value};
 use portguard::control::{PendingRequest, Reply, Request};
-use portguard::metrics::{CONTENT_TYPE, listen, serve};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use portguard::metrics::{CONTENT_TYPE, MetricsAddress, listen, serve};
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Prometheus's.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the daemon's loop does when asked.
 #[derive(Clone, Copy, PartialEq)]
-enum Loop {
+pub(crate) enum Loop {
     Answers,
     Hangs,
     Ends,
@@ -39,7 +43,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                let listener = listen(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let (sender, requests) = mpsc::channel(1);
                 tokio::spawn(serve(listener, sender));
@@ -72,7 +76,7 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut requests: mpsc::Receiver<PendingRequest>, does: Loop) {
+pub(crate) async fn answer(mut requests: mpsc::Receiver<PendingRequest>, does: Loop) {
     if does == Loop::Ends {
         return;
     }
@@ -149,10 +153,11 @@ fn metrics_server_reports_busy_daemon() {
 
 #[tokio::test]
 async fn metrics_server_names_address_in_use() {
-    let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let taken = listen(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
     let address = taken.local_addr().unwrap();
+    let refused = listen(&MetricsAddress::Tcp(address), None);
     assert_eq!(
-        listen(address).await.unwrap_err().to_string(),
+        refused.err().unwrap().to_string(),
         format!(
             "--metrics {address}: cannot listen there: Address already in use (os error 98); give an \
              address of this host and a free port"
@@ -160,18 +165,104 @@ async fn metrics_server_names_address_in_use() {
     );
 }
 
+/// However many connections a user holds silent, a scrape is answered before any of them has had its time.
 #[test]
-fn metrics_server_drops_silent_clients() {
-    let server = Server::start(Loop::Answers);
-    let mut silent: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
-    // All places are taken, until their time is up.
-    let (head, _) = server.get("GET /metrics");
-    assert!(head.starts_with("http/1.1 200 "), "{head}");
-    for stream in &mut silent {
-        let mut nothing = Vec::new();
-        stream.read_to_end(&mut nothing).unwrap();
-        assert!(nothing.is_empty());
+fn metrics_server_answers_beside_silent_clients() {
+    for count in [8, 40, 400] {
+        let server = Server::start(Loop::Answers);
+        let mut silent: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
+        let scraper = server.connect();
+        scraper.set_read_timeout(Some(SCRAPE_TIMEOUT)).unwrap();
+        let (head, _) = finish(scraper, "GET /metrics");
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        for stream in &mut silent {
+            let mut nothing = Vec::new();
+            // Those closed for others may be reset.
+            let _ = stream.read_to_end(&mut nothing);
+            assert!(nothing.is_empty());
+        }
     }
+}
+
+/// Another user's connections, from however many addresses, take the places of their own, not of a scraper that has not
+/// sent its request yet.
+#[test]
+fn metrics_server_closes_connections_of_the_user_who_has_most() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let server = Server::start(Loop::Answers);
+    for _ in 0..20 {
+        let start = Instant::now();
+        let scraper = server.connect();
+        let address = server.address;
+        let flood = std::thread::spawn(move || {
+            let uid = Some(Uid::from_raw(54_321));
+            // Of this thread alone.
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            let from = |n: u8| connect_from([127, 0, 1, n].into(), address);
+            (1..=200).map(from).collect::<Vec<OwnedFd>>()
+        });
+        let silent = flood.join().unwrap();
+        // The scraper has a second, on a busy machine too.
+        if start.elapsed() > Duration::from_millis(500) {
+            continue;
+        }
+        let (head, _) = finish(scraper, "GET /metrics");
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        drop(silent);
+        return;
+    }
+    panic!("this machine is too slow");
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr) -> OwnedFd {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = rustix::net::socket(family, kind, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+    rustix::net::connect(&socket, &to).unwrap();
+    socket
+}
+
+/// A header that comes a byte at a time has a second in all, however regularly the bytes come.
+#[test]
+fn metrics_server_closes_slow_header() {
+    let server = Server::start(Loop::Answers);
+    let mut slow = server.connect();
+    let mut sent = 0;
+    let endless = b"GET /metrics HTTP/1.1\r\nX: "
+        .iter()
+        .chain(std::iter::repeat(&b'x'));
+    for byte in endless.take(100) {
+        if slow.write_all(&[*byte]).is_err() {
+            break;
+        }
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(sent < 100, "it has had five seconds");
+    let mut silent = server.connect();
+    let mut nothing = Vec::new();
+    silent.read_to_end(&mut nothing).unwrap();
+    assert!(nothing.is_empty());
+}
+
+/// One client has eight connections: the ninth takes the place of the oldest that has sent nothing.
+#[test]
+fn metrics_server_limits_connections_of_a_client() {
+    let server = Server::start(Loop::Answers);
+    let mut connections: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    // Answered after all of them: they were accepted in order.
+    server.get("GET /metrics");
+    let answered = connections.iter_mut().filter_map(|stream| {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: portguard\r\n\r\n";
+        stream.write_all(request).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200 ").then_some(())
+    });
+    let answered = answered.count();
+    assert!((1..=8).contains(&answered), "{answered}");
 }
 
 /// Without descriptors the server waits for some and does not spin; in a process of its own, whose limit it
@@ -197,11 +288,7 @@ fn metrics_server_waits_for_descriptors() {
     let current = Some(64);
     setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
     // Connecting takes none once there is a socket.
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::STREAM,
-        None,
-    );
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
     let socket: OwnedFd = socket.unwrap();
     let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     rustix::net::connect(&socket, &server.address).unwrap();
