@@ -5,7 +5,7 @@
 use crate::counters::{count, increment};
 use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
-use crate::socket::Socket;
+use crate::socket::{Bound, Socket};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
@@ -32,16 +32,6 @@ impl Evaluated {
     pub fn enforced(&self, verdict: Verdict) -> bool {
         self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
     }
-}
-
-/// What an event says of the address of a bind.
-pub struct Bound {
-    /// 1 for an IPv6 address.
-    pub inet6: u64,
-    /// Bits of [`EventFlags`].
-    pub flags: u8,
-    /// The bytes of [`Event::address`] as words.
-    pub words: [u64; 2],
 }
 
 /// Reports a decision.

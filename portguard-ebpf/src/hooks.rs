@@ -3,12 +3,12 @@
 use crate::address::BindAddress;
 use crate::counters::count;
 use crate::evaluate::{Fault, Query};
-use crate::events::{self, Bound, Evaluated};
+use crate::events::{self, Evaluated};
 use crate::kernel_read::{
     CGROUP_DECIDES, GRANTS, OFF_SOCKET_SK, SET_RETVAL, Task, current_cgroup_id,
 };
 use crate::maps::{MapImage, POLICY};
-use crate::socket::{CgroupBind, SockAddr, Socket};
+use crate::socket::{Bound, CgroupBind, SockAddr, Socket};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{

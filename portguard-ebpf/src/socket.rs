@@ -4,7 +4,6 @@
 //! programs have most of it in their context.
 
 use crate::address::BindAddress;
-use crate::events::Bound;
 use crate::kernel_read::{
     Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
 };
@@ -134,6 +133,16 @@ pub fn bound_to(address: Address, family: Family, sock: Address) -> Bound {
         Family::Inet6 => [address.read_at(IN6_ADDR), address.read_at(IN6_ADDR + 8)],
     };
     Bound::new(family, words, sock)
+}
+
+/// What an event says of the address of a bind.
+pub struct Bound {
+    /// 1 for an IPv6 address.
+    pub inet6: u64,
+    /// Bits of [`EventFlags`].
+    pub flags: u8,
+    /// The bytes of [`portguard_common::Event::address`] as words.
+    pub words: [u64; 2],
 }
 
 impl Bound {

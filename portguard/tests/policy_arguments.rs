@@ -51,7 +51,11 @@ fn policy_is_a_path_or_an_option() {
 
 #[test]
 fn policy_is_that_of_the_host_by_default() {
-    if std::path::Path::new("/etc/portguard/policies").exists() {
+    if ["/etc", "/usr/lib"].iter().any(|top| {
+        std::path::Path::new(top)
+            .join("portguard/policies")
+            .exists()
+    }) {
         return;
     }
     for arguments in [
@@ -62,7 +66,8 @@ fn policy_is_that_of_the_host_by_default() {
     ] {
         let output = portguard(arguments, "");
         let error = String::from_utf8_lossy(&output.stderr);
-        let expected = "/etc/portguard/policies:1:1: cannot read file: ";
+        let expected = "/etc/portguard/policies:1:1: no policy files (*.yaml, *.yml) in \
+                        /etc/portguard/policies or /usr/lib/portguard/policies";
         assert!(error.starts_with(expected), "{arguments:?}: {error}");
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     }
