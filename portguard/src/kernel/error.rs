@@ -106,9 +106,31 @@ pub struct OffsetError(#[from] BtfError);
 pub enum PinError {
     /// No bpffs.
     #[error(
-        "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run without --pin"
+        "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf -o mode=0700 bpf /sys/fs/bpf, or run without --pin"
     )]
     NoBpffs,
+    /// Others can replace what root has in bpffs.
+    #[error(
+        "/sys/fs/bpf has mode {mode:04o}, so that other users can replace pins in it: nothing in it is used or \
+         removed\n  chmod 0700 /sys/fs/bpf, and mount it with -o mode=0700"
+    )]
+    OpenBpffs {
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Something in the place of the pins is another user's, or could be.
+    #[error(
+        "{} {why}: it is not used, and nothing in it is removed\n  chmod 0700 /sys/fs/bpf, look at what is there, and \
+         rm -r {}",
+        path.display(),
+        path.display()
+    )]
+    Untrusted {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Another portguard holds them.
     #[error(
         "another portguard{} holds the pins in /sys/fs/bpf/portguard: stop it first (see `portguard status`)",
@@ -353,8 +375,22 @@ mod tests {
         );
         assert_eq!(
             PinError::NoBpffs.to_string(),
-            "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run \
-             without --pin"
+            "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf -o mode=0700 bpf /sys/fs/bpf, \
+             or run without --pin"
+        );
+        assert_eq!(
+            PinError::OpenBpffs { mode: 0o777 }.to_string(),
+            "/sys/fs/bpf has mode 0777, so that other users can replace pins in it: nothing in it is used or \
+             removed\n  chmod 0700 /sys/fs/bpf, and mount it with -o mode=0700"
+        );
+        let untrusted = PinError::Untrusted {
+            path: "/sys/fs/bpf/portguard".into(),
+            why: "belongs to uid 1000".into(),
+        };
+        assert_eq!(
+            untrusted.to_string(),
+            "/sys/fs/bpf/portguard belongs to uid 1000: it is not used, and nothing in it is removed\n  chmod 0700 \
+             /sys/fs/bpf, look at what is there, and rm -r /sys/fs/bpf/portguard"
         );
         let file = PinError::File {
             what: "rename",

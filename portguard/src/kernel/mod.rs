@@ -20,6 +20,7 @@ pub use object::embedded::{object, object_condition};
 pub use object::hook::{Features, Hook, HookChoice};
 pub use object::load::{GRANT_PROBE, Loaded, load_programs};
 pub use pins::offline_status::pinned_status;
+pub use pins::pin_condition::pins_condition;
 pub use pins::pin_directory::Pins;
 pub use pins::pin_paths::PINS;
 pub use preflight::btf::Btf;

@@ -5,6 +5,9 @@ use portguard_common::ABI_VERSION;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Where bpffs is mounted.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
+
 /// Where portguard pins.
 pub const PINS: &str = "/sys/fs/bpf/portguard";
 
