@@ -1,6 +1,6 @@
 //! The file sink: reopening, full disks, cut lines.
 
-use crate::{LONG, as_child, child, decided, open, ports, until};
+use crate::{LONG, as_child, child, decided, error, open, ports, until};
 use portguard::events::sinks::SinkSpec;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

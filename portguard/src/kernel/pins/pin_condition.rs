@@ -1,6 +1,6 @@
 //! Whether `run --pin` has a place for its pins that is root's alone, as `doctor` prints it.
 
-use crate::kernel::error::PinError;
+use crate::kernel::pin_error::PinError;
 use crate::kernel::pins::pin_root::Bpffs;
 use crate::kernel::preflight::condition::{Condition, Severity};
 

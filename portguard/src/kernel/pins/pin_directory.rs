@@ -3,11 +3,12 @@
 //! New links are pinned beside the old ones and renamed over them, so that every bind is decided.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::{KernelError, PinError};
+use crate::kernel::error::KernelError;
 use crate::kernel::maps::map_set::{self, Maps};
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::declared_shapes;
 use crate::kernel::object::hook::all_programs;
+use crate::kernel::pin_error::PinError;
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_paths::{
     PINS, directory_of, file_error, is_link, link_path, pin_failed,

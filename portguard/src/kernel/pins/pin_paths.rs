@@ -1,6 +1,6 @@
 //! The places of pins in bpffs, and the errors of their files.
 
-use crate::kernel::error::PinError;
+use crate::kernel::pin_error::PinError;
 use portguard_common::ABI_VERSION;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! bpffs has mode 1777 unless it is mounted with another: every user can make entries in it, and cannot replace those of
 //! root. What is checked here is root's alone, so that paths below it stay what they are.
 
-use crate::kernel::error::PinError;
+use crate::kernel::pin_error::PinError;
 use crate::kernel::pins::pin_paths::{BPFFS, PINS, file_error};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
