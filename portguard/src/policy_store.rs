@@ -141,6 +141,8 @@ impl PolicyStore {
     /// # Errors
     /// It cannot be written, or others could change it.
     pub fn keep(&self, paths: &[PathBuf], policy: &ToKeep) -> Result<(), StoreError> {
+        // First of all: nothing is made behind another user's link.
+        check_trust(&self.0).map_err(StoreError::Untrusted)?;
         let mut make = DirBuilder::new();
         let made = make.recursive(true).mode(0o700).create(&self.0);
         made.map_err(system("make", &self.0))?;
@@ -290,6 +292,31 @@ mod tests {
             refused.starts_with("the kept policy is not used: refused: "),
             "{refused}"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn kept_policy_makes_nothing_behind_link_of_another() -> io::Result<()> {
+        use std::os::unix::fs::{lchown, symlink};
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("p.yaml");
+        fs::write(&path, "version: 1\n")?;
+        let target = directory.path().join("target");
+        fs::create_dir(&target)?;
+        let link = directory.path().join("link");
+        symlink(&target, &link)?;
+        lchown(&link, Some(65534), None)?;
+        let policy = compiled(&path);
+        let kept = PolicyStore::new(link.join("state")).keep(&[path], &policy.to_keep());
+        let error = kept
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(error.contains("link belongs to uid 65534"), "{error}");
+        assert_eq!(fs::read_dir(&target)?.count(), 0);
         Ok(())
     }
 

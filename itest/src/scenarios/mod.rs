@@ -14,6 +14,7 @@ mod existing_at_start;
 pub mod faults;
 mod file_changes;
 mod flood;
+mod foreign_pins;
 mod health;
 mod identity;
 mod inventory;
@@ -60,10 +61,11 @@ pub(crate) const KERNEL: [Table; 8] = [
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 6] = [
+pub(crate) const LIFECYCLE: [Table; 7] = [
     flood::TESTS,
     aggregation::TESTS,
     pins::TESTS,
+    foreign_pins::TESTS,
     health::TESTS,
     inventory::TESTS,
     enforce_existing::TESTS,

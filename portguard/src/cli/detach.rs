@@ -3,10 +3,9 @@
 use super::failure::{Unavailable, unexpected_reply};
 use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
-use crate::kernel::{PINS, Pins};
+use crate::kernel::{PINS, PinError, Pins};
 use crate::stderr::log_line;
 use crate::stdout::out_line;
-use std::path::Path;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
@@ -37,11 +36,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn without_daemon() -> anyhow::Result<Exit> {
-    if !Path::new(PINS).exists() {
+    let refused = |error: PinError| Unavailable(error.to_string());
+    if !Pins::exist().map_err(refused)? {
         out_line!("nothing is pinned and no daemon is running")?;
         return Ok(Exit::Success);
     }
-    let pins = Pins::open().map_err(|error| Unavailable(error.to_string()))?;
+    let pins = Pins::open().map_err(refused)?;
     pins.remove_all()?;
     out_line!("removed the pins in {PINS}; the kernel's default check applies")?;
     Ok(Exit::Success)

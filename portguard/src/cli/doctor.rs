@@ -3,7 +3,7 @@
 use super::Exit;
 use crate::kernel::{
     BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
-    object, object_condition,
+    object, object_condition, pins_condition,
 };
 use crate::stderr::log_line;
 use crate::stdout::out_line;
@@ -43,6 +43,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         paths => super::load(paths)?.protect,
     };
     conditions.push(local_ports(&protect));
+    conditions.push(pins_condition());
     conditions.extend(other_programs(&environment));
     let missing = conditions.iter().any(is_missing);
     conditions.push(if missing {

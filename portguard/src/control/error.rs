@@ -57,6 +57,17 @@ pub enum ControlError {
         /// The option that gives the path.
         option: &'static str,
     },
+    /// Others could put another file in place of the socket or its lock.
+    #[error(
+        "{} {why}, so that other users could replace the socket: correct that, or give another path with --socket",
+        path.display()
+    )]
+    Untrusted {
+        /// The directory or file.
+        path: PathBuf,
+        /// Whose it is, or its mode.
+        why: String,
+    },
     /// The system refused something.
     #[error("cannot {what} {}: {source}", path.display())]
     System {

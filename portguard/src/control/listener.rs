@@ -72,6 +72,7 @@ impl SocketFile {
         };
         let address = SocketAddrUnix::new(path).map_err(too_long)?;
         make_directory(path, option)?;
+        check_directory(path)?;
         let Some((locked, lock)) = lock(path)? else {
             let between = || ControlError::Between { path: path.into() };
             return Err(occupant(path, option)?.unwrap_or_else(between));
@@ -129,6 +130,37 @@ fn make_directory(path: &Path, option: &'static str) -> Result<(), ControlError>
     std::fs::set_permissions(parent, Permissions::from_mode(0o755)).map_err(failed)
 }
 
+/// Checks that nobody else can replace files in the socket's directory: they are removed, and get their owner and mode, by
+/// their path. In a sticky directory such as /tmp root's files stay.
+fn check_directory(path: &Path) -> Result<(), ControlError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let metadata = parent.metadata();
+    let metadata = metadata.map_err(|source| system("inspect", parent, source))?;
+    check_owner(parent, &metadata)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(ControlError::Untrusted {
+            path: parent.into(),
+            why: format!("has mode {mode:04o}"),
+        });
+    }
+    Ok(())
+}
+
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), ControlError> {
+    let uid = metadata.uid();
+    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(ControlError::Untrusted {
+        path: path.into(),
+        why: format!("belongs to uid {uid}"),
+    })
+}
+
 /// The lock, or `None` where another daemon has it.
 fn lock(path: &Path) -> Result<Option<(File, OwnedPath)>, ControlError> {
     let mut name = path.as_os_str().to_owned();
@@ -138,14 +170,18 @@ fn lock(path: &Path) -> Result<Option<(File, OwnedPath)>, ControlError> {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| system("open the lock", &name, errno.into()))?;
+        let file = File::from(file);
+        let metadata = file.metadata();
+        let metadata = metadata.map_err(|source| system("inspect the lock", &name, source))?;
+        // Another user's would be locked by that user.
+        check_owner(&name, &metadata)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => return Err(system("lock", &name, errno.into())),
             Ok(()) => {}
         }
-        let file = File::from(file);
         // A daemon that ended may have removed the file since it was opened here: this lock then protects nothing.
-        if file.metadata().ok().as_ref().map(numbers) == identity(&name) {
+        if Some(numbers(&metadata)) == identity(&name) {
             return Ok(Some((file, OwnedPath::new(name))));
         }
     }

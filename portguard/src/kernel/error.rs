@@ -1,5 +1,6 @@
 //! The errors of the kernel side.
 
+use crate::kernel::pin_error::PinError;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -100,35 +101,6 @@ pub enum BtfError {
 #[derive(Debug, Error)]
 #[error("portguard does not know this kernel's structures: {0}")]
 pub struct OffsetError(#[from] BtfError);
-
-/// Why pins cannot be made, read or removed.
-#[derive(Debug, Error)]
-pub enum PinError {
-    /// No bpffs.
-    #[error(
-        "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run without --pin"
-    )]
-    NoBpffs,
-    /// Another portguard holds them.
-    #[error(
-        "another portguard{} holds the pins in /sys/fs/bpf/portguard: stop it first (see `portguard status`)",
-        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
-    )]
-    Held {
-        /// Its process, where it is known.
-        pid: Option<u32>,
-    },
-    /// An operation of the file system failed.
-    #[error("cannot {what} {}: {source}", path.display())]
-    File {
-        /// The operation.
-        what: &'static str,
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
 
 impl KernelError {
     /// The error, with its fix where a resource ran out.
@@ -337,33 +309,6 @@ mod tests {
         assert_eq!(
             refused("bind4")(error).to_string(),
             "the kernel refused the program bind4: Permission denied (os error 13)\n  2\n  3\n  4\n  R1 invalid"
-        );
-    }
-
-    #[test]
-    fn pin_errors_name_the_cause_and_the_fix() {
-        let held = |pid| PinError::Held { pid }.to_string();
-        assert_eq!(
-            held(Some(7)),
-            "another portguard (pid 7) holds the pins in /sys/fs/bpf/portguard: stop it first (see `portguard \
-             status`)"
-        );
-        assert!(
-            held(None).starts_with("another portguard holds the pins in /sys/fs/bpf/portguard")
-        );
-        assert_eq!(
-            PinError::NoBpffs.to_string(),
-            "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf bpf /sys/fs/bpf, or run \
-             without --pin"
-        );
-        let file = PinError::File {
-            what: "rename",
-            path: "/sys/fs/bpf/portguard/v1".into(),
-            source: io::Error::from_raw_os_error(libc::EBUSY),
-        };
-        assert_eq!(
-            KernelError::from(file).to_string(),
-            "cannot rename /sys/fs/bpf/portguard/v1: Device or resource busy (os error 16)"
         );
     }
 }

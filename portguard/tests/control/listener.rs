@@ -42,6 +42,37 @@ fn listener_replaces_stale_socket() {
 }
 
 #[test]
+fn listener_refuses_place_of_others() {
+    let directory = directory();
+    let run = directory.path().join("run");
+    let path = run.join("socket");
+    std::fs::create_dir(&run).unwrap();
+    let ends = |path: &Path, why: &str| {
+        format!(
+            "{} {why}, so that other users could replace the socket: correct that, or give another path with --socket",
+            path.display()
+        )
+    };
+    let set_mode = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&run, mode).unwrap();
+    };
+    set_mode(0o777);
+    assert_eq!(refusal(&path), ends(&run, "has mode 0777"));
+    // As /tmp: what is root's stays.
+    set_mode(0o1777);
+    drop(Server::bind(&path, None).unwrap());
+    if is_root() {
+        let lock = run.join("socket.lock");
+        std::fs::write(&lock, "").unwrap();
+        std::os::unix::fs::chown(&lock, Some(65534), None).unwrap();
+        assert_eq!(refusal(&path), ends(&lock, "belongs to uid 65534"));
+        std::os::unix::fs::chown(&run, Some(65534), None).unwrap();
+        assert_eq!(refusal(&path), ends(&run, "belongs to uid 65534"));
+    }
+}
+
+#[test]
 fn listener_names_running_daemon() {
     let daemon = Daemon::start();
     let path = daemon.socket();

@@ -1,6 +1,6 @@
 //! The file sink: reopening, full disks, cut lines.
 
-use crate::{LONG, as_child, child, decided, open, ports, until};
+use crate::{LONG, as_child, child, decided, error, open, ports, until};
 use portguard::events::sinks::SinkSpec;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -69,6 +69,57 @@ fn file_sink_keeps_open_file_if_reopen_fails() {
     sinks.close(LONG);
     assert_eq!(ports(&directory.join("away/decisions.jsonl")), [80]);
     assert_eq!(sinks.dropped()["file"], 0);
+}
+
+/// Rotation moves the file away; who puts a link in its place does not choose where root writes.
+#[test]
+fn file_sink_refuses_link_at_reopen() {
+    const TEST: &str = "files::file_sink_refuses_link_at_reopen";
+    let Some(directory) = as_child() else {
+        let directory = tempfile::tempdir().unwrap();
+        let output = child(&[], TEST, directory.path()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let path = directory.path().join("decisions.jsonl");
+        let expected = format!(
+            "portguard: sink file: cannot reopen {}: it is a symbolic link, which is not followed: remove it, or \
+             name the file that it leads to; decisions still go to the open file; fix the path and send SIGUSR1 \
+             again\n",
+            path.display()
+        );
+        assert_eq!(said, expected);
+        assert!(output.status.success());
+        return;
+    };
+    let path = directory.join("decisions.jsonl");
+    let mut sinks = open(SinkSpec::File(path.clone()));
+    std::fs::rename(&path, directory.join("old")).unwrap();
+    let target = directory.join("target");
+    std::fs::write(&target, "kept").unwrap();
+    std::os::unix::fs::symlink(&target, &path).unwrap();
+    sinks.reopen();
+    sinks.send(&decided(80, 1));
+    sinks.close(LONG);
+    assert_eq!(ports(&directory.join("old")), [80]);
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
+}
+
+#[test]
+fn file_sink_refuses_file_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("decisions.jsonl");
+    let refused = |why: &str| {
+        let expected = format!("--sink file:{}: {why}", path.display());
+        assert_eq!(error(&[SinkSpec::File(path.clone())]), expected);
+    };
+    let target = directory.path().join("target");
+    std::fs::write(&target, "").unwrap();
+    std::fs::hard_link(&target, &path).unwrap();
+    refused("it has another name (a hard link): remove it");
+    std::fs::remove_file(&target).unwrap();
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
+        refused("it belongs to uid 65534: remove it or `chown root` it");
+    }
 }
 
 #[test]

@@ -27,6 +27,10 @@ pub const ROWS: &[(&str, &str)] = &[
     ),
     ("No bpffs at /sys/fs/bpf, `--pin`", "fault_no_bpffs"),
     (
+        "Another user made /sys/fs/bpf/portguard, or a link there, `--pin`",
+        "pins_of_another_user_are_left_alone",
+    ),
+    (
         "bpffs unmounted under a daemon with `--pin`",
         "fault_bpffs_unmounted",
     ),

@@ -140,7 +140,7 @@ fn fault_no_bpffs(_: &TestEnv) -> anyhow::Result<()> {
     });
     let output = command.output()?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let fix = "mount -t bpf bpf /sys/fs/bpf, or run without --pin";
+    let fix = "mount -t bpf -o mode=0700 bpf /sys/fs/bpf, or run without --pin";
     ensure!(
         output.status.code() == Some(3) && stderr.contains(fix),
         "{}: {stderr}",
@@ -155,7 +155,13 @@ fn fault_bpffs_unmounted(env: &TestEnv) -> anyhow::Result<()> {
     let instance = pinned(env, hook)?;
     let unmounted = unmount("/sys/fs/bpf", UnmountFlags::empty());
     if unmounted.is_ok() {
-        mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None)?;
+        mount(
+            "bpf",
+            "/sys/fs/bpf",
+            "bpf",
+            MountFlags::empty(),
+            Some(c"mode=0700"),
+        )?;
     }
     ensure!(unmounted == Err(Errno::BUSY), "{unmounted:?}");
     expect_decision(env, &instance, &denied(), deny("no-root"))?;

@@ -5,10 +5,11 @@ use super::worker::{WriteResult, Writer};
 use super::{Format, SinkError};
 use crate::events::SharedEvent;
 use crate::stderr::log_line;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// `file:PATH`.
 pub(super) struct FileSink {
@@ -18,9 +19,15 @@ pub(super) struct FileSink {
 
 impl FileSink {
     pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
-        let (file, first) = open(path).map_err(|source| SinkError::File {
-            path: path.into(),
-            source,
+        let (file, first) = open(path).map_err(|error| match error {
+            OpenError::System(source) => SinkError::File {
+                path: path.into(),
+                source,
+            },
+            OpenError::Refused(why) => SinkError::Refused {
+                path: path.into(),
+                why,
+            },
         })?;
         Ok(Self {
             path: path.into(),
@@ -53,8 +60,33 @@ impl Writer for FileSink {
     }
 }
 
+/// Why a file cannot be opened.
+#[derive(Debug, Error)]
+enum OpenError {
+    #[error(transparent)]
+    System(#[from] io::Error),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Refuses a file that another user put or linked there: root must not write where another user says.
+fn check(metadata: &Metadata) -> Result<(), OpenError> {
+    let uid = metadata.uid();
+    if uid != 0 && uid != rustix::process::geteuid().as_raw() {
+        return Err(OpenError::Refused(format!(
+            "it belongs to uid {uid}: remove it or `chown root` it"
+        )));
+    }
+    if metadata.is_file() && metadata.nlink() > 1 {
+        return Err(OpenError::Refused(
+            "it has another name (a hard link): remove it".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// The file, and a newline where an earlier writer ended within a line.
-fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
+fn open(path: &Path) -> Result<(File, Vec<u8>), OpenError> {
     let file = OpenOptions::new()
         // To see the last byte; and a FIFO without a reader would block us here.
         .read(true)
@@ -62,9 +94,16 @@ fn open(path: &Path) -> io::Result<(File, Vec<u8>)> {
         .create(true)
         .mode(0o640)
         // A terminal must not become the daemon's own.
-        .custom_flags(libc::O_NOCTTY)
-        .open(path)?;
+        .custom_flags(libc::O_NOCTTY | libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => OpenError::Refused(
+                "it is a symbolic link, which is not followed: remove it, or name the file that it leads to".to_owned(),
+            ),
+            _ => error.into(),
+        })?;
     let metadata = file.metadata()?;
+    check(&metadata)?;
     let mut first = Vec::new();
     if metadata.is_file() && metadata.len() > 0 {
         let mut last = [0];

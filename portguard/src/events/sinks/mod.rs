@@ -75,6 +75,14 @@ pub enum SinkError {
         /// The system's error.
         source: io::Error,
     },
+    /// The file of `file:PATH` is one that another user could have put there.
+    #[error("--sink file:{}: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and the fix.
+        why: String,
+    },
     /// journald's socket.
     #[error(
         "--sink journald: cannot reach {}: {source}; start systemd-journald or omit this sink",

@@ -6,5 +6,7 @@
 
 pub(in crate::kernel) mod manifest;
 pub(in crate::kernel) mod offline_status;
+pub(in crate::kernel) mod pin_condition;
 pub(in crate::kernel) mod pin_directory;
 pub(in crate::kernel) mod pin_paths;
+mod pin_root;

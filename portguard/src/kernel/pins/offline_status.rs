@@ -5,17 +5,17 @@ use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
 use crate::kernel::pins::manifest::{LinkMismatch, PinManifest};
-use crate::kernel::pins::pin_paths::{PINS, pinned_directory};
+use crate::kernel::pins::pin_directory::Pins;
+use crate::kernel::pins::pin_paths::pinned_directory;
 use crate::status::{Enforcing, Status};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// The status of pinned enforcement; `None` where nothing is pinned.
 ///
 /// # Errors
-/// Where the pins cannot be opened or read: not root, or not this version's.
+/// Where the pins cannot be opened or read: not root, or not this version's, or another user's.
 pub fn pinned_status() -> Result<Option<Status>, KernelError> {
-    if !Path::new(PINS).exists() {
+    if !Pins::exist()? {
         return Ok(None);
     }
     let directory = pinned_directory();

@@ -3,27 +3,27 @@
 //! New links are pinned beside the old ones and renamed over them, so that every bind is decided.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::{KernelError, PinError};
+use crate::kernel::error::KernelError;
 use crate::kernel::maps::map_set::{self, Maps};
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::declared_shapes;
 use crate::kernel::object::hook::all_programs;
+use crate::kernel::pin_error::PinError;
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_paths::{
     PINS, directory_of, file_error, is_link, link_path, pin_failed,
 };
+use crate::kernel::pins::pin_root::{Bpffs, names, remove_tree};
 use aya::programs::links::FdLink;
 use portguard_common::ABI_VERSION;
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeSet;
-use std::io;
+use std::ffi::OsStr;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
-
-/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
-const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// How long to wait for programs to be unloaded: another process may hold one.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +47,7 @@ pub(in crate::kernel) enum UnusablePins {
 
 /// The directory of pins, locked by this process.
 pub struct Pins {
+    bpffs: Bpffs,
     root: PathBuf,
     _lock: OwnedFd,
 }
@@ -54,29 +55,31 @@ pub struct Pins {
 impl Pins {
     /// Makes the directory where it is missing, and locks it.
     pub fn open() -> Result<Self, PinError> {
-        let root = PathBuf::from(PINS);
-        let bpffs = root.parent().unwrap_or(&root);
-        let kind = rustix::fs::statfs(bpffs).map_err(|_| PinError::NoBpffs)?;
-        if kind.f_type.cast_unsigned() != BPF_FS_MAGIC {
-            return Err(PinError::NoBpffs);
+        let bpffs = Bpffs::open()?;
+        let Some(lock) = bpffs.lock()? else {
+            let root = bpffs.root().ok();
+            let manifest = root.and_then(|_| PinManifest::read(&directory_of(Path::new(PINS))));
+            let pid = manifest.map(|manifest| manifest.pid);
+            return Err(PinError::Held { pid });
+        };
+        bpffs.make_root()?;
+        Ok(Self {
+            bpffs,
+            root: PINS.into(),
+            _lock: lock,
+        })
+    }
+
+    /// Whether the directory is there.
+    ///
+    /// # Errors
+    /// What is there is not root's alone.
+    pub fn exist() -> Result<bool, PinError> {
+        if Path::new(PINS).symlink_metadata().is_err() {
+            return Ok(false);
         }
-        match std::fs::create_dir(&root) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(file_error("make", &root)(error));
-            }
-            _ => {}
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let lock = rustix::fs::open(&root, flags, Mode::empty())
-            .map_err(|error| file_error("open", &root)(error.into()))?;
-        // Only root can open a directory of bpffs, so no other user can hold the lock.
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            PinError::Held {
-                pid: PinManifest::read(&directory_of(&root)).map(|manifest| manifest.pid),
-            }
-        })?;
-        let pins = Self { root, _lock: lock };
-        Ok(pins)
+        Bpffs::open()?.root()?;
+        Ok(true)
     }
 
     /// The directory of this ABI.
@@ -110,7 +113,10 @@ impl Pins {
     /// Pins the maps whose pins are gone or hold something else.
     pub(in crate::kernel) fn restore_maps(&self, maps: &Maps) -> Result<(), KernelError> {
         let directory = self.directory();
-        let _ = std::fs::create_dir_all(&directory);
+        self.bpffs.make_root()?;
+        if !directory.exists() {
+            make(&directory)?;
+        }
         for (name, _) in maps.iter() {
             let path = directory.join(name);
             if map_set::pinned_shape(&path).is_none() {
@@ -125,7 +131,7 @@ impl Pins {
         let path = self
             .root
             .join(format!("v{ABI_VERSION}_new_{}", std::process::id()));
-        std::fs::create_dir(&path).map_err(file_error("make", &path))?;
+        make(&path)?;
         Ok(path)
     }
 
@@ -144,9 +150,10 @@ impl Pins {
     /// Removes everything but this ABI's directory, and in that every link but those of `programs`.
     pub(in crate::kernel) fn sweep(&self, programs: &[&str]) -> Result<(), PinError> {
         let directory = self.directory();
-        for path in children(&self.root) {
-            if path != directory {
-                remove_tree(&path)?;
+        let root = self.bpffs.root()?;
+        for name in names(&root, &self.root)? {
+            if Some(name.to_bytes()) != directory.file_name().map(OsStr::as_encoded_bytes) {
+                remove_tree(&root, &name)?;
             }
         }
         for name in all_programs().filter(|name| !programs.contains(name)) {
@@ -161,7 +168,7 @@ impl Pins {
     /// Removes everything: when this returns enforcement has ended, unless another process holds a program.
     pub fn remove_all(&self) -> Result<(), PinError> {
         let programs = self.programs();
-        remove_tree(&self.root)?;
+        self.bpffs.remove_all()?;
         wait_for_unload(&programs);
         Ok(())
     }
@@ -229,19 +236,10 @@ fn children(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Removes a tree, links before maps: a map without programs is harmless, and programs without pins are unloaded.
-fn remove_tree(directory: &Path) -> Result<(), PinError> {
-    let mut paths = children(directory);
-    paths.sort();
-    paths.reverse();
-    for path in paths {
-        if path.is_dir() {
-            remove_tree(&path)?;
-        } else {
-            std::fs::remove_file(&path).map_err(file_error("remove", &path))?;
-        }
-    }
-    std::fs::remove_dir(directory).map_err(file_error("remove", directory))
+/// Makes a directory for root alone.
+fn make(path: &Path) -> Result<(), PinError> {
+    let made = DirBuilder::new().mode(0o700).create(path);
+    made.map_err(file_error("make", path))
 }
 
 #[cfg(test)]

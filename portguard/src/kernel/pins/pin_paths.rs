@@ -1,9 +1,12 @@
 //! The places of pins in bpffs, and the errors of their files.
 
-use crate::kernel::error::PinError;
+use crate::kernel::pin_error::PinError;
 use portguard_common::ABI_VERSION;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Where bpffs is mounted.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
 
 /// Where portguard pins.
 pub const PINS: &str = "/sys/fs/bpf/portguard";
