@@ -35,6 +35,22 @@ pub const ROWS: &[(&str, &str)] = &[
         "fault_bpffs_unmounted",
     ),
     ("/run read-only", "fault_read_only_run"),
+    (
+        "The policy's files are broken at a start",
+        "start_with_broken_files_enforces_the_last_policy",
+    ),
+    (
+        "The same, and no policy was kept, or it is damaged",
+        "start_with_broken_files_and_no_policy_kept",
+    ),
+    (
+        "A policy file is written slowly, or its writer dies in the middle",
+        "policy_half_written",
+    ),
+    (
+        "A policy file, its directory or one above belongs to another user, or is writable by group or others",
+        "policy_writable_by_others",
+    ),
     ("Policy directory gone", "fault_policy_directory"),
     (
         "portguard's binary deleted or replaced",
@@ -54,10 +70,22 @@ pub const ROWS: &[(&str, &str)] = &[
     ),
     ("Clock set forward or back", "fault_clock_jumps"),
     (
+        "A user or group of the policy does not exist, or its name gets another id",
+        "accounts_come_and_go",
+    ),
+    (
         "Daemon stopped (SIGSTOP, a debugger, a frozen cgroup)",
         "fault_stopped",
     ),
     ("Hundreds of monitors at once", "fault_monitors"),
+    (
+        "Hundreds of silent connections to `--metrics`",
+        "metrics_beside_silent_connections",
+    ),
+    (
+        "`--metrics` cannot listen: address in use, no directory, something else at the path",
+        "metrics_address_in_use",
+    ),
     ("Reader of stdout hangs", "fault_dead_reader"),
     ("journald killed", "fault_journald_killed"),
     (
