@@ -301,13 +301,13 @@ mod tests {
         let start = Instant::now();
         for uid in 0..100 {
             names.name_by(uid, start, |_| {
-                std::thread::sleep(SLOW * 4);
+                std::thread::sleep(Duration::from_millis(100));
                 name("slow")
             });
             std::thread::sleep(Duration::from_millis(1));
         }
-        // All of them would take two seconds.
-        assert!(start.elapsed() < Duration::from_secs(1));
+        // All of them would take ten seconds.
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 
     /// A directory service that does not answer delays one event, by little; then it answers.
@@ -331,9 +331,10 @@ mod tests {
         assert!(start.elapsed() < WAIT + Duration::from_secs(2));
         drop(end);
         let patience = Instant::now() + Duration::from_secs(10);
-        while names.name_by(1, late, |_| name("again")) != name("after") {
-            assert!(Instant::now() < patience, "no name");
+        for (uid, answer) in [(1, name("after")), (2, name("other"))] {
+            while names.name_by(uid, late, |_| name("again")) != answer {
+                assert!(Instant::now() < patience, "no name");
+            }
         }
-        assert_eq!(names.name_by(2, late, |_| name("again")), name("other"));
     }
 }
