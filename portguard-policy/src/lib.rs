@@ -9,6 +9,7 @@ pub mod analysis;
 pub mod compile;
 pub mod escape;
 pub mod local_ports;
+pub mod path_parts;
 pub mod policy;
 pub mod suggest;
 pub mod units;

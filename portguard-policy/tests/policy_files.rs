@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
+mod directory;
+
+use directory::directory;
 use portguard_common::{Protocol, Verdict};
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::analysis::policy_tests::run_policy_tests;
@@ -55,14 +58,6 @@ impl NameService for CountingNames {
     fn group_names(&self) -> Vec<String> {
         names().group_names()
     }
-}
-
-fn directory(files: &[(&str, &[u8])]) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        std::fs::write(directory.path().join(name), bytes).unwrap();
-    }
-    directory
 }
 
 fn loaded(path: &Path) -> Result<Loaded, Diagnostics> {

@@ -2,23 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
+mod directory;
+
+use directory::directory;
 use portguard_common::Verdict;
 use portguard_policy::policy::{Diagnostics, Loaded, Mode, Severity, StaticNames, load};
 use portguard_policy::yaml::PolicyFile;
 use std::path::Path;
-use tempfile::TempDir;
 
 /// The machine `web-1`, with no users.
 fn names() -> StaticNames {
     StaticNames::new(&[], &[], "web-1")
-}
-
-fn directory(files: &[(&str, &[u8])]) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        std::fs::write(directory.path().join(name), bytes).unwrap();
-    }
-    directory
 }
 
 fn loaded(path: &Path) -> Result<Loaded, Diagnostics> {

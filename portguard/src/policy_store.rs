@@ -22,7 +22,7 @@ const MAGIC: &str = "portguard-policy-1";
 /// The end of the names of kept policies.
 const SUFFIX: &str = "policy";
 
-/// How many are kept, each for other paths: whoever tries policies must not fill the disk.
+/// How many are kept, each for other paths: trying out policies must not fill the disk.
 const KEPT: usize = 8;
 
 /// Why a policy cannot be kept, or a kept one cannot be used.

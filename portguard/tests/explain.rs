@@ -4,8 +4,9 @@
     reason = "a test ends where its own machinery fails"
 )]
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+mod command;
+
+use std::process::Output;
 
 const POLICY: &str = "version: 1
 default: deny
@@ -19,20 +20,8 @@ rules:
 ";
 
 fn explain(arguments: &[&str], input: &str) -> Output {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("p.yaml"), POLICY).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_portguard"))
-        .args(["explain", "--policy", "p.yaml"])
-        .args(arguments)
-        .current_dir(dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that refuses its arguments reads nothing.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
+    let arguments = [&["explain", "--policy", "p.yaml"], arguments].concat();
+    command::portguard(POLICY, &arguments, input)
 }
 
 fn said(arguments: &[&str]) -> String {

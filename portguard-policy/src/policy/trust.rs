@@ -1,14 +1,10 @@
 //! Who may write a policy file: as for the keys of sshd (`StrictModes`), only root and the user of this process.
 
+use crate::path_parts::{MAX_LINKS, Part, parts};
 use rustix::process::geteuid;
-use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
-
-/// Symbolic links that the kernel follows in one path.
-const MAX_LINKS: usize = 40;
+use std::path::{Path, PathBuf};
 
 /// Write permission of the group and of others.
 const WRITABLE: u32 = 0o022;
@@ -127,24 +123,6 @@ pub(super) fn is_outside(file: &Path) -> bool {
         // Where one of them cannot be resolved, nothing can be read either.
         _ => false,
     }
-}
-
-/// A component of a path other than `.`.
-enum Part {
-    Root,
-    Parent,
-    Name(OsString),
-}
-
-fn parts(path: &Path) -> VecDeque<Part> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::RootDir => Some(Part::Root),
-            Component::ParentDir => Some(Part::Parent),
-            Component::Normal(name) => Some(Part::Name(name.to_owned())),
-            Component::CurDir | Component::Prefix(_) => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ fn bind(address: &SocketAddrUnix) -> Result<OwnedFd, (&'static str, Errno)> {
 }
 
 fn listen(socket: &OwnedFd, path: &Path, group: Option<u32>) -> Result<(), (&'static str, Errno)> {
-    // Whoever may write to the directory could put a link in the socket's place: no link is followed.
+    // A user who may write to the directory could put a link in the socket's place: no link is followed.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| ("open", errno))?;
     let kind = rustix::fs::fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode));

@@ -9,7 +9,7 @@ mod existing_sockets;
 mod health;
 mod options;
 mod policy_job;
-mod policy_keeper;
+mod policy_saver;
 mod policy_state;
 mod policy_watcher;
 mod requests;

@@ -1,7 +1,7 @@
 //! The policy's files: where they are, whether they changed, what is in force of them, and the result of each reload.
 
 use super::options::{Fallback, FallbackKind};
-use super::policy_keeper::PolicyKeeper;
+use super::policy_saver::PolicySaver;
 use super::policy_watcher::PolicyWatcher;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
@@ -36,7 +36,7 @@ pub(super) struct PolicyState {
     problems: Vec<String>,
     /// Why it is not that of the files.
     fallback: Option<Fallback>,
-    keeper: PolicyKeeper,
+    saver: PolicySaver,
 }
 
 impl PolicyState {
@@ -45,7 +45,7 @@ impl PolicyState {
         loader: PolicyLoader,
         fresh: &CompiledPolicy,
         watch: bool,
-        keeper: PolicyKeeper,
+        saver: PolicySaver,
         fallback: Option<Fallback>,
     ) -> Self {
         let reloads = Reloads {
@@ -58,7 +58,7 @@ impl PolicyState {
             loader,
             reloads,
             fallback,
-            keeper,
+            saver,
             sources: Arc::clone(&fresh.sources),
             names: fresh.names.clone(),
             late: fresh.late,
@@ -126,17 +126,17 @@ impl PolicyState {
     /// Keeps the first policy, where it is that of the files.
     pub(super) fn keep_first(&self, fresh: &CompiledPolicy) {
         if self.fallback.is_none() {
-            self.keeper.keep(&self.loader.paths, fresh);
+            self.saver.keep(&self.loader.paths, fresh);
         }
     }
 
     /// Keeps a policy that was reloaded, beside the loop.
     pub(super) fn keep(&mut self, fresh: &CompiledPolicy) {
-        self.keeper.keep_later(&self.loader.paths, fresh);
+        self.saver.keep_later(&self.loader.paths, fresh);
     }
 
     /// Waits until the policy is kept, for a while.
     pub(super) async fn kept(&mut self) {
-        self.keeper.done().await;
+        self.saver.done().await;
     }
 }

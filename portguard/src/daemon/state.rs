@@ -7,7 +7,7 @@ use super::existing_sockets::ExistingSockets;
 use super::health::HealthMonitor;
 use super::options::{Ended, Options};
 use super::policy_job::{PolicyJob, Read, Waiting};
-use super::policy_keeper::PolicyKeeper;
+use super::policy_saver::PolicySaver;
 use super::policy_state::{PolicyState, Reloaded};
 use crate::control::Reply;
 use crate::kernel::{Enforcer, Environment, KernelError};
@@ -51,7 +51,7 @@ impl<'a> Daemon<'a> {
             loader,
             fresh,
             options.watch,
-            PolicyKeeper::new(options.store),
+            PolicySaver::new(options.store),
             options.fallback,
         );
         let cgroup_root = &environment.cgroup_root;

@@ -1,6 +1,6 @@
 //! The container and the pod of a cgroup, by the names that container runtimes give.
 //!
-//! Whoever may make cgroups chooses their names, so these prove nothing.
+//! A user who may make cgroups chooses their names, so these prove nothing.
 
 /// Length of a container's id.
 const ID: usize = 64;

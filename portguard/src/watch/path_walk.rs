@@ -1,16 +1,14 @@
 //! Follows a path and watches every directory in which a change can alter where it leads.
 
 use super::error::WatchError;
+use portguard_policy::path_parts::{MAX_LINKS, Part, parts};
 use portguard_policy::policy::is_policy_name;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
-
-/// Symbolic links that the kernel follows in one path.
-const MAX_LINKS: usize = 40;
+use std::path::{Path, PathBuf};
 
 /// Names that appear, disappear, or become readable.
 const NAMES: WatchFlags = WatchFlags::CREATE
@@ -147,22 +145,4 @@ impl<'a> PathWalk<'a> {
             Err(error) => Err(WatchError::of_watch(directory, error)),
         }
     }
-}
-
-/// A component of a path other than `.`.
-enum Part {
-    Root,
-    Parent,
-    Name(OsString),
-}
-
-fn parts(path: &Path) -> VecDeque<Part> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::RootDir => Some(Part::Root),
-            Component::ParentDir => Some(Part::Parent),
-            Component::Normal(name) => Some(Part::Name(name.to_owned())),
-            Component::CurDir | Component::Prefix(_) => None,
-        })
-        .collect()
 }

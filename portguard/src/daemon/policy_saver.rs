@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The store, and what is being written.
-pub(super) struct PolicyKeeper {
+pub(super) struct PolicySaver {
     store: PolicyStore,
     /// How many policies were handed over; the last that was begun counts.
     handed: u64,
@@ -21,7 +21,7 @@ pub(super) struct PolicyKeeper {
     running: Option<JoinHandle<()>>,
 }
 
-impl PolicyKeeper {
+impl PolicySaver {
     pub(super) fn new(store: PolicyStore) -> Self {
         Self {
             store,
