@@ -88,6 +88,9 @@ enum Verb {
         /// The kernel
         #[arg(long, value_name = "SERIES", default_value = "6.12")]
         vm: String,
+        /// Only rows of portguard whose name contains this
+        #[arg(long, value_name = "TEXT", conflicts_with_all = ["record", "compare"])]
+        only: Option<String>,
         #[command(flatten)]
         mode: ModeArgs,
     },
@@ -184,7 +187,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         } => guest::run(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
-        Verb::Bench { vm, mode } => bench::run(&vm, mode.into()),
+        Verb::Bench { vm, only, mode } => bench::run(&vm, only.as_deref(), mode.into()),
     }
 }
 

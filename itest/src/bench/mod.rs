@@ -9,6 +9,7 @@ mod measure;
 mod policies;
 mod rivals;
 mod rows;
+mod session;
 
 use measure::become_threaded;
 use rivals::{Cost, Empty};
@@ -17,14 +18,16 @@ use rivals::{Cost, Empty};
 const SIZES: [u16; 3] = [1, 1000, 4096];
 
 /// The numbers of rules of systemd's program, of which 128 are the most.
-const SYSTEMD_RULES: [u32; 4] = [1, 8, 32, 128];
+const SYSTEMD_RULES: [u16; 4] = [1, 8, 32, 128];
 
-/// The verb `bench`; `bench landlock PORTS` is the part that needs its own process.
+/// The verb `bench`, or `bench only TEXT` for the rows of portguard whose name contains the text; `bench landlock PORTS`
+/// is the part that needs its own process.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
     match args {
-        [] => all(),
+        [] => all(""),
+        [verb, text] if verb == "only" => all(text),
         [verb, ports] if verb == "landlock" => rivals::in_landlock(ports.parse()?),
-        _ => anyhow::bail!("bench takes no arguments"),
+        _ => anyhow::bail!("bench takes no arguments, or `only TEXT`"),
     }
 }
 
@@ -34,11 +37,21 @@ struct Yardsticks {
     empty_lsm: Option<Cost>,
     both_empty: Option<Cost>,
     landlock: [Option<f64>; SIZES.len()],
+    systemd: [Option<f64>; SYSTEMD_RULES.len()],
+    /// Part of the name of the rows to measure.
+    only: String,
 }
 
-fn all() -> anyhow::Result<()> {
+impl Yardsticks {
+    /// Whether to measure a row.
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+}
+
+fn all(only: &str) -> anyhow::Result<()> {
     become_threaded();
-    let yard = yardsticks()?;
+    let yard = yardsticks(only)?;
     rows::all(&yard);
     Ok(())
 }
@@ -60,7 +73,7 @@ fn measured<T>(name: &str, figure: anyhow::Result<T>) -> Option<T> {
         .ok()
 }
 
-fn yardsticks() -> anyhow::Result<Yardsticks> {
+fn yardsticks(only: &str) -> anyhow::Result<Yardsticks> {
     let bare = Cost::measure()?;
     let both_ports = |name: &str, cost: Cost| {
         yardstick(name, cost.protected, bare.protected);
@@ -83,16 +96,16 @@ fn yardsticks() -> anyhow::Result<Yardsticks> {
             rivals::landlock(ports),
         )
     });
-    for rules in SYSTEMD_RULES {
-        one(
-            &format!("systemd's SocketBindAllow=, rules: {rules}"),
-            rivals::systemd(rules),
-        );
-    }
+    let systemd = SYSTEMD_RULES.map(|rules| {
+        let name = format!("systemd's SocketBindAllow=, rules: {rules}");
+        one(&name, rivals::systemd(rules))
+    });
     Ok(Yardsticks {
         bare,
         empty_lsm,
         both_empty,
         landlock,
+        systemd,
+        only: only.to_owned(),
     })
 }

@@ -68,18 +68,18 @@ fn attach_to_root(object: &mut Ebpf, name: &str) -> anyhow::Result<()> {
 }
 
 /// The cost of a bind under systemd's program with this many rules, of which the last allows the port.
-pub(super) fn systemd(rules: u32) -> anyhow::Result<f64> {
-    let mut object = foreign_object::load_with_entries("SOCKET_BIND_RULES", rules)?;
+pub(super) fn systemd(rules: u16) -> anyhow::Result<f64> {
+    let mut object = foreign_object::load_with_entries("SOCKET_BIND_RULES", rules.into())?;
     let map = object.map_mut("SOCKET_BIND_RULES");
     let mut map: Array<_, [u16; 6]> = map.context("no map SOCKET_BIND_RULES")?.try_into()?;
     for number in 0..rules {
         let port = if number + 1 == rules {
             PROTECTED
         } else {
-            10_000 + number as u16
+            10_000 + number
         };
         // `struct socket_bind_rule`: address_family, action (1 allows), nr_ports, port_min.
-        map.set(number, [0, 0, 1, 0, 1, port], 0)?;
+        map.set(number.into(), [0, 0, 1, 0, 1, port], 0)?;
     }
     attach_to_root(&mut object, "systemd_bind")?;
     cost(PROTECTED, Ok(()))

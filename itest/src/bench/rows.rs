@@ -3,59 +3,12 @@
 use super::measure::{BINDS, OUTSIDE, PROTECTED, cost, cost_of};
 use super::policies::{self, By};
 use super::rivals::Cost;
+use super::session::{Programs, Session};
 use super::{SIZES, SYSTEMD_RULES, Yardsticks, measured, row};
 use crate::harness::cgroups::within;
-use crate::harness::foreign_links::detach_cgroup_links;
 use crate::harness::frozen::Frozen;
-use crate::harness::instance::Instance;
-use crate::harness::{Kind, TestEnv};
 use crate::oracle::{Action, Model};
 use rustix::io::Errno;
-
-/// The programs that are attached.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Programs {
-    /// Those of the LSM alone, as for a policy that grants nothing.
-    Lsm,
-    /// Those of the cgroup tree too. The policy has a grant for another port.
-    Both,
-}
-
-impl Programs {
-    const ALL: [Self; 2] = [Self::Lsm, Self::Both];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Lsm => "LSM alone",
-            Self::Both => "both programs",
-        }
-    }
-}
-
-/// A daemon with these programs and this policy. A decision has its own event unless it `folds`.
-fn start(model: Model, programs: Programs, folds: bool) -> anyhow::Result<Instance> {
-    let model = match programs {
-        Programs::Lsm => model,
-        Programs::Both => policies::with_grant(model),
-    };
-    let mut arguments = vec!["--output", "json", "--check-every", "3600"];
-    if !folds {
-        arguments.push("--no-fold");
-    }
-    let env = TestEnv::new(Kind::Guest)?;
-    let instance = Instance::start_by(&env, &model.to_yaml(), "lsm", &arguments)?;
-    if programs == Programs::Lsm {
-        detach_cgroup_links()?;
-    }
-    Ok(instance)
-}
-
-/// Measures binds of a port while portguard enforces a policy and its daemon is stopped.
-fn under(model: Model, programs: Programs, port: u16) -> anyhow::Result<f64> {
-    let instance = start(model, programs, false)?;
-    let _frozen = Frozen::new(&instance)?;
-    cost(port, Ok(()))
-}
 
 /// The target "no more than" a figure, if that is known.
 fn at_most(limit: Option<f64>, which: &str) -> String {
@@ -83,151 +36,174 @@ impl Yardsticks {
             &format!("{name} + {more}"),
         )
     }
+}
 
-    /// Prints the row of a bind of a protected port.
-    fn row(&self, name: &str, figure: anyhow::Result<f64>, target: &str) {
-        if let Some(insns) = measured(name, figure) {
-            row(name, insns, self.bare.protected, target);
-        }
-    }
+/// The rows of one daemon.
+struct Rows<'a> {
+    yard: &'a Yardsticks,
+    session: Session,
 }
 
 /// Measures and prints all rows.
 pub(super) fn all(yard: &Yardsticks) {
-    outside(yard);
-    by_port(yard);
-    by_user(yard);
-    by_other_fields(yard);
-    decided_otherwise(yard);
-    events(yard);
-    folds(yard);
+    let rows = |programs, folds| Rows {
+        yard,
+        session: Session::new(programs, folds),
+    };
+    let mut lsm = rows(Programs::Lsm, false);
+    lsm.outside(60.0);
+    lsm.by_port();
+    lsm.by_user(&[(1, 1.16), (8, 1.19), (64, 1.22)]);
+    let name = "no event, 4096 rules and users on the port";
+    lsm.bind(name, policies::one_port(4096), &yard.times_bare(1.27));
+    lsm.by_other_fields(1.3);
+    lsm.denial();
+    lsm.events(1.36, &yard.times_bare(1.6));
+    drop(lsm);
+    rows(Programs::Lsm, true).folds();
+    let mut both = rows(Programs::Both, false);
+    both.outside(90.0);
+    both.by_port_beside_a_grant();
+    both.by_user(&[(1, 1.55), (8, 1.55), (64, 1.55)]);
+    both.by_other_fields(1.55);
+    both.grant();
+    both.events(1.52, "");
 }
 
-fn outside(yard: &Yardsticks) {
-    for (programs, more) in [(Programs::Lsm, 60.0), (Programs::Both, 90.0)] {
-        let name = format!("outside protect, {}", programs.name());
-        if let Some(insns) = measured(&name, under(policies::own_ports(1), programs, OUTSIDE)) {
-            let target = yard.above_empty(programs, more, |cost| cost.outside);
-            row(&name, insns, yard.bare.outside, &target);
+impl Rows<'_> {
+    /// Measures and prints a row, unless the bench is for others only.
+    fn row(
+        &mut self,
+        name: &str,
+        model: Model,
+        target: &str,
+        measure: impl FnOnce(&Frozen<'_>) -> anyhow::Result<f64>,
+    ) {
+        let name = format!("{name}, {}", self.session.programs.name());
+        let outside = name.starts_with("outside");
+        if !self.yard.wants(&name) {
+            return;
         }
-    }
-}
-
-/// Decisions by port, without an event.
-fn by_port(yard: &Yardsticks) {
-    for (rules, rival) in SIZES.into_iter().zip(yard.landlock) {
-        let target = at_most(rival, &format!("Landlock, ports: {rules}"));
-        let name = format!("no event, rules: {rules}, LSM alone");
-        let figure = under(policies::own_ports(rules), Programs::Lsm, PROTECTED);
-        yard.row(&name, figure, &target);
-    }
-    for rules in SYSTEMD_RULES {
-        // As many as systemd's program has, beside which they stand.
-        if rules > 1 {
-            let name = format!("no event, rules: {rules}, LSM alone");
-            let figure = under(policies::own_ports(rules as u16), Programs::Lsm, PROTECTED);
-            yard.row(&name, figure, "systemd's SocketBindAllow=");
-        }
-    }
-    let target = yard.above_empty(Programs::Both, 190.0, |cost| cost.protected);
-    for rules in [1, 4096] {
-        let name = format!("no event, rules: {rules}, both programs");
-        // The grant is a rule too, and 4,096 are the most.
-        let model = policies::own_ports(rules.min(4095));
-        yard.row(&name, under(model, Programs::Both, PROTECTED), &target);
-    }
-}
-
-/// Decisions by port and user, without an event.
-fn by_user(yard: &Yardsticks) {
-    for (users, factor) in [(1, 1.16), (8, 1.19), (64, 1.22)] {
-        for programs in Programs::ALL {
-            let name = format!("no event, users: {users}, {}", programs.name());
-            let target = match programs {
-                Programs::Lsm => yard.times_bare(factor),
-                Programs::Both => String::new(),
+        if let Some(insns) = measured(&name, self.session.under(model, measure)) {
+            let bare = if outside {
+                self.yard.bare.outside
+            } else {
+                self.yard.bare.protected
             };
-            let figure = under(policies::users(users), programs, PROTECTED);
-            yard.row(&name, figure, &target);
+            row(&name, insns, bare, target);
         }
     }
-    let figure = under(policies::one_port(4096), Programs::Lsm, PROTECTED);
-    let name = "no event, 4096 rules and users on the port, LSM alone";
-    yard.row(name, figure, &yard.times_bare(1.27));
-}
 
-/// Decisions by the fields that are asked for last.
-fn by_other_fields(yard: &Yardsticks) {
-    let figures = within(policies::CGROUP, || {
-        for by in By::ALL {
-            for (programs, factor) in [(Programs::Lsm, 1.3), (Programs::Both, 1.55)] {
-                for rules in [1, 4095] {
-                    let by_name = by.name();
-                    let name =
-                        format!("no event, rules by {by_name}: {rules}, {}", programs.name());
-                    let figure = under(policies::by_field(by, rules), programs, PROTECTED);
-                    yard.row(&name, figure, &yard.times_bare(factor));
-                }
+    /// The row of a bind of the protected port.
+    fn bind(&mut self, name: &str, model: Model, target: &str) {
+        self.row(name, model, target, |_| cost(PROTECTED, Ok(())));
+    }
+
+    fn outside(&mut self, more: f64) {
+        let programs = self.session.programs;
+        let target = self.yard.above_empty(programs, more, |cost| cost.outside);
+        let model = policies::own_ports(1);
+        self.row("outside protect", model, &target, |_| cost(OUTSIDE, Ok(())));
+    }
+
+    /// Decisions by port, without an event.
+    fn by_port(&mut self) {
+        for (rules, rival) in SIZES.into_iter().zip(self.yard.landlock) {
+            let target = at_most(rival, &format!("Landlock, ports: {rules}"));
+            let name = format!("no event, rules: {rules}");
+            self.bind(&name, policies::own_ports(rules), &target);
+        }
+        for (rules, rival) in SYSTEMD_RULES.into_iter().zip(self.yard.systemd) {
+            // As many as systemd's program has, beside which they stand.
+            if rules > 1 {
+                let name = format!("no event, rules: {rules}");
+                let target = at_most(rival, &format!("SocketBindAllow=, rules: {rules}"));
+                self.bind(&name, policies::own_ports(rules), &target);
             }
         }
-    });
-    measured("no event, rules by cgroup", figures);
-}
-
-/// Verdicts that the kernel alone would not reach.
-fn decided_otherwise(yard: &Yardsticks) {
-    let grant = under(policies::one(Action::Allow), Programs::Both, PROTECTED);
-    let target = yard.above_empty(Programs::Both, 285.0, |cost| cost.protected);
-    yard.row("no event, a grant", grant, &target);
-    let denied = || {
-        let instance = start(policies::one(Action::Deny), Programs::Lsm, false)?;
-        let _frozen = Frozen::new(&instance)?;
-        cost(PROTECTED, Err(Errno::ACCESS))
-    };
-    yard.row("no event, a denial", denied(), &at_most(None, "880"));
-}
-
-/// Binds with an event of their own.
-fn events(yard: &Yardsticks) {
-    for (programs, factor) in [(Programs::Lsm, 1.36), (Programs::Both, 1.52)] {
-        let name = format!("with event, daemon behind, {}", programs.name());
-        let figure = under(policies::reported(), programs, PROTECTED);
-        yard.row(&name, figure, &yard.times_bare(factor));
     }
-    for programs in Programs::ALL {
-        let name = format!("with event, ring empty, {}", programs.name());
-        let target = match programs {
-            Programs::Lsm => yard.times_bare(1.6),
-            Programs::Both => String::new(),
-        };
-        yard.row(&name, caught_up(programs), &target);
+
+    fn by_port_beside_a_grant(&mut self) {
+        let target = self
+            .yard
+            .above_empty(Programs::Both, 190.0, |cost| cost.protected);
+        // The grant is a rule too, and 4,096 are the most.
+        for rules in [1, 4095] {
+            let name = format!("no event, rules: {rules}");
+            self.bind(&name, policies::own_ports(rules), &target);
+        }
     }
-}
 
-/// The ring buffer is empty at each bind, so each event wakes the daemon.
-fn caught_up(programs: Programs) -> anyhow::Result<f64> {
-    let instance = start(policies::reported(), programs, false)?;
-    let frozen = Frozen::new(&instance)?;
-    // If the daemon is gone, so is its program, and the ratio shows it.
-    let port = |_| {
-        drop(frozen.catch_up());
-        PROTECTED
-    };
-    cost_of(port, Ok(()))
-}
+    /// Decisions by port and user, without an event.
+    fn by_user(&mut self, factors: &[(u32, f64)]) {
+        for (users, factor) in factors {
+            let target = self.yard.times_bare(*factor);
+            let name = format!("no event, users: {users}");
+            self.bind(&name, policies::users(*users), &target);
+        }
+    }
 
-/// Equal decisions that become one event, as they do by default.
-fn folds(yard: &Yardsticks) {
-    let folded = |port: fn(usize) -> u16| {
-        let instance = start(policies::reported_range(), Programs::Lsm, true)?;
-        let _frozen = Frozen::new(&instance)?;
-        cost_of(port, Ok(()))
-    };
-    // A port of its own for each bind, so that none was seen before.
-    let first = folded(|round| PROTECTED + (round % (BINDS + 1)) as u16);
-    let name = "folded, the first of a window, LSM alone";
-    yard.row(name, first, &yard.times_bare(1.4));
-    let others = folded(|_| PROTECTED);
-    let name = "folded, the others of a window, LSM alone";
-    yard.row(name, others, &yard.times_bare(1.22));
+    /// Decisions by the fields that are asked for last.
+    fn by_other_fields(&mut self, factor: f64) {
+        let target = self.yard.times_bare(factor);
+        let figures = within(policies::CGROUP, || {
+            for by in By::ALL {
+                for rules in [1, 4095] {
+                    let name = format!("no event, rules by {}: {rules}", by.name());
+                    self.bind(&name, policies::by_field(by, rules), &target);
+                }
+            }
+        });
+        measured("no event, rules by cgroup", figures);
+    }
+
+    fn denial(&mut self) {
+        let target = at_most(None, "880");
+        self.row(
+            "no event, a denial",
+            policies::one(Action::Deny),
+            &target,
+            |_| cost(PROTECTED, Err(Errno::ACCESS)),
+        );
+    }
+
+    fn grant(&mut self) {
+        let target = self
+            .yard
+            .above_empty(Programs::Both, 285.0, |cost| cost.protected);
+        self.bind("no event, a grant", policies::one(Action::Allow), &target);
+    }
+
+    /// Binds with an event of their own.
+    fn events(&mut self, factor: f64, target_of_a_wake: &str) {
+        let target = self.yard.times_bare(factor);
+        self.bind("with event, daemon behind", policies::reported(), &target);
+        // The ring buffer is empty at each bind, so each event wakes the daemon.
+        self.row(
+            "with event, ring empty",
+            policies::reported(),
+            target_of_a_wake,
+            |frozen| {
+                let port = |_| {
+                    // If the daemon is gone, so is its program, and the ratio shows it.
+                    drop(frozen.catch_up());
+                    PROTECTED
+                };
+                cost_of(port, Ok(()))
+            },
+        );
+    }
+
+    /// Equal decisions that become one event, as they do by default.
+    fn folds(&mut self) {
+        let target = self.yard.times_bare(1.4);
+        let name = "folded, the first of a window";
+        self.row(name, policies::reported_range(), &target, |_| {
+            // A port of its own for each bind, so that none was seen before.
+            cost_of(|round| PROTECTED + (round % (BINDS + 1)) as u16, Ok(()))
+        });
+        let target = self.yard.times_bare(1.22);
+        let name = "folded, the others of a window";
+        self.bind(name, policies::reported_range(), &target);
+    }
 }
