@@ -21,6 +21,7 @@ mod identity;
 mod kernel_read;
 mod maps;
 mod socket;
+mod typed;
 #[path = "decide_test/wire.rs"]
 mod wire;
 

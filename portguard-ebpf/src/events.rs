@@ -10,43 +10,36 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use portguard_common::{
-    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
-    Decision, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several,
-    UID_QUOTA, Verdict,
+    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter, Event,
+    Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, RuleWord, Several, UID_QUOTA,
 };
 
-/// An evaluated bind: the decision, and what an event says of it.
-pub struct Evaluated {
+/// What an event says of a decision.
+pub struct Reported {
     pub port: u16,
     pub socket: Socket,
-    pub decision: Decision,
+    pub word: RuleWord,
+    pub rule: u16,
     pub generation: u32,
-    /// The id of the cgroup that the decision is about: the caller may be in another one by now.
+    /// The id of the cgroup that the decision is about.
     pub cgroup_id: u64,
-    /// [`EventFlags`].
+    /// [`portguard_common::EventFlags`].
     pub flags: u8,
-}
-
-impl Evaluated {
-    #[inline(always)]
-    pub fn enforced(&self, verdict: Verdict) -> bool {
-        self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
-    }
 }
 
 /// Reports a decision.
 #[inline(always)]
-pub fn decision(evaluated: &Evaluated, bound: &Bound) {
-    let decided = evaluated.decision.verdict as u64
-        | u64::from(evaluated.flags | bound.flags) << 8
-        | u64::from(evaluated.decision.rule) << 16
-        | u64::from(evaluated.generation) << 32;
-    let bind = u64::from(evaluated.port)
-        | (evaluated.socket.protocol as u64) << 16
+pub fn decision(reported: &Reported, bound: &Bound) {
+    let decided = reported.word.verdict() as u64
+        | u64::from(reported.flags | bound.flags) << 8
+        | u64::from(reported.rule) << 16
+        | u64::from(reported.generation) << 32;
+    let bind = u64::from(reported.port)
+        | (reported.socket.protocol as u64) << 16
         | bound.inet6 << 24
-        | u64::from(evaluated.socket.netns) << 32;
+        | u64::from(reported.socket.netns) << 32;
     let [high, low] = bound.words;
-    portguard_report(decided, bind, high, low, evaluated.cgroup_id);
+    portguard_report(decided, bind, high, low, reported.cgroup_id);
 }
 
 /// Global to the verifier, which checks it once and not at each call; and its stack is not that of the decision.

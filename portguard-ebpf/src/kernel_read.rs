@@ -20,6 +20,8 @@ constants! {
     SET_RETVAL;
     /// 1 where the cgroup programs decide and report every bind, as no LSM program runs.
     CGROUP_DECIDES;
+    /// 1 where all programs may call `bpf_get_current_task_btf` (cgroup programs from Linux 6.1 on).
+    TYPED_TASK;
     /// Inode number of the initial network namespace.
     HOST_NETNS;
     OFF_TASK_CRED;
@@ -41,10 +43,7 @@ constants! {
     OFF_CGROUP_PARENT;
     OFF_KN_NAME;
     OFF_KN_ID;
-    OFF_SOCKET_SK;
     OFF_SK_FAMILY;
-    OFF_SK_TYPE;
-    OFF_SK_PROTOCOL;
     OFF_SK_NET;
     /// The port that the socket is bound to, host byte order.
     OFF_SK_NUM;
@@ -52,9 +51,6 @@ constants! {
     BIT_SK_IPV6ONLY;
     OFF_NET_INUM;
 }
-
-/// `PF_KTHREAD` of `include/linux/sched.h` (5.10 to 7.2).
-const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// An address in the kernel. Reading one that faults yields zero, never a fault.
 #[derive(Clone, Copy)]
@@ -147,8 +143,8 @@ impl Task {
     }
 
     #[inline(always)]
-    pub fn is_kernel_thread(self) -> bool {
-        self.0.read::<u32>(&OFF_TASK_FLAGS) & PF_KTHREAD != 0
+    pub fn flags(self) -> u32 {
+        self.0.read(&OFF_TASK_FLAGS)
     }
 
     /// Its cgroup in the v2 hierarchy, `struct cgroup`.

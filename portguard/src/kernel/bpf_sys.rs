@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// `enum bpf_cmd` of `include/uapi/linux/bpf.h` (Linux 5.10).
+const BPF_MAP_LOOKUP_ELEM: i32 = 1;
+const BPF_MAP_UPDATE_ELEM: i32 = 2;
 const BPF_MAP_DELETE_ELEM: i32 = 3;
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_GET_FD_BY_ID: i32 = 13;
@@ -136,8 +138,8 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     })
 }
 
-/// Empties slot `key` of an array of maps.
-pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+/// A command on the element `key` of an array.
+fn element(command: i32, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Result<()> {
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Attribute {
@@ -151,10 +153,32 @@ pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
         fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
         key: (&raw const key).addr() as u64,
-        value: 0,
+        value,
         flags: 0,
     };
-    bpf(BPF_MAP_DELETE_ELEM, &mut attribute).map(|_| ())
+    bpf(command, &mut attribute).map(|_| ())
+}
+
+/// Empties slot `key` of an array of maps.
+pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    element(BPF_MAP_DELETE_ELEM, map, key, 0)
+}
+
+/// Writes the value of an array of one. A large one need not be on the stack, where aya's methods have it.
+///
+/// `value` has the size of the map's value.
+pub(super) fn write_only_value(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    element(BPF_MAP_UPDATE_ELEM, map, 0, value.as_ptr().addr() as u64)
+}
+
+/// Reads the value of an array of one into `value`, which has its size.
+pub(super) fn read_only_value(map: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
+    element(
+        BPF_MAP_LOOKUP_ELEM,
+        map,
+        0,
+        value.as_mut_ptr().addr() as u64,
+    )
 }
 
 /// Ids of the programs of one cgroup on one hook.

@@ -4,6 +4,7 @@ use crate::kernel::enforcer::Enforcer;
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_insert::insert;
 use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::maps::slots::{Slot, no_memory};
 use crate::kernel::maps::wire::Wire;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -23,8 +24,8 @@ impl Enforcer {
     }
 
     /// Puts a policy in force. Until the last write binds see the previous policy, and never a mix: all tables have
-    /// the policy's number in their keys, or belong to the one slot that is written last. That write returns once no
-    /// program reads the old tables; then they are removed.
+    /// the policy's number in their keys, or are in the place that the one word names that is written last. Once no
+    /// program uses the old tables they are removed.
     ///
     /// # Errors
     /// Where a map cannot be written; then the old policy is still in force, and the new one is removed.
@@ -48,9 +49,12 @@ impl Enforcer {
         };
         if let Some(old) = self.in_force.take() {
             // Its hits no longer change. Where they cannot be carried over they restart at 0, which changes no decision.
-            let carried = old.hits().and_then(|hits| image.carry(&hits));
+            let carried = old.hits(&self.maps).and_then(|hits| image.carry(&hits));
             if let Err(error) = carried {
                 log::warn!("cannot carry over the rules' hits, which restart at 0: {error}");
+            }
+            if let Err(error) = old.leave_slot(&self.maps) {
+                log::warn!("the memory of the old policy is kept until the next reload: {error}");
             }
         }
         self.in_force = Some(image);
@@ -62,9 +66,13 @@ impl Enforcer {
         tables: &Tables,
         description: Description,
     ) -> Result<KernelImage, KernelError> {
-        self.fill(tables, description.policy.generation)?;
-        let image = KernelImage::create(tables, description)?;
-        image.switch(&mut self.maps)?;
+        let generation = description.policy.generation;
+        let mut memo = tables.memo().ok_or_else(no_memory)?;
+        memo.generation = u64::from(generation);
+        self.fill(tables, generation)?;
+        let slot = Slot::in_force(&self.maps)?.map_or(Slot::First, Slot::other);
+        let image = KernelImage::create(tables, description, slot)?;
+        image.switch(&mut self.maps, &memo)?;
         Ok(image)
     }
 
