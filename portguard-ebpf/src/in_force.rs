@@ -43,8 +43,9 @@ impl InForce {
     /// The policy in force; `None` between the programs' attachment and the installation of the policy.
     #[inline(always)]
     pub fn now() -> Option<Self> {
-        // SAFETY: a word that only the loader writes, of which one byte changes.
-        let active = unsafe { core::ptr::read_volatile(&raw const ACTIVE) } as u32;
+        // SAFETY: a word that only the loader writes, of which one byte changes. Half of it is loaded, as LLVM would return
+        // the whole in place of a zero, and the verifier does not know that.
+        let active = unsafe { core::ptr::read_volatile((&raw const ACTIVE).cast::<u32>()) };
         if active == 0 {
             return None;
         }

@@ -108,7 +108,8 @@ impl InKernel {
         let policy = parsed(&model.to_yaml()).policy;
         let tables = compile(&policy)?;
         let description = Description::new(&policy, &tables, &[]);
-        self.0.install(&tables, &description)?;
+        let memo = tables.memo().context("no memory")?;
+        self.0.install(&tables, &memo, &description)?;
         Ok(tables)
     }
 }

@@ -4,13 +4,14 @@ use crate::kernel::enforcer::Enforcer;
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_insert::insert;
 use crate::kernel::maps::policy_map::KernelImage;
-use crate::kernel::maps::slots::{Slot, no_memory};
+use crate::kernel::maps::slots::Slot;
 use crate::kernel::maps::wire::Wire;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
 use portguard_common::{
-    AddressKey, FixedGroups, GroupKey, GroupRules, NameKey, Reason, TrieKey, TrieNode, VectorWords,
+    AddressKey, FixedGroups, GroupKey, GroupRules, Memo, NameKey, Reason, TrieKey, TrieNode,
+    VectorWords,
 };
 use portguard_policy::compile::Tables;
 
@@ -32,6 +33,7 @@ impl Enforcer {
     pub fn install(
         &mut self,
         tables: &Tables,
+        memo: &Memo,
         description: &Description,
     ) -> Result<(), KernelError> {
         let generation = self.next_generation();
@@ -40,7 +42,7 @@ impl Enforcer {
             self.forget_cgroups()?;
         }
         let description = description.numbered(generation);
-        let mut image = match self.fill_and_switch(tables, description) {
+        let mut image = match self.fill_and_switch(tables, memo, description) {
             Ok(image) => image,
             Err(error) => {
                 self.remove_stale_entries()?;
@@ -64,15 +66,13 @@ impl Enforcer {
     fn fill_and_switch(
         &mut self,
         tables: &Tables,
+        memo: &Memo,
         description: Description,
     ) -> Result<KernelImage, KernelError> {
-        let generation = description.policy.generation;
-        let mut memo = tables.memo().ok_or_else(no_memory)?;
-        memo.generation = u64::from(generation);
-        self.fill(tables, generation)?;
+        self.fill(tables, description.policy.generation)?;
         let slot = Slot::in_force(&self.maps)?.map_or(Slot::First, Slot::other);
         let image = KernelImage::create(tables, description, slot)?;
-        image.switch(&mut self.maps, &memo)?;
+        image.switch(&mut self.maps, memo)?;
         Ok(image)
     }
 

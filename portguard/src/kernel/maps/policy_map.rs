@@ -99,7 +99,7 @@ impl KernelImage {
         maps: &mut Maps,
         memo: &Memo,
     ) -> Result<(), KernelError> {
-        self.slot.write(maps, memo)?;
+        self.slot.write(maps, memo, self.generation)?;
         self.put_into_slot(maps)?;
         self.slot.activate(maps)?;
         // Changes nothing but waits, as each write of a slot does, for all programs that began before

@@ -7,7 +7,6 @@ use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_set::Maps;
 use aya::maps::Array;
 use portguard_common::{MEMO_HITS, Memo};
-use std::io;
 use zerocopy::IntoBytes as _;
 
 const ACTIVE: &str = "ACTIVE";
@@ -67,9 +66,19 @@ impl Slot {
         active.set(0, number, 0).map_err(map_error(ACTIVE))
     }
 
-    /// Writes a memo, without hits, into this place, which no program uses.
-    pub(in crate::kernel) fn write(self, maps: &Maps, memo: &Memo) -> Result<(), KernelError> {
-        write(maps, self.memo(), memo.as_bytes())?;
+    /// Writes the memo of a policy, and no hits, into this place, which no program uses.
+    pub(in crate::kernel) fn write(
+        self,
+        maps: &Maps,
+        memo: &Memo,
+        generation: u16,
+    ) -> Result<(), KernelError> {
+        let mut numbered = memo.as_bytes().to_vec();
+        // It is the first word.
+        for (byte, number) in numbered.iter_mut().zip(u64::from(generation).to_ne_bytes()) {
+            *byte = number;
+        }
+        write(maps, self.memo(), &numbered)?;
         write(maps, self.hits(), vec![0u64; MEMO_HITS].as_bytes())
     }
 
@@ -86,12 +95,4 @@ impl Slot {
 fn write(maps: &Maps, name: &'static str, value: &[u8]) -> Result<(), KernelError> {
     bpf_sys::write_only_value(maps.fd(name)?, value)
         .map_err(|source| KernelError::Slot { name, source })
-}
-
-/// The error where there is no memory for a memo.
-pub(in crate::kernel) fn no_memory() -> KernelError {
-    KernelError::Slot {
-        name: "MEMO_1",
-        source: io::Error::from_raw_os_error(libc::ENOMEM),
-    }
 }
