@@ -41,6 +41,12 @@ impl TestEnv {
         })
     }
 
+    /// Whether long tests are whole here: on this machine, and in one guest. In the others they repeat less often.
+    #[must_use]
+    pub fn repeats_fully(&self) -> bool {
+        self.kind == Kind::Native || (self.kind == Kind::Guest && self.kernel == (6, 12))
+    }
+
     /// How long portguard may take until it is ready: emulated machines are slow.
     #[must_use]
     pub fn patience(&self) -> Duration {

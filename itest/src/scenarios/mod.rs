@@ -64,15 +64,18 @@ pub(crate) const KERNEL: [Table; 8] = [
 pub(crate) const LIFECYCLE: [Table; 7] = [
     flood::TESTS,
     aggregation::TESTS,
+    lifetime::ENDS,
     pins::TESTS,
-    foreign_pins::TESTS,
     health::TESTS,
     inventory::TESTS,
     enforce_existing::TESTS,
 ];
 
-/// Tests of what a daemon does with files, sockets of its own and readers.
-pub(crate) const DAEMON: [Table; 7] = [
+/// Tests of what a daemon does with files, pins of others, sockets of its own and readers.
+pub(crate) const DAEMON: [Table; 10] = [
+    pins::DAMAGED,
+    foreign_pins::TESTS,
+    flood::SOAK,
     accounts::TESTS,
     broken_at_start::TESTS,
     file_changes::TESTS,
