@@ -42,6 +42,7 @@ pub const OUT_OF_SCOPE: &[Limit] = &[
     limit("AF_ATMPVC, AF_MCTP, AF_QIPCRTR",                "ATM, MCTP and QRTR"),
     limit("another network namespace, by scope: host",     "own network namespace"),
     limit("SCTP without the LSM hook",                     "SCTP is not covered"),
+    limit("a program that undoes denials later",           "`bpf_set_retval()`"),
     limit("a grant by another program",                    "grants what the policy leaves to the kernel"),
 ];
 

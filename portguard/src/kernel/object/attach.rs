@@ -178,12 +178,24 @@ impl Programs {
         let [_, _, ids @ ..] = self.ids;
         for ((attach_type, hook), id) in ATTACH_TYPES.into_iter().zip(ids) {
             // Where the query fails nothing is reported: the canary bind was counted.
-            let attached = bpf_sys::programs_on(root.as_fd(), attach_type);
-            if attached.is_ok_and(|attached| !attached.contains(&id)) {
-                problems.push(format!(
-                    "{} is no longer attached to the root of the cgroup tree",
-                    hook.as_str()
-                ));
+            let Ok(attached) = bpf_sys::programs_on(root.as_fd(), attach_type) else {
+                continue;
+            };
+            let hook = hook.as_str();
+            match attached.last() {
+                Some(last) if *last == id => {}
+                // A program that runs later can set the result of a bind that this one refused to 0, with
+                // bpf_set_retval (kernel/bpf/cgroup.c, Linux 5.18). Attached again, this one runs last.
+                Some(last) if attached.contains(&id) => {
+                    if self.features.set_errno {
+                        problems.push(format!(
+                            "program {last} was attached to the root of the cgroup tree after {hook} and can undo its denials"
+                        ));
+                    }
+                }
+                _ => problems.push(format!(
+                    "{hook} is no longer attached to the root of the cgroup tree"
+                )),
             }
         }
         Ok(problems)
