@@ -11,6 +11,15 @@ pub enum Who {
     Cgroup(String),
     /// The user alone, in any cgroup.
     User,
+    /// The same, since no rule can have the name of the cgroup.
+    UserOfUnnamed,
+}
+
+impl Who {
+    /// Whether the rule names the user alone.
+    pub(super) const fn is_user(&self) -> bool {
+        matches!(self, Self::User | Self::UserOfUnnamed)
+    }
 }
 
 /// A bind that must be allowed.
