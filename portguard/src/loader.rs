@@ -131,7 +131,7 @@ impl PolicyLoader {
             ));
         }
         Ok(CompiledPolicy {
-            description: Description::new(&policy, &tables, &self.paths),
+            description: Description::new(&policy, &tables, &self.paths, sources.revision()),
             policy: Arc::new(policy),
             tables,
             warnings: loaded.warnings.render(color),

@@ -42,6 +42,7 @@ fn status() -> Status {
         kernel: "6.12.0".into(),
         policy: Some(PolicyInForce {
             hash: "0123456789ab".into(),
+            revision: "fedcba987654".into(),
             origin: vec!["/etc/portguard/policies".into()],
             generation: 1,
             since: "2026-01-02T03:04:06Z".into(),

@@ -155,7 +155,14 @@ fn policy(lines: &mut Lines, status: &Status) {
             policy.generation
         ),
     );
-    lines.add("", &format!("from {}", policy.origin.join(", ")));
+    lines.add(
+        "",
+        &format!(
+            "from {}, revision {}",
+            policy.origin.join(", "),
+            policy.revision
+        ),
+    );
     lines.add(
         "",
         &format!(

@@ -50,7 +50,13 @@ impl EventDispatch {
         self.queued.extend(aggregated);
     }
 
-    fn report(&mut self, aggregated: &Aggregated) {
+    fn report(&mut self, aggregated: &Aggregated, records: &mut Records) {
+        if self.enricher.lacks_path(&aggregated.event)
+            && let Err(error) = records.send_path_again(aggregated.event.executable)
+        {
+            // Events of this program have no path.
+            log::warn!("{error}");
+        }
         let Some(event) = self.enricher.enrich(aggregated) else {
             return;
         };
@@ -65,16 +71,25 @@ impl EventDispatch {
         let mut any = false;
         for _ in 0..PER_TURN {
             if let Some(aggregated) = self.queued.pop_front() {
-                self.report(&aggregated);
+                self.report(&aggregated, records);
                 continue;
             }
             match records.next_record() {
                 Some(Record::Decision(event)) => {
                     any = true;
-                    self.report(&event.into());
+                    self.report(&event.into(), records);
                 }
                 Some(Record::Cgroup { id, path, missing }) => {
                     self.enricher.cgroups.learn(id, &path, missing);
+                }
+                Some(Record::Executable {
+                    id,
+                    path,
+                    rootless,
+                    missing,
+                }) => {
+                    let known = &mut self.enricher.executables;
+                    known.learn(id, &path, rootless, missing);
                 }
                 None => return (any, false),
             }
