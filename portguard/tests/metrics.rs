@@ -139,6 +139,7 @@ fn metrics_render_full_status() {
     }
     let policy = [
         ("hash", "0123456789ab"),
+        ("revision", "fedcba987654"),
         ("origin", "/etc/portguard/policies"),
         ("mode", "enforce"),
     ];

@@ -8,14 +8,13 @@ use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
-use crate::loader::PolicyLoader;
+use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::analysis::rule_advice::without_systemd;
-use portguard_policy::compile::Tables;
-use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
+use portguard_policy::policy::{Mode, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::path::PathBuf;
@@ -128,7 +127,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let server = server(args)?;
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
-    announce(args, &fresh.policy, &fresh.tables, &enforcer);
+    announce(args, &fresh, &enforcer);
     let enforcing = Cell::new(false);
     let ready = || {
         log_line!("portguard: ready");
@@ -206,7 +205,13 @@ impl From<HookArg> for HookChoice {
 }
 
 /// Says what is enforced, by which hook, and what that leaves out.
-fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) {
+fn announce(args: &Args, fresh: &CompiledPolicy, enforcer: &Enforcer) {
+    let CompiledPolicy {
+        policy,
+        tables,
+        description,
+        ..
+    } = fresh;
     let paths: Vec<String> = args
         .policy
         .get()
@@ -214,8 +219,9 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         .map(|path| path.display().to_string())
         .collect();
     log_line!(
-        "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
+        "portguard: policy {}, revision {}, from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
+        description.policy.revision,
         paths.join(", "),
         counted(tables.rule_names.len(), "rule"),
         counted(tables.user_count, "user"),

@@ -158,9 +158,9 @@ fn policy(lines: &mut Lines, status: &Status) {
     lines.add(
         "",
         &format!(
-            "from {}, revision {}",
-            policy.origin.join(", "),
-            policy.revision
+            "revision {}, from {}",
+            policy.revision,
+            policy.origin.join(", ")
         ),
     );
     lines.add(
