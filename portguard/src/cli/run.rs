@@ -14,7 +14,7 @@ use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::analysis::rule_advice::without_systemd;
-use portguard_policy::policy::{Mode, Scope, ranges_text};
+use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
 use std::path::PathBuf;
@@ -127,7 +127,8 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let server = server(args)?;
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
-    announce(args, &fresh, &enforcer);
+    announce_policy(args, &fresh);
+    announce_hook(&fresh.policy, &enforcer);
     let enforcing = Cell::new(false);
     let ready = || {
         log_line!("portguard: ready");
@@ -204,8 +205,8 @@ impl From<HookArg> for HookChoice {
     }
 }
 
-/// Says what is enforced, by which hook, and what that leaves out.
-fn announce(args: &Args, fresh: &CompiledPolicy, enforcer: &Enforcer) {
+/// Says what is enforced.
+fn announce_policy(args: &Args, fresh: &CompiledPolicy) {
     let CompiledPolicy {
         policy,
         tables,
@@ -233,6 +234,10 @@ fn announce(args: &Args, fresh: &CompiledPolicy, enforcer: &Enforcer) {
             ""
         },
     );
+}
+
+/// Says by which hook it is enforced, and what that leaves out.
+fn announce_hook(policy: &Policy, enforcer: &Enforcer) {
     for note in enforcer.startup_notes() {
         log_line!("portguard: {note}");
     }

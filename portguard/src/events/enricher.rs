@@ -88,11 +88,7 @@ impl Enricher {
 
     /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
     pub fn enrich(&mut self, aggregated: &Aggregated) -> Option<DecisionEvent> {
-        let Aggregated {
-            event,
-            count,
-            several,
-        } = aggregated;
+        let (event, several) = (&aggregated.event, aggregated.several);
         let (one_process, one_comm) = (several.process == 0, several.comm == 0);
         let one_exe = one_process && several.executable == 0 && event.executable != 0;
         let protocol = Protocol::from_index(event.protocol)?;
@@ -100,19 +96,15 @@ impl Enricher {
         let has = |flag: u8| event.flags & flag != 0;
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
-        let family = if event.family == Family::Inet as u8 {
-            Family::Inet
-        } else {
-            Family::Inet6
-        };
+        let family = family(event);
         let cgroup = self.cgroups.path(event.cgroup_id);
         let whole = cgroup.as_ref().filter(|path| !path.cut);
         let path = whole.map_or("", |path| path.text.as_str());
-        let exe = self.executables.path(event.executable);
-        let exe = exe.filter(|_| one_exe);
+        let exe = self.executables.path(event.executable).filter(|_| one_exe);
         let exe_deleted = one_exe && event.exe_flags & Event::EXE_DELETED != 0;
         let mut policies = self.policies.iter();
         let policy = policies.find(|known| known.generation == event.generation);
+        let of_policy = |text: fn(&Known) -> &String| policy.map(text).cloned().unwrap_or_default();
         Some(DecisionEvent {
             time: wall_clock(event.time),
             verdict,
@@ -120,10 +112,8 @@ impl Enricher {
             mode: mode(event.flags),
             granted: has(EventFlags::GRANTED),
             rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
-            policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
-            revision: policy
-                .map(|known| known.revision.clone())
-                .unwrap_or_default(),
+            policy: of_policy(|known| &known.digest),
+            revision: of_policy(|known| &known.revision),
             port: event.port,
             protocol,
             family,
@@ -151,7 +141,7 @@ impl Enricher {
             netns: event.netns,
             hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
             errno: refused.then(|| self.errno(cgroup_hook)),
-            count: *count,
+            count: aggregated.count,
             several: !one_process || !one_comm || several.executable != 0,
             reason: EventFlags::reason(event.flags),
             host: self.host.clone(),
@@ -173,6 +163,14 @@ impl Enricher {
         } else {
             Errno::Acces
         }
+    }
+}
+
+const fn family(event: &Event) -> Family {
+    if event.family == Family::Inet as u8 {
+        Family::Inet
+    } else {
+        Family::Inet6
     }
 }
 
