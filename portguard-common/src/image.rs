@@ -26,7 +26,7 @@ use crate::{Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.

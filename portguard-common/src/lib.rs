@@ -23,7 +23,8 @@ pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, Tr
 pub use decide::{Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, is_protected};
 pub use event::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter, Event,
-    EventFlags, MAX_AGGREGATES, RecordKind, Several, UID_QUOTA,
+    EventFlags, ExecutableRecord, MAX_AGGREGATES, MAX_EXECUTABLE_STEPS, RecordKind, Several,
+    UID_EXECUTABLES, UID_QUOTA,
 };
 pub use group_rules::{FixedGroups, GroupRules};
 pub use image::{

@@ -17,6 +17,7 @@
 mod address;
 mod counters;
 mod events;
+mod executable;
 mod identity;
 mod kernel_read;
 mod maps;

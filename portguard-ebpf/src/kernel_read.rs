@@ -29,6 +29,28 @@ constants! {
     OFF_TASK_PARENT;
     OFF_TASK_TGID;
     OFF_TASK_START;
+    OFF_TASK_MM;
+    OFF_TASK_EXEC;
+    OFF_MM_EXE;
+    OFF_FILE_DENTRY;
+    OFF_FILE_MNT;
+    OFF_FILE_INODE;
+    OFF_INODE_INO;
+    OFF_INODE_SB;
+    OFF_SB_DEV;
+    OFF_DENTRY_PARENT;
+    OFF_DENTRY_NAME;
+    /// Hash and length of the name.
+    OFF_DENTRY_HASH_LEN;
+    /// Counts its changes; odd during one.
+    OFF_DENTRY_SEQ;
+    /// Zero where the directory does not have it any more.
+    OFF_DENTRY_HASHED;
+    /// Of the `struct vfsmount` in a `struct mount`.
+    OFF_MOUNT_MNT;
+    OFF_MOUNT_ROOT;
+    OFF_MOUNT_PARENT;
+    OFF_MOUNT_MOUNTPOINT;
     OFF_CRED_EUID;
     OFF_CRED_GID;
     OFF_CRED_EGID;
@@ -146,6 +168,21 @@ impl Task {
         self.0.follow(&OFF_TASK_PARENT).read(&OFF_TASK_TGID)
     }
 
+    /// The program of its process, `struct file`; zero where it has none.
+    #[inline(always)]
+    pub fn exe_file(self) -> Address {
+        self.0.follow(&OFF_TASK_MM).follow(&OFF_MM_EXE)
+    }
+
+    /// Changes with each exec, and where the process is given another program.
+    ///
+    /// A freed file's address may be used again, but not with the same count of execs: that is in the 16 bits in which all
+    /// addresses of the kernel are alike.
+    #[inline(always)]
+    pub fn exec(self) -> u64 {
+        self.exe_file().0 ^ self.0.read::<u64>(&OFF_TASK_EXEC) << 48
+    }
+
     #[inline(always)]
     pub fn is_kernel_thread(self) -> bool {
         self.0.read::<u32>(&OFF_TASK_FLAGS) & PF_KTHREAD != 0
@@ -169,7 +206,12 @@ pub fn current_cgroup_id() -> u64 {
 /// the closing NUL.
 #[inline(always)]
 pub fn kernfs_name(node: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
-    let text: u64 = Address(node).read(&OFF_KN_NAME);
+    read_name(Address(node).read(&OFF_KN_NAME), into)
+}
+
+/// Reads the name at `text`, as [`kernfs_name`].
+#[inline(always)]
+pub fn read_name(text: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
     // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source.
     unsafe {
         generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _)

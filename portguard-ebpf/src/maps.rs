@@ -50,6 +50,11 @@ pub static GROUPS_OF: HashMap<u64, GroupRules, 16384, { BPF_F_NO_PREALLOC as usi
 #[btf_map]
 pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
 
+/// Ids of the programs whose paths the daemon has been sent. Written by the programs; the daemon removes what it has
+/// forgotten.
+#[btf_map]
+pub static EXECUTABLES: LruHashMap<u64, u64, 2048> = LruHashMap::new();
+
 /// The path of a cgroup while it is walked: too large for the stack.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -94,7 +99,7 @@ impl Path {
 #[btf_map]
 pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 
-/// Decisions and cgroup names for the daemon. 1 MiB: about 10,000 decisions.
+/// Decisions, and paths of cgroups and programs, for the daemon. 1 MiB: about 7,000 decisions.
 #[btf_map]
 pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
 

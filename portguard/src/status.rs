@@ -99,6 +99,9 @@ pub struct DaemonStatus {
 pub struct PolicyInForce {
     /// The first 12 hex digits of its SHA-256, as in events.
     pub hash: String,
+    /// The first 12 hex digits of the SHA-256 of its files, their names and contents, as in events.
+    #[serde(default)]
+    pub revision: String,
     /// The files and directories that it came from.
     pub origin: Vec<String>,
     /// Its generation in the maps.
@@ -175,7 +178,7 @@ pub struct Description {
 impl Description {
     /// Describes a policy that comes into force now, without its generation.
     #[must_use]
-    pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
+    pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf], revision: String) -> Self {
         let rules = policy.rules.iter().map(|rule| RuleHits {
             name: Some(rule.name.clone()),
             verdict: rule.action,
@@ -197,6 +200,7 @@ impl Description {
         Self {
             policy: PolicyInForce {
                 hash: tables.short_digest(),
+                revision,
                 origin: origin
                     .iter()
                     .map(|path| path.display().to_string())

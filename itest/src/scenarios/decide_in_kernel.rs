@@ -107,7 +107,7 @@ impl InKernel {
     fn install(&mut self, model: &Model) -> anyhow::Result<Tables> {
         let policy = parsed(&model.to_yaml()).policy;
         let tables = compile(&policy)?;
-        let description = Description::new(&policy, &tables, &[]);
+        let description = Description::new(&policy, &tables, &[], String::new());
         self.0.install(&tables, &description)?;
         Ok(tables)
     }

@@ -10,6 +10,7 @@ mod decide_in_kernel;
 mod decisions;
 mod enforce_existing;
 mod environment;
+mod executables;
 mod existing_at_start;
 pub mod faults;
 mod file_changes;
@@ -31,6 +32,7 @@ mod servers;
 mod sinks;
 mod unreadable;
 
+pub use executables::bind_then_exec;
 pub use identity::mount_nfs;
 
 use crate::harness::{SharedTable, Table};
@@ -49,13 +51,14 @@ pub(crate) const SHARED: [SharedTable; 9] = [
 ];
 
 /// Tests whose result may differ from kernel to kernel.
-pub(crate) const KERNEL: [Table; 8] = [
+pub(crate) const KERNEL: [Table; 9] = [
     decisions::TESTS,
     decide_in_kernel::TESTS,
     unreadable::TESTS,
     lifetime::TESTS,
     reload::TESTS,
     environment::TESTS,
+    executables::TESTS,
     missing_features::TESTS,
     namespaces::TESTS,
 ];

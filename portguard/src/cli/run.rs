@@ -8,13 +8,12 @@ use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
-use crate::loader::PolicyLoader;
+use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::analysis::rule_advice::without_systemd;
-use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
@@ -128,7 +127,8 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let server = server(args)?;
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
-    announce(args, &fresh.policy, &fresh.tables, &enforcer);
+    announce_policy(args, &fresh);
+    announce_hook(&fresh.policy, &enforcer);
     let enforcing = Cell::new(false);
     let ready = || {
         log_line!("portguard: ready");
@@ -205,8 +205,14 @@ impl From<HookArg> for HookChoice {
     }
 }
 
-/// Says what is enforced, by which hook, and what that leaves out.
-fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) {
+/// Says what is enforced.
+fn announce_policy(args: &Args, fresh: &CompiledPolicy) {
+    let CompiledPolicy {
+        policy,
+        tables,
+        description,
+        ..
+    } = fresh;
     let paths: Vec<String> = args
         .policy
         .get()
@@ -214,8 +220,9 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         .map(|path| path.display().to_string())
         .collect();
     log_line!(
-        "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
+        "portguard: policy {}, revision {}, from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
+        description.policy.revision,
         paths.join(", "),
         counted(tables.rule_names.len(), "rule"),
         counted(tables.user_count, "user"),
@@ -227,6 +234,10 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             ""
         },
     );
+}
+
+/// Says by which hook it is enforced, and what that leaves out.
+fn announce_hook(policy: &Policy, enforcer: &Enforcer) {
     for note in enforcer.startup_notes() {
         log_line!("portguard: {note}");
     }

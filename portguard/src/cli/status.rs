@@ -155,7 +155,14 @@ fn policy(lines: &mut Lines, status: &Status) {
             policy.generation
         ),
     );
-    lines.add("", &format!("from {}", policy.origin.join(", ")));
+    lines.add(
+        "",
+        &format!(
+            "revision {}, from {}",
+            policy.revision,
+            policy.origin.join(", ")
+        ),
+    );
     lines.add(
         "",
         &format!(

@@ -138,8 +138,9 @@ impl<'a> Daemon<'a> {
         self.policy.record(&result);
         match &result {
             Ok(done) => log_line!(
-                "portguard: policy {} is in force: {}",
+                "portguard: policy {}, revision {}, is in force: {}",
                 self.policy_hash(),
+                self.policy_revision(),
                 done.changes
             ),
             Err(error) => {
@@ -229,6 +230,12 @@ impl<'a> Daemon<'a> {
     pub(super) fn policy_hash(&self) -> String {
         let description = self.enforcer.description();
         description.map_or_else(String::new, |of| of.policy.hash.clone())
+    }
+
+    /// The revision of its files, as in events.
+    fn policy_revision(&self) -> &str {
+        let description = self.enforcer.description();
+        description.map_or("", |of| of.policy.revision.as_str())
     }
 
     /// This process, for the status.

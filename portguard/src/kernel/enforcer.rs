@@ -8,7 +8,7 @@ use crate::kernel::maps::aggregates::{Aggregated, Aggregates};
 use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
-use crate::kernel::maps::records::{FaultLog, Records};
+use crate::kernel::maps::records::{EXECUTABLES, FaultLog, Records};
 use crate::kernel::maps::stale_entries::remove_stale_entries;
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::object_digest;
@@ -259,7 +259,7 @@ impl Enforcer {
 
     /// The reading end of the ring buffer, of which there may be one.
     pub fn records(&self) -> Result<Records, KernelError> {
-        Ok(Records::new(self.maps.ring("EVENTS")?))
+        Records::new(self.maps.owned("EVENTS")?, self.maps.owned(EXECUTABLES)?)
     }
 
     /// The log of the programs, for the `log` crate; `None` where it cannot be opened.

@@ -40,7 +40,7 @@ fn with_status(status: Status) -> Daemon {
 const STATUS: &str = "\
 state        enforcing, hook lsm
 policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generation 3
-             from /etc/portguard/policies
+             revision fedcba987654, from /etc/portguard/policies
              ports 1-1023, default kernel, scope host
 daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         /sys/fs/bpf/portguard
@@ -105,7 +105,7 @@ fn status_exits_1_with_problems() {
 state        degraded, hook lsm
 problem      the hook bind6 is gone
 policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generation 3
-             from /etc/portguard/policies
+             revision fedcba987654, from /etc/portguard/policies
              ports 1-1023, default kernel, scope host
 daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         none; enforcement ends with the daemon

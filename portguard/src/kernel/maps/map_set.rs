@@ -2,13 +2,13 @@
 
 use crate::kernel::error::{KernelError, map_error};
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{Map, MapData, MapError};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Every map that the daemon reads or writes.
-pub(in crate::kernel) const NAMES: [&str; 11] = [
+pub(in crate::kernel) const NAMES: [&str; 12] = [
     "POLICY",
     "AGGREGATES",
     "COUNTERS",
@@ -19,6 +19,7 @@ pub(in crate::kernel) const NAMES: [&str; 11] = [
     "GROUPS",
     "GROUPS_OF",
     "CGROUPS",
+    "EXECUTABLES",
     "SCRATCH",
 ];
 
@@ -75,18 +76,18 @@ impl Maps {
         }
     }
 
-    /// The reading end of a ring buffer.
-    pub(in crate::kernel) fn ring(
-        &self,
-        name: &'static str,
-    ) -> Result<RingBuf<MapData>, KernelError> {
-        let Some(Map::RingBuf(data)) = self.0.get(name) else {
+    /// A map in its type, with a descriptor of its own.
+    pub(in crate::kernel) fn owned<T>(&self, name: &'static str) -> Result<T, KernelError>
+    where
+        T: TryFrom<Map, Error = MapError>,
+    {
+        let Some(Map::RingBuf(data) | Map::LruHashMap(data)) = self.0.get(name) else {
             return Err(KernelError::Missing(name));
         };
         let fd = data.fd().as_fd().try_clone_to_owned();
         let fd = fd.map_err(|source| KernelError::Slot { name, source })?;
         let map = MapData::from_fd(fd).and_then(Map::from_map_data);
-        map.and_then(RingBuf::try_from).map_err(map_error(name))
+        map.and_then(T::try_from).map_err(map_error(name))
     }
 
     /// All of them.

@@ -8,7 +8,7 @@ use crate::kernel::preflight::btf::Btf;
 pub struct Offsets(Vec<(&'static str, u32)>);
 
 /// Global, structure, member: the same names on Linux 5.10 to 7.2.
-const FIELDS: [(&str, &str, &str); 26] = [
+const FIELDS: [(&str, &str, &str); 44] = [
     ("OFF_TASK_CRED", "task_struct", "cred"),
     ("OFF_TASK_FLAGS", "task_struct", "flags"),
     ("OFF_TASK_CGROUPS", "task_struct", "cgroups"),
@@ -16,6 +16,24 @@ const FIELDS: [(&str, &str, &str); 26] = [
     ("OFF_TASK_PARENT", "task_struct", "real_parent"),
     ("OFF_TASK_TGID", "task_struct", "tgid"),
     ("OFF_TASK_START", "task_struct", "start_boottime"),
+    ("OFF_TASK_MM", "task_struct", "mm"),
+    ("OFF_TASK_EXEC", "task_struct", "self_exec_id"),
+    ("OFF_MM_EXE", "mm_struct", "exe_file"),
+    ("OFF_FILE_DENTRY", "file", "f_path.dentry"),
+    ("OFF_FILE_MNT", "file", "f_path.mnt"),
+    ("OFF_FILE_INODE", "file", "f_inode"),
+    ("OFF_INODE_INO", "inode", "i_ino"),
+    ("OFF_INODE_SB", "inode", "i_sb"),
+    ("OFF_SB_DEV", "super_block", "s_dev"),
+    ("OFF_DENTRY_PARENT", "dentry", "d_parent"),
+    ("OFF_DENTRY_NAME", "dentry", "d_name.name"),
+    ("OFF_DENTRY_HASH_LEN", "dentry", "d_name.hash_len"),
+    ("OFF_DENTRY_SEQ", "dentry", "d_seq"),
+    ("OFF_DENTRY_HASHED", "dentry", "d_hash.pprev"),
+    ("OFF_MOUNT_MNT", "mount", "mnt"),
+    ("OFF_MOUNT_ROOT", "mount", "mnt.mnt_root"),
+    ("OFF_MOUNT_PARENT", "mount", "mnt_parent"),
+    ("OFF_MOUNT_MOUNTPOINT", "mount", "mnt_mountpoint"),
     ("OFF_CRED_EUID", "cred", "euid"),
     ("OFF_CRED_GID", "cred", "gid"),
     ("OFF_CRED_EGID", "cred", "egid"),
