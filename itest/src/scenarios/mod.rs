@@ -8,6 +8,7 @@ mod cgroups;
 mod checks;
 mod decide_in_kernel;
 mod decisions;
+mod dropped_user;
 mod enforce_existing;
 mod environment;
 mod existing_at_start;
@@ -30,6 +31,7 @@ mod reload;
 mod servers;
 mod sinks;
 mod unreadable;
+mod without_process;
 
 pub use identity::mount_nfs;
 
@@ -61,13 +63,15 @@ pub(crate) const KERNEL: [Table; 8] = [
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 7] = [
+pub(crate) const LIFECYCLE: [Table; 9] = [
     flood::TESTS,
     aggregation::TESTS,
     pins::TESTS,
     foreign_pins::TESTS,
     health::TESTS,
     inventory::TESTS,
+    without_process::TESTS,
+    dropped_user::TESTS,
     enforce_existing::TESTS,
 ];
 

@@ -40,7 +40,7 @@ pub use file::FILE_KEYS;
 pub use files::{Fingerprint, PolicyFiles};
 pub use layers::DEFAULT_PATHS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
-pub use trust::check as check_trust;
+pub use trust::{check as check_trust, check_state};
 
 use file::File;
 use files::Texts;
