@@ -174,7 +174,7 @@ fn errno_of(kind: i32, socket: &OwnedFd) -> i32 {
 enum Keeper {
     Process,
     Message { _pair: (OwnedFd, OwnedFd) },
-    Ring { _ring: io_uring::IoUring },
+    Ring { _ring: Box<io_uring::IoUring> },
 }
 
 /// Puts the sockets where they are to be, and closes them in this process.
@@ -199,7 +199,9 @@ fn keep(kept_in: KeptIn, sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<Ke
             let ring = io_uring::IoUring::new(2)?;
             let files: Vec<i32> = sockets.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
             ring.submitter().register_files(&files)?;
-            Keeper::Ring { _ring: ring }
+            Keeper::Ring {
+                _ring: Box::new(ring),
+            }
         }
     };
     sockets.clear();

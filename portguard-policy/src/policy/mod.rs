@@ -32,6 +32,7 @@ pub use model::{
 };
 pub use name_service::{NameService, StaticNames, SymbolicNames, SystemNames};
 pub use names_file::NamesFileError;
+pub(crate) use ranges::Number;
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use directory::is_policy_name;

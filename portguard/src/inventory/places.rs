@@ -4,7 +4,7 @@ use super::processes::{Owners, inode_of, sockets_of};
 use portguard_policy::escape::escape;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,45 +40,48 @@ struct Contents {
 }
 
 impl Owners {
-    /// Looks for sockets that no process has in its table of files, with these inodes.
+    /// Looks in a process for sockets with these inodes that are not in its table of files.
     pub(super) fn search(&mut self, pid: u32, process: &Path, inodes: &HashSet<u64>) {
         let own = descriptors(process);
         for task in tasks(process) {
-            let of_task = descriptors(&task);
+            let numbers = descriptors(&task);
+            let is_first = task.file_name() == process.file_name();
             // It shares the table of its process, as nearly all threads do.
-            if of_task == own && task.file_name() != process.file_name() {
+            if !is_first && numbers == own {
                 continue;
             }
             for inode in sockets_of(&task).iter().flatten() {
                 self.add(*inode, inodes, pid, process);
             }
-            for number in of_task {
-                let link = fs::read_link(task.join("fd").join(&number)).unwrap_or_default();
-                let link = link.to_string_lossy();
-                if !link.starts_with("socket:[") && !link.contains("[io_uring]") {
-                    continue;
-                }
-                // It may have been closed meanwhile.
-                let text = fs::read_to_string(task.join("fdinfo").join(&number));
-                let found = contents(&text.unwrap_or_default());
+            for number in numbers {
+                let found = contents_of(&task, &number);
                 for inode in found.sockets {
                     self.add(inode, inodes, pid, process);
                 }
                 if let Some((what, descriptors)) = found.unnamed {
                     let comm = fs::read(process.join("comm")).unwrap_or_default();
-                    let comm = escape(comm.strip_suffix(b"\n").unwrap_or(&comm));
-                    let place = Place {
+                    self.places.push(Place {
                         pid,
-                        comm,
+                        comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
                         what,
                         descriptors,
-                    };
-                    // Another process may share the socket; two of its own may hold as many.
-                    self.places.push(place);
+                    });
                 }
             }
         }
     }
+}
+
+/// What a descriptor of a task says of others; nothing where it is neither a socket nor an `io_uring`, or was closed
+/// meanwhile.
+fn contents_of(task: &Path, number: &OsStr) -> Contents {
+    let link = fs::read_link(task.join("fd").join(number)).unwrap_or_default();
+    let link = link.to_string_lossy();
+    if !link.starts_with("socket:[") && !link.contains("[io_uring]") {
+        return Contents::default();
+    }
+    let text = fs::read_to_string(task.join("fdinfo").join(number));
+    contents(&text.unwrap_or_default())
 }
 
 /// The directories of a process's threads.
@@ -97,7 +100,7 @@ fn descriptors(task: &Path) -> HashSet<OsString> {
 
 /// What `/proc/PID/fdinfo/N` of a Unix socket or an `io_uring` says of the descriptors in it.
 fn contents(fdinfo: &str) -> Contents {
-    /// Names of sockets among the files of an `io_uring` before Linux 6.7, which does not give their inodes.
+    /// Names of sockets among the files of an `io_uring`, on kernels that do not give their inodes.
     const PROTOCOLS: [&str; 6] = ["TCP", "UDP", "UDP-Lite", "SCTP", "MPTCP", "DCCP"];
     let mut found = Contents::default();
     let mut lines = fdinfo.lines();
