@@ -245,7 +245,7 @@ fn suggest_from_host_prints_what_a_policy_lacks() {
             "{port}: {lacking}"
         );
     }
-    assert!(lacking.contains("ports: [91]"), "{lacking}");
+    assert!(lacking.contains("ports: [80, 91]"), "{lacking}");
     assert!(lacking.contains("ports: [620]"), "{lacking}");
     fs::write(
         file.path(),
