@@ -195,7 +195,7 @@ pub(crate) fn bind32(_: BorrowedFd<'_>, _: &[u8], _: u32, _: bool) -> Result<i32
 
 /// unshare(2)
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
-    // SAFETY: changes the namespaces of this process, which has one thread; no memory is touched.
+    // SAFETY: changes the namespaces, or the table of files, of the calling thread; no memory is touched.
     if unsafe { libc::unshare(flags) } == 0 {
         Ok(())
     } else {

@@ -8,6 +8,7 @@ mod cgroups;
 mod checks;
 mod decide_in_kernel;
 mod decisions;
+mod dropped_user;
 mod enforce_existing;
 mod environment;
 mod executables;
@@ -31,6 +32,7 @@ mod reload;
 mod servers;
 mod sinks;
 mod unreadable;
+mod without_process;
 
 pub use executables::bind_then_exec;
 pub use identity::mount_nfs;
@@ -64,13 +66,15 @@ pub(crate) const KERNEL: [Table; 9] = [
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 7] = [
+pub(crate) const LIFECYCLE: [Table; 9] = [
     flood::TESTS,
     aggregation::TESTS,
     lifetime::ENDS,
     pins::TESTS,
     health::TESTS,
     inventory::TESTS,
+    without_process::TESTS,
+    dropped_user::TESTS,
     enforce_existing::TESTS,
 ];
 

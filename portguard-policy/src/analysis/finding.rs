@@ -61,6 +61,13 @@ pub enum FindingKind {
         /// The rule.
         rule: String,
     },
+    /// Some of the ports that a rule names are not protected, so that it never decides them.
+    PartlyUnprotected {
+        /// The rule.
+        rule: String,
+        /// These ports.
+        ports: String,
+    },
     /// A unit that only starts another, which has the processes.
     UnitOfUnits {
         /// The rule.
@@ -84,6 +91,7 @@ impl Finding {
             | FindingKind::AllowsEverybody { .. }
             | FindingKind::ProtectedOnly { .. }
             | FindingKind::NoSystemd { .. }
+            | FindingKind::PartlyUnprotected { .. }
             | FindingKind::UnitOfUnits { .. } => None,
         }
     }
@@ -103,6 +111,9 @@ impl Finding {
             }
             FindingKind::ProtectedOnly { .. } => {
                 Some("widen `protect`, or name the `ports` that are meant".to_owned())
+            }
+            FindingKind::PartlyUnprotected { ports, .. } => {
+                Some(format!("add to `protect`: {ports}"))
             }
             FindingKind::NoSystemd { .. } => Some("use `users` or `cgroups`".to_owned()),
             FindingKind::UnitOfUnits { unit, real, .. } => {
@@ -153,6 +164,10 @@ impl fmt::Display for Finding {
             FindingKind::AllowsEverybody { rule } => write!(
                 f,
                 "rule `{rule}` allows everybody: it has no `users`, `groups`, `cgroups` or `units`"
+            ),
+            FindingKind::PartlyUnprotected { rule, ports } => write!(
+                f,
+                "rule `{rule}` does not decide {ports}: not in `protect`"
             ),
             FindingKind::ProtectedOnly { rule, protect } => write!(
                 f,

@@ -274,11 +274,11 @@ pub struct GivenNames {
 /// A pattern of absolute paths in the cgroup v2 tree, as its components below the root: at most
 /// [`portguard_common::MAX_CGROUP_DEPTH`] of them. It matches a cgroup and
 /// all below it. No components mean the root: every cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CgroupPattern(pub Vec<Component>);
 
 /// A component of a [`CgroupPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Component {
     /// `**`: any number of levels, including none.
     AnyDepth,
@@ -289,7 +289,7 @@ pub enum Component {
 
 /// The name of a systemd system unit, in which each `*` stands for any bytes, including none. It matches
 /// the cgroup of that name below any number of slices (names that end in `.slice`), including none, and all below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UnitPattern(pub String);
 
 /// One entry of `tests:`.

@@ -1,6 +1,7 @@
 //! A bind that a suggested policy must allow.
 
 use portguard_common::Protocol;
+use std::net::IpAddr;
 
 /// The owner of a bind, beside its user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,10 @@ pub struct Demand {
     pub port: u16,
     /// Protocol.
     pub protocol: Protocol,
+    /// The address and the path of the cgroup, where they were seen; rules are as wide as [`Self::who`].
+    pub address: Option<IpAddr>,
+    /// See [`Self::address`].
+    pub cgroup: Option<String>,
     /// How often it was recorded; 0 where it was not counted.
     pub count: u64,
     /// Where the demand comes from: a program, a file.

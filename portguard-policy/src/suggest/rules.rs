@@ -310,6 +310,8 @@ mod tests {
             uids: [114; 2],
             port,
             protocol: Protocol::Udp,
+            address: None,
+            cgroup: None,
             count: 1,
             from: from.into(),
         };
@@ -334,6 +336,8 @@ mod tests {
             uids: [u32::from(number); 2],
             port: number,
             protocol: Protocol::Tcp,
+            address: None,
+            cgroup: None,
             count: 1,
             from: "/bin/server".into(),
         };

@@ -8,7 +8,6 @@ use crate::kernel::{
 use crate::stderr::log_line;
 use crate::stdout::out_line;
 use portguard_policy::escape::escape;
-use portguard_policy::policy::Policy;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -21,7 +20,7 @@ pub(super) struct Args {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,
-    /// Policy file or directory whose `protect` is checked [default: ports 1-1023]
+    /// Policy file or directory whose `protect` and `units` are checked [default: ports 1-1023]
     #[arg(long, value_name = "PATH")]
     policy: Vec<PathBuf>,
 }
@@ -38,11 +37,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let environment = Environment::probe();
     let mut conditions = vec![object_condition(&object())];
     conditions.extend_from_slice(environment.conditions());
-    let protect = match &args.policy[..] {
-        [] => Policy::default().protect,
-        paths => super::load(paths)?.protect,
+    let policy = match &args.policy[..] {
+        [] => None,
+        paths => Some(super::load(paths)?),
     };
-    conditions.push(local_ports(&protect));
+    conditions.extend(policy.as_ref().map(super::doctor_units::units_condition));
+    conditions.push(local_ports(&policy.unwrap_or_default().protect));
     conditions.push(pins_condition());
     conditions.extend(other_programs(&environment));
     let missing = conditions.iter().any(is_missing);

@@ -1,5 +1,6 @@
 //! `portguard run`: enforce in the foreground.
 
+use super::doctor_units::unmatched_units;
 use super::first_policy::{OnError, first_policy};
 use super::output::Output;
 use super::{Exit, PolicyPaths, counted};
@@ -13,7 +14,6 @@ use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
-use portguard_policy::analysis::rule_advice::without_systemd;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
@@ -24,6 +24,8 @@ use std::time::Duration;
 #[command(after_long_help = "Examples:\n  \
     portguard run --pin --sink journald\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
+#[command(mut_arg("paths", |arg| arg.help("Policy files or directories; together they form one policy \
+    [default: /usr/lib/portguard/policies and /etc/portguard/policies]")))]
 pub(super) struct Args {
     #[command(flatten)]
     policy: PolicyPaths,
@@ -265,22 +267,12 @@ fn announce_hook(policy: &Policy, enforcer: &Enforcer) {
     if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {
         log_line!("portguard: warning: {exposed}; {}", exposed.fix());
     }
-    let first = std::fs::read_to_string("/proc/1/cgroup");
-    if first.is_ok_and(|text| is_in_root_cgroup(&text))
-        && let Some(finding) = without_systemd(policy)
-    {
-        let help = finding.help().unwrap_or_default();
+    if let Some((finding, help)) = unmatched_units(policy) {
         log_line!("portguard: warning: {finding}; {help}");
     }
     if policy.scope == Scope::Host {
         log_line!("portguard: scope host: binds in other network namespaces are not decided");
     }
-}
-
-/// Whether a text of `/proc/PID/cgroup` has the root of the v2 tree, or no v2 tree. systemd is in `/init.scope`.
-fn is_in_root_cgroup(text: &str) -> bool {
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.is_none_or(|path| path == "/")
 }
 
 fn sum_up(ended: &Ended) {
@@ -306,21 +298,6 @@ fn sum_up(ended: &Ended) {
         log_line!(
             "portguard: {} decisions failed on a missing table and fell back to the kernel's default check; please report this",
             counts.faults
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_in_root_cgroup;
-
-    #[test]
-    fn root_cgroup_is_that_of_the_v2_tree() {
-        assert!(is_in_root_cgroup("0::/\n") && is_in_root_cgroup("9:name=systemd:/\n0::/\n"));
-        assert!(is_in_root_cgroup("1:name=systemd:/init.scope\n"));
-        // From another cgroup namespace, the host's is above.
-        assert!(
-            !is_in_root_cgroup("0::/init.scope\n") && !is_in_root_cgroup("0::/../init.scope\n")
         );
     }
 }

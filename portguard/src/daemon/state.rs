@@ -6,7 +6,7 @@ use super::event_pump::EventPump;
 use super::existing_sockets::ExistingSockets;
 use super::health::HealthMonitor;
 use super::options::{Ended, Options};
-use super::policy_job::{PolicyJob, Read, Waiting};
+use super::policy_job::{PolicyJob, Read, Successor, Waiting};
 use super::policy_saver::PolicySaver;
 use super::policy_state::{PolicyState, Reloaded};
 use crate::control::Reply;
@@ -101,7 +101,8 @@ impl<'a> Daemon<'a> {
         self.policy.tried();
         self.job.by_change = false;
         let (loader, names) = (self.policy.loader.clone(), self.policy.names.clone());
-        self.job.read(loader, names, waiting);
+        let in_force = self.policy.in_force();
+        self.job.read(loader, names, in_force, waiting);
     }
 
     /// Begins to look up the names of the policy in force again.
@@ -113,8 +114,9 @@ impl<'a> Daemon<'a> {
         }
         let policy = &self.policy;
         let (loader, sources) = (policy.loader.clone(), Arc::clone(&policy.sources));
+        let (names, in_force) = (policy.names.clone(), policy.in_force());
         self.job
-            .read_accounts(loader, sources, policy.names.clone(), policy.late);
+            .read_accounts(loader, sources, names, in_force, policy.late);
     }
 
     /// Puts in force what a job has read, atomically.
@@ -133,7 +135,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn finish_reload(&mut self, fresh: Result<CompiledPolicy, String>, waiting: Vec<Waiting>) {
+    fn finish_reload(&mut self, fresh: Result<Successor, String>, waiting: Vec<Waiting>) {
         let result = fresh.and_then(|fresh| self.replace(fresh));
         self.policy.record(&result);
         match &result {
@@ -167,7 +169,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// The accounts have changed: the policy in force is compiled again, whatever its files are now.
-    fn on_accounts(&mut self, changes: &[String], fresh: Result<CompiledPolicy, String>) {
+    fn on_accounts(&mut self, changes: &[String], fresh: Result<Successor, String>) {
         match fresh.and_then(|fresh| self.replace(fresh)) {
             Ok(done) => log_line!(
                 "portguard: accounts have changed ({}): policy {} is in force: {}",
@@ -188,11 +190,11 @@ impl<'a> Daemon<'a> {
     }
 
     /// Puts `fresh` in place of the policy in force; the error says why it was not installed.
-    fn replace(&mut self, fresh: CompiledPolicy) -> Result<Reloaded, String> {
+    fn replace(&mut self, Successor { fresh, changes }: Successor) -> Result<Reloaded, String> {
         crate::stderr::text(&fresh.warnings);
         self.install(&fresh)
             .map_err(|error| format!("{}\n", error.with_fix()))?;
-        let changes = self.policy.installed(&fresh);
+        self.policy.installed(&fresh);
         self.policy.keep(&fresh);
         let warnings = fresh.warnings.clone();
         self.existing.scan(fresh);

@@ -1,6 +1,7 @@
 //! Finds the processes that have a socket open.
 
 use super::error::InventoryError;
+use super::places::Place;
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use procfs::FromBufRead as _;
@@ -24,6 +25,8 @@ pub struct Process {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
+    /// Its name, escaped, where it has one.
+    pub user: Option<String>,
     /// Effective, real and supplementary gids.
     pub gids: Vec<u32>,
     /// Path of its cgroup, escaped; null where it is not in the v2 tree.
@@ -42,18 +45,15 @@ pub(super) struct Owners {
     known: HashMap<u32, Process>,
     /// Processes whose open files cannot be read.
     pub(super) hidden: usize,
+    /// Where descriptors are in flight; known after [`Self::find_elsewhere`].
+    pub(super) places: Vec<Place>,
 }
 
 impl Owners {
     /// Finds the processes of the sockets with these inodes.
     pub(super) fn find(inodes: &HashSet<u64>) -> Result<Self, InventoryError> {
         let mut owners = Self::default();
-        for entry in fs::read_dir("/proc")
-            .map_err(InventoryError::Proc)?
-            .flatten()
-        {
-            let path = entry.path();
-            let Some(pid) = pid_of(&path) else { continue };
+        for (pid, path) in processes()? {
             let had = match sockets_of(&path) {
                 Ok(sockets) => sockets,
                 Err(ErrorKind::PermissionDenied) => {
@@ -63,14 +63,37 @@ impl Owners {
                 // The process ended meanwhile.
                 Err(_) => continue,
             };
-            for inode in had.intersection(inodes) {
-                if let Some(process) = Process::read(pid, &path) {
-                    owners.known.entry(pid).or_insert(process);
-                    owners.by_inode.entry(*inode).or_default().push(pid);
-                }
+            for inode in had {
+                owners.add(inode, inodes, pid, &path);
             }
         }
         Ok(owners)
+    }
+
+    /// Finds the processes of sockets that none has in its own table of files, and where descriptors are in flight.
+    pub(super) fn find_elsewhere(&mut self, inodes: &HashSet<u64>) -> Result<(), InventoryError> {
+        for (pid, path) in processes()? {
+            self.search(pid, &path, inodes);
+        }
+        Ok(())
+    }
+
+    /// A process has a socket open; nothing where the socket is not in `wanted`.
+    pub(super) fn add(&mut self, inode: u64, wanted: &HashSet<u64>, pid: u32, path: &Path) {
+        if wanted.contains(&inode)
+            && let Some(process) = Process::read(pid, path)
+        {
+            self.known.entry(pid).or_insert(process);
+            let pids = self.by_inode.entry(inode).or_default();
+            if !pids.contains(&pid) {
+                pids.push(pid);
+            }
+        }
+    }
+
+    /// Whether a process has a socket open.
+    pub(super) fn has(&self, inode: u64) -> bool {
+        self.by_inode.contains_key(&inode)
     }
 
     /// The processes that have a socket open, by pid.
@@ -83,13 +106,20 @@ impl Owners {
     }
 }
 
+/// The processes of /proc: their pids and directories.
+fn processes() -> Result<impl Iterator<Item = (u32, PathBuf)>, InventoryError> {
+    let entries = fs::read_dir("/proc").map_err(InventoryError::Proc)?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter_map(|path| Some((pid_of(&path)?, path))))
+}
+
 /// The pid of a directory of /proc.
 pub(super) fn pid_of(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// Inodes of the sockets that a process has open.
-fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
+/// Inodes of the sockets that a process or a thread has open.
+pub(super) fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
     let descriptors = fs::read_dir(process.join("fd")).map_err(|error| error.kind())?;
     let targets = descriptors
         .flatten()
@@ -98,7 +128,7 @@ fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
 }
 
 /// `socket:[INODE]`
-fn inode_of(target: &Path) -> Option<u64> {
+pub(super) fn inode_of(target: &Path) -> Option<u64> {
     let inode = target.to_str()?.strip_prefix("socket:[")?;
     inode.strip_suffix(']')?.parse().ok()
 }
@@ -126,6 +156,8 @@ impl Process {
             exe: exe.map(|path| escape(path.as_os_str().as_encoded_bytes())),
             uid: status.ruid,
             euid: status.euid,
+            // The names are looked up once for all.
+            user: None,
             gids,
             cgroup: cgroup.map(escape),
             unit: cgroup.and_then(|path| unit_of(&escape(path))),
