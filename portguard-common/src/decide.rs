@@ -8,7 +8,9 @@ use crate::image::{
     Header, HeaderFlags, Image, MAX_CLASS, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord,
     VECTOR_WORDS, VectorWords,
 };
-use crate::{CLASSES_PER_PAGE, GroupRules, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
+use crate::{
+    CLASSES_PER_PAGE, Errno, GroupRules, Reason, Request, UserWord, Verdict, WORDS_PER_MASK,
+};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
 pub const PORT_TABLE_START: u32 = 1;
@@ -30,6 +32,8 @@ pub struct Decision {
     pub report: bool,
     /// Whether the rule is in audit mode: reported, not enforced.
     pub audit: bool,
+    /// The errno of a denial.
+    pub errno: Errno,
     /// Why the default decided although a rule might have matched.
     pub reason: Reason,
 }
@@ -238,6 +242,7 @@ impl Outcome {
             rule: (outcome >> Self::RULE) as u16,
             report: word.report(),
             audit: word.audit(),
+            errno: word.errno(),
             reason: Reason::from_bits((reason & !stands) as u8),
         }
     }

@@ -81,7 +81,7 @@ pub struct Event {
     pub family: u8,
     /// [`crate::Protocol`].
     pub protocol: u8,
-    /// [`crate::Verdict`].
+    /// The [`crate::Verdict`] and the errno of a denial, as in a [`crate::RuleWord`].
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
@@ -114,7 +114,7 @@ pub struct AggregateKey {
     pub rule: u16,
     /// [`crate::Protocol`].
     pub protocol: u8,
-    /// [`crate::Verdict`].
+    /// [`Event::verdict`].
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,

@@ -33,4 +33,4 @@ pub use image::{
 };
 pub use lpm_keys::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};
-pub use verdict::{EACCES, Errno, Hook, Reason, Verdict};
+pub use verdict::{EACCES, EADDRINUSE, EPERM, Errno, Hook, Reason, Verdict};

@@ -36,7 +36,7 @@ use portguard_common::{
     UNRESOLVED_CLASS, decide_bind, is_protected,
 };
 use wire::{
-    AUDIT, BATCH, DECIDED, FAULT, NO_MEMORY, REASON, REPORT, RULE, TestName, TestRequest,
+    AUDIT, BATCH, DECIDED, ERRNO, FAULT, NO_MEMORY, REASON, REPORT, RULE, TestName, TestRequest,
     TestResult, UNRESOLVED_CGROUP,
 };
 
@@ -114,6 +114,7 @@ fn decide(request: &TestRequest) -> TestResult {
     let mut result = DECIDED
         | decision.verdict as u64
         | (decision.reason as u64) << REASON
+        | (decision.errno as u64) << ERRNO
         | u64::from(decision.rule) << RULE;
     if decision.report {
         result |= REPORT;

@@ -11,8 +11,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use portguard_common::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
-    Decision, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several,
-    UID_QUOTA, Verdict,
+    Decision, Errno, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, RuleWord,
+    Several, UID_QUOTA, Verdict,
 };
 
 /// An evaluated bind: the decision, and what an event says of it.
@@ -32,14 +32,22 @@ impl Evaluated {
     pub fn enforced(&self, verdict: Verdict) -> bool {
         self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
     }
+
+    /// The errno with which the bind is refused.
+    #[inline(always)]
+    pub fn refusal(&self) -> Option<Errno> {
+        self.enforced(Verdict::Deny).then_some(self.decision.errno)
+    }
 }
 
 /// Reports a decision.
 #[inline(always)]
 pub fn decision(evaluated: &Evaluated, bound: &Bound) {
-    let decided = evaluated.decision.verdict as u64
+    let decision = &evaluated.decision;
+    let verdict = RuleWord::new(decision.verdict, false, false).with_errno(decision.errno);
+    let decided = u64::from(verdict.0)
         | u64::from(evaluated.flags | bound.flags) << 8
-        | u64::from(evaluated.decision.rule) << 16
+        | u64::from(decision.rule) << 16
         | u64::from(evaluated.generation) << 32;
     let bind = u64::from(evaluated.port)
         | (evaluated.socket.protocol as u64) << 16

@@ -119,7 +119,7 @@ fn event_with_unknown_word_names_the_field() {
         (
             r#""errno":"EACCES""#,
             r#""errno":"ENOENT""#,
-            "unknown errno `ENOENT`: expected EACCES or EPERM",
+            "unknown errno `ENOENT`: expected EACCES, EPERM or EADDRINUSE",
         ),
         (
             r#""reason":null"#,

@@ -82,6 +82,33 @@ fn explain_marks_audit_rules_in_text_and_json() {
 }
 
 #[test]
+fn explain_tells_the_errno_of_a_denial() {
+    let policy = "{ version: 1, rules: [
+        { name: reserved, action: deny, ports: [600], errno: EADDRINUSE },
+        { name: plain, action: deny, ports: [601] },
+        { name: only, action: deny, ports: [602], errno: EPERM, mode: audit }] }";
+    let said = |port: &str, more: &[&str]| {
+        let arguments = [&["explain", "--policy", "p.yaml", "--port", port], more].concat();
+        String::from_utf8(command::portguard(policy, &arguments, "").stdout).unwrap()
+    };
+    for (port, text, errno) in [
+        (
+            "600",
+            "deny (EADDRINUSE) by rule reserved (",
+            "\"EADDRINUSE\"",
+        ),
+        ("601", "deny by rule plain (", "\"EACCES\""),
+        ("602", "deny (EPERM) by rule only (", "null"),
+        ("603", "kernel by the default (", "null"),
+    ] {
+        let shown = said(port, &[]);
+        assert!(shown.starts_with(text), "{shown}");
+        let json: serde_json::Value = serde_json::from_str(&said(port, &["--json"])).unwrap();
+        assert_eq!(json["errno"].to_string(), errno, "{json}");
+    }
+}
+
+#[test]
 fn explain_takes_a_unit_and_a_process() {
     let by_unit = "allow by rule unit (p.yaml:7:5)";
     for unit in ["web.service", "web"] {

@@ -2,7 +2,7 @@
 
 use super::fields::{Net, glob, path_matches};
 use super::model::{
-    Action, Logged, Model, ModelRule, OracleBind, OracleDecision, Span, Unreadable,
+    Action, EACCES, Logged, Model, ModelRule, OracleBind, OracleDecision, Span, Unreadable,
 };
 use std::net::IpAddr;
 
@@ -172,6 +172,7 @@ impl Model {
                 Logged::None => false,
             },
             enforced: self.enforce && !rule.is_some_and(|rule| rule.audit),
+            errno: rule.and_then(|rule| rule.errno).unwrap_or(EACCES),
         }
     }
 }

@@ -99,7 +99,12 @@ pub struct ModelRule {
     pub audit: bool,
     /// `log:`
     pub log: Option<Logged>,
+    /// `errno:` of a `deny` rule.
+    pub errno: Option<&'static str>,
 }
+
+/// The errno of a denial whose rule does not say one.
+pub const EACCES: &str = "EACCES";
 
 impl ModelRule {
     /// A rule that matches every bind.
@@ -117,6 +122,7 @@ impl ModelRule {
             addresses: None,
             audit: false,
             log: None,
+            errno: None,
         }
     }
 }
@@ -172,6 +178,8 @@ pub struct OracleDecision<'a> {
     pub report: bool,
     /// Neither the policy nor the rule is in audit mode.
     pub enforced: bool,
+    /// The name of the errno of a denial.
+    pub errno: &'static str,
 }
 
 impl OracleBind {

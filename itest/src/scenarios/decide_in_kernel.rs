@@ -3,7 +3,7 @@
 //! `decide_test.rs` of `portguard-ebpf` has the same code and, by their pins, the same maps as the programs of
 //! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
 
-use crate::convert::{Outcome, oracle_outcome, parsed, verdict, with_bind};
+use crate::convert::{Outcome, errno, oracle_outcome, outcome, parsed, verdict, with_bind};
 use crate::generate::{self, GeneratorConfig};
 use crate::harness::foreign_object::object;
 use crate::harness::{Needs, Table, TestEnv};
@@ -16,7 +16,7 @@ use aya::programs::{FExit, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
 use portguard::kernel::{Enforcer, Environment, HookChoice, Pins};
 use portguard::status::Description;
-use portguard_common::{Decision, Reason, Verdict};
+use portguard_common::{Decision, Errno, Reason, Verdict};
 use portguard_policy::compile::{Tables, compile};
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
@@ -282,7 +282,7 @@ impl Request {
     ) -> anyhow::Result<()> {
         let decision = decision(result)?;
         tally.add(decision);
-        let actual = decision.map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit));
+        let actual = decision.map(|decision| outcome(tables, decision));
         if self.unreadable.cgroup || self.unreadable.groups {
             let (expected, reasons) = self.expected_unreadable(model);
             ensure!(
@@ -327,6 +327,7 @@ impl Request {
             decision.rule,
             decision.report,
             model.only_reports(decision.rule),
+            errno(decision.errno),
         );
         let reasons: &[Reason] = match (unsure, self.unreadable.cgroup, self.unreadable.groups) {
             (false, ..) => &[Reason::None],
@@ -355,6 +356,7 @@ fn decision(result: TestResult) -> anyhow::Result<Option<Decision>> {
         rule,
         report: result & wire::REPORT != 0,
         audit: result & wire::AUDIT != 0,
+        errno: Errno::from_bits((result >> wire::ERRNO & 3) as u8),
         reason: Reason::from_bits((result >> wire::REASON & 3) as u8),
     }))
 }

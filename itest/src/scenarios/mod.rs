@@ -10,6 +10,7 @@ mod decide_in_kernel;
 mod decisions;
 mod enforce_existing;
 mod environment;
+mod errnos;
 mod existing_at_start;
 pub mod faults;
 mod file_changes;
@@ -36,8 +37,9 @@ pub use identity::mount_nfs;
 use crate::harness::{SharedTable, Table};
 
 /// Tests of decisions.
-pub(crate) const SHARED: [SharedTable; 9] = [
+pub(crate) const SHARED: [SharedTable; 10] = [
     decisions::SHARED,
+    errnos::TESTS,
     addresses::TESTS,
     cgroups::TESTS,
     protocols::TESTS,

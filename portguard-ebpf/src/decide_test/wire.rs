@@ -57,11 +57,13 @@ pub(super) struct TestName {
     pub(super) text: [u8; NAME_BYTES],
 }
 
-/// A decision: from bit 0 the verdict, 8 the reason, 16 the rule, 32 report, 33 audit, 34 [`DECIDED`].
+/// A decision: from bit 0 the verdict, 8 the reason, 10 the errno, 16 the rule, 32 report, 33 audit, 34 [`DECIDED`].
 pub(super) type TestResult = u64;
 
 /// In a [`TestResult`]: where the reason begins.
 pub(super) const REASON: u32 = 8;
+/// In a [`TestResult`]: where the errno begins.
+pub(super) const ERRNO: u32 = 10;
 /// In a [`TestResult`]: where the rule begins.
 pub(super) const RULE: u32 = 16;
 /// In a [`TestResult`]: the decision is to be reported.

@@ -8,6 +8,7 @@ use crate::stdout::{self, out_line};
 use anyhow::{anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
+use portguard_policy::analysis::space::Effect;
 use portguard_policy::compile::{Bind, compile};
 use portguard_policy::escape::escape;
 use portguard_policy::policy::{Field, NameService as _, Policy, Rule, SystemNames};
@@ -166,7 +167,9 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
     } else {
         ", audit only: reported, not enforced"
     };
-    let mut text = format!("{} by {by}{audit}\n", explained.verdict.as_str());
+    // The effect if it were enforced: with its errno, where that is not the usual one.
+    let effect = Effect::new(explained.verdict, true, explained.errno);
+    let mut text = format!("{effect} by {by}{audit}\n");
     for Passed { rule, field } in &explained.passed {
         let why = match field {
             Some(field) => mismatch(*field, question),
@@ -217,6 +220,9 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
         "decided": explained.is_some(),
         "verdict": objects::verdict(explained.map(|explained| explained.verdict)),
         "enforced": explained.map(|explained| explained.enforced),
+        "errno": explained.and_then(|explained| {
+            Effect::new(explained.verdict, explained.enforced, explained.errno).errno()
+        }),
         "rule": rule.map(|rule| &rule.name),
         "location": rule.map(|rule: &Rule| objects::location(&rule.location)),
         "skipped": skipped.map_or_else(Vec::new, Iterator::collect),

@@ -62,7 +62,7 @@ pub(super) fn diagnostics(diagnostics: &Diagnostics) -> Vec<Value> {
 pub(super) fn effect(effect: &EffectByRule<'_>) -> Value {
     let (of_policy, enforced) = match effect.effect {
         Effect::Allow => (Verdict::Allow, true),
-        Effect::Deny => (Verdict::Deny, true),
+        Effect::Deny(_) => (Verdict::Deny, true),
         Effect::Kernel => (Verdict::Kernel, true),
         Effect::AuditAllow => (Verdict::Allow, false),
         Effect::AuditDeny => (Verdict::Deny, false),
@@ -72,6 +72,7 @@ pub(super) fn effect(effect: &EffectByRule<'_>) -> Value {
         "decided": decided,
         "verdict": verdict(decided.then_some(of_policy)),
         "enforced": decided.then_some(enforced),
+        "errno": effect.effect.errno(),
         "rule": effect.rule(),
     })
 }
