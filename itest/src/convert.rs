@@ -2,7 +2,7 @@
 
 use crate::oracle::{Action, Model, OracleBind, Proto};
 use portguard_common::{Decision, Errno, Protocol, Verdict};
-use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::compile::{Bind, Owner, Tables, compile};
 use portguard_policy::policy::{Loaded, StaticNames};
 
 /// Parses a policy without errors.
@@ -34,12 +34,18 @@ pub const fn protocol(proto: Proto) -> Protocol {
 /// Calls `then` with the bind as portguard's type.
 pub fn with_bind<T>(bind: &OracleBind, then: impl FnOnce(&Bind<'_>) -> T) -> T {
     let cgroup: Vec<&str> = bind.cgroup.iter().map(String::as_str).collect();
+    let owner = |&(uid, gid): &(u32, u32)| Owner {
+        uid,
+        gid: Some(gid),
+    };
+    let owners: Vec<Owner> = bind.owners.iter().map(owner).collect();
     then(&Bind {
         port: bind.port,
         protocol: protocol(bind.protocol),
         uid: bind.uid,
         euid: bind.euid,
         gids: &bind.gids,
+        owners: &owners,
         cgroup: &cgroup,
         address: bind.address,
         dual_stack: !bind.v6only,

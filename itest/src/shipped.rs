@@ -147,6 +147,7 @@ fn bind_of(test: &PolicyTest) -> OracleBind {
         } else {
             test.groups.clone()
         },
+        owners: Vec::new(),
         cgroup: test.cgroup.clone(),
         // A test without an address binds one of the loopback interface.
         address: if test.address.is_unspecified() {

@@ -87,7 +87,14 @@ pub struct Event {
     pub flags: u8,
     /// Process id of the parent, as `pid`.
     pub ppid: u32,
+    /// Who made the outermost user namespace around the caller, or [`NO_OWNER`].
+    pub userns_owner: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+/// In place of the owner of a user namespace: the caller is in the initial one. No uid is `(uid_t)-1`.
+pub const NO_OWNER: u32 = u32::MAX;
 
 /// What makes decisions equal: those of one window with the same key are reported as one event. All that an event says
 /// is here, but for the time and what [`Several`] is about.
@@ -108,6 +115,8 @@ pub struct AggregateKey {
     pub netns: u32,
     /// Generation of the policy.
     pub generation: u32,
+    /// [`Event::userns_owner`].
+    pub userns_owner: u32,
     /// Port.
     pub port: u16,
     /// Number of the deciding rule.
@@ -123,7 +132,7 @@ pub struct AggregateKey {
     /// [`crate::Family`].
     pub family: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 7],
 }
 
 impl AggregateKey {
@@ -144,6 +153,7 @@ impl AggregateKey {
             gid: 0,
             netns: 0,
             generation: 0,
+            userns_owner: 0,
             port: 0,
             rule: 0,
             protocol: 0,
@@ -151,7 +161,7 @@ impl AggregateKey {
             flags: 0,
             kind: Self::QUOTA,
             family: 0,
-            reserved: [0; 3],
+            reserved: [0; 7],
         }
     }
 }

@@ -268,6 +268,8 @@ impl HeaderFlags {
     pub const GROUP_RULES: u64 = 32;
     /// At least one rule names a group or an address.
     pub const GROUP_OR_ADDRESS_RULES: u64 = 64;
+    /// At least one `deny` rule names a user or a group, so that the owners of a caller's user namespaces count.
+    pub const OWNER_RULES: u64 = 128;
     /// Some decision is enforced: a rule that is not in audit mode, or the default, allows or denies.
     pub const ACTS: u64 = 8;
 }

@@ -175,13 +175,17 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -
         header,
         address: BindAddress::unpack(bind >> 18, high, low),
         cgroup_id,
+        has_owners: header.has(HeaderFlags::OWNER_RULES)
+            && Task::current().user_namespace().level() != 0,
     };
     let decided = decide_bind(&image, &header, &request, &caller);
-    if header.has(HeaderFlags::GROUP_RULES) {
+    if header.has(HeaderFlags::GROUP_RULES) || caller.has_owners {
         groups::release();
     }
     let Some(decision) = decided else {
-        return FAULT;
+        // The policy may have changed while the owners were added. It cannot change a second time: the loader's write
+        // waits for this program.
+        return if bind & REPEATED == 0 { REPEAT } else { FAULT };
     };
     // Of a caller that is moved once more the path is not read, see `decide_bind`.
     if bind & REPEATED == 0
@@ -209,6 +213,7 @@ struct Caller<'a> {
     header: Header<'a>,
     address: BindAddress,
     cgroup_id: u64,
+    has_owners: bool,
 }
 
 impl Lookup for Caller<'_> {
@@ -223,7 +228,12 @@ impl Lookup for Caller<'_> {
     }
 
     #[inline(always)]
+    fn has_owners(&self) -> bool {
+        self.has_owners
+    }
+
+    #[inline(always)]
     fn group_rules(&self) -> Option<&GroupRules> {
-        groups::collect(&self.header)
+        groups::collect(&self.header, self.has_owners)
     }
 }

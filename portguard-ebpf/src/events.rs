@@ -72,6 +72,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         gid: (ids >> 32) as u32,
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,
+        userns_owner: Task::current().userns_owner(),
         port: bind as u16,
         rule: (decided >> 16) as u16,
         protocol: (bind >> 16) as u8,
@@ -79,7 +80,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         flags: (decided >> 8) as u8,
         kind: AggregateKey::DECISION,
         family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
-        reserved: [0; 3],
+        reserved: [0; 7],
     });
     0
 }
@@ -247,6 +248,8 @@ fn fill(event: &mut Event, key: &AggregateKey) {
     event.verdict = key.verdict;
     event.flags = key.flags;
     event.ppid = Task::current().parent();
+    event.userns_owner = key.userns_owner;
+    event.reserved = 0;
 }
 
 /// Reports the path of a cgroup.

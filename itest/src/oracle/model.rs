@@ -155,6 +155,8 @@ pub struct OracleBind {
     pub euid: u32,
     /// Real, effective and supplementary gids.
     pub gids: Vec<u32>,
+    /// Uid and gid of the owners of its user namespaces.
+    pub owners: Vec<(u32, u32)>,
     pub cgroup: Path,
     pub address: IpAddr,
     /// `IPV6_V6ONLY` of the socket.
@@ -166,6 +168,7 @@ pub struct OracleBind {
 pub struct Unreadable {
     /// The path of its cgroup.
     pub cgroup: bool,
+    /// Its groups, and the owners of its user namespaces.
     pub groups: bool,
 }
 
@@ -192,6 +195,7 @@ impl OracleBind {
             uid,
             euid: uid,
             gids: vec![uid],
+            owners: Vec::new(),
             cgroup,
             address: ADDRESS.into(),
             v6only: false,

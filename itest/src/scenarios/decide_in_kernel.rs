@@ -243,6 +243,7 @@ impl Request {
             uid: bind.uid,
             euid: bind.euid,
             gid_count: bind.gids.len().try_into()?,
+            owner_count: bind.owners.len().try_into()?,
             depth: bind.cgroup.len().try_into()?,
             port: bind.port,
             protocol: bind.protocol as u8,
@@ -264,6 +265,13 @@ impl Request {
             .get_mut(..bind.gids.len())
             .context("too many gids")?;
         gids.copy_from_slice(&bind.gids);
+        let owners = request
+            .owners
+            .get_mut(..bind.owners.len())
+            .context("too many owners")?;
+        for (slot, (uid, gid)) in owners.iter_mut().zip(&bind.owners) {
+            *slot = [*uid, *gid];
+        }
         // In the order of the kernel's walk: from the cgroup, or the deepest level that rules can name, to the root.
         let levels = bind.cgroup.iter().take(MAX_LEVELS).rev();
         for (slot, name) in request.names.iter_mut().zip(levels) {

@@ -30,6 +30,7 @@ mod protocols;
 mod reload;
 mod servers;
 mod sinks;
+mod subordinate_ids;
 mod unreadable;
 
 pub use identity::mount_nfs;
@@ -37,7 +38,7 @@ pub use identity::mount_nfs;
 use crate::harness::{SharedTable, Table};
 
 /// Tests of decisions.
-pub(crate) const SHARED: [SharedTable; 10] = [
+pub(crate) const SHARED: [SharedTable; 11] = [
     decisions::SHARED,
     errnos::TESTS,
     addresses::TESTS,
@@ -48,6 +49,7 @@ pub(crate) const SHARED: [SharedTable; 10] = [
     policies::TESTS,
     servers::TESTS,
     identity::TESTS,
+    subordinate_ids::TESTS,
 ];
 
 /// Tests whose result may differ from kernel to kernel.

@@ -70,7 +70,7 @@ fn header_flags(policy: &Policy) -> u64 {
             action,
             ports: _,
             protocols: _,
-            users: _,
+            users,
             groups,
             cgroups,
             units,
@@ -83,6 +83,9 @@ fn header_flags(policy: &Policy) -> u64 {
         named |= cgroups.is_some() || units.is_some();
         if groups.is_some() {
             flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+        }
+        if *action == Verdict::Deny && (users.is_some() || groups.is_some()) {
+            flags |= HeaderFlags::OWNER_RULES;
         }
         if addresses.is_some() {
             flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;

@@ -8,7 +8,7 @@ use crate::stdout;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use portguard_common::Verdict;
-use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::compile::{Bind, Owner, Tables, compile};
 use portguard_policy::policy::{NameService as _, Policy, SystemNames};
 use portguard_policy::suggest::{Demand, inspect, owner_of, policy_beside};
 use portguard_policy::yaml::{ABOVE, DefaultName};
@@ -67,12 +67,16 @@ impl Existing {
         gids.extend(bind.gid);
         let path = bind.cgroup.as_deref().unwrap_or_default();
         let cgroup: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let owners: Vec<Owner> = (bind.userns_owner.into_iter())
+            .map(|uid| Owner { uid, gid: None })
+            .collect();
         let decision = self.tables.decide(&Bind {
             port: bind.port,
             protocol: bind.protocol,
             uid: bind.uid,
             euid: bind.euid,
             gids: &gids,
+            owners: &owners,
             cgroup: &cgroup,
             address: bind.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             dual_stack: true,

@@ -7,7 +7,7 @@ use crate::events::cgroup_paths::{CgroupPaths, bounded};
 use crate::kernel::{Aggregated, Features};
 use crate::status::Description;
 use jiff::Timestamp;
-use portguard_common::{Errno, EventFlags, Family, Hook, Protocol, RuleWord, Verdict};
+use portguard_common::{Errno, EventFlags, Family, Hook, NO_OWNER, Protocol, RuleWord, Verdict};
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use rustix::param::clock_ticks_per_second;
@@ -124,6 +124,7 @@ impl Enricher {
             user: self.users.escaped(event.uid),
             euid: event.euid,
             gid: event.gid,
+            userns_owner: Some(event.userns_owner).filter(|owner| *owner != NO_OWNER),
             pid: one_process.then_some(event.pid),
             ppid: one_process.then_some(event.ppid),
             start_time: one_process.then_some(event.start_time / self.tick),

@@ -218,6 +218,8 @@ impl<'a> BindSpace<'a> {
             uid,
             euid,
             gids: &gids,
+            // In the initial user namespace: see docs/analysis.md.
+            owners: &[],
             cgroup: &path,
             address,
             dual_stack,
