@@ -83,7 +83,7 @@ pub struct Event {
     pub family: u8,
     /// [`crate::Protocol`].
     pub protocol: u8,
-    /// [`crate::Verdict`].
+    /// The [`crate::Verdict`] and the errno of a denial, as in a [`crate::RuleWord`].
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
@@ -99,12 +99,19 @@ pub struct Event {
     pub exe_dev: u32,
     /// [`Event::EXE_DELETED`].
     pub exe_flags: u32,
+    /// Who made the outermost user namespace around the caller, or [`NO_OWNER`].
+    pub userns_owner: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Event {
     /// The program's file has no name any more.
     pub const EXE_DELETED: u32 = 1;
 }
+
+/// In place of the owner of a user namespace: the caller is in the initial one. No uid is `(uid_t)-1`.
+pub const NO_OWNER: u32 = u32::MAX;
 
 /// What makes decisions equal: those of one window with the same key are reported as one event. All that an event says
 /// is here, but for the time and what [`Several`] is about.
@@ -125,13 +132,15 @@ pub struct AggregateKey {
     pub netns: u32,
     /// Generation of the policy.
     pub generation: u32,
+    /// [`Event::userns_owner`].
+    pub userns_owner: u32,
     /// Port.
     pub port: u16,
     /// Number of the deciding rule.
     pub rule: u16,
     /// [`crate::Protocol`].
     pub protocol: u8,
-    /// [`crate::Verdict`].
+    /// [`Event::verdict`].
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
@@ -140,7 +149,7 @@ pub struct AggregateKey {
     /// [`crate::Family`].
     pub family: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 7],
 }
 
 impl AggregateKey {
@@ -161,6 +170,7 @@ impl AggregateKey {
             gid: 0,
             netns: 0,
             generation: 0,
+            userns_owner: 0,
             port: 0,
             rule: 0,
             protocol: 0,
@@ -168,7 +178,7 @@ impl AggregateKey {
             flags: 0,
             kind: Self::QUOTA,
             family: 0,
-            reserved: [0; 3],
+            reserved: [0; 7],
         }
     }
 }

@@ -12,8 +12,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use portguard_common::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
-    Decision, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several,
-    UID_EXECUTABLES, UID_QUOTA, Verdict,
+    Decision, Errno, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, RuleWord,
+    Several, UID_EXECUTABLES, UID_QUOTA, Verdict,
 };
 
 /// An evaluated bind: the decision, and what an event says of it.
@@ -33,14 +33,22 @@ impl Evaluated {
     pub fn enforced(&self, verdict: Verdict) -> bool {
         self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
     }
+
+    /// The errno with which the bind is refused.
+    #[inline(always)]
+    pub fn refusal(&self) -> Option<Errno> {
+        self.enforced(Verdict::Deny).then_some(self.decision.errno)
+    }
 }
 
 /// Reports a decision.
 #[inline(always)]
 pub fn decision(evaluated: &Evaluated, bound: &Bound) {
-    let decided = evaluated.decision.verdict as u64
+    let decision = &evaluated.decision;
+    let verdict = RuleWord::new(decision.verdict, false, false).with_errno(decision.errno);
+    let decided = u64::from(verdict.0)
         | u64::from(evaluated.flags | bound.flags) << 8
-        | u64::from(evaluated.decision.rule) << 16
+        | u64::from(decision.rule) << 16
         | u64::from(evaluated.generation) << 32;
     let bind = u64::from(evaluated.port)
         | (evaluated.socket.protocol as u64) << 16
@@ -65,6 +73,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         gid: (ids >> 32) as u32,
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,
+        userns_owner: Task::current().userns_owner(),
         port: bind as u16,
         rule: (decided >> 16) as u16,
         protocol: (bind >> 16) as u8,
@@ -72,7 +81,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         flags: (decided >> 8) as u8,
         kind: AggregateKey::DECISION,
         family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
-        reserved: [0; 3],
+        reserved: [0; 7],
     });
     0
 }
@@ -284,6 +293,8 @@ fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     event.exec = program.exec;
     event.exe_dev = program.dev;
     event.exe_flags = program.flags;
+    event.userns_owner = key.userns_owner;
+    event.reserved = 0;
 }
 
 /// Reports the path of a cgroup.

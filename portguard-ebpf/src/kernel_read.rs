@@ -6,7 +6,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_task, generated};
 use core::mem::MaybeUninit;
-use portguard_common::NAME_BYTES;
+use portguard_common::{NAME_BYTES, NO_OWNER};
 
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident;)*) => { $($(#[$doc])* #[unsafe(no_mangle)]
@@ -55,6 +55,11 @@ constants! {
     OFF_CRED_GID;
     OFF_CRED_EGID;
     OFF_CRED_GROUP_INFO;
+    OFF_CRED_USER_NS;
+    OFF_USERNS_LEVEL;
+    OFF_USERNS_PARENT;
+    OFF_USERNS_OWNER;
+    OFF_USERNS_GROUP;
     OFF_GROUPS_COUNT;
     OFF_GROUPS_GID;
     OFF_CSET_DFL_CGRP;
@@ -74,6 +79,10 @@ constants! {
     BIT_SK_IPV6ONLY;
     OFF_NET_INUM;
 }
+
+/// User namespaces that can be inside each other, the initial one not counted: `create_user_ns` makes none in one whose
+/// level is above 32.
+pub const MAX_USER_NAMESPACES: u32 = 33;
 
 /// `PF_KTHREAD` of `include/linux/sched.h` (5.10 to 7.2).
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -156,6 +165,27 @@ impl Task {
         self.0.follow(&OFF_TASK_CRED)
     }
 
+    /// The user namespace in which it acts.
+    #[inline(always)]
+    pub fn user_namespace(self) -> UserNamespace {
+        UserNamespace(self.cred().follow(&OFF_CRED_USER_NS))
+    }
+
+    /// Who made the outermost user namespace around it, or [`NO_OWNER`].
+    #[inline(always)]
+    pub fn userns_owner(self) -> u32 {
+        let mut namespace = self.user_namespace();
+        let mut owner = NO_OWNER;
+        for _ in 0..MAX_USER_NAMESPACES {
+            if namespace.level() == 0 {
+                break;
+            }
+            owner = namespace.owner();
+            namespace = namespace.parent();
+        }
+        owner
+    }
+
     /// When its process began, `CLOCK_BOOTTIME`, nanoseconds.
     #[inline(always)]
     pub fn start_time(self) -> u64 {
@@ -192,6 +222,35 @@ impl Task {
     #[inline(always)]
     pub fn cgroup(self) -> Address {
         self.0.follow(&OFF_TASK_CGROUPS).follow(&OFF_CSET_DFL_CGRP)
+    }
+}
+
+/// A `struct user_namespace`.
+#[derive(Clone, Copy)]
+pub struct UserNamespace(pub Address);
+
+impl UserNamespace {
+    /// How many namespaces are above it: 0 of the initial one.
+    #[inline(always)]
+    pub fn level(self) -> u32 {
+        self.0.read(&OFF_USERNS_LEVEL)
+    }
+
+    #[inline(always)]
+    pub fn parent(self) -> Self {
+        Self(self.0.follow(&OFF_USERNS_PARENT))
+    }
+
+    /// The effective uid of the task that made it, an id of the initial namespace.
+    #[inline(always)]
+    pub fn owner(self) -> u32 {
+        self.0.read(&OFF_USERNS_OWNER)
+    }
+
+    /// The effective gid of the task that made it, an id of the initial namespace.
+    #[inline(always)]
+    pub fn group(self) -> u32 {
+        self.0.read(&OFF_USERNS_GROUP)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
 use portguard_common::{
@@ -45,6 +46,15 @@ pub static GROUPS: LpmTrie<GroupKey, VectorWords, { 1 << 16 }> = LpmTrie::new();
 #[btf_map]
 pub static GROUPS_OF: HashMap<u64, GroupRules, 16384, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+
+/// This thread's entry of [`GROUPS_OF`].
+#[inline(always)]
+pub fn own_group_rules() -> Option<&'static mut GroupRules> {
+    let rules = GROUPS_OF.get_ptr_mut(&bpf_get_current_pid_tgid())?;
+    // SAFETY: a map value under this thread's key: nothing else reads or writes it, and each function that calls this is
+    // done with it before it calls another that does.
+    Some(unsafe { &mut *rules })
+}
 
 /// Cgroup id -> packed class: see `cgroup`. Written by the programs only.
 #[btf_map]

@@ -21,4 +21,5 @@ pub mod status;
 pub mod stderr;
 pub mod stdout;
 pub mod systemd;
+pub mod user_namespaces;
 pub mod watch;

@@ -90,13 +90,20 @@ impl TestEnv {
         hooks.iter().copied()
     }
 
-    /// The errno of a denial by this hook.
+    /// The errno of a denial by this hook whose rule does not say one.
     #[must_use]
     pub fn denial(&self, hook: &str) -> i32 {
-        if hook == "cgroup" && self.kernel < (5, 18) {
-            libc::EPERM
-        } else {
-            libc::EACCES
+        self.denial_with(hook, "EACCES")
+    }
+
+    /// The errno of a denial by this hook with this `errno:`.
+    #[must_use]
+    pub fn denial_with(&self, hook: &str, errno: &str) -> i32 {
+        match errno {
+            _ if hook == "cgroup" && self.kernel < (5, 18) => libc::EPERM,
+            "EPERM" => libc::EPERM,
+            "EADDRINUSE" => libc::EADDRINUSE,
+            _ => libc::EACCES,
         }
     }
 

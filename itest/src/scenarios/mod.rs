@@ -11,6 +11,7 @@ mod decisions;
 mod dropped_user;
 mod enforce_existing;
 mod environment;
+mod errnos;
 mod executables;
 mod existing_at_start;
 pub mod faults;
@@ -31,6 +32,7 @@ mod protocols;
 mod reload;
 mod servers;
 mod sinks;
+mod subordinate_ids;
 mod unreadable;
 mod without_process;
 
@@ -40,8 +42,9 @@ pub use identity::mount_nfs;
 use crate::harness::{SharedTable, Table};
 
 /// Tests of decisions.
-pub(crate) const SHARED: [SharedTable; 9] = [
+pub(crate) const SHARED: [SharedTable; 11] = [
     decisions::SHARED,
+    errnos::TESTS,
     addresses::TESTS,
     cgroups::TESTS,
     protocols::TESTS,
@@ -50,6 +53,7 @@ pub(crate) const SHARED: [SharedTable; 9] = [
     policies::TESTS,
     servers::TESTS,
     identity::TESTS,
+    subordinate_ids::TESTS,
 ];
 
 /// Tests whose result may differ from kernel to kernel.

@@ -37,6 +37,8 @@ pub enum FindingKind {
         earlier: String,
         /// What the earlier rule does with the binds.
         effect: Effect,
+        /// Whether the rule denies them, so that only the errno differs where the earlier one does too.
+        denies: bool,
         /// The binds: the fields that describe them, each with its values.
         binds: Vec<(Field, String)>,
     },
@@ -143,6 +145,7 @@ impl fmt::Display for Finding {
                 rule,
                 earlier,
                 effect,
+                denies,
                 binds,
             } => {
                 let binds: Vec<String> = (binds.iter())
@@ -151,7 +154,8 @@ impl fmt::Display for Finding {
                 let binds = binds.join(", ");
                 let does = match effect {
                     Effect::Allow => format!("allows {binds}"),
-                    Effect::Deny => format!("denies {binds}"),
+                    Effect::Deny(errno) if *denies => format!("denies {binds} with {}", errno.as_str()),
+                    Effect::Deny(_) => format!("denies {binds}"),
                     Effect::Kernel => format!("leaves {binds} to the kernel"),
                     Effect::AuditAllow | Effect::AuditDeny => format!("only reports {binds}"),
                 };

@@ -193,9 +193,10 @@ fn is_equal(old: &Rule, new: &Rule) -> bool {
         addresses,
         audit,
         log,
+        errno,
         location: _,
     } = old;
-    (action, audit, log) == (&new.action, &new.audit, &new.log)
+    (action, audit, log, errno) == (&new.action, &new.audit, &new.log, &new.errno)
         && (ports, protocols) == (&new.ports, &new.protocols)
         && (users, groups) == (&new.users, &new.groups)
         && (cgroups, units, addresses) == (&new.cgroups, &new.units, &new.addresses)
@@ -263,6 +264,7 @@ mod tests {
                 old.replace("deny, ports: [82]", "deny, ports: [82], units: [b.service]"),
                 "rules ~1, denials narrowed: c; weaker than before",
             ),
+            (old.replace("[82]", "[82], errno: EADDRINUSE"), "rules ~1"),
         ] {
             assert_eq!(summary(&policy(&old), &policy(&new)), expected, "{new}");
         }

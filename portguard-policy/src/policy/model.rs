@@ -4,7 +4,7 @@
 //! users or groups can be empty, and matches nobody.
 
 use ipnet::IpNet;
-use portguard_common::{Protocol, Verdict};
+use portguard_common::{Errno, Protocol, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -227,6 +227,8 @@ pub struct Rule {
     pub audit: bool,
     /// `log:`, which overrides the policy's.
     pub log: Option<Log>,
+    /// `errno:` of a `deny` rule; `EACCES` where absent, and of other rules.
+    pub errno: Errno,
     /// Where the rule begins.
     pub location: Location,
 }

@@ -188,7 +188,13 @@ fn trial(environment: &Environment) -> Condition {
                 Hook::Cgroup => Condition {
                     name,
                     severity: Severity::Warning,
-                    found: format!("cgroup hooks only, {grants}"),
+                    found: if enforcer.features().set_errno {
+                        format!("cgroup hooks only, {grants}")
+                    } else {
+                        format!(
+                            "cgroup hooks only, {grants}, every denial is EPERM (an errno needs Linux 5.18)"
+                        )
+                    },
                     fix: enforcer
                         .fallback()
                         .map(|reason| format!("the LSM hook: {reason}")),

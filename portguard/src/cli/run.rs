@@ -261,7 +261,7 @@ fn announce_hook(policy: &Policy, enforcer: &Enforcer) {
     }
     if enforcer.hook() == Hook::Cgroup && !enforcer.features().set_errno {
         log_line!(
-            "portguard: on this kernel a denied bind fails with EPERM instead of EACCES (needs Linux 5.18)"
+            "portguard: on this kernel a denied bind fails with EPERM, whatever the `errno` of its rule (needs Linux 5.18)"
         );
     }
     if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {

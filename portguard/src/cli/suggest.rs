@@ -8,7 +8,7 @@ use crate::stdout;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use portguard_common::Verdict;
-use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::compile::{Bind, Owner, Tables, compile};
 use portguard_policy::policy::{NameService as _, Policy, SystemNames};
 use portguard_policy::suggest::{Demand, Who, inspect, owner_of, policy_beside};
 use portguard_policy::units;
@@ -45,6 +45,14 @@ pub(super) struct Args {
     policy: Vec<PathBuf>,
 }
 
+/// What is known of who made a bind, beside its uids.
+#[derive(Default)]
+struct Caller<'a> {
+    user: Option<&'a str>,
+    gid: Option<u32>,
+    userns_owner: Option<u32>,
+}
+
 /// The policy of `--policy`.
 struct Existing {
     policy: Policy,
@@ -62,21 +70,26 @@ impl Existing {
     }
 
     /// Whether a rule allows the bind or leaves it to the kernel, or nothing decides it.
-    fn covers(&self, demand: &Demand, user: Option<&str>, gid: Option<u32>) -> bool {
+    fn covers(&self, demand: &Demand, caller: &Caller<'_>) -> bool {
+        let user = caller.user;
         let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
-        gids.extend(gid);
+        gids.extend(caller.gid);
         let path = demand
             .cgroup
             .clone()
             .unwrap_or_else(|| usual_cgroup(&demand.who));
         let cgroup: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
         let [uid, euid] = demand.uids;
+        let owners: Vec<Owner> = (caller.userns_owner.into_iter())
+            .map(|uid| Owner { uid, gid: None })
+            .collect();
         let decision = self.tables.decide(&Bind {
             port: demand.port,
             protocol: demand.protocol,
             uid,
             euid,
             gids: &gids,
+            owners: &owners,
             cgroup: &cgroup,
             address: demand.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             dual_stack: true,
@@ -119,9 +132,14 @@ impl Seen {
                     seen.refused += bind.count;
                     continue;
                 }
-                let (user, gid) = (bind.user.clone(), bind.gid);
+                let user = bind.user.clone();
+                let caller = Caller {
+                    user: user.as_deref(),
+                    gid: bind.gid,
+                    userns_owner: bind.userns_owner,
+                };
                 let demand = demand(bind);
-                if existing.is_some_and(|policy| policy.covers(&demand, user.as_deref(), gid)) {
+                if existing.is_some_and(|policy| policy.covers(&demand, &caller)) {
                     seen.covered += demand.count;
                 } else {
                     seen.binds += demand.count;
@@ -162,8 +180,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         let found = inspect(&args.root).context("inspecting the host")?;
         for demand in found.demands {
             let user = name_of(&mut AccountNames::default(), demand.uids[1]);
-            let covers = |policy: &Existing| policy.covers(&demand, user.as_deref(), None);
-            if existing.as_ref().is_some_and(covers) {
+            let caller = Caller {
+                user: user.as_deref(),
+                ..Caller::default()
+            };
+            if (existing.as_ref()).is_some_and(|policy| policy.covers(&demand, &caller)) {
                 covered += 1;
             } else {
                 demands.push(demand);

@@ -8,7 +8,9 @@ use crate::events::executables::Executables;
 use crate::kernel::{Aggregated, Features};
 use crate::status::Description;
 use jiff::Timestamp;
-use portguard_common::{Errno, Event, EventFlags, Family, Hook, Protocol, Verdict};
+use portguard_common::{
+    Errno, Event, EventFlags, Family, Hook, NO_OWNER, Protocol, RuleWord, Verdict,
+};
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use rustix::param::clock_ticks_per_second;
@@ -92,7 +94,8 @@ impl Enricher {
         let (one_process, one_comm) = (several.process == 0, several.comm == 0);
         let one_exe = one_process && several.executable == 0 && event.executable != 0;
         let protocol = Protocol::from_index(event.protocol)?;
-        let verdict = Verdict::from_bits(event.verdict);
+        let word = RuleWord(event.verdict);
+        let verdict = word.verdict();
         let has = |flag: u8| event.flags & flag != 0;
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
@@ -123,6 +126,7 @@ impl Enricher {
             user: self.users.escaped(event.uid),
             euid: event.euid,
             gid: event.gid,
+            userns_owner: Some(event.userns_owner).filter(|owner| *owner != NO_OWNER),
             pid: one_process.then_some(event.pid),
             ppid: one_process.then_some(event.ppid),
             start_time: one_process.then_some(event.start_time / self.tick),
@@ -140,7 +144,7 @@ impl Enricher {
             cgroup_id: event.cgroup_id,
             netns: event.netns,
             hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
-            errno: refused.then(|| self.errno(cgroup_hook)),
+            errno: refused.then(|| self.errno(cgroup_hook, word.errno())),
             count: aggregated.count,
             several: !one_process || !one_comm || several.executable != 0,
             reason: EventFlags::reason(event.flags),
@@ -155,13 +159,13 @@ impl Enricher {
         event.executable != 0 && self.executables.path(event.executable).is_none()
     }
 
-    /// The errno of a refused bind.
-    const fn errno(&self, cgroup_hook: bool) -> Errno {
+    /// The errno of a refused bind; `asked` is that of the policy.
+    const fn errno(&self, cgroup_hook: bool, asked: Errno) -> Errno {
         if cgroup_hook && !self.features.set_errno {
             // That of a cgroup program that cannot choose it (before Linux 5.18).
             Errno::Perm
         } else {
-            Errno::Acces
+            asked
         }
     }
 }
@@ -285,6 +289,36 @@ mod tests {
             (threads.pid, threads.comm, threads.several),
             (Some(4242), None, true)
         );
+    }
+
+    #[test]
+    fn errno_is_that_of_the_rule_where_the_kernel_takes_it() {
+        let refused = |flags, set_errno| {
+            let features = Features {
+                grants: true,
+                set_errno,
+            };
+            let event = Event {
+                family: Family::Inet as u8,
+                verdict: RuleWord::new(Verdict::Deny, false, false)
+                    .with_errno(Errno::AddrInUse)
+                    .0,
+                flags,
+                ..Event::new_zeroed()
+            };
+            let mut enricher = Enricher::new(features, CgroupPaths::new(Path::new("/nonexistent")));
+            let event = enricher.enrich(&Aggregated::from(event)).unwrap();
+            assert_eq!(event.verdict, Verdict::Deny);
+            event.errno
+        };
+        let (lsm, cgroup) = (
+            EventFlags::ENFORCED,
+            EventFlags::ENFORCED | EventFlags::CGROUP_HOOK,
+        );
+        assert_eq!(refused(lsm, false), Some(Errno::AddrInUse));
+        assert_eq!(refused(cgroup, true), Some(Errno::AddrInUse));
+        assert_eq!(refused(cgroup, false), Some(Errno::Perm));
+        assert_eq!(refused(0, true), None);
     }
 
     #[test]

@@ -57,6 +57,10 @@ pub struct DecisionEvent {
     pub euid: u32,
     /// Real gid.
     pub gid: u32,
+    /// Uid of who made the outermost user namespace around the caller, and so is behind its uid; null in the initial
+    /// namespace.
+    #[serde(default)]
+    pub userns_owner: Option<u32>,
     /// Process; null where several made the binds.
     pub pid: Option<u32>,
     /// Its parent; null where several processes made the binds.

@@ -8,7 +8,7 @@ use super::processes::{Process, unit_of};
 use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
 use portguard_common::{Decision, Family, Verdict};
-use portguard_policy::compile::{Bind, Tables};
+use portguard_policy::compile::{Bind, Owner, Tables};
 use portguard_policy::escape::{escape, unescape};
 use portguard_policy::policy::{Mode, Policy};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ struct Caller<'a> {
     uid: u32,
     euid: u32,
     gids: &'a [u32],
+    owners: &'a [Owner],
     cgroup: String,
 }
 
@@ -153,30 +154,36 @@ impl<'a> Evaluator<'a> {
             let other_cgroup = process.cgroup.as_deref() != made_in;
             (other_user, other_cgroup, process.pid)
         });
-        let creator = |gids, cgroup| Caller {
+        let creator = |gids, owners, cgroup| Caller {
             uid: socket.uid,
             euid: socket.uid,
             gids,
+            owners,
             cgroup,
         };
         let made_in_path = || made_in.and_then(unescape).unwrap_or_default();
         let Some(likely) = likely else {
-            return self.decide(socket, &creator(&[], made_in_path()));
+            return self.decide(socket, &creator(&[], &[], made_in_path()));
         };
         let now = Caller {
             uid: likely.uid,
             euid: likely.euid,
             gids: &likely.gids,
+            owners: &likely.userns_owners,
             cgroup: likely.cgroup_path.clone(),
         };
         let mut callers = Vec::new();
         if likely.euid != socket.uid {
-            callers.push(creator(&likely.gids, likely.cgroup_path.clone()));
+            callers.push(creator(
+                &likely.gids,
+                &likely.userns_owners,
+                likely.cgroup_path.clone(),
+            ));
         }
         callers.push(now);
         let mut cgroups = processes.iter().map(|process| process.cgroup.as_deref());
         if made_in.is_some() && cgroups.all(|at| at != made_in) {
-            callers.push(creator(&[], made_in_path()));
+            callers.push(creator(&[], &[], made_in_path()));
         }
         let mut first = None;
         for caller in &callers {
@@ -198,6 +205,7 @@ impl<'a> Evaluator<'a> {
             uid: caller.uid,
             euid: caller.euid,
             gids: caller.gids,
+            owners: caller.owners,
             cgroup: &cgroup,
             address: socket.id.source_address,
             dual_stack: socket.is_inet6() && socket.v6only != Some(true),
@@ -234,6 +242,7 @@ mod tests {
             cgroup: Some(cgroup.into()),
             unit: unit_of(cgroup),
             cgroup_path: cgroup.into(),
+            userns_owners: Vec::new(),
         }
     }
 

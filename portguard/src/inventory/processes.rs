@@ -2,6 +2,8 @@
 
 use super::error::InventoryError;
 use super::places::Place;
+use crate::user_namespaces;
+use portguard_policy::compile::Owner;
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use procfs::FromBufRead as _;
@@ -36,6 +38,9 @@ pub struct Process {
     /// The path as the kernel reports it.
     #[serde(skip)]
     pub(super) cgroup_path: String,
+    /// The owners of its user namespaces; none where they cannot be read.
+    #[serde(skip)]
+    pub(super) userns_owners: Vec<Owner>,
 }
 
 /// The processes that have sockets open.
@@ -151,6 +156,7 @@ impl Process {
         }
         gids.dedup();
         Some(Self {
+            userns_owners: user_namespaces::owners(pid).unwrap_or_default(),
             pid,
             comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
             exe: exe.map(|path| escape(path.as_os_str().as_encoded_bytes())),

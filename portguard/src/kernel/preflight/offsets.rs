@@ -8,7 +8,7 @@ use crate::kernel::preflight::btf::Btf;
 pub struct Offsets(Vec<(&'static str, u32)>);
 
 /// Global, structure, member: the same names on Linux 5.10 to 7.2.
-const FIELDS: [(&str, &str, &str); 44] = [
+const FIELDS: [(&str, &str, &str); 49] = [
     ("OFF_TASK_CRED", "task_struct", "cred"),
     ("OFF_TASK_FLAGS", "task_struct", "flags"),
     ("OFF_TASK_CGROUPS", "task_struct", "cgroups"),
@@ -38,6 +38,11 @@ const FIELDS: [(&str, &str, &str); 44] = [
     ("OFF_CRED_GID", "cred", "gid"),
     ("OFF_CRED_EGID", "cred", "egid"),
     ("OFF_CRED_GROUP_INFO", "cred", "group_info"),
+    ("OFF_CRED_USER_NS", "cred", "user_ns"),
+    ("OFF_USERNS_LEVEL", "user_namespace", "level"),
+    ("OFF_USERNS_PARENT", "user_namespace", "parent"),
+    ("OFF_USERNS_OWNER", "user_namespace", "owner"),
+    ("OFF_USERNS_GROUP", "user_namespace", "group"),
     ("OFF_GROUPS_COUNT", "group_info", "ngroups"),
     ("OFF_GROUPS_GID", "group_info", "gid"),
     ("OFF_CSET_DFL_CGRP", "css_set", "dfl_cgrp"),
