@@ -11,6 +11,7 @@ use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, loca
 use crate::loader::PolicyLoader;
 use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
+use crate::sandbox::Sandbox;
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::analysis::rule_advice::without_systemd;
@@ -68,6 +69,9 @@ pub(super) struct Args {
     /// Accept policy files that others than root could change
     #[arg(long, hide_short_help = true)]
     insecure_policy_permissions: bool,
+    /// Keep all capabilities, and filter neither system calls nor files: for a name service that needs more
+    #[arg(long, hide_short_help = true)]
+    no_sandbox: bool,
     /// Do not reload when policy files change; only on SIGHUP and `portguard reload`
     #[arg(long, hide_short_help = true)]
     no_watch: bool,
@@ -111,20 +115,25 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         );
         return Err(Exit::NotSo);
     }
+    // It may mount securityfs, which the sandbox would not let it do.
+    let environment = Environment::probe();
+    let sandbox = match args.no_sandbox {
+        true => Sandbox::off(),
+        false => Sandbox::enter(),
+    };
     let source = PolicyLoader {
         paths: args.policy.get(),
         mode: args.mode.map(Into::into),
         insecure_permissions: args.insecure_policy_permissions,
-        accounts: AccountLookup::start().map_err(lacking)?,
+        accounts: AccountLookup::start_in(&sandbox).map_err(lacking)?,
     };
     let store = PolicyStore::new(args.state.clone());
     let (fresh, fallback) = first_policy(&source, &store, args.on_error)?;
     stderr::text(&fresh.warnings);
-    let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
         return Err(Exit::Environment);
     }
-    let sinks = Sinks::open(&args.sinks, args.output.format()).map_err(lacking)?;
+    let sinks = Sinks::open(&args.sinks, args.output.format(), &sandbox).map_err(lacking)?;
     let server = server(args)?;
     let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
@@ -143,6 +152,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         watch: !args.no_watch,
         store,
         fallback,
+        sandbox,
         check_every: Duration::from_secs(args.check_every),
         server,
     };

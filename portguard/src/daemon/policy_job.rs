@@ -1,12 +1,13 @@
 //! Reads the policy beside the loop: looking up its users and groups may take a while.
 
+use super::confined_job::{self, Job};
 use crate::control::Reply;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
+use crate::sandbox::Sandbox;
 use portguard_policy::policy::PolicyFiles;
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 /// What a job found.
 pub(super) enum Read {
@@ -23,9 +24,9 @@ pub(super) type Waiting = oneshot::Sender<Reply>;
 
 /// One job at a time; a reload that is asked for meanwhile comes after it, since files may have changed since they
 /// were read.
-#[derive(Default)]
 pub(super) struct PolicyJob {
-    running: Option<JoinHandle<Read>>,
+    sandbox: Sandbox,
+    running: Option<Job<Read>>,
     /// Those who wait for the running job.
     waiting: Vec<Waiting>,
     /// Those who wait for the next one; `Some` where there is to be one.
@@ -35,6 +36,16 @@ pub(super) struct PolicyJob {
 }
 
 impl PolicyJob {
+    pub(super) const fn new(sandbox: Sandbox) -> Self {
+        Self {
+            sandbox,
+            running: None,
+            waiting: Vec::new(),
+            next: None,
+            by_change: false,
+        }
+    }
+
     pub(super) const fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -52,9 +63,21 @@ impl PolicyJob {
     /// Begins to read the files.
     pub(super) fn read(&mut self, loader: PolicyLoader, before: Resolved, waiting: Vec<Waiting>) {
         self.waiting = waiting;
-        self.running = Some(tokio::task::spawn_blocking(move || {
+        self.start(move || {
             // Without colour: `status` and `reload` show the text too.
             Read::Files(loader.read(&before, false))
+        });
+    }
+
+    fn start(&mut self, job: impl FnOnce() -> Read + Send + 'static) {
+        let started = confined_job::start(&self.sandbox, Vec::new(), job);
+        self.running = Some(started.unwrap_or_else(|error| {
+            let (result, waiting) = oneshot::channel();
+            // It waits right here.
+            let _ = result.send(Read::Files(Err(format!(
+                "the policy cannot be read: cannot start a thread for it: {error}; raise the limit of tasks\n"
+            ))));
+            waiting
         }));
     }
 
@@ -66,12 +89,10 @@ impl PolicyJob {
         before: Resolved,
         late: usize,
     ) {
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            match loader.read_accounts(sources, &before, late) {
-                Some((changes, read)) => Read::Accounts(changes, read),
-                None => Read::Unchanged,
-            }
-        }));
+        self.start(move || match loader.read_accounts(sources, &before, late) {
+            Some((changes, read)) => Read::Accounts(changes, read),
+            None => Read::Unchanged,
+        });
     }
 
     /// Waits for the job, forever where none runs. Returns those who wait for its result too.

@@ -89,6 +89,7 @@ fn status_exits_1_with_problems() {
             dropped: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
             reattached: 2,
             violations: Some(1),
+            hardening: None,
             pins: None,
             reloads: Some(Reloads {
                 done: 2,

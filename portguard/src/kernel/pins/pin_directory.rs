@@ -4,6 +4,7 @@
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::KernelError;
+use crate::kernel::maps::inner_maps::{OUTER, has_inner_pin};
 use crate::kernel::maps::map_set::{self, Maps};
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::declared_shapes;
@@ -40,6 +41,9 @@ pub(in crate::kernel) enum UnusablePins {
     /// A map has another shape.
     #[error("the pinned map {0} has another layout than this version's")]
     MapShape(&'static str),
+    /// The map in a slot of a map of maps is not pinned.
+    #[error("the pin of the map in {0} is missing")]
+    MissingInner(&'static str),
     /// The object, which declares the shapes, cannot be read.
     #[error(transparent)]
     Object(#[from] KernelError),
@@ -107,7 +111,11 @@ impl Pins {
                 return Err(UnusablePins::MapShape(name));
             }
         }
-        Ok(())
+        let unpinned = |name: &&str| !has_inner_pin(&directory, name);
+        match OUTER.into_iter().find(unpinned) {
+            Some(name) => Err(UnusablePins::MissingInner(name)),
+            None => Ok(()),
+        }
     }
 
     /// Pins the maps whose pins are gone or hold something else.
@@ -167,9 +175,17 @@ impl Pins {
 
     /// Removes everything: when this returns enforcement has ended, unless another process holds a program.
     pub fn remove_all(&self) -> Result<(), PinError> {
+        self.remove_all_until(|| true)
+    }
+
+    /// The same, where `is_gone` says whether the programs have gone.
+    pub(in crate::kernel) fn remove_all_until(
+        &self,
+        is_gone: impl Fn() -> bool,
+    ) -> Result<(), PinError> {
         let programs = self.programs();
         self.bpffs.remove_all()?;
-        wait_for_unload(&programs);
+        wait_for_unload(&programs, is_gone);
         Ok(())
     }
 
@@ -223,10 +239,12 @@ fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelErro
 }
 
 /// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
-/// (`bpf_link_put_deferred`, 5.10 to 7.2), and until then its program also decides.
-pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>) {
+/// (`bpf_link_put_deferred`, 5.10 to 7.2), and until then its program also decides. Without CAP_SYS_ADMIN the kernel
+/// does not say which programs are loaded: then `is_gone` says whether they have gone.
+pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>, is_gone: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
-    while programs.iter().any(|program| bpf_sys::is_loaded(*program)) && Instant::now() < until {
+    let is_loaded = |program: &u32| bpf_sys::is_loaded(*program).unwrap_or_else(|_| !is_gone());
+    while programs.iter().any(is_loaded) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -257,6 +275,10 @@ mod tests {
             (
                 UnusablePins::MapShape("TRIE"),
                 "the pinned map TRIE has another layout than this version's",
+            ),
+            (
+                UnusablePins::MissingInner("POLICY"),
+                "the pin of the map in POLICY is missing",
             ),
         ] {
             assert_eq!(error.to_string(), text);
