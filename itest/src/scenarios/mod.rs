@@ -25,6 +25,7 @@ mod monitors;
 mod namespaces;
 mod pins;
 mod policies;
+mod privileges;
 mod protocols;
 mod reload;
 mod servers;
@@ -61,7 +62,7 @@ pub(crate) const KERNEL: [Table; 8] = [
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 7] = [
+pub(crate) const LIFECYCLE: [Table; 8] = [
     flood::TESTS,
     aggregation::TESTS,
     pins::TESTS,
@@ -69,6 +70,7 @@ pub(crate) const LIFECYCLE: [Table; 7] = [
     health::TESTS,
     inventory::TESTS,
     enforce_existing::TESTS,
+    privileges::TESTS,
 ];
 
 /// Tests of what a daemon does with files, sockets of its own and readers.

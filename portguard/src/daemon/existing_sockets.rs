@@ -2,9 +2,13 @@
 
 use crate::inventory::{self, Holder, Inventory, InventoryError};
 use crate::loader::{CompiledPolicy, release_memory};
+use crate::sandbox::Sandbox;
 use crate::stderr::log_line;
 use portguard_policy::policy::Mode;
 use tokio::task::JoinHandle;
+
+/// Why root may lack a capability.
+const HINT: &str = "; portguard keeps what `scope: all` needs only if its policy has that at the start: restart it";
 
 /// The existing sockets that violate the policy, and what to log of them.
 pub(super) struct Violations {
@@ -76,7 +80,11 @@ impl ExistingSockets {
     }
 
     /// Logs and counts what a scan found.
-    pub(super) fn on_inventory(&mut self, found: Result<Violations, InventoryError>) {
+    pub(super) fn on_inventory(
+        &mut self,
+        found: Result<Violations, InventoryError>,
+        sandbox: &Sandbox,
+    ) {
         // The scan has read every process.
         release_memory();
         match found {
@@ -88,7 +96,11 @@ impl ExistingSockets {
             }
             Err(error) => {
                 self.violations = None;
-                log_line!("portguard: existing sockets cannot be listed: {error}");
+                let hint = match &error {
+                    InventoryError::Rights { .. } if sandbox.is_on() => HINT,
+                    _ => "",
+                };
+                log_line!("portguard: existing sockets cannot be listed: {error}{hint}");
             }
         }
     }

@@ -45,6 +45,12 @@ impl Sandbox {
         Self(None)
     }
 
+    /// Whether there is any.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Filters the system calls of this process, which has one thread. What the kernel lacks is logged and shown by
     /// [`Self::hardening`], and is no reason not to go on.
     #[must_use]
@@ -93,10 +99,7 @@ impl Sandbox {
     /// Why something may be refused that root could do; empty without confinement.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        match &self.0 {
-            Some(_) => HINT,
-            None => "",
-        }
+        if self.is_on() { HINT } else { "" }
     }
 
     /// What holds now, for the thread that asks.

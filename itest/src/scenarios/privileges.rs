@@ -1,0 +1,264 @@
+//! What the daemon can no longer do once it is ready, and what it still can.
+
+use super::checks::{deny, expect_decision};
+use crate::harness::Table;
+use crate::harness::instance::Instance;
+use crate::harness::probe::{Attempt, Probe};
+use crate::harness::scrape::Scraped;
+use crate::harness::{Needs, NotApplicable, TestEnv};
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
+
+pub(super) const TESTS: Table = &[
+    ("privileges_dropped", Needs::Nothing, dropped),
+    ("privileges_kept_without_sandbox", Needs::Nothing, kept),
+    ("privileges_suffice", Needs::Nothing, suffice),
+    ("privileges_of_file_sink", Needs::Nothing, file_sink),
+];
+
+const POLICY: &str = "version: 1
+rules:
+  - { name: no-root, action: deny, ports: [81], users: [0] }
+";
+
+/// Of the loopback network, at a port that takes a capability to bind.
+const METRICS: ([u8; 4], u16) = ([127, 66, 0, 9], 82);
+
+/// The capabilities that the event loop keeps, by their numbers in `include/uapi/linux/capability.h`.
+const EVENT_LOOP: u64 = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 38 | 1 << 39;
+const DAC_READ_SEARCH: u64 = 1 << 2;
+const SYS_ADMIN: u64 = 1 << 21;
+
+/// The status of each thread, by its name.
+fn threads(pid: u32) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let mut threads: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // It may have ended.
+        let Ok(status) = fs::read_to_string(entry?.path().join("status")) else {
+            continue;
+        };
+        let name = field(&status, "Name:")?;
+        threads.entry(name).or_default().push(status);
+    }
+    Ok(threads)
+}
+
+fn field(status: &str, name: &str) -> anyhow::Result<String> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value.with_context(|| status.to_owned())?.trim().to_owned())
+}
+
+fn set(status: &str, name: &str) -> anyhow::Result<u64> {
+    Ok(u64::from_str_radix(&field(status, name)?, 16)?)
+}
+
+/// Each thread has the filter, and no capability in any set but those that its work needs.
+fn dropped(env: &TestEnv) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let sink = format!("file:{}", directory.path().join("decisions").display());
+    let arguments = [
+        "--no-fold",
+        "--output",
+        "json",
+        "--sink",
+        "stdout",
+        "--sink",
+        &sink,
+    ];
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+    // Threads that come later have no more.
+    instance.reload(POLICY)?;
+    let threads = threads(instance.pid())?;
+    for name in ["portguard", "accounts", "sink-stdout", "sink-file"] {
+        ensure!(
+            threads.contains_key(name),
+            "no thread {name}: {:?}",
+            threads.keys()
+        );
+    }
+    for (name, statuses) in &threads {
+        let wanted = match name.as_str() {
+            "accounts" | "sink-stdout" | "sink-file" => 0,
+            "policy" => DAC_READ_SEARCH,
+            _ => EVENT_LOOP,
+        };
+        for status in statuses {
+            for kind in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+                let had = set(status, kind)?;
+                ensure!(
+                    had & !wanted == 0,
+                    "{name}: {kind} {had:016x}, not {wanted:016x}"
+                );
+            }
+            ensure!(
+                field(status, "NoNewPrivs:")? == "1",
+                "{name} may gain privileges"
+            );
+            ensure!(field(status, "Seccomp:")? == "2", "{name} is not filtered");
+        }
+    }
+    let hardening = instance.status()?["hardening"].clone();
+    ensure!(
+        hardening["sandbox"] == true
+            && hardening["seccomp"] == true
+            && hardening["no_new_privs"] == true,
+        "{hardening}"
+    );
+    let missing = hardening["missing"].as_array().map_or(0, Vec::len);
+    ensure!(hardening["landlock"] == (missing == 0), "{hardening}");
+    let capabilities = json!([
+        "CAP_DAC_READ_SEARCH",
+        "CAP_NET_ADMIN",
+        "CAP_SYS_PTRACE",
+        "CAP_PERFMON",
+        "CAP_BPF"
+    ]);
+    ensure!(hardening["capabilities"] == capabilities, "{hardening}");
+    let output = instance.command(&["status"]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find(|line| line.starts_with("sandbox"));
+    ensure!(
+        line.is_some_and(
+            |line| line.contains("no_new_privs, seccomp, ") && line.ends_with("CAP_BPF")
+        ),
+        "{text}"
+    );
+    instance.stop()?;
+    // A policy for other network namespaces needs one more.
+    let all = format!("{POLICY}scope: all\n");
+    let instance = Instance::start(env, &all)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", instance.pid()))?;
+    let had = set(&status, "CapEff:")?;
+    ensure!(had == EVENT_LOOP | SYS_ADMIN, "scope: all: {had:016x}");
+    instance.stop()?;
+    Ok(())
+}
+
+fn kept(env: &TestEnv) -> anyhow::Result<()> {
+    let instance = Instance::start_by(env, POLICY, env.auto_hook(), &["--no-sandbox"])?;
+    let own = fs::read_to_string("/proc/self/status")?;
+    for statuses in threads(instance.pid())?.values() {
+        for status in statuses {
+            for kind in ["CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:"] {
+                ensure!(
+                    field(status, kind)? == field(&own, kind)?,
+                    "{kind} {status}"
+                );
+            }
+        }
+    }
+    let hardening = instance.status()?["hardening"].clone();
+    ensure!(
+        hardening["sandbox"] == false
+            && hardening["seccomp"] == false
+            && hardening["landlock"] == false,
+        "{hardening}"
+    );
+    let output = instance.command(&["status"]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(text.contains("sandbox      off, by --no-sandbox"), "{text}");
+    instance.stop()?;
+    Ok(())
+}
+
+/// Waits for the next event of a denial, which names the program and the user of another process.
+fn reports(env: &TestEnv, instance: &Instance) -> anyhow::Result<()> {
+    let probe = Probe::user(1000).bind(Attempt::tcp(83));
+    expect_decision(env, instance, &probe, deny("other"))?;
+    let events = instance.events_of(&probe.comm)?;
+    let exe = events.first().map(|event| event["exe"].clone());
+    ensure!(
+        exe.as_ref().is_some_and(Value::is_string),
+        "no exe: {events:?}"
+    );
+    Ok(())
+}
+
+/// Reloads from a private directory of another user through a link, metrics at a low port, the programs of other users'
+/// processes.
+fn suffice(env: &TestEnv) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("a.yaml"), POLICY)?;
+    let metrics = SocketAddr::from(METRICS);
+    let text = metrics.to_string();
+    let arguments = [
+        "--no-fold",
+        "--output",
+        "json",
+        "--metrics",
+        &text,
+        "--insecure-policy-permissions",
+    ];
+    let mut instance = Instance::start_on(env, directory.path(), env.auto_hook(), &arguments)?;
+    let elsewhere = tempfile::tempdir()?;
+    let private = elsewhere.path().join("private");
+    fs::create_dir(&private)?;
+    let linked = private.join("b.yaml");
+    fs::write(
+        &linked,
+        "version: 1\nrules:\n  - { name: other, action: deny, ports: [83], users: [1000] }\n",
+    )?;
+    for path in [&linked, &private] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        chown(path, Some(1000), Some(1000))?;
+    }
+    symlink(&linked, directory.path().join("b.yaml"))?;
+    instance.wait_for("is in force")?;
+    reports(env, &instance)?;
+    Scraped::from(metrics)?.check(&[("portguard_reloads_total", &[("result", "success")], 1)])?;
+    instance.stop()?;
+    Ok(())
+}
+
+/// The file of a sink is made again in its directory; in another directory by its name the error says why it is not.
+fn file_sink(env: &TestEnv) -> anyhow::Result<()> {
+    let parent = tempfile::tempdir()?;
+    let directory = parent.path().join("log");
+    fs::create_dir(&directory)?;
+    let path = directory.join("decisions.jsonl");
+    let sink = format!("file:{}", path.display());
+    let arguments = ["--no-fold", "--sink", &sink];
+    let mut instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
+    let landlock = instance.status()?["hardening"]["landlock"] == true;
+    fs::rename(&path, directory.join("decisions.1"))?;
+    instance.signal(Signal::USR1)?;
+    wait_for_file(&path)?;
+    fs::rename(&directory, parent.path().join("old"))?;
+    fs::create_dir(&directory)?;
+    instance.signal(Signal::USR1)?;
+    if !landlock {
+        wait_for_file(&path)?;
+        instance.stop()?;
+        return Err(NotApplicable("the kernel has no Landlock".into()).into());
+    }
+    instance.wait_for("cannot reopen")?;
+    let line = instance.stderr.lines().last().unwrap_or_default();
+    ensure!(
+        line.contains("Permission denied")
+            && line.ends_with("restart it, or start it with --no-sandbox"),
+        "{line}"
+    );
+    // The directory that was there at the start.
+    fs::remove_dir(&directory)?;
+    fs::rename(parent.path().join("old"), &directory)?;
+    fs::remove_file(&path)?;
+    instance.signal(Signal::USR1)?;
+    wait_for_file(&path)?;
+    instance.stop()?;
+    Ok(())
+}
+
+fn wait_for_file(path: &Path) -> anyhow::Result<()> {
+    let end = std::time::Instant::now() + crate::harness::lines::DEADLINE;
+    while !path.exists() {
+        ensure!(std::time::Instant::now() < end, "no {}", path.display());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Ok(())
+}
