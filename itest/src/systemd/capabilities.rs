@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// The daemon's output goes to files instead of the journal.
 const OUTPUT: &str = "ExecStart=\n\
-                      ExecStart=/usr/bin/portguard run --pin\n\
+                      ExecStart=/usr/bin/portguard run --pin --bpffs /run/portguard/bpffs\n\
                       StandardOutput=truncate:/run/portguard-itest.out\n\
                       StandardError=truncate:/run/portguard-itest.err";
 
@@ -72,7 +72,7 @@ fn socket_group() -> anyhow::Result<()> {
             "group",
             &format!(
                 "Restart=no\nExecStart=\n\
-                 ExecStart=/usr/bin/portguard run --pin --socket-group www-data\n{capability}"
+                 ExecStart=/usr/bin/portguard run --pin --bpffs /run/portguard/bpffs --socket-group www-data\n{capability}"
             ),
         )?;
         let _ = systemctl(&["restart", UNIT])?;

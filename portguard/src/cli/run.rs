@@ -7,7 +7,7 @@ use crate::account_lookup::AccountLookup;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
+use crate::kernel::{BPFFS, Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::PolicyLoader;
 use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Keep enforcing after the daemon exits, by pins in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
+    /// Where bpffs is mounted for this process
+    #[arg(long, value_name = "PATH", default_value = BPFFS, hide_short_help = true)]
+    bpffs: PathBuf,
     /// Where decisions go: stdout, journald, file:PATH (reopened on SIGUSR1) or none; may be repeated
     /// [default: stdout]
     #[arg(long = "sink", value_name = "SINK")]
@@ -135,7 +138,11 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     }
     let sinks = Sinks::open(&args.sinks, args.output.format(), &sandbox).map_err(lacking)?;
     let server = server(args)?;
-    let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
+    let pins = args
+        .pin
+        .then(|| Pins::open(&args.bpffs))
+        .transpose()
+        .map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce(args, &fresh.policy, &fresh.tables, &enforcer);
     let enforcing = Cell::new(false);

@@ -296,7 +296,7 @@ impl Enforcer {
     #[must_use]
     pub fn pinned_in(&self) -> Option<String> {
         let pins = self.pins.as_ref()?;
-        Some(pins.directory().display().to_string())
+        Some(pins.shown_directory().display().to_string())
     }
 
     /// Which hook decides.

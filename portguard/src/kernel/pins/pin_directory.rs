@@ -12,7 +12,7 @@ use crate::kernel::object::hook::all_programs;
 use crate::kernel::pin_error::PinError;
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_paths::{
-    PINS, directory_of, file_error, is_link, link_path, pin_failed,
+    BPFFS, PINS, directory_of, file_error, is_link, link_path, pin_failed,
 };
 use crate::kernel::pins::pin_root::{Bpffs, names, remove_tree};
 use aya::programs::links::FdLink;
@@ -21,7 +21,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -57,19 +57,20 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Makes the directory where it is missing, and locks it.
-    pub fn open() -> Result<Self, PinError> {
-        let bpffs = Bpffs::open()?;
+    /// Makes the directory in the bpffs at `bpffs` where it is missing, and locks it.
+    pub fn open(bpffs: &Path) -> Result<Self, PinError> {
+        let bpffs = Bpffs::open(bpffs)?;
+        let path = bpffs.root_path();
         let Some(lock) = bpffs.lock()? else {
             let root = bpffs.root().ok();
-            let manifest = root.and_then(|_| PinManifest::read(&directory_of(Path::new(PINS))));
+            let manifest = root.and_then(|_| PinManifest::read(&directory_of(&path)));
             let pid = manifest.map(|manifest| manifest.pid);
             return Err(PinError::Held { pid });
         };
         bpffs.make_root()?;
         Ok(Self {
             bpffs,
-            root: PINS.into(),
+            root: path,
             _lock: lock,
         })
     }
@@ -82,13 +83,22 @@ impl Pins {
         if Path::new(PINS).symlink_metadata().is_err() {
             return Ok(false);
         }
-        Bpffs::open()?.root()?;
+        Bpffs::open(Path::new(BPFFS))?.root()?;
         Ok(true)
     }
 
     /// The directory of this ABI.
     pub(in crate::kernel) fn directory(&self) -> PathBuf {
         directory_of(&self.root)
+    }
+
+    /// The same as others find it: a service may have bpffs at a path of its own.
+    pub(in crate::kernel) fn shown_directory(&self) -> PathBuf {
+        let inode = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+        match inode(Path::new(PINS)) {
+            usual @ Some(_) if usual == inode(&self.root) => directory_of(Path::new(PINS)),
+            _ => self.directory(),
+        }
     }
 
     /// Whether anything is pinned.
@@ -161,7 +171,7 @@ impl Pins {
         let root = self.bpffs.root()?;
         for name in names(&root, &self.root)? {
             if Some(name.to_bytes()) != directory.file_name().map(OsStr::as_encoded_bytes) {
-                remove_tree(&root, &name)?;
+                remove_tree(&root, &name, &self.root)?;
             }
         }
         for name in all_programs().filter(|name| !programs.contains(name)) {
