@@ -62,15 +62,8 @@ fn set(status: &str, name: &str) -> anyhow::Result<u64> {
 fn dropped(env: &TestEnv) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let sink = format!("file:{}", directory.path().join("decisions").display());
-    let arguments = [
-        "--no-fold",
-        "--output",
-        "json",
-        "--sink",
-        "stdout",
-        "--sink",
-        &sink,
-    ];
+    let sinks = ["--sink", "stdout", "--sink", &sink];
+    let arguments = [&["--no-fold", "--output", "json"][..], &sinks].concat();
     let instance = Instance::start_by(env, POLICY, env.auto_hook(), &arguments)?;
     // Threads that come later have no more.
     instance.reload(POLICY)?;
@@ -78,40 +71,57 @@ fn dropped(env: &TestEnv) -> anyhow::Result<()> {
     for name in ["portguard", "accounts", "sink-stdout", "sink-file"] {
         ensure!(
             threads.contains_key(name),
-            "no thread {name}: {:?}",
+            "no {name}: {:?}",
             threads.keys()
         );
     }
     for (name, statuses) in &threads {
-        let wanted = match name.as_str() {
-            "accounts" | "sink-stdout" | "sink-file" => 0,
-            "policy" => DAC_READ_SEARCH,
-            _ => EVENT_LOOP,
-        };
         for status in statuses {
-            // No thread executes a program, which alone could get what is in the bounding set.
-            let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"].map(|kind| (kind, wanted));
-            for (kind, wanted) in sets.into_iter().chain([("CapBnd:", EVENT_LOOP)]) {
-                let had = set(status, kind)?;
-                ensure!(
-                    had & !wanted == 0,
-                    "{name}: {kind} {had:016x}, not {wanted:016x}"
-                );
-            }
-            ensure!(
-                field(status, "NoNewPrivs:")? == "1",
-                "{name} may gain privileges"
-            );
-            ensure!(field(status, "Seccomp:")? == "2", "{name} is not filtered");
+            confined(name, status)?;
         }
     }
-    let hardening = instance.status()?["hardening"].clone();
+    shown(&instance)?;
+    instance.stop()?;
+    // A policy for other network namespaces needs one more.
+    let all = format!("{POLICY}scope: all\n");
+    let instance = Instance::start(env, &all)?;
+    let status = fs::read_to_string(format!("/proc/{}/status", instance.pid()))?;
+    let had = set(&status, "CapEff:")?;
+    ensure!(had == EVENT_LOOP | SYS_ADMIN, "scope: all: {had:016x}");
+    instance.stop()?;
+    Ok(())
+}
+
+/// The thread of this name has what it needs at most.
+fn confined(name: &str, status: &str) -> anyhow::Result<()> {
+    let wanted = match name {
+        "accounts" | "sink-stdout" | "sink-file" => 0,
+        "policy" => DAC_READ_SEARCH,
+        _ => EVENT_LOOP,
+    };
+    // No thread executes a program, which alone could get what is in the bounding set.
+    let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"].map(|kind| (kind, wanted));
+    for (kind, wanted) in sets.into_iter().chain([("CapBnd:", EVENT_LOOP)]) {
+        let had = set(status, kind)?;
+        ensure!(
+            had & !wanted == 0,
+            "{name}: {kind} {had:016x}, not {wanted:016x}"
+        );
+    }
     ensure!(
-        hardening["sandbox"] == true
-            && hardening["seccomp"] == true
-            && hardening["no_new_privs"] == true,
-        "{hardening}"
+        field(status, "NoNewPrivs:")? == "1",
+        "{name} may gain privileges"
     );
+    ensure!(field(status, "Seccomp:")? == "2", "{name} is not filtered");
+    Ok(())
+}
+
+/// `status` shows it.
+fn shown(instance: &Instance) -> anyhow::Result<()> {
+    let hardening = instance.status()?["hardening"].clone();
+    for part in ["sandbox", "seccomp", "no_new_privs"] {
+        ensure!(hardening[part] == true, "{part}: {hardening}");
+    }
     let missing = hardening["missing"].as_array().map_or(0, Vec::len);
     ensure!(hardening["landlock"] == (missing == 0), "{hardening}");
     let capabilities = json!([
@@ -125,20 +135,11 @@ fn dropped(env: &TestEnv) -> anyhow::Result<()> {
     let output = instance.command(&["status"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find(|line| line.starts_with("sandbox"));
+    let line = line.with_context(|| text.clone())?;
     ensure!(
-        line.is_some_and(
-            |line| line.contains("no_new_privs, seccomp, ") && line.ends_with("CAP_BPF")
-        ),
-        "{text}"
+        line.contains("no_new_privs, seccomp, ") && line.ends_with("CAP_BPF"),
+        "{line}"
     );
-    instance.stop()?;
-    // A policy for other network namespaces needs one more.
-    let all = format!("{POLICY}scope: all\n");
-    let instance = Instance::start(env, &all)?;
-    let status = fs::read_to_string(format!("/proc/{}/status", instance.pid()))?;
-    let had = set(&status, "CapEff:")?;
-    ensure!(had == EVENT_LOOP | SYS_ADMIN, "scope: all: {had:016x}");
-    instance.stop()?;
     Ok(())
 }
 

@@ -7,9 +7,6 @@ use crate::stderr::log_line;
 use portguard_policy::policy::Mode;
 use tokio::task::JoinHandle;
 
-/// Why root may lack a capability.
-const HINT: &str = "; portguard keeps what `scope: all` needs only if its policy has that at the start: restart it";
-
 /// The existing sockets that violate the policy, and what to log of them.
 pub(super) struct Violations {
     count: u64,
@@ -96,10 +93,7 @@ impl ExistingSockets {
             }
             Err(error) => {
                 self.violations = None;
-                let hint = match &error {
-                    InventoryError::Rights { .. } if sandbox.is_on() => HINT,
-                    _ => "",
-                };
+                let hint = hint(&error, sandbox);
                 log_line!("portguard: existing sockets cannot be listed: {error}{hint}");
             }
         }
@@ -120,5 +114,37 @@ impl Violations {
             count: lines.len() as u64,
             lines,
         }
+    }
+}
+
+/// Why root may lack a right.
+fn hint(error: &InventoryError, sandbox: &Sandbox) -> &'static str {
+    match error {
+        InventoryError::Rights { .. } if sandbox.is_on() => {
+            "; portguard keeps what `scope: all` needs only if its policy has that at the start: restart it"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_right_of_confined_daemon_is_explained() {
+        let rights = InventoryError::Rights {
+            what: "cannot enter network namespace 7: EPERM".into(),
+            capability: "CAP_SYS_ADMIN",
+        };
+        assert_eq!(hint(&rights, &Sandbox::off()), "");
+        // A thread of its own: it stays filtered.
+        let confined = std::thread::spawn(Sandbox::enter).join();
+        let confined = confined.unwrap_or_default();
+        assert!(
+            hint(&rights, &confined)
+                .ends_with("only if its policy has that at the start: restart it")
+        );
+        assert_eq!(hint(&InventoryError::NoHost(7), &confined), "");
     }
 }

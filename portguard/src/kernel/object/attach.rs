@@ -34,6 +34,14 @@ pub(in crate::kernel) struct Programs {
     ids: [u32; 4],
 }
 
+/// A bind of port 0.
+struct Canary {
+    /// How many times each hook has counted it.
+    counted: Vec<(Hook, u64)>,
+    /// Whether it succeeded.
+    bound: io::Result<()>,
+}
+
 impl Programs {
     /// Loads the object, with the maps that are pinned in `reuse` if given, attaches its programs for `hook` and
     /// checks that they run.
@@ -142,7 +150,7 @@ impl Programs {
         &self,
         maps: &Maps,
     ) -> Result<Vec<Hook>, KernelError> {
-        let (counted, bound) = self.canary(maps)?;
+        let Canary { counted, bound } = self.canary(maps)?;
         let unresponsive = counted.into_iter().filter(|(_, times)| *times == 0);
         let unresponsive: Vec<Hook> = unresponsive.map(|(hook, _)| hook).collect();
         match bound {
@@ -151,8 +159,8 @@ impl Programs {
         }
     }
 
-    /// Binds port 0, and returns how many times each hook has counted that.
-    fn canary(&self, maps: &Maps) -> Result<(Vec<(Hook, u64)>, io::Result<()>), KernelError> {
+    /// Makes a canary bind.
+    fn canary(&self, maps: &Maps) -> Result<Canary, KernelError> {
         let canaries = [
             (Hook::Lsm, Counter::CanaryLsm),
             (Hook::Cgroup, Counter::CanaryCgroup),
@@ -167,13 +175,16 @@ impl Programs {
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let times = |(hook, counter, earlier)| Ok((hook, count(maps, counter)? - earlier));
         let counted: Result<_, KernelError> = counted.into_iter().map(times).collect();
-        Ok((counted?, bound.map(drop)))
+        Ok(Canary {
+            counted: counted?,
+            bound: bound.map(drop),
+        })
     }
 
     /// Whether these programs alone decide, and none of the `replaced`: a bind is counted once, and no replaced program is
     /// on the cgroup. Nothing else can be seen without CAP_SYS_ADMIN. True where even that cannot be seen.
     pub(in crate::kernel) fn decide_alone(&self, maps: &Maps, replaced: &BTreeSet<u32>) -> bool {
-        let Ok((counted, _)) = self.canary(maps) else {
+        let Ok(Canary { counted, .. }) = self.canary(maps) else {
             return true;
         };
         let Ok(root) = File::open(&self.cgroup_root) else {
@@ -188,8 +199,8 @@ impl Programs {
 
     /// Whether none of these programs decides any more.
     pub(in crate::kernel) fn have_gone(&self, maps: &Maps) -> bool {
-        let counted = self.canary(maps);
-        counted.is_ok_and(|(counted, _)| counted.iter().all(|(_, times)| *times == 0))
+        let canary = self.canary(maps);
+        canary.is_ok_and(|canary| canary.counted.iter().all(|(_, times)| *times == 0))
     }
 
     /// What is wrong with the attached programs.
