@@ -1,25 +1,33 @@
 //! What the daemon can no longer do once it is ready, and what it still can.
 
+use super::checks::{deny, expect_decision};
+use super::pins::{POLICY as POLICY_OF_PINS, PinCleanup, denied, directory, enforced, free};
 use crate::harness::Table;
 use crate::harness::instance::Instance;
+use crate::harness::lines::DEADLINE;
 use crate::harness::probe::{Attempt, Probe};
+use crate::harness::raw_syscalls::loaded_programs;
 use crate::harness::scrape::Scraped;
 use crate::harness::socket_holder::Hold;
 use crate::harness::{Needs, NotApplicable, TestEnv};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub(super) const TESTS: Table = &[
     ("privileges_dropped", Needs::Nothing, dropped),
     ("privileges_kept_without_sandbox", Needs::Nothing, kept),
     ("privileges_suffice", Needs::Nothing, suffice),
     ("privileges_of_file_sink", Needs::Nothing, file_sink),
+    ("privileges_of_takeover", Needs::Guest, takeover),
 ];
 
 const POLICY: &str = "version: 1
@@ -258,11 +266,80 @@ fn file_sink(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pins are made, taken over, repaired, replaced and removed with the capabilities that the shipped unit gives.
+fn takeover(env: &TestEnv) -> anyhow::Result<()> {
+    let _cleanup = PinCleanup;
+    for hook in env.deciding_hooks() {
+        let before = loaded_programs()?;
+        narrow(env, hook)?.end(Signal::KILL)?;
+        enforced(env, hook)?;
+        let mut second = narrow(env, hook)?;
+        let taken = "took over the pinned programs";
+        ensure!(second.stderr.contains(taken), "{}", second.stderr);
+        let attached = loaded_programs()?;
+        fs::remove_file(directory()?.join("link_bind4"))?;
+        second.wait_for("hooks re-attached")?;
+        enforced(env, hook)?;
+        second.reload(POLICY_OF_PINS)?;
+        second.end(Signal::KILL)?;
+        // Without its record the programs are replaced: those before have gone when the next daemon is ready.
+        fs::remove_file(directory()?.join("META"))?;
+        let third = narrow(env, hook)?;
+        ensure!(!third.stderr.contains(taken), "{}", third.stderr);
+        ensure!(third.status()?["decisions"]["deny"] == 2, "other maps");
+        expect_decision(env, &third, &denied(), deny("no-root"))?;
+        until_at_most(attached, "programs are left after a start")?;
+        let output = third.command(&["detach"]).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        third.end_by_itself()?;
+        free()?;
+        until_at_most(before, "programs are left after detach")?;
+    }
+    Ok(())
+}
+
+/// The kernel frees programs a moment after they are detached.
+fn until_at_most(programs: u32, what: &str) -> anyhow::Result<()> {
+    let end = Instant::now() + DEADLINE;
+    while loaded_programs()? > programs {
+        ensure!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// A daemon that pins and never had other capabilities.
+fn narrow(env: &TestEnv, hook: &'static str) -> anyhow::Result<Instance> {
+    let arguments = [
+        "--pin",
+        "--no-fold",
+        "--output",
+        "json",
+        "--check-every",
+        "1",
+    ];
+    Instance::start_prepared(env, POLICY_OF_PINS, hook, &arguments, |command, _| {
+        let drop_others = || {
+            let all = (0..64).map(|number| 1 << number);
+            for capability in all.filter(|capability| EVENT_LOOP & capability == 0) {
+                // The kernel does not know those with higher numbers.
+                let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+                    capability,
+                ));
+            }
+            Ok(())
+        };
+        // SAFETY: the closure makes system calls only.
+        unsafe { command.pre_exec(drop_others) };
+        Ok(())
+    })
+}
+
 fn wait_for_file(path: &Path) -> anyhow::Result<()> {
-    let end = std::time::Instant::now() + crate::harness::lines::DEADLINE;
+    let end = Instant::now() + DEADLINE;
     while !path.exists() {
-        ensure!(std::time::Instant::now() < end, "no {}", path.display());
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        ensure!(Instant::now() < end, "no {}", path.display());
+        std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
 }
