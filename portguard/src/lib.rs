@@ -17,6 +17,7 @@ pub mod loader;
 pub mod metrics;
 pub mod policy_names;
 pub mod policy_store;
+pub mod sandbox;
 pub mod status;
 pub mod stderr;
 pub mod stdout;

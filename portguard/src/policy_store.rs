@@ -125,6 +125,12 @@ impl PolicyStore {
         Self(directory)
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// The file for the policy of these paths.
     fn file(&self, paths: &[PathBuf]) -> PathBuf {
         let mut hash = Sha256::new();

@@ -41,6 +41,26 @@ pub struct Status {
     pub fallback: Option<String>,
     /// Existing sockets that violate the policy, by the last scan; null where there was none.
     pub violations: Option<u64>,
+    /// The privileges that the daemon has given up; null where none runs.
+    #[serde(default)]
+    pub hardening: Option<Hardening>,
+}
+
+/// The privileges that a daemon has given up, and what it has kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardening {
+    /// Whether it is to give them up: not with `--no-sandbox`.
+    pub sandbox: bool,
+    /// The capabilities of its event loop.
+    pub capabilities: Vec<String>,
+    /// Whether no program that it executes could have more rights.
+    pub no_new_privs: bool,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
+    /// Whether Landlock confines the threads that look up accounts, read policies and write decisions.
+    pub landlock: bool,
+    /// What could not be had.
+    pub missing: Vec<String>,
 }
 
 /// Whether binds are decided.

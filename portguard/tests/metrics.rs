@@ -72,6 +72,7 @@ fn status() -> Status {
         reattached: 4,
         fallback: None,
         violations: Some(6),
+        hardening: None,
     }
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::{FExit, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
-use portguard::kernel::{Enforcer, Environment, HookChoice, Pins};
+use portguard::kernel::{BPFFS, Enforcer, Environment, HookChoice, Pins};
 use portguard::status::Description;
 use portguard_common::{Decision, Errno, Reason, Verdict};
 use portguard_policy::compile::{Tables, compile};
@@ -56,7 +56,7 @@ struct Tally {
 
 fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
     let environment = Environment::probe();
-    let pins = Pins::open()?;
+    let pins = Pins::open(Path::new(BPFFS))?;
     let mut kernel = InKernel(Enforcer::start(&environment, HookChoice::Auto, Some(pins))?);
     kernel.0.pin()?;
     let directory = kernel.0.pinned_in().context("nothing is pinned")?;

@@ -28,6 +28,7 @@ mod monitors;
 mod namespaces;
 mod pins;
 mod policies;
+mod privileges;
 mod protocols;
 mod reload;
 mod servers;
@@ -70,7 +71,7 @@ pub(crate) const KERNEL: [Table; 9] = [
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 9] = [
+pub(crate) const LIFECYCLE: [Table; 10] = [
     flood::TESTS,
     aggregation::TESTS,
     lifetime::ENDS,
@@ -80,6 +81,7 @@ pub(crate) const LIFECYCLE: [Table; 9] = [
     without_process::TESTS,
     dropped_user::TESTS,
     enforce_existing::TESTS,
+    privileges::TESTS,
 ];
 
 /// Tests of what a daemon does with files, pins of others, sockets of its own and readers.

@@ -5,6 +5,7 @@ use crate::kernel::{
     BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
     object, object_condition, pins_condition,
 };
+use crate::sandbox;
 use crate::stderr::log_line;
 use crate::stdout::out_line;
 use portguard_policy::escape::escape;
@@ -45,6 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     conditions.push(local_ports(&policy.unwrap_or_default().protect));
     conditions.push(pins_condition());
     conditions.extend(other_programs(&environment));
+    conditions.push(sandbox(&sandbox::missing()));
     let missing = conditions.iter().any(is_missing);
     conditions.push(if missing {
         not_tried()
@@ -108,6 +110,25 @@ fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
             found: exposed.to_string(),
             fix: Some(exposed.fix()),
         },
+    }
+}
+
+/// Whether `run` can give up all that it would give up; it runs without.
+fn sandbox(missing: &[String]) -> Condition {
+    let name = "run can confine itself";
+    if missing.is_empty() {
+        return Condition {
+            name,
+            severity: Severity::Good,
+            found: "seccomp and Landlock".to_owned(),
+            fix: None,
+        };
+    }
+    Condition {
+        name,
+        severity: Severity::Warning,
+        found: missing.join("; "),
+        fix: Some("none is needed to enforce: the daemon runs with less confinement".to_owned()),
     }
 }
 
@@ -240,4 +261,25 @@ fn print_if_missing<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> 
         }
     }
     any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sandbox_names_what_the_kernel_lacks() {
+        let all = sandbox(&[]);
+        assert_eq!(
+            (all.severity, all.found.as_str()),
+            (Severity::Good, "seccomp and Landlock")
+        );
+        let some = sandbox(&["no seccomp".to_owned(), "no Landlock".to_owned()]);
+        assert_eq!(
+            (some.severity, some.found.as_str()),
+            (Severity::Warning, "no seccomp; no Landlock")
+        );
+        let fix = some.fix.unwrap_or_default();
+        assert!(fix.ends_with("runs with less confinement"), "{fix}");
+    }
 }

@@ -8,10 +8,11 @@ use crate::account_lookup::AccountLookup;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
+use crate::kernel::{BPFFS, Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::metrics::MetricsAddress;
 use crate::policy_store::{DIRECTORY, PolicyStore};
+use crate::sandbox::Sandbox;
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
@@ -41,6 +42,9 @@ pub(super) struct Args {
     /// Keep enforcing after the daemon exits, by pins in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
+    /// Where bpffs is mounted for this process
+    #[arg(long, value_name = "PATH", default_value = BPFFS, hide_short_help = true)]
+    bpffs: PathBuf,
     /// Where decisions go: stdout, journald, file:PATH (reopened on SIGUSR1) or none; may be repeated
     /// [default: stdout]
     #[arg(long = "sink", value_name = "SINK")]
@@ -69,6 +73,9 @@ pub(super) struct Args {
     /// Accept policy files that others than root could change
     #[arg(long, hide_short_help = true)]
     insecure_policy_permissions: bool,
+    /// Keep all capabilities, and filter neither system calls nor files: for a name service that needs more
+    #[arg(long, hide_short_help = true)]
+    no_sandbox: bool,
     /// Do not reload when policy files change; only on SIGHUP and `portguard reload`
     #[arg(long, hide_short_help = true)]
     no_watch: bool,
@@ -112,22 +119,31 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         );
         return Err(Exit::NotSo);
     }
+    // It may mount securityfs, which the sandbox would not let it do.
+    let environment = Environment::probe();
+    let sandbox = match args.no_sandbox {
+        true => Sandbox::off(),
+        false => Sandbox::enter(),
+    };
     let source = PolicyLoader {
         paths: args.policy.get(),
         mode: args.mode.map(Into::into),
         insecure_permissions: args.insecure_policy_permissions,
-        accounts: AccountLookup::start().map_err(lacking)?,
+        accounts: AccountLookup::start_in(&sandbox).map_err(lacking)?,
     };
     let store = PolicyStore::new(args.state.clone());
     let (fresh, fallback) = first_policy(&source, &store, args.on_error)?;
     stderr::text(&fresh.warnings);
-    let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
         return Err(Exit::Environment);
     }
-    let sinks = Sinks::open(&args.sinks, args.output.format()).map_err(lacking)?;
+    let sinks = Sinks::open(&args.sinks, args.output.format(), &sandbox).map_err(lacking)?;
     let server = server(args)?;
-    let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
+    let pins = args
+        .pin
+        .then(|| Pins::open(&args.bpffs))
+        .transpose()
+        .map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce_policy(args, &fresh);
     announce_hook(&fresh.policy, &enforcer);
@@ -145,6 +161,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         watch: !args.no_watch,
         store,
         fallback,
+        sandbox,
         check_every: Duration::from_secs(args.check_every),
         server,
     };

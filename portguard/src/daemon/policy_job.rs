@@ -1,13 +1,14 @@
 //! Reads the policy beside the loop: looking up its users and groups, compiling and comparing it may take a while.
 
+use super::confined_job::{self, Job};
 use crate::control::Reply;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
+use crate::sandbox::Sandbox;
 use portguard_policy::analysis::summary::summary;
 use portguard_policy::policy::{Policy, PolicyFiles};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 /// A policy to put in force.
 pub(super) struct Successor {
@@ -38,9 +39,9 @@ pub(super) type Waiting = oneshot::Sender<Reply>;
 
 /// One job at a time; a reload that is asked for meanwhile comes after it, since files may have changed since they
 /// were read.
-#[derive(Default)]
 pub(super) struct PolicyJob {
-    running: Option<JoinHandle<Read>>,
+    sandbox: Sandbox,
+    running: Option<Job<Read>>,
     /// Those who wait for the running job.
     waiting: Vec<Waiting>,
     /// Those who wait for the next one; `Some` where there is to be one.
@@ -50,6 +51,16 @@ pub(super) struct PolicyJob {
 }
 
 impl PolicyJob {
+    pub(super) const fn new(sandbox: Sandbox) -> Self {
+        Self {
+            sandbox,
+            running: None,
+            waiting: Vec::new(),
+            next: None,
+            by_change: false,
+        }
+    }
+
     pub(super) const fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -73,10 +84,22 @@ impl PolicyJob {
         waiting: Vec<Waiting>,
     ) {
         self.waiting = waiting;
-        self.running = Some(tokio::task::spawn_blocking(move || {
+        self.start(move || {
             // Without colour: `status` and `reload` show the text too.
             let read = loader.read(&before, false);
             Read::Files(read.map(|fresh| Successor::of(fresh, &in_force)))
+        });
+    }
+
+    fn start(&mut self, job: impl FnOnce() -> Read + Send + 'static) {
+        let started = confined_job::start(&self.sandbox, Vec::new(), job);
+        self.running = Some(started.unwrap_or_else(|error| {
+            let (result, waiting) = oneshot::channel();
+            // It waits right here.
+            let _ = result.send(Read::Files(Err(format!(
+                "the policy cannot be read: cannot start a thread for it: {error}; raise the limit of tasks\n"
+            ))));
+            waiting
         }));
     }
 
@@ -89,14 +112,12 @@ impl PolicyJob {
         in_force: Arc<Policy>,
         late: usize,
     ) {
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            match loader.read_accounts(sources, &before, late) {
-                Some((names, read)) => {
-                    Read::Accounts(names, read.map(|fresh| Successor::of(fresh, &in_force)))
-                }
-                None => Read::Unchanged,
+        self.start(move || match loader.read_accounts(sources, &before, late) {
+            Some((names, read)) => {
+                Read::Accounts(names, read.map(|fresh| Successor::of(fresh, &in_force)))
             }
-        }));
+            None => Read::Unchanged,
+        });
     }
 
     /// Waits for the job, forever where none runs. Returns those who wait for its result too.

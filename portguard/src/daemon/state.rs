@@ -12,6 +12,7 @@ use super::policy_state::{PolicyState, Reloaded};
 use crate::control::Reply;
 use crate::kernel::{Enforcer, Environment, KernelError};
 use crate::loader::{CompiledPolicy, PolicyLoader, release_memory};
+use crate::sandbox::Sandbox;
 use crate::status::{self, DaemonStatus};
 use crate::stderr::log_line;
 use crate::systemd::Manager;
@@ -32,6 +33,7 @@ pub(super) struct Daemon<'a> {
     pub(super) health: HealthMonitor,
     pub(super) existing: ExistingSockets,
     pub(super) manager: Manager,
+    pub(super) sandbox: Sandbox,
     /// Enforcement was ended by a request.
     pub(super) detached: bool,
     started: Instant,
@@ -51,7 +53,7 @@ impl<'a> Daemon<'a> {
             loader,
             fresh,
             options.watch,
-            PolicySaver::new(options.store),
+            PolicySaver::new(options.store, options.sandbox.clone()),
             options.fallback,
         );
         let cgroup_root = &environment.cgroup_root;
@@ -61,7 +63,8 @@ impl<'a> Daemon<'a> {
             enforcer,
             environment,
             policy,
-            job: PolicyJob::default(),
+            job: PolicyJob::new(options.sandbox.clone()),
+            sandbox: options.sandbox,
             accounts: AccountWatcher::open(),
             events,
             health: HealthMonitor::default(),

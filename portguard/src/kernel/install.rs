@@ -64,6 +64,8 @@ impl Enforcer {
     ) -> Result<KernelImage, KernelError> {
         self.fill(tables, description.policy.generation)?;
         let image = KernelImage::create(tables, description)?;
+        // Before the switch: what is in force is pinned at each moment.
+        image.pin(&self.maps)?;
         image.switch(&mut self.maps)?;
         Ok(image)
     }

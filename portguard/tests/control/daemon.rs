@@ -193,6 +193,7 @@ pub(crate) fn status() -> Status {
         reattached: 0,
         fallback: None,
         violations: Some(0),
+        hardening: None,
     }
 }
 

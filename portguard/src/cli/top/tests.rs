@@ -94,6 +94,7 @@ fn status() -> Status {
         reattached: 0,
         fallback: None,
         violations: None,
+        hardening: None,
     }
 }
 

@@ -5,7 +5,7 @@ use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every map that the daemon reads or writes.
 pub(in crate::kernel) const NAMES: [&str; 12] = [
@@ -24,17 +24,27 @@ pub(in crate::kernel) const NAMES: [&str; 12] = [
 ];
 
 /// The maps.
-pub(in crate::kernel) struct Maps(BTreeMap<&'static str, Map>);
+pub(in crate::kernel) struct Maps {
+    maps: BTreeMap<&'static str, Map>,
+    /// Where they are pinned.
+    pinned_in: Option<PathBuf>,
+}
 
 impl Maps {
-    /// The maps of an object whose programs are loaded.
-    pub(in crate::kernel) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    /// The maps of an object whose programs are loaded. It uses those that are pinned in `reuse`, if given.
+    pub(in crate::kernel) fn of_object(
+        ebpf: &mut Ebpf,
+        reuse: Option<&Path>,
+    ) -> Result<Self, KernelError> {
         let take = |name: &'static str| {
             let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
             Ok((name, map))
         };
         let maps: Result<_, KernelError> = NAMES.into_iter().map(take).collect();
-        maps.map(Self)
+        Ok(Self {
+            maps: maps?,
+            pinned_in: reuse.map(Path::to_owned),
+        })
     }
 
     /// The maps that are pinned in a directory.
@@ -44,7 +54,20 @@ impl Maps {
             Ok((name, map.map_err(map_error(name))?))
         };
         let maps: Result<_, KernelError> = NAMES.into_iter().map(open).collect();
-        maps.map(Self)
+        Ok(Self {
+            maps: maps?,
+            pinned_in: Some(directory.to_owned()),
+        })
+    }
+
+    /// Where they are pinned; `None` where they are not.
+    pub(in crate::kernel) fn pinned_in(&self) -> Option<&Path> {
+        self.pinned_in.as_deref()
+    }
+
+    /// Remembers where they are pinned from now on.
+    pub(in crate::kernel) fn set_pinned_in(&mut self, directory: &Path) {
+        self.pinned_in = Some(directory.to_owned());
     }
 
     /// A map in its type.
@@ -55,7 +78,7 @@ impl Maps {
     where
         T: TryFrom<&'a mut Map, Error = MapError>,
     {
-        let map = self.0.get_mut(name).ok_or(KernelError::Missing(name))?;
+        let map = self.maps.get_mut(name).ok_or(KernelError::Missing(name))?;
         T::try_from(map).map_err(map_error(name))
     }
 
@@ -64,13 +87,13 @@ impl Maps {
     where
         T: TryFrom<&'a Map, Error = MapError>,
     {
-        let map = self.0.get(name).ok_or(KernelError::Missing(name))?;
+        let map = self.maps.get(name).ok_or(KernelError::Missing(name))?;
         T::try_from(map).map_err(map_error(name))
     }
 
     /// The descriptor of a map of maps.
     pub(in crate::kernel) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
-        match self.0.get(name) {
+        match self.maps.get(name) {
             Some(Map::ArrayOfMaps(data)) => Ok(data.fd().as_fd()),
             _ => Err(KernelError::Missing(name)),
         }
@@ -81,7 +104,7 @@ impl Maps {
     where
         T: TryFrom<Map, Error = MapError>,
     {
-        let Some(Map::RingBuf(data) | Map::LruHashMap(data)) = self.0.get(name) else {
+        let Some(Map::RingBuf(data) | Map::LruHashMap(data)) = self.maps.get(name) else {
             return Err(KernelError::Missing(name));
         };
         let fd = data.fd().as_fd().try_clone_to_owned();
@@ -92,7 +115,7 @@ impl Maps {
 
     /// All of them.
     pub(in crate::kernel) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
-        self.0.iter().map(|(name, map)| (*name, map))
+        self.maps.iter().map(|(name, map)| (*name, map))
     }
 }
 
