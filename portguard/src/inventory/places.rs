@@ -1,12 +1,10 @@
-//! Where a socket is that no process has in its table of files: in that of a thread, in an `io_uring`, or in flight.
+//! What a descriptor of a process says of sockets in it: those in flight in a Unix socket's queue, and the files of an
+//! `io_uring`.
 
-use super::processes::{Owners, inode_of, sockets_of};
-use portguard_policy::escape::escape;
 use serde::Serialize;
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A place that holds descriptors and does not say which: a socket that no process has open may be one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,48 +31,16 @@ pub enum PlaceKind {
 
 /// What a descriptor of a process says of others.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Contents {
+pub(super) struct Contents {
     /// Sockets by inode.
-    sockets: Vec<u64>,
-    unnamed: Option<(PlaceKind, u32)>,
-}
-
-impl Owners {
-    /// Looks in a process for sockets with these inodes that are not in its table of files.
-    pub(super) fn search(&mut self, pid: u32, process: &Path, inodes: &HashSet<u64>) {
-        let own = descriptors(process);
-        for task in tasks(process) {
-            let numbers = descriptors(&task);
-            let is_first = task.file_name() == process.file_name();
-            // It shares the table of its process, as nearly all threads do.
-            if !is_first && numbers == own {
-                continue;
-            }
-            for inode in sockets_of(&task).iter().flatten() {
-                self.add(*inode, inodes, pid, process);
-            }
-            for number in numbers {
-                let found = contents_of(&task, &number);
-                for inode in found.sockets {
-                    self.add(inode, inodes, pid, process);
-                }
-                if let Some((what, descriptors)) = found.unnamed {
-                    let comm = fs::read(process.join("comm")).unwrap_or_default();
-                    self.places.push(Place {
-                        pid,
-                        comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
-                        what,
-                        descriptors,
-                    });
-                }
-            }
-        }
-    }
+    pub(super) sockets: Vec<u64>,
+    /// How many more there are, and in what.
+    pub(super) unnamed: Option<(PlaceKind, u32)>,
 }
 
 /// What a descriptor of a task says of others; nothing where it is neither a socket nor an `io_uring`, or was closed
 /// meanwhile.
-fn contents_of(task: &Path, number: &OsStr) -> Contents {
+pub(super) fn contents_of(task: &Path, number: &OsStr) -> Contents {
     let link = fs::read_link(task.join("fd").join(number)).unwrap_or_default();
     let link = link.to_string_lossy();
     if !link.starts_with("socket:[") && !link.contains("[io_uring]") {
@@ -84,18 +50,10 @@ fn contents_of(task: &Path, number: &OsStr) -> Contents {
     contents(&text.unwrap_or_default())
 }
 
-/// The directories of a process's threads.
-fn tasks(process: &Path) -> Vec<PathBuf> {
-    let tasks = fs::read_dir(process.join("task"));
-    let tasks = tasks.into_iter().flatten().flatten();
-    tasks.map(|task| task.path()).collect()
-}
-
-/// The numbers of a task's descriptors.
-fn descriptors(task: &Path) -> HashSet<OsString> {
-    let entries = fs::read_dir(task.join("fd"));
-    let entries = entries.into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name()).collect()
+/// `socket:[INODE]`
+pub(super) fn inode_of(target: &Path) -> Option<u64> {
+    let inode = target.to_str()?.strip_prefix("socket:[")?;
+    inode.strip_suffix(']')?.parse().ok()
 }
 
 /// What `/proc/PID/fdinfo/N` of a Unix socket or an `io_uring` says of the descriptors in it.

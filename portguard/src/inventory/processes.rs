@@ -1,7 +1,7 @@
 //! Finds the processes that have a socket open.
 
 use super::error::InventoryError;
-use super::places::Place;
+use super::places::{Place, contents_of, inode_of};
 use crate::user_namespaces;
 use portguard_policy::compile::Owner;
 use portguard_policy::escape::escape;
@@ -10,6 +10,7 @@ use procfs::FromBufRead as _;
 use procfs::process::Status;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -83,8 +84,39 @@ impl Owners {
         Ok(())
     }
 
+    /// Looks in a process for sockets with these inodes that are not in its table of files.
+    fn search(&mut self, pid: u32, process: &Path, inodes: &HashSet<u64>) {
+        let own = descriptors(process);
+        for task in tasks(process) {
+            let numbers = descriptors(&task);
+            let is_first = task.file_name() == process.file_name();
+            // It shares the table of its process, as nearly all threads do.
+            if !is_first && numbers == own {
+                continue;
+            }
+            for inode in sockets_of(&task).iter().flatten() {
+                self.add(*inode, inodes, pid, process);
+            }
+            for number in numbers {
+                let found = contents_of(&task, &number);
+                for inode in found.sockets {
+                    self.add(inode, inodes, pid, process);
+                }
+                if let Some((what, descriptors)) = found.unnamed {
+                    let comm = fs::read(process.join("comm")).unwrap_or_default();
+                    self.places.push(Place {
+                        pid,
+                        comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
+                        what,
+                        descriptors,
+                    });
+                }
+            }
+        }
+    }
+
     /// A process has a socket open; nothing where the socket is not in `wanted`.
-    pub(super) fn add(&mut self, inode: u64, wanted: &HashSet<u64>, pid: u32, path: &Path) {
+    fn add(&mut self, inode: u64, wanted: &HashSet<u64>, pid: u32, path: &Path) {
         if wanted.contains(&inode)
             && let Some(process) = Process::read(pid, path)
         {
@@ -124,7 +156,7 @@ pub(super) fn pid_of(path: &Path) -> Option<u32> {
 }
 
 /// Inodes of the sockets that a process or a thread has open.
-pub(super) fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
+fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
     let descriptors = fs::read_dir(process.join("fd")).map_err(|error| error.kind())?;
     let targets = descriptors
         .flatten()
@@ -132,10 +164,18 @@ pub(super) fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
     Ok(targets.filter_map(|target| inode_of(&target)).collect())
 }
 
-/// `socket:[INODE]`
-pub(super) fn inode_of(target: &Path) -> Option<u64> {
-    let inode = target.to_str()?.strip_prefix("socket:[")?;
-    inode.strip_suffix(']')?.parse().ok()
+/// The directories of a process's threads.
+fn tasks(process: &Path) -> Vec<PathBuf> {
+    let tasks = fs::read_dir(process.join("task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks.map(|task| task.path()).collect()
+}
+
+/// The numbers of a task's descriptors.
+fn descriptors(task: &Path) -> HashSet<OsString> {
+    let entries = fs::read_dir(task.join("fd"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
 }
 
 impl Process {

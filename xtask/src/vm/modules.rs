@@ -25,6 +25,7 @@ pub(super) const PROTOCOLS: &[&str] = &[
     "nfsv3",
     "lockd",
     "sunrpc",
+    "overlay",
 ];
 
 /// Copies the modules of a kernel, uncompressed; returns the names of their files in order.
