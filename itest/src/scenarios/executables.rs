@@ -7,7 +7,6 @@ use crate::harness::frozen::Frozen;
 use crate::harness::instance::Instance;
 use crate::harness::{Needs, Table, TestEnv};
 use anyhow::{Context as _, bail, ensure};
-use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 use rustix::process::chroot;
 use serde_json::Value;
