@@ -105,6 +105,9 @@ fn enter_userns(probe: &Probe, userns: Userns) -> anyhow::Result<()> {
     for level in 0..userns.nested {
         set_dumpable_behavior(DumpableBehavior::Dumpable)?;
         raw_syscalls::unshare(libc::CLONE_NEWUSER).with_context(|| format!("level {level}"))?;
+        // Without both maps none can be made inside it.
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/gid_map", "0 0 1")?;
         std::fs::write("/proc/self/uid_map", "0 0 1")?;
     }
     Ok(())

@@ -86,7 +86,7 @@ fn is_denied(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
         }
     }
     // Where no rule names a group or an address.
-    let plain = "{ version: 1, protect: [7701], rules: [
+    let plain = "{ version: 1, protect: [\"1-1023\", 7701], rules: [
         { name: no-alice, action: deny, ports: [7701], users: [1000] }] }";
     for hook in env.deciding_hooks() {
         let instance = shared.enforce_by(env, hook, plain)?;
