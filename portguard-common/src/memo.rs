@@ -8,7 +8,7 @@
 //! caller's cgroup or of the address.
 
 use crate::image::{Image, NO_RULE, RuleWord};
-use crate::{Protocol, Reason, Verdict};
+use crate::{Errno, Protocol, Reason, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Classes of ports.
@@ -88,14 +88,15 @@ pub enum Kind {
 }
 
 /// What a class of ports says of binds by a protocol: bits 29 to 31 the [`Kind`], bit 28 whether an answer acts, and
-/// below them the [`Answer`] if it is [`Kind::Alone`], else where the answers begin and from bit 16 how
-/// many steps a search takes.
+/// below them the [`Answer`] if it is [`Kind::Alone`], else where the answers begin, from bit 16 how many steps a search
+/// takes, and bit 27 whether the owners of the caller's user namespaces count too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry(pub u32);
 
 impl Entry {
     const KIND: u32 = 29;
     const ACTS: u32 = 1 << 28;
+    const OWNERS: u32 = 1 << 27;
     const STEPS: u32 = 16;
 
     /// The entry of a port for which `decide_bind` is called.
@@ -113,6 +114,20 @@ impl Entry {
     pub const fn of_answers(kind: Kind, acts: bool, first: u16, steps: u32) -> Self {
         let acts = if acts { Self::ACTS } else { 0 };
         Self((kind as u32) << Self::KIND | acts | steps << Self::STEPS | first as u32)
+    }
+
+    /// The same entry, for callers in the initial user namespace only.
+    #[must_use]
+    pub const fn asking_owners(self) -> Self {
+        Self(self.0 | Self::OWNERS)
+    }
+
+    /// Of an entry that is [`Kind::ByUser`]: whether the owners of the caller's user namespaces count too, of which
+    /// the memo knows nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn asks_owners(self) -> bool {
+        self.0 & Self::OWNERS != 0
     }
 
     /// On what the answer depends.
@@ -191,6 +206,17 @@ impl Answer {
     pub const fn refuses(self) -> bool {
         let deny = Self::ENFORCED | Verdict::Deny as u32;
         self.0 & deny == deny
+    }
+
+    /// The errno with which the bind is refused.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refusal(self) -> Option<Errno> {
+        if self.refuses() {
+            Some(self.word().errno())
+        } else {
+            None
+        }
     }
 
     /// Whether it is enforced and allows.
@@ -361,6 +387,9 @@ mod tests {
         for kind in [Kind::ByUser, Kind::ByCgroup, Kind::ByAddress] {
             let entry = Entry::of_answers(kind, true, u16::MAX, 16);
             assert!(entry.is(kind) && entry.acts() && !entry.is(Kind::General));
+            let asking = entry.asking_owners();
+            assert!(asking.asks_owners() && !entry.asks_owners());
+            assert!(asking.is(kind) && asking.acts() && asking.first() == 0xffff);
         }
         assert!(Entry::GENERAL.is(Kind::General) && Entry::GENERAL.acts());
     }

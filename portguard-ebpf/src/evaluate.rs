@@ -8,7 +8,7 @@ use crate::counters::count;
 use crate::identity::{cgroup, groups};
 use crate::in_force::{InForce, image};
 use crate::kernel_read::current_cgroup_id;
-use crate::typed::current_uids;
+use crate::typed::{current_uids, has_owners};
 use portguard_common::{
     Answer, Counter, Entry, GroupRules, Header, HeaderFlags, Image as _, Kind, Lookup, Protocol,
     Request, decide_bind,
@@ -85,7 +85,7 @@ fn remembered(
     }
     if entry.is(Kind::ByUser) {
         let (uid, euid) = current_uids();
-        if uid == euid {
+        if uid == euid && !(entry.asks_owners() && has_owners()) {
             return Reply::of(policy.answer_for_user(entry, uid));
         }
     }
@@ -172,7 +172,8 @@ impl Query {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -> u64 {
-    let Some(image) = image((bind >> SLOT) as u32 & 1) else {
+    let slot = (bind >> SLOT) as u32 & 1;
+    let Some(image) = image(slot) else {
         return 0;
     };
     let Some(header) = image.page(0).map(Header) else {
@@ -190,11 +191,13 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -
     };
     let caller = Caller {
         header,
+        slot,
         address: BindAddress::unpack(bind >> 18, high, low),
         cgroup_id,
+        has_owners: header.has(HeaderFlags::OWNER_RULES) && has_owners(),
     };
     let decided = decide_bind(&image, &header, &request, &caller);
-    if header.has(HeaderFlags::GROUP_RULES) {
+    if header.has(HeaderFlags::GROUP_RULES) || caller.has_owners {
         groups::release();
     }
     let Some(decision) = decided else {
@@ -218,8 +221,10 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -
 /// The running task and the address that it binds.
 struct Caller<'a> {
     header: Header<'a>,
+    slot: u32,
     address: BindAddress,
     cgroup_id: u64,
+    has_owners: bool,
 }
 
 impl Lookup for Caller<'_> {
@@ -234,7 +239,12 @@ impl Lookup for Caller<'_> {
     }
 
     #[inline(always)]
+    fn has_owners(&self) -> bool {
+        self.has_owners
+    }
+
+    #[inline(always)]
     fn group_rules(&self) -> Option<&GroupRules> {
-        groups::collect(&self.header)
+        groups::collect(&self.header, self.slot, self.has_owners)
     }
 }

@@ -3,15 +3,19 @@
 //! The verdict is reached before anything is reserved, so a full ring changes no verdict. It is counted.
 
 use crate::counters::{count, increment};
+use crate::executable::Executable;
 use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::{Bound, Socket};
+use crate::typed::{
+    current_comm, current_gid, current_parent, current_start_time, current_uids, has_owners,
+};
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_get_current_comm;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use portguard_common::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter, Event,
-    Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, RuleWord, Several, UID_QUOTA,
+    Family, MAX_CGROUP_DEPTH, NAME_BYTES, NO_OWNER, RecordKind, RuleWord, Several, UID_EXECUTABLES,
+    UID_QUOTA,
 };
 
 /// What an event says of a decision.
@@ -30,7 +34,7 @@ pub struct Reported {
 /// Reports a decision.
 #[inline(always)]
 pub fn decision(reported: &Reported, bound: &Bound) {
-    let decided = reported.word.verdict() as u64
+    let decided = u64::from(reported.word.outcome().0)
         | u64::from(reported.flags | bound.flags) << 8
         | u64::from(reported.rule) << 16
         | u64::from(reported.generation) << 32;
@@ -48,15 +52,20 @@ pub fn decision(reported: &Reported, bound: &Bound) {
 extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgroup: u64) -> u64 {
     // SAFETY: two words and 16 bytes, of which any are a value.
     let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([high, low]) };
-    let ids = bpf_get_current_uid_gid();
+    let (uid, euid) = current_uids();
     report(&AggregateKey {
         cgroup_id: cgroup,
         address,
-        uid: ids as u32,
-        euid: Task::current().euid(),
-        gid: (ids >> 32) as u32,
+        uid,
+        euid,
+        gid: current_gid(),
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,
+        userns_owner: if has_owners() {
+            Task::current().userns_owner()
+        } else {
+            NO_OWNER
+        },
         port: bind as u16,
         rule: (decided >> 16) as u16,
         protocol: (bind >> 16) as u8,
@@ -64,7 +73,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         flags: (decided >> 8) as u8,
         kind: AggregateKey::DECISION,
         family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
-        reserved: [0; 3],
+        reserved: [0; 7],
     });
     0
 }
@@ -77,7 +86,7 @@ const INET6_AFTER_INET: u8 = Family::Inet6 as u8 - Family::Inet as u8;
 #[inline(always)]
 fn report(key: &AggregateKey) {
     let Some(aggregates) = AGGREGATES.get(0) else {
-        return alone(key);
+        return alone(key, &program(None));
     };
     if add(aggregates, key) {
         return;
@@ -86,10 +95,11 @@ fn report(key: &AggregateKey) {
         count(Counter::UidQuota);
         return;
     }
+    let program = program(Some((aggregates, key.uid)));
     if aggregates.insert(key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
         if !add(aggregates, key) {
-            alone(key);
+            alone(key, &program);
         }
         return;
     }
@@ -100,7 +110,7 @@ fn report(key: &AggregateKey) {
     let event = entry.cast::<Event>();
     // SAFETY: the entry begins with the words of an `Event`. Other CPUs find the entry by now, but only read them and
     // write the words after it; the loader reads it once no program uses the map any more.
-    fill(unsafe { &mut *event }, key);
+    fill(unsafe { &mut *event }, key, &program);
     // SAFETY: filled above.
     let event = unsafe { &*event };
     if EVENTS.output_untyped::<Event>(event, 0).is_err() {
@@ -139,12 +149,20 @@ fn mark_several(entry: *mut AggregateWords) {
     // SAFETY: a word of the entry.
     let several = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) }.cast::<Several>();
     // SAFETY: within the entry, which begins with the words of an `Event`; any bytes are a number.
-    if unsafe { core::ptr::read_volatile(&raw const (*first).pid) } != current_process() {
+    let pid = unsafe { core::ptr::read_volatile(&raw const (*first).pid) };
+    // SAFETY: as above.
+    let start_time = unsafe { core::ptr::read_volatile(&raw const (*first).start_time) };
+    // An id is used again within a second where there are few.
+    if pid != current_process() || start_time != current_start_time() {
         // SAFETY: a byte of the entry, to which only ones are written.
         unsafe { core::ptr::write_volatile(&raw mut (*several).process, 1) };
     }
-    let mut comm = [0u64; 2];
-    current_comm((&raw mut comm).cast());
+    // SAFETY: as above.
+    if unsafe { core::ptr::read_volatile(&raw const (*first).exec) } != Task::current().exec() {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*several).executable, 1) };
+    }
+    let comm = current_comm();
     // SAFETY: within the entry, at a multiple of eight.
     let known = unsafe { core::ptr::read_volatile((&raw const (*first).comm).cast::<[u64; 2]>()) };
     if (comm[0] ^ known[0]) | (comm[1] ^ known[1]) != 0 {
@@ -156,13 +174,6 @@ fn mark_several(entry: *mut AggregateWords) {
 #[inline(always)]
 fn current_process() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
-}
-
-/// Writes the name of the running thread.
-#[inline(always)]
-fn current_comm(into: *mut [u8; 16]) {
-    // SAFETY: the destination has the 16 bytes that the helper gets as its size.
-    unsafe { bpf_get_current_comm(into.cast(), 16) };
 }
 
 #[inline(always)]
@@ -194,9 +205,37 @@ fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
     true
 }
 
+/// The caller's program, for an event that is sent now, after its path where the daemon does not know it. `quota` has the
+/// map and the uid by which paths are limited.
+#[inline(always)]
+fn program(quota: Option<(&Aggregates, u32)>) -> Executable {
+    let program = Executable::current();
+    if program.is_new() && quota.is_none_or(|(aggregates, uid)| takes_path(aggregates, uid)) {
+        program.send_path();
+    }
+    program
+}
+
+/// Takes one of the paths that `uid` may have sent in this window, as [`takes_quota`].
+#[inline(always)]
+fn takes_path(aggregates: &Aggregates, uid: u32) -> bool {
+    let Some(entry) = aggregates.get_ptr_mut(&AggregateKey::quota(uid)) else {
+        return false;
+    };
+    // SAFETY: a word of the entry.
+    let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) };
+    // SAFETY: as above: eight bytes and aligned, one load.
+    if unsafe { core::ptr::read_volatile(taken) } >= UID_EXECUTABLES {
+        return false;
+    }
+    // SAFETY: as above, aligned, which programs only touch by atomic adds.
+    unsafe { increment(taken) };
+    true
+}
+
 /// Reports a decision by an event of its own.
 #[inline(always)]
-fn alone(key: &AggregateKey) {
+fn alone(key: &AggregateKey, program: &Executable) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::RingFull);
         return;
@@ -204,19 +243,19 @@ fn alone(key: &AggregateKey) {
     let event = entry.as_mut_ptr();
     // SAFETY: exclusive memory of the reservation until it is submitted; `fill` writes all its bytes, and any are an
     // `Event`.
-    fill(unsafe { &mut *event }, key);
+    fill(unsafe { &mut *event }, key, program);
     entry.submit(0);
 }
 
 /// Fills in an event, all of it.
 #[inline(always)]
-fn fill(event: &mut Event, key: &AggregateKey) {
+fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     event.kind = RecordKind::Decision as u32;
     event.generation = key.generation;
     // SAFETY: no arguments.
     event.time = unsafe { bpf_ktime_get_ns() };
     event.cgroup_id = key.cgroup_id;
-    event.start_time = Task::current().start_time();
+    event.start_time = current_start_time();
     event.uid = key.uid;
     event.euid = key.euid;
     event.gid = key.gid;
@@ -225,13 +264,21 @@ fn fill(event: &mut Event, key: &AggregateKey) {
     event.port = key.port;
     event.rule = key.rule;
     event.address = key.address;
-    // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
-    current_comm(&raw mut event.comm);
+    let comm = (&raw mut event.comm).cast::<[u64; 2]>();
+    // SAFETY: 16 bytes at a multiple of eight.
+    unsafe { comm.write(current_comm()) };
     event.family = key.family;
     event.protocol = key.protocol;
     event.verdict = key.verdict;
     event.flags = key.flags;
-    event.ppid = Task::current().parent();
+    event.ppid = current_parent();
+    event.executable = program.id;
+    event.exe_inode = program.inode;
+    event.exec = program.exec;
+    event.exe_dev = program.dev;
+    event.exe_flags = program.flags;
+    event.userns_owner = key.userns_owner;
+    event.reserved = 0;
 }
 
 /// Reports the path of a cgroup.

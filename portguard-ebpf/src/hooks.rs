@@ -10,7 +10,9 @@ use crate::socket::{Bound, CgroupBind, SockAddr, Socket};
 use crate::typed::{is_kernel_thread, load};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
-use portguard_common::{Counter, EACCES, EventFlags, Family, Field, HeaderFlags};
+use portguard_common::{
+    Counter, EACCES, EADDRINUSE, EPERM, Errno, EventFlags, Family, Field, HeaderFlags,
+};
 
 /// Reports a decision, where it is to be reported.
 #[inline(always)]
@@ -53,7 +55,7 @@ pub fn report(
     events::decision(&reported, &bound());
 }
 
-/// bind(2). Return values are literals: from Linux 6.12 on the verifier has to see that they are in [-4095, 0].
+/// bind(2).
 #[inline(always)]
 pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
     let address = SockAddr {
@@ -96,10 +98,18 @@ pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
         || (port, socket, 0),
         || address.bound(sock),
     );
-    if evaluated.answer.refuses() {
-        Ok(-EACCES)
-    } else {
-        Ok(0)
+    Ok(refused_with(evaluated.answer.refusal()))
+}
+
+/// The return value of an LSM program that refuses with this errno, a literal each: from Linux 6.12 on the verifier has
+/// to see that it is in [-4095, 0].
+#[inline(always)]
+pub const fn refused_with(errno: Option<Errno>) -> i32 {
+    match errno {
+        None => 0,
+        Some(Errno::Acces) => -EACCES,
+        Some(Errno::Perm) => -EPERM,
+        Some(Errno::AddrInUse) => -EADDRINUSE,
     }
 }
 
@@ -140,8 +150,8 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
         return Ok(1);
     }
     let evaluated = evaluate(&policy, entry, port, protocol, || bind.bind_address(family))?;
-    let refused = evaluated.answer.refuses();
-    if refused || decides {
+    let refusal = evaluated.answer.refusal();
+    if refusal.is_some() || decides {
         policy.count(evaluated.answer);
         let socket = || {
             let netns = bind.netns();
@@ -149,10 +159,10 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
         };
         report(&policy, &evaluated, socket, || bind.bound(family));
     }
-    if refused {
+    if refusal.is_some() {
         if SET_RETVAL.load() != 0 {
             // SAFETY: a plain number; the loader sets SET_RETVAL only where the helper exists.
-            unsafe { bpf_set_retval(-EACCES) };
+            unsafe { bpf_set_retval(refused_with(refusal)) };
         }
         return Ok(0);
     }

@@ -5,12 +5,12 @@
 
 use crate::counters::count;
 use crate::evaluate::{Fault, evaluate};
-use crate::hooks::report;
+use crate::hooks::{refused_with, report};
 use crate::in_force::InForce;
 use crate::kernel_read::{Address, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_NUM};
 use crate::socket::{AF_INET, AF_INET6, Socket, bind_address, bound_to};
 use aya_ebpf::programs::LsmContext;
-use portguard_common::{Counter, EACCES, Family, HeaderFlags, Protocol};
+use portguard_common::{Counter, EACCES, Errno, Family, HeaderFlags, Protocol};
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
 /// ASCONF, some of them in softirq with a foreign `current`.
@@ -33,6 +33,8 @@ struct Step(u64);
 impl Step {
     const REFUSED: u64 = 1 << 16;
     const FAULT: u64 = 1 << 17;
+    /// Where the [`Errno`] begins.
+    const ERRNO: u32 = 18;
     const LEN: u32 = 32;
 }
 
@@ -62,7 +64,8 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
             return Err(Fault);
         }
         if step.0 & Step::REFUSED != 0 {
-            return Ok(-EACCES);
+            let errno = Errno::from_bits((step.0 >> Step::ERRNO) as u8);
+            return Ok(refused_with(Some(errno)));
         }
         if step.0 >> Step::LEN == 0 {
             return Ok(0);
@@ -101,22 +104,27 @@ extern "C" fn portguard_bindx_address(sock: u64, address: u64, rest: u64, port: 
         return next;
     }
     match decide(sock, address, Family::of_address(claimed), port) {
-        Ok(false) => next,
-        Ok(true) => Step::REFUSED,
+        Ok(None) => next,
+        Ok(Some(errno)) => Step::REFUSED | (errno as u64) << Step::ERRNO,
         Err(Fault) => Step::FAULT,
     }
 }
 
-/// Decides and reports; whether the bind is refused.
+/// Decides and reports; the errno where the bind is refused.
 #[inline(always)]
-fn decide(sock: Address, address: Address, family: Family, port: u16) -> Result<bool, Fault> {
+fn decide(
+    sock: Address,
+    address: Address,
+    family: Family,
+    port: u16,
+) -> Result<Option<Errno>, Fault> {
     let Some(policy) = InForce::now() else {
-        return Ok(false);
+        return Ok(None);
     };
     let class = policy.class(port);
     let socket = socket(sock);
     if !class.is_protected() || !policy.is_for(socket.netns) {
-        return Ok(false);
+        return Ok(None);
     }
     let entry = policy.entry(class, socket.protocol);
     let evaluated = evaluate(&policy, entry, port, socket.protocol, || {
@@ -129,7 +137,7 @@ fn decide(sock: Address, address: Address, family: Family, port: u16) -> Result<
         || (port, socket, 0),
         || bound_to(address, family, sock),
     );
-    Ok(evaluated.answer.refuses())
+    Ok(evaluated.answer.refusal())
 }
 
 #[inline(always)]

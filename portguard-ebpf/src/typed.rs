@@ -39,6 +39,9 @@ macro_rules! load {
         unsafe { core::hint::assert_unchecked(value <= 0xffff_ffff) };
         value as u32
     }};
+    (u64, $base:expr, $field:expr) => {
+        load!(@ "u64", $base, $field)
+    };
     (pointer, $base:expr, $field:expr) => {
         load!(@ "u64", $base, $field) as *const u8
     };
@@ -74,6 +77,67 @@ pub fn current_uids() -> (u32, u32) {
     } else {
         (bpf_get_current_uid_gid() as u32, Task::current().euid())
     }
+}
+
+/// Real gid of the caller.
+#[inline(always)]
+pub fn current_gid() -> u32 {
+    if TYPED_TASK.load() != 0 {
+        load!(u32, TypedTask::current().cred(), Field::CredGid)
+    } else {
+        (bpf_get_current_uid_gid() >> 32) as u32
+    }
+}
+
+/// When the caller's process began: see [`Task::start_time`].
+#[inline(always)]
+pub fn current_start_time() -> u64 {
+    if TYPED_TASK.load() != 0 {
+        let leader = load!(pointer, TypedTask::current().0, Field::TaskLeader);
+        load!(u64, leader, Field::TaskStart)
+    } else {
+        Task::current().start_time()
+    }
+}
+
+/// The process id of its parent: see [`Task::parent`].
+#[inline(always)]
+pub fn current_parent() -> u32 {
+    if TYPED_TASK.load() != 0 {
+        let parent = load!(pointer, TypedTask::current().0, Field::TaskParent);
+        load!(u32, parent, Field::TaskTgid)
+    } else {
+        Task::current().parent()
+    }
+}
+
+/// The name of the running thread, as words.
+#[inline(always)]
+pub fn current_comm() -> [u64; 2] {
+    let mut words = [0u64; 2];
+    if TYPED_TASK.load() != 0 {
+        let task = TypedTask::current().0;
+        words[0] = u64::from(load!(u32, task, Field::TaskComm0))
+            | u64::from(load!(u32, task, Field::TaskComm4)) << 32;
+        words[1] = u64::from(load!(u32, task, Field::TaskComm8))
+            | u64::from(load!(u32, task, Field::TaskComm12)) << 32;
+    } else {
+        // SAFETY: the destination has the 16 bytes that the helper gets as its size.
+        unsafe { generated::bpf_get_current_comm((&raw mut words).cast(), 16) };
+    }
+    words
+}
+
+/// Whether the caller is in another user namespace than the initial one.
+#[inline(always)]
+pub fn has_owners() -> bool {
+    let level = if TYPED_TASK.load() != 0 {
+        let namespace = load!(pointer, TypedTask::current().cred(), Field::CredUserNs);
+        load!(u32, namespace, Field::UserNsLevel)
+    } else {
+        Task::current().user_namespace().level()
+    };
+    level != 0
 }
 
 /// Whether the caller is a kernel thread.

@@ -6,8 +6,7 @@
 use super::tables::Tables;
 use portguard_common::{
     Answer, Entry, GroupRules, Header, HeaderFlags, Kind, Lookup, MEMO_ANSWERS, MEMO_CLASSES, Memo,
-    PortClass, Protocol, Reason, Request, UserWord, VECTOR_WORDS, VectorWords, WORDS_PER_MASK,
-    decide_bind,
+    PortClass, Protocol, Request, UserWord, VECTOR_WORDS, VectorWords, WORDS_PER_MASK, decide_bind,
 };
 use std::collections::{BTreeSet, HashMap};
 use zerocopy::FromZeros as _;
@@ -23,7 +22,7 @@ impl Tables {
             tables: self,
             header,
             asked: Asked::of(self, &header)?,
-            groups: GroupRules::new(self.groupless, Reason::None),
+            groups: GroupRules::new(self.groupless),
             entries: HashMap::new(),
             answers: 0,
             budget: 4 * MEMO_ANSWERS,
@@ -39,6 +38,8 @@ struct Asked {
     cgroups: Mask,
     addresses: Mask,
     groups: Mask,
+    /// The `deny` rules, for which owners count.
+    denies: Mask,
     /// For each rule the uids from which on it begins or ceases to match.
     cuts: HashMap<usize, Vec<u32>>,
     cgroup_classes: u32,
@@ -51,6 +52,15 @@ struct Mask([u64; WORDS_PER_MASK]);
 impl Mask {
     const fn has(&self, rule: usize) -> bool {
         self.0[rule / 64] >> (rule % 64) & 1 == 1
+    }
+
+    /// The rules of a vector.
+    fn of(vector: &VectorWords) -> Self {
+        let mut mask = Self([0; WORDS_PER_MASK]);
+        for (word, of) in mask.0.iter_mut().zip(&vector[1..]) {
+            *word = *of;
+        }
+        mask
     }
 
     /// The rules that are not in all of these vectors.
@@ -84,6 +94,7 @@ impl Asked {
             cgroups: Mask::not_in_all(vectors(header.cgroup_vectors(), &cgroups)?.into_iter()),
             addresses: Mask::not_in_all(vectors(header.address_vectors(), &addresses)?.into_iter()),
             groups: Mask::not_in_all([tables.groupless].into_iter()),
+            denies: Mask::of(&tables.vector(header.user_vectors(), header.deny_vector() as u32)?),
             cuts: cuts(tables, header, &users)?,
             cgroup_classes: next(&cgroups),
             address_classes: next(&addresses),
@@ -176,6 +187,10 @@ impl Lookup for Witness<'_> {
 
     fn address_classes(&self) -> (u32, u32) {
         (self.address, self.address)
+    }
+
+    fn has_owners(&self) -> bool {
+        false
     }
 
     fn group_rules(&self) -> Option<&GroupRules> {
@@ -286,7 +301,14 @@ impl Writer<'_> {
                     answers.push((start, self.ask(&bind(start), 0, 0)?));
                 }
                 answers.dedup_by_key(|(_, answer)| *answer);
-                Some(self.by_user(memo, &answers))
+                let entry = self.by_user(memo, &answers)?;
+                let asks_owner =
+                    |rule: &usize| self.asked.users.has(*rule) && self.asked.denies.has(*rule);
+                Some(if deciding.iter().any(asks_owner) {
+                    entry.asking_owners()
+                } else {
+                    entry
+                })
             }
             Kind::ByCgroup => {
                 let count = self.asked.cgroup_classes;
@@ -317,15 +339,10 @@ impl Writer<'_> {
     }
 
     /// Writes answers that hold from a uid on.
-    fn by_user(&mut self, memo: &mut Memo, answers: &[(u32, Answer)]) -> Entry {
-        if let [(_, answer)] = answers {
-            return Entry::alone(*answer);
-        }
+    fn by_user(&mut self, memo: &mut Memo, answers: &[(u32, Answer)]) -> Option<Entry> {
         // A search halves.
         let size = answers.len().next_power_of_two();
-        let Some(first) = self.room(size) else {
-            return Entry::GENERAL;
-        };
+        let first = self.room(size)?;
         for at in 0..size {
             // The rest begins at `(uid_t)-1`, which is no one's.
             let known = answers.get(at);
@@ -333,7 +350,8 @@ impl Writer<'_> {
             memo.answers[first + at] = known.map_or(0, |(_, answer)| answer.0);
         }
         let acts = answers.iter().any(|(_, answer)| answer.acts());
-        Entry::of_answers(Kind::ByUser, acts, first as u16, size.trailing_zeros())
+        let steps = size.trailing_zeros();
+        Some(Entry::of_answers(Kind::ByUser, acts, first as u16, steps))
     }
 
     /// Writes the answers of this many classes.

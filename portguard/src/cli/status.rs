@@ -6,7 +6,7 @@ use super::table::table;
 use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
-use crate::status::{Decisions, Enforcing, RuleHits, Status};
+use crate::status::{Decisions, Enforcing, Hardening, RuleHits, Status};
 use crate::stdout::{self, out_line};
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
@@ -78,6 +78,7 @@ fn nothing(error: &ControlError) -> Status {
         reattached: 0,
         fallback: None,
         violations: None,
+        hardening: None,
     }
 }
 
@@ -115,6 +116,9 @@ fn text(status: &Status, color: bool) -> String {
     };
     lines.add("pins", status.pins.as_deref().unwrap_or(unpinned));
     lines.add("kernel", &status.kernel);
+    if let Some(hardening) = &status.hardening {
+        sandbox(&mut lines, hardening);
+    }
     counters(&mut lines, status);
     reloads(&mut lines, status, color);
     let Lines(mut text) = lines;
@@ -155,7 +159,14 @@ fn policy(lines: &mut Lines, status: &Status) {
             policy.generation
         ),
     );
-    lines.add("", &format!("from {}", policy.origin.join(", ")));
+    lines.add(
+        "",
+        &format!(
+            "revision {}, from {}",
+            policy.revision,
+            policy.origin.join(", ")
+        ),
+    );
     lines.add(
         "",
         &format!(
@@ -165,6 +176,24 @@ fn policy(lines: &mut Lines, status: &Status) {
             policy.scope.as_str()
         ),
     );
+}
+
+fn sandbox(lines: &mut Lines, hardening: &Hardening) {
+    if !hardening.sandbox {
+        return lines.add("sandbox", "off, by --no-sandbox");
+    }
+    let parts = [
+        (hardening.no_new_privs, "no_new_privs"),
+        (hardening.seccomp, "seccomp"),
+        (hardening.landlock, "landlock"),
+    ];
+    let parts = parts.iter().filter(|(holds, _)| *holds);
+    let mut words: Vec<&str> = parts.map(|(_, word)| *word).collect();
+    words.extend(hardening.capabilities.iter().map(String::as_str));
+    lines.add("sandbox", &words.join(", "));
+    for missing in &hardening.missing {
+        lines.add("", missing);
+    }
 }
 
 fn counters(lines: &mut Lines, status: &Status) {

@@ -24,7 +24,7 @@ impl Pulse {
         };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &spec)?;
         // SAFETY: the descriptor is owned, and `AsyncFd` closes it.
-        unsafe { AsyncFd::register(timer) }.map(Self)
+        Ok(Self(unsafe { AsyncFd::register(timer) }?))
     }
 
     /// Waits for the next tick. Cancel-safe.

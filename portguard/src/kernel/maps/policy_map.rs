@@ -2,12 +2,13 @@
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::inner_maps::id_of;
 use crate::kernel::maps::map_insert::insert;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::slots::Slot;
 use crate::kernel::maps::wire::Wire;
 use crate::status::{Description, RuleHits};
-use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
+use aya::maps::{Array, ArrayOfMaps, MapData};
 use portguard_common::{Header, Memo, PAGE_WORDS, Page, hits_pages, hits_slot};
 use portguard_policy::compile::Tables;
 use std::collections::HashMap;
@@ -66,12 +67,10 @@ impl KernelImage {
         let Some(slot) = Slot::in_force(maps)? else {
             return Ok(None);
         };
-        let images: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.view(POLICY)?;
-        let pages = match images.get(&slot.index(), 0) {
-            Ok(pages) => pages,
-            Err(MapError::KeyNotFound) => return Ok(None),
-            Err(error) => return Err(map_error(POLICY)(error)),
+        let Some(pages) = maps.inner(POLICY, slot.index())? else {
+            return Ok(None);
         };
+        let pages: Array<MapData, Wire<Page>> = pages.try_into().map_err(map_error(POLICY))?;
         let Wire(header) = pages.get(&0, 0).map_err(map_error(POLICY))?;
         let header = Header(&header);
         let mut text = Vec::new();
@@ -91,6 +90,17 @@ impl KernelImage {
             pages,
             description,
         }))
+    }
+
+    /// Pins it beside the maps, where they are pinned.
+    pub(in crate::kernel) fn pin(&self, maps: &Maps) -> Result<(), KernelError> {
+        maps.pin_inner(POLICY, &self.pages)
+    }
+
+    /// Removes the pins of every image but this.
+    pub(in crate::kernel) fn unpin_others(&self, maps: &Maps) -> Result<(), KernelError> {
+        maps.keep_inner(POLICY, &[id_of(POLICY, &self.pages)?]);
+        Ok(())
     }
 
     /// Puts it and its memo in force by one write. Returns once no program uses the previous policy any more.

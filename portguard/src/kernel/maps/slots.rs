@@ -7,6 +7,8 @@ use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_set::Maps;
 use aya::maps::Array;
 use portguard_common::{MEMO_HITS, Memo};
+use rustix::fd::AsFd as _;
+use std::path::Path;
 use zerocopy::IntoBytes as _;
 
 const ACTIVE: &str = "ACTIVE";
@@ -22,11 +24,24 @@ impl Slot {
     /// The place of the policy in force; `None` where none is installed.
     pub(in crate::kernel) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
         let active: Array<_, u64> = maps.view(ACTIVE)?;
-        Ok(match active.get(&0, 0).map_err(map_error(ACTIVE))? {
+        let active = active.get(&0, 0).map_err(map_error(ACTIVE))?;
+        Ok(Self::of_active(active))
+    }
+
+    /// The same by the maps that are pinned in a directory; `None` too where it cannot be read.
+    pub(in crate::kernel) fn in_force_of(directory: &Path) -> Option<Self> {
+        let map = bpf_sys::open_pin(&directory.join(ACTIVE)).ok()?;
+        let mut active = 0u64;
+        bpf_sys::read_only_value(map.as_fd(), active.as_mut_bytes()).ok()?;
+        Self::of_active(active)
+    }
+
+    const fn of_active(active: u64) -> Option<Self> {
+        match active {
             0 => None,
             1 => Some(Self::First),
             _ => Some(Self::Second),
-        })
+        }
     }
 
     /// The other one.
