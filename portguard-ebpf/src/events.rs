@@ -8,7 +8,7 @@ use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::{Bound, Socket};
 use crate::typed::{
-    current_comm, current_gid, current_parent, current_start_time, current_uids, has_owners,
+    current_gid, current_parent, current_start_time, current_uids, has_owners, write_current_comm,
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
@@ -91,11 +91,11 @@ fn report(key: &AggregateKey) {
     if add(aggregates, key) {
         return;
     }
-    if !takes_quota(aggregates, key.uid) {
+    if !takes_quota(key.uid) {
         count(Counter::UidQuota);
         return;
     }
-    let program = program(Some((aggregates, key.uid)));
+    let program = program(Some(key.uid));
     if aggregates.insert(key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
         if !add(aggregates, key) {
@@ -162,7 +162,9 @@ fn mark_several(entry: *mut AggregateWords) {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(&raw mut (*several).executable, 1) };
     }
-    let comm = current_comm();
+    let mut comm = [0u64; 2];
+    // SAFETY: our own.
+    unsafe { write_current_comm(&raw mut comm) };
     // SAFETY: within the entry, at a multiple of eight.
     let known = unsafe { core::ptr::read_volatile((&raw const (*first).comm).cast::<[u64; 2]>()) };
     if (comm[0] ^ known[0]) | (comm[1] ^ known[1]) != 0 {
@@ -188,49 +190,63 @@ fn increment_more(entry: *mut AggregateWords) {
 ///
 /// CPUs at the same moment may take one too many each.
 #[inline(always)]
-fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
-    let key = AggregateKey::quota(uid);
+fn takes_quota(uid: u32) -> bool {
+    portguard_take_quota(u64::from(uid)) != 0
+}
+
+/// A function of its own for its stack: a key is 80 bytes, and all functions that call each other have 512.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_take_quota(uid: u64) -> u64 {
+    let Some(aggregates) = AGGREGATES.get(0) else {
+        return 1;
+    };
+    let key = AggregateKey::quota(uid as u32);
     let Some(entry) = aggregates.get_ptr_mut(&key) else {
         // A full map has no room for this entry either; then the room in the ring is the limit.
         let _ = aggregates.insert(&key, &FIRST_OF_UID, BPF_NOEXIST.into());
-        return true;
+        return 1;
     };
     // SAFETY: a word of the entry.
     let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_MORE) };
     // SAFETY: as above: eight bytes and aligned, one load.
     if unsafe { core::ptr::read_volatile(taken) } >= UID_QUOTA {
-        return false;
+        return 0;
     }
     increment_more(entry);
-    true
+    1
 }
 
-/// The caller's program, for an event that is sent now, after its path where the daemon does not know it. `quota` has the
-/// map and the uid by which paths are limited.
+/// The caller's program, for an event that is sent now, after its path where the daemon does not know it. `quota` is the
+/// uid by which paths are limited.
 #[inline(always)]
-fn program(quota: Option<(&Aggregates, u32)>) -> Executable {
+fn program(quota: Option<u32>) -> Executable {
     let program = Executable::current();
-    if program.is_new() && quota.is_none_or(|(aggregates, uid)| takes_path(aggregates, uid)) {
+    if program.is_new() && quota.is_none_or(|uid| portguard_take_path(u64::from(uid)) != 0) {
         program.send_path();
     }
     program
 }
 
 /// Takes one of the paths that `uid` may have sent in this window, as [`takes_quota`].
-#[inline(always)]
-fn takes_path(aggregates: &Aggregates, uid: u32) -> bool {
-    let Some(entry) = aggregates.get_ptr_mut(&AggregateKey::quota(uid)) else {
-        return false;
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_take_path(uid: u64) -> u64 {
+    let Some(aggregates) = AGGREGATES.get(0) else {
+        return 1;
+    };
+    let Some(entry) = aggregates.get_ptr_mut(&AggregateKey::quota(uid as u32)) else {
+        return 0;
     };
     // SAFETY: a word of the entry.
     let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) };
     // SAFETY: as above: eight bytes and aligned, one load.
     if unsafe { core::ptr::read_volatile(taken) } >= UID_EXECUTABLES {
-        return false;
+        return 0;
     }
     // SAFETY: as above, aligned, which programs only touch by atomic adds.
     unsafe { increment(taken) };
-    true
+    1
 }
 
 /// Reports a decision by an event of its own.
@@ -264,9 +280,8 @@ fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     event.port = key.port;
     event.rule = key.rule;
     event.address = key.address;
-    let comm = (&raw mut event.comm).cast::<[u64; 2]>();
-    // SAFETY: 16 bytes at a multiple of eight.
-    unsafe { comm.write(current_comm()) };
+    // SAFETY: 16 bytes of the event at a multiple of eight.
+    unsafe { write_current_comm((&raw mut event.comm).cast()) };
     event.family = key.family;
     event.protocol = key.protocol;
     event.verdict = key.verdict;

@@ -111,21 +111,26 @@ pub fn current_parent() -> u32 {
     }
 }
 
-/// The name of the running thread, as words.
+/// Writes the name of the running thread.
+///
+/// # Safety
+/// `into` is 16 bytes, aligned, that nothing else uses.
 #[inline(always)]
-pub fn current_comm() -> [u64; 2] {
-    let mut words = [0u64; 2];
+pub unsafe fn write_current_comm(into: *mut [u64; 2]) {
     if TYPED_TASK.load() != 0 {
         let task = TypedTask::current().0;
-        words[0] = u64::from(load!(u32, task, Field::TaskComm0))
-            | u64::from(load!(u32, task, Field::TaskComm4)) << 32;
-        words[1] = u64::from(load!(u32, task, Field::TaskComm8))
-            | u64::from(load!(u32, task, Field::TaskComm12)) << 32;
+        let words = [
+            u64::from(load!(u32, task, Field::TaskComm0))
+                | u64::from(load!(u32, task, Field::TaskComm4)) << 32,
+            u64::from(load!(u32, task, Field::TaskComm8))
+                | u64::from(load!(u32, task, Field::TaskComm12)) << 32,
+        ];
+        // SAFETY: by the caller's promise.
+        unsafe { into.write(words) };
     } else {
-        // SAFETY: the destination has the 16 bytes that the helper gets as its size.
-        unsafe { generated::bpf_get_current_comm((&raw mut words).cast(), 16) };
+        // SAFETY: by the caller's promise; the helper gets 16 as the size.
+        unsafe { generated::bpf_get_current_comm(into.cast(), 16) };
     }
-    words
 }
 
 /// Whether the caller is in another user namespace than the initial one.
