@@ -94,6 +94,13 @@ pub trait Image {
     fn opaque(value: u32) -> u32 {
         value
     }
+
+    /// `value` with the bits of `MASK` alone, by an instruction that the optimiser cannot leave out.
+    #[inline(always)]
+    #[must_use]
+    fn bounded<const MASK: u32>(value: u64) -> u64 {
+        value & MASK as u64
+    }
 }
 
 impl Image for [Page] {

@@ -19,6 +19,8 @@ pub const MEMO_ANSWERS: usize = 65_536;
 pub const MEMO_HITS: usize = 8192;
 
 const PROTOCOLS: usize = Protocol::ALL.len();
+const ENTRY_MASK: u32 = (MEMO_CLASSES * PROTOCOLS) as u32 - 1;
+const ANSWER_MASK: u32 = MEMO_ANSWERS as u32 - 1;
 
 /// The memo, as the value of its map.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -151,8 +153,8 @@ impl Entry {
         Answer(self.0 & (Self::ACTS - 1))
     }
 
-    const fn first(self) -> u32 {
-        self.0 & 0xffff
+    const fn first(self) -> u64 {
+        self.0 as u64 & 0xffff
     }
 }
 
@@ -278,16 +280,16 @@ impl Memo {
     #[inline(always)]
     #[must_use]
     pub fn class<I: Image + ?Sized>(&self, port: u16) -> PortClass {
-        let at = I::opaque(u32::from(port)) as usize & (self.ports.len() - 1);
-        PortClass(self.ports[at])
+        let at = I::bounded::<0xffff>(u64::from(port));
+        PortClass(self.ports[at as usize])
     }
 
     /// What a class says of a protocol.
     #[inline(always)]
     #[must_use]
     pub fn entry<I: Image + ?Sized>(&self, class: PortClass, protocol: Protocol) -> Entry {
-        let at = u32::from(class.0) * PROTOCOLS as u32 + protocol as u32;
-        Entry(self.entries[I::opaque(at) as usize & (MEMO_CLASSES * PROTOCOLS - 1)])
+        let at = u64::from(class.0) * PROTOCOLS as u64 + protocol as u64;
+        Entry(self.entries[I::bounded::<ENTRY_MASK>(at) as usize])
     }
 
     /// The answer of an entry that is [`Kind::ByUser`], for a uid.
@@ -296,32 +298,29 @@ impl Memo {
     /// path.
     #[inline(always)]
     #[must_use]
-    pub fn answer_for_user<I: Image + ?Sized>(&self, entry: Entry, uid: u32) -> Answer {
-        let above = u64::from(uid) + 1;
+    pub fn answer_for_user<I: Image + ?Sized>(&self, entry: Entry, uid: u64) -> Answer {
+        let above = uid + 1;
         let mut at = entry.first();
-        let mut half = (1u32 << (entry.0 >> Entry::STEPS & 31)) >> 1;
-        for _ in 0..MEMO_ANSWERS.trailing_zeros() {
-            if half == 0 {
-                break;
-            }
-            let start = self.starts[I::opaque(at + half) as usize & (MEMO_ANSWERS - 1)];
-            let not_above = (u64::from(start).wrapping_sub(above) >> 32) as u32;
-            at += half & not_above;
+        // The bound tells the verifier that the loop ends.
+        let mut half = I::bounded::<ANSWER_MASK>((1 << (entry.0 >> Entry::STEPS & 31)) >> 1);
+        while half != 0 {
+            let start = self.starts[I::bounded::<ANSWER_MASK>(at + half) as usize];
+            at += half & (u64::from(start).wrapping_sub(above) >> 32);
             half >>= 1;
         }
-        self.answer(I::opaque(at))
+        self.answer::<I>(at)
     }
 
     /// The answer of an entry that is [`Kind::ByCgroup`] or [`Kind::ByAddress`], for a class.
     #[inline(always)]
     #[must_use]
     pub fn answer_for_class<I: Image + ?Sized>(&self, entry: Entry, class: u32) -> Answer {
-        self.answer(I::opaque(entry.first() + class))
+        self.answer::<I>(entry.first() + u64::from(class))
     }
 
     #[inline(always)]
-    const fn answer(&self, at: u32) -> Answer {
-        Answer(self.answers[at as usize & (MEMO_ANSWERS - 1)])
+    fn answer<I: Image + ?Sized>(&self, at: u64) -> Answer {
+        Answer(self.answers[I::bounded::<ANSWER_MASK>(at) as usize])
     }
 }
 
@@ -371,13 +370,13 @@ mod tests {
             let entry = Entry::of_answers(Kind::ByUser, false, first as u16, steps);
             for at in 0..count {
                 let start = memo.starts[(first + at) as usize];
-                let answer = |uid| memo.answer_for_user::<[Page]>(entry, uid).0;
+                let answer = |uid: u32| memo.answer_for_user::<[Page]>(entry, uid.into()).0;
                 assert_eq!(answer(start), at);
                 if at > 0 {
                     assert_eq!(answer(start - 1), at - 1);
                 }
             }
-            let last = memo.answer_for_user::<[Page]>(entry, u32::MAX - 1);
+            let last = memo.answer_for_user::<[Page]>(entry, u64::from(u32::MAX) - 1);
             assert_eq!(last.0, count - 1);
         }
     }

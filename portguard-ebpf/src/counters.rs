@@ -22,7 +22,7 @@ pub fn count(counter: Counter) {
 #[inline(always)]
 pub fn count_verdict(word: RuleWord) {
     // The first counters have the numbers of the verdicts.
-    let at = MapImage::opaque(u32::from(word.0)) as usize & 3;
+    let at = MapImage::bounded::<3>(u64::from(word.0)) as usize;
     // SAFETY: within the counters, of which there are more than four.
     let slot = unsafe { (&raw mut COUNTERS).cast::<u64>().add(at) };
     // SAFETY: as above, aligned, which programs only touch by atomic adds.

@@ -186,8 +186,8 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -
     let request = Request {
         port: bind as u16,
         protocol,
-        uid,
-        euid,
+        uid: uid as u32,
+        euid: euid as u32,
     };
     let caller = Caller {
         header,

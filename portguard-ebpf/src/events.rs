@@ -56,8 +56,8 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
     report(&AggregateKey {
         cgroup_id: cgroup,
         address,
-        uid,
-        euid,
+        uid: uid as u32,
+        euid: euid as u32,
         gid: current_gid(),
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,

@@ -80,7 +80,7 @@ impl InForce {
 
     /// The memo's answer for a uid.
     #[inline(always)]
-    pub fn answer_for_user(&self, entry: Entry, uid: u32) -> Answer {
+    pub fn answer_for_user(&self, entry: Entry, uid: u64) -> Answer {
         self.memo().answer_for_user::<MapImage<'_>>(entry, uid)
     }
 
@@ -117,7 +117,7 @@ impl InForce {
     /// Counts a decision.
     #[inline(always)]
     pub fn count(&self, answer: Answer) {
-        let at = MapImage::opaque(answer.slot()) as usize & (MEMO_HITS - 1);
+        let at = MapImage::bounded::<{ MEMO_HITS as u32 - 1 }>(u64::from(answer.slot())) as usize;
         let hits = if self.slot == 0 {
             &raw mut HITS_1
         } else {

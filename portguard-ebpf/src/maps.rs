@@ -138,4 +138,15 @@ impl Image for MapImage<'_> {
         unsafe { asm!("{0} |= 0", inout(reg) value, options(pure, nomem, nostack)) };
         value
     }
+
+    #[inline(always)]
+    fn bounded<const MASK: u32>(mut value: u64) -> u64 {
+        // SAFETY: an AND.
+        unsafe {
+            asm!("{0} &= {mask}", inout(reg) value, mask = const MASK, options(pure, nomem, nostack));
+        };
+        // SAFETY: by the AND.
+        unsafe { core::hint::assert_unchecked(value <= MASK as u64) };
+        value
+    }
 }

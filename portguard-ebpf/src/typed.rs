@@ -66,16 +66,21 @@ impl TypedTask {
 }
 
 /// Real and effective uid of the caller, ids of the initial user namespace.
+///
+/// As words: LLVM does not know that a load of 32 bits zeroes the others.
 #[inline(always)]
-pub fn current_uids() -> (u32, u32) {
+pub fn current_uids() -> (u64, u64) {
     if TYPED_TASK.load() != 0 {
         let cred = TypedTask::current().cred();
         (
-            load!(u32, cred, Field::CredUid),
-            load!(u32, cred, Field::CredEuid),
+            load!(@ "u32", cred, Field::CredUid),
+            load!(@ "u32", cred, Field::CredEuid),
         )
     } else {
-        (bpf_get_current_uid_gid() as u32, Task::current().euid())
+        (
+            u64::from(bpf_get_current_uid_gid() as u32),
+            u64::from(Task::current().euid()),
+        )
     }
 }
 

@@ -105,7 +105,7 @@ impl Tables {
         }
         let owned = entry.asks_owners() && !bind.owners.is_empty();
         if entry.is(Kind::ByUser) && bind.uid == bind.euid && !owned {
-            return Remembered::Answer(memo.answer_for_user::<[Page]>(entry, bind.uid));
+            return Remembered::Answer(memo.answer_for_user::<[Page]>(entry, bind.uid.into()));
         }
         let class = if entry.is(Kind::ByCgroup) {
             self.cgroup_class(&header, bind.cgroup)
