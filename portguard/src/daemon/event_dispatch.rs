@@ -21,6 +21,8 @@ pub(super) struct EventDispatch {
     monitors: EventSender,
     /// Aggregated events that wait for their turn: those of one window, as none begins before they are reported.
     queued: VecDeque<Aggregated>,
+    /// Events so far.
+    reported: u64,
 }
 
 impl EventDispatch {
@@ -30,6 +32,7 @@ impl EventDispatch {
             sinks,
             monitors: event_channel(),
             queued: VecDeque::new(),
+            reported: 0,
         }
     }
 
@@ -54,6 +57,7 @@ impl EventDispatch {
         let Some(event) = self.enricher.enrich(aggregated) else {
             return;
         };
+        self.reported += 1;
         let event = Arc::new(SharedEvent::new(event));
         // First to the monitors: the sinks' queues count the event's line where others use it.
         publish(&self.monitors, &event);
@@ -88,6 +92,11 @@ impl EventDispatch {
 
     pub(super) fn reopen_sinks(&mut self) {
         self.sinks.reopen();
+    }
+
+    /// Events so far. One may stand for several decisions.
+    pub(super) const fn reported(&self) -> u64 {
+        self.reported
     }
 
     /// Decisions that the sinks dropped, by sink.
