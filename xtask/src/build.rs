@@ -59,7 +59,7 @@ pub(crate) fn tests() -> Command {
 }
 
 /// Builds the eBPF objects.
-fn objects() -> Result<()> {
+pub(crate) fn objects() -> Result<()> {
     let core = tools::for_building()?;
     eprintln!("xtask: BPF core library: {core}");
     shell::run(&mut ebpf(core))?;

@@ -3,6 +3,7 @@
 mod baseline;
 mod bench;
 mod build;
+mod dist;
 mod fuzz;
 mod guest;
 mod performance_page;
@@ -20,6 +21,7 @@ mod vm;
 use anyhow::Result;
 use baseline::Mode;
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Sets up, builds, runs and tests portguard.
@@ -82,6 +84,20 @@ enum Verb {
         /// How long
         #[arg(long, value_name = "N", default_value_t = 20)]
         minutes: u32,
+    },
+    /// Make packages, archives, debug symbols, the bill of materials, checksums and the container image, in target/dist
+    ///
+    /// Builds for each target with all optimisations, which takes minutes each, and fetches what it builds with.
+    Dist {
+        /// Only for these
+        #[arg(long, value_name = "TARGET", num_args = 1..)]
+        target: Vec<dist::Target>,
+        /// Only the static program and the container image
+        #[arg(long, conflicts_with = "target")]
+        image: bool,
+        /// Pack this program and build none, to try the packages
+        #[arg(long, value_name = "PATH", conflicts_with = "image")]
+        program: Option<PathBuf>,
     },
     /// Measure the cost of a decision, in instructions of a guest
     Bench {
@@ -184,6 +200,15 @@ fn run(verb: Verb) -> Result<ExitCode> {
         } => guest::run(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
+        Verb::Dist {
+            target,
+            image,
+            program,
+        } => dist::run(&dist::Options {
+            targets: target,
+            image,
+            program,
+        }),
         Verb::Bench { vm, mode } => bench::run(&vm, mode.into()),
     }
 }

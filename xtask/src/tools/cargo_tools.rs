@@ -1,4 +1,5 @@
-//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`.
+//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`, and cargo-cyclonedx, which
+//! lists them.
 
 use crate::{repo, shell};
 use anyhow::Result;
@@ -8,6 +9,11 @@ use std::process::Command;
 /// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     find_or_build("cargo-deny", "some minutes")
+}
+
+/// cargo-cyclonedx.
+pub(crate) fn cargo_cyclonedx() -> Result<PathBuf> {
+    find_or_build("cargo-cyclonedx", "two minutes")
 }
 
 /// The path of a tool: in target/tools, or installed, or else built into target/tools.
