@@ -4,9 +4,12 @@ mod baseline;
 mod bench;
 mod build;
 mod dist;
+mod docs;
 mod fuzz;
 mod guest;
+mod package;
 mod performance_page;
+mod release;
 mod repo;
 mod report;
 mod results;
@@ -98,6 +101,25 @@ enum Verb {
         /// Pack this program and build none, to try the packages
         #[arg(long, value_name = "PATH", conflicts_with = "image")]
         program: Option<PathBuf>,
+    },
+    /// Check what a release needs: the changelog, the versions, schemas and recorded figures
+    Release {
+        /// There is nothing else it does
+        #[arg(long, required = true)]
+        check: bool,
+    },
+    /// Make the site of the documents, in target/dist/site; builds mdBook the first time
+    Docs,
+    /// Install, upgrade, break, reboot, remove and purge the .deb of `dist` in a guest with Debian, as root
+    ///
+    /// Linux 6.1 is booted with Debian 12, Linux 6.12 with Debian 13. Fetches that Debian, some 250 MB, once.
+    Package {
+        /// The kernel
+        #[arg(long, value_name = "SERIES", default_value = "6.12")]
+        vm: String,
+        /// With the portguard-itest that is built
+        #[arg(long)]
+        no_build: bool,
     },
     /// Measure the cost of a decision, in instructions of a guest
     Bench {
@@ -209,6 +231,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
             image,
             program,
         }),
+        Verb::Release { .. } => release::check(),
+        Verb::Docs => docs::run(),
+        Verb::Package { vm, no_build } => package::run(&vm, no_build),
         Verb::Bench { vm, mode } => bench::run(&vm, mode.into()),
     }
 }
@@ -232,6 +257,8 @@ mod tests {
             ".github/workflows/ci.yml",
             ".github/workflows/nightly.yml",
             "CONTRIBUTING.md",
+            "RELEASE.md",
+            ".github/workflows/release.yml",
         ] {
             let text = read_to_string(repo::path(file)).expect(file);
             let text = text.replace("${{ matrix.kernel }}", "6.12");

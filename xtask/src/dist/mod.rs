@@ -13,10 +13,11 @@ mod release;
 mod sbom;
 mod target;
 
+pub(crate) use release::version;
 pub(crate) use target::Target;
 
 use crate::{build, repo, shell, tools};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use documents::Documents;
 use paths::{artefacts, work};
 use program::Program;
@@ -24,6 +25,7 @@ use release::Release;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use target::Format;
 
 /// What to make.
 pub(crate) struct Options {
@@ -77,6 +79,39 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         println!("{size:>12}  {name}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Three versions of the .deb that `dist` made, by the names that the tests give them: `old`, `new`, and `broken`, whose
+/// program ends with 1.
+pub(crate) fn versions_for_tests() -> Result<Vec<(PathBuf, &'static str)>> {
+    let tree = work(Target::X86_64.name()).join("deb");
+    ensure!(
+        tree.join("usr/bin/portguard").is_file(),
+        "there is no package to test: run `cargo xtask dist` first"
+    );
+    let broken = work("broken");
+    let _ = fs::remove_dir_all(&broken);
+    shell::run(shell::command("cp").arg("-a").arg(&tree).arg(&broken))?;
+    fs::write(broken.join("usr/bin/portguard"), "#!/bin/sh\nexit 1\n")?;
+    let release = Release::of_checkout()?;
+    let pack = |(name, suffix, tree): (&'static str, &str, &Path)| {
+        let into = work("versions").join(name);
+        let _ = fs::remove_dir_all(&into);
+        fs::create_dir_all(&into)?;
+        let release = Release {
+            version: format!("{}{suffix}", release.version),
+            ..release.clone()
+        };
+        package::pack(Target::X86_64, "deb", &release, tree, &into)?;
+        let made = package::name(Format::Deb, Target::X86_64, &release.version);
+        Ok((into.join(made.context("no name")?), name))
+    };
+    let versions = [
+        ("old", "", tree.as_path()),
+        ("new", "+1", &tree),
+        ("broken", "+2", &broken),
+    ];
+    versions.into_iter().map(pack).collect()
 }
 
 /// The programs, built with all that this needs.

@@ -47,7 +47,7 @@ impl Release {
 }
 
 /// The version of the workspace.
-pub(super) fn version() -> Result<String> {
+pub(crate) fn version() -> Result<String> {
     let mut cargo = shell::cargo(&["metadata", "--no-deps", "--format-version=1"]);
     let metadata: serde_json::Value = serde_json::from_str(&shell::query(&mut cargo)?)?;
     let packages = metadata["packages"].as_array();

@@ -11,6 +11,18 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     find_or_build("cargo-deny", "some minutes")
 }
 
+/// mdBook, without its server.
+pub(crate) fn mdbook() -> Result<PathBuf> {
+    let own = repo::path("target/tools/bin/mdbook");
+    if !own.is_file() {
+        eprintln!("xtask: building mdbook, some minutes");
+        let mut cargo = install(&["mdbook", "--locked", "--version", "0.5.4"]);
+        cargo.args(["--no-default-features", "--features", "search"]);
+        shell::run(&mut cargo)?;
+    }
+    Ok(own)
+}
+
 /// cargo-cyclonedx.
 pub(crate) fn cargo_cyclonedx() -> Result<PathBuf> {
     find_or_build("cargo-cyclonedx", "two minutes")

@@ -9,7 +9,7 @@ mod promtool;
 
 pub(crate) use bpf_core::{BpfCore, DEBIAN_RUSTC};
 pub(crate) use bpf_linker::linker_path;
-pub(crate) use cargo_tools::{cargo_cyclonedx, cargo_deny};
+pub(crate) use cargo_tools::{cargo_cyclonedx, cargo_deny, mdbook};
 pub(crate) use nfpm::nfpm;
 pub(crate) use promtool::promtool;
 
