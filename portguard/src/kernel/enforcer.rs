@@ -12,12 +12,13 @@ use crate::kernel::maps::records::{EXECUTABLES, FaultLog, Records};
 use crate::kernel::maps::stale_entries::remove_stale_entries;
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::object_digest;
-use crate::kernel::object::hook::{Features, Hook, HookChoice, attached_programs};
+use crate::kernel::object::hook::{Features, Hook, HookChoice, all_programs, attached_programs};
+use crate::kernel::object::program_cost::program_costs;
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
 use crate::kernel::pins::pin_paths::PINS;
 use crate::kernel::preflight::environment::Environment;
-use crate::status::{Description, RuleHits};
+use crate::status::{Description, ProgramCost, RuleHits};
 use std::path::PathBuf;
 
 /// Programs in the kernel, attached until this is dropped or, where they are pinned, until their pins are removed.
@@ -251,6 +252,13 @@ impl Enforcer {
     /// Reads all counters.
     pub fn counts(&self) -> Result<Counts, KernelError> {
         Counts::read(&self.maps)
+    }
+
+    /// What the programs cost; nothing where the kernel does not measure it.
+    #[must_use]
+    pub fn program_costs(&self) -> Vec<ProgramCost> {
+        let programs: Vec<_> = all_programs().zip(self.programs.ids()).collect();
+        program_costs(&programs)
     }
 
     /// The rules of the policy in force and the default, with their hits.

@@ -145,6 +145,7 @@ pub(crate) fn status() -> Status {
             version: "0.1.0".into(),
             since: "2026-01-02T03:04:05.678901234Z".into(),
             uptime: 273_605,
+            usage: None,
         }),
         kernel: "6.12.0".into(),
         policy: Some(PolicyInForce {
@@ -182,9 +183,12 @@ pub(crate) fn status() -> Status {
             kernel: 0,
         },
         dropped: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
+        events: Some(15),
+        programs: Vec::new(),
         reloads: Some(Reloads {
             done: 2,
             failed: 0,
+            last_success: Some("2026-01-03T00:00:00Z".into()),
             last: Some("2026-01-03T00:00:00.1Z".into()),
             error: None,
         }),
