@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 static POLICY: LazyLock<Option<Description>> = LazyLock::new(|| {
     let policy = Policy::default();
     let tables = compile(&policy).ok()?;
-    Some(Description::new(&policy, &tables, &[]))
+    Some(Description::new(&policy, &tables, &[], String::new()))
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -53,6 +53,17 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(path.starts_with('/'), "no path: {path:?}");
                 plain(&path);
             }
+            Some(Record::Executable {
+                id,
+                path,
+                rootless,
+                missing,
+            }) => {
+                enricher.executables.learn(id, &path, rootless, missing);
+                if let Some(path) = enricher.executables.path(id) {
+                    plain(&path.text);
+                }
+            }
             None => {}
         }
     }
@@ -64,6 +75,7 @@ fn check(decided: &DecisionEvent) {
     let parsed: Result<serde_json::Value, _> = serde_json::from_str(&json);
     let parsed = parsed.unwrap_or_else(|error| panic!("no JSON: {error}: {json:?}"));
     assert_eq!(parsed["comm"].as_str(), decided.comm.as_deref());
+    assert_eq!(parsed["exe"].as_str(), decided.exe.as_deref());
     assert_eq!(parsed["cgroup"].as_str(), decided.cgroup.as_deref());
     let layout = Layout {
         color: false,

@@ -163,6 +163,7 @@ fn check(policy: &Policy) {
             uid,
             euid: uid,
             gids: &gids,
+            owners: &[],
             cgroup: &cgroup,
             address: network.map_or(Ipv4Addr::LOCALHOST.into(), |n| n.network()),
             dual_stack: false,
@@ -191,6 +192,7 @@ fn check(policy: &Policy) {
             &tables,
             &Bind {
                 gids: &[],
+                owners: &[],
                 address: wildcard,
                 dual_stack: true,
                 ..meant

@@ -3,7 +3,7 @@
 //! Made from the structures and policies of now, so that no seed in the repository grows stale.
 
 use portguard::kernel::{Btf, Offsets, parse_record};
-use portguard_common::{CgroupRecord, Event, EventFlags, RecordKind, Verdict};
+use portguard_common::{CgroupRecord, Event, EventFlags, ExecutableRecord, RecordKind, Verdict};
 use std::path::Path;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -58,6 +58,7 @@ fn events(directory: &Path) -> anyhow::Result<()> {
     event.port = 80;
     event.verdict = Verdict::Deny as u8;
     event.flags = EventFlags::ENFORCED;
+    event.executable = 9;
     event.comm[..5].copy_from_slice(b"nginx");
     let decision = framed(event.as_bytes())?;
     let mut cgroup = CgroupRecord::new_zeroed();
@@ -68,6 +69,19 @@ fn events(directory: &Path) -> anyhow::Result<()> {
     cgroup.text[..names.len()].copy_from_slice(names);
     cgroup.len = names.len() as u64;
     let cgroup = framed(cgroup.as_bytes())?;
+    let mut program = ExecutableRecord::new_zeroed();
+    program.kind = RecordKind::Executable as u32;
+    program.id = 9;
+    program.names = 3;
+    let names = b"usr\0sbin\0nginx\0";
+    program.text[..names.len()].copy_from_slice(names);
+    program.len = names.len() as u64;
+    let program = framed(program.as_bytes())?;
+    write(
+        directory,
+        "program",
+        &[program.clone(), decision.clone()].concat(),
+    )?;
     write(directory, "decision", &decision)?;
     write(directory, "cgroup", &cgroup)?;
     write(directory, "both", &[cgroup, decision].concat())
@@ -86,6 +100,8 @@ const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
             ("real_parent", ""),
             ("tgid", ""),
             ("start_boottime", ""),
+            ("mm", ""),
+            ("self_exec_id", ""),
         ],
     ),
     (
@@ -97,6 +113,31 @@ const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
     ("css", &[("parent", "")]),
     ("cgroup", &[("self", "css"), ("kn", ""), ("level", "")]),
     ("kernfs_node", &[("name", ""), ("id", "")]),
+    ("mm_struct", &[("exe_file", "")]),
+    ("path", &[("mnt", ""), ("dentry", "")]),
+    ("file", &[("f_path", "path"), ("f_inode", "")]),
+    ("inode", &[("i_sb", ""), ("i_ino", "")]),
+    ("super_block", &[("s_dev", "")]),
+    ("hlist_bl_node", &[("next", ""), ("pprev", "")]),
+    ("qstr", &[("hash_len", ""), ("name", "")]),
+    (
+        "dentry",
+        &[
+            ("d_seq", ""),
+            ("d_hash", "hlist_bl_node"),
+            ("d_parent", ""),
+            ("d_name", "qstr"),
+        ],
+    ),
+    ("vfsmount", &[("mnt_root", "")]),
+    (
+        "mount",
+        &[
+            ("mnt_parent", ""),
+            ("mnt_mountpoint", ""),
+            ("mnt", "vfsmount"),
+        ],
+    ),
     ("socket", &[("sk", "")]),
     ("pnet", &[("net", "")]),
     (

@@ -91,6 +91,15 @@ enum Verb {
         cgroup: PathBuf,
         effects: String,
     },
+    /// Binds a port, then executes the next of these programs
+    #[command(hide = true)]
+    BindThenExec {
+        #[arg(long)]
+        unlink: bool,
+        #[arg(long)]
+        times: u32,
+        programs: Vec<PathBuf>,
+    },
     /// Mounts an NFS export of this machine
     #[command(hide = true)]
     MountNfs { port: u16, target: PathBuf },
@@ -143,6 +152,11 @@ fn main() -> anyhow::Result<()> {
             cgroup,
             effects,
         } => attack::storm(number, &cgroup, &effects),
+        Verb::BindThenExec {
+            unlink,
+            times,
+            programs,
+        } => scenarios::bind_then_exec(unlink, times, &programs),
         Verb::MountNfs { port, target } => scenarios::mount_nfs(port, &target),
     }
 }

@@ -3,10 +3,10 @@
 use crate::generate::{GeneratorConfig, case};
 use crate::harness::cgroups::Cgroups;
 use crate::harness::env::by_kernel;
-use crate::harness::oracle_probe::errnos;
+use crate::harness::oracle_probe::{is_expected, raw_errnos};
 use crate::harness::probe::Probe;
 use crate::harness::{SharedInstance, TestEnv};
-use crate::oracle::{Model, OracleBind, OracleDecision};
+use crate::oracle::{Action, Model, OracleBind, OracleDecision};
 use crate::seed::{cases, runner_from, seed};
 use anyhow::{Context as _, bail, ensure};
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -80,17 +80,14 @@ fn check(
         let decision = model.decide(bind);
         let by_kernel = by_kernel(bind.euid, bind.port);
         let expected = match &decision {
-            Some(decision) if decision.enforced => {
-                let verdict = decision.verdict.name();
-                env.enforced(env.auto_hook(), verdict, true, by_kernel)
-            }
+            Some(decision) if decision.enforced => expected_errno(env, decision, by_kernel),
             _ => by_kernel,
         };
         ensure!(
-            actual == expected,
+            is_expected(actual, expected),
             "{bind:?} ended with errno {actual}, not {expected} ({decision:?})"
         );
-        *(if actual == 0 {
+        *(if expected == 0 {
             &mut tally.let_through
         } else {
             &mut tally.refused
@@ -102,6 +99,15 @@ fn check(
     Ok(())
 }
 
+/// What an enforced decision ends a bind with.
+fn expected_errno(env: &TestEnv, decision: &OracleDecision<'_>, by_kernel: i32) -> i32 {
+    let hook = env.auto_hook();
+    match decision.verdict {
+        Action::Deny => env.denial_with(hook, decision.errno),
+        verdict => env.enforced(hook, verdict.name(), true, by_kernel),
+    }
+}
+
 /// Makes the binds of the probes under a policy: the errnos, and the events of that time.
 pub(crate) fn observe(
     env: &TestEnv,
@@ -111,7 +117,7 @@ pub(crate) fn observe(
 ) -> anyhow::Result<(Vec<i32>, Vec<Value>)> {
     let instance = shared.enforce(env, BETWEEN)?;
     instance.reload(policy)?;
-    let errnos = errnos(probes)?;
+    let errnos = raw_errnos(probes)?;
     instance.reload(BETWEEN)?;
     Ok((errnos, instance.events()?))
 }

@@ -3,9 +3,10 @@
 
 use crate::harness::cgroups::Cgroups;
 use crate::harness::env::by_kernel;
+use crate::harness::oracle_probe::is_expected;
 use crate::harness::probe::Probe;
 use crate::harness::{SharedInstance, TestEnv};
-use crate::oracle::{ADDRESS, Action, OracleBind, OracleDecision, Proto};
+use crate::oracle::{ADDRESS, Action, EACCES, OracleBind, OracleDecision, Proto};
 use crate::property::{check_event, observe};
 use anyhow::{Context as _, ensure};
 use portguard_common::{Protocol, Verdict};
@@ -97,7 +98,7 @@ fn check(env: &TestEnv, shared: &mut SharedInstance, path: &Path) -> anyhow::Res
                 by_kernel
             };
             ensure!(
-                actual == expected,
+                is_expected(actual, expected),
                 "{bind:?} ended with errno {actual}, not {expected}"
             );
             let comm = String::from_utf8_lossy(&probe.comm);
@@ -126,6 +127,7 @@ fn expected(test: &PolicyTest, mode: Mode) -> OracleDecision<'_> {
         rule: test.rule.as_deref(),
         report: true,
         enforced: mode == Mode::Enforce,
+        errno: EACCES,
     }
 }
 
@@ -145,6 +147,7 @@ fn bind_of(test: &PolicyTest) -> OracleBind {
         } else {
             test.groups.clone()
         },
+        owners: Vec::new(),
         cgroup: test.cgroup.clone(),
         // A test without an address binds one of the loopback interface.
         address: if test.address.is_unspecified() {

@@ -1,7 +1,7 @@
 //! `diff` is exact: a bind that the oracle decides differently under the new policy is in one region of the
 //! difference, with both effects, and every other bind is in none.
 
-use portguard_itest::convert::{parsed, protocol, with_bind};
+use portguard_itest::convert::{errno, parsed, protocol, with_bind};
 use portguard_itest::generate::{GeneratorConfig, case};
 use portguard_itest::oracle::{Action, Model, OracleBind};
 use portguard_itest::seed::{cases, runner};
@@ -16,7 +16,7 @@ fn effect(model: &Model, bind: &OracleBind) -> Effect {
         Some(decision) => match (decision.verdict, decision.enforced) {
             (Action::Kernel, _) => Effect::Kernel,
             (Action::Allow, true) => Effect::Allow,
-            (Action::Deny, true) => Effect::Deny,
+            (Action::Deny, true) => Effect::Deny(errno(decision.errno)),
             (Action::Allow, false) => Effect::AuditAllow,
             (Action::Deny, false) => Effect::AuditDeny,
         },
@@ -34,7 +34,8 @@ fn exact(
     let space = BindSpace::new(&[&old_policy, &new_policy])
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let found = changes(&space).map_err(|error| TestCaseError::fail(error.to_string()))?;
-    for bind in binds {
+    // The regions are of callers in the initial user namespace.
+    for bind in binds.iter().filter(|bind| bind.owners.is_empty()) {
         // The oracle's binds are in the host's network namespace.
         let here: Vec<_> = found
             .iter()
@@ -77,6 +78,9 @@ fn mutated(model: &Model, how: usize, at: usize) -> Model {
         3 => new.rules[at].users = None,
         4 => new.rules[at].cgroups = None,
         5 => new.rules[at].groups = None,
+        6 if new.rules[at].action == Action::Deny => {
+            new.rules[at].errno = Some("EADDRINUSE");
+        }
         6 => new.enforce = !new.enforce,
         _ => {
             new.default = if new.default == Action::Deny {

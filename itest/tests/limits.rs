@@ -54,6 +54,7 @@ fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
                     .map(str::to_owned)
                     .collect(),
                 gids: vec![uid],
+                owners: Vec::new(),
                 address: [127, 0, 0, 1].into(),
                 v6only: false,
             }
@@ -170,6 +171,7 @@ fn last_of_4096_rules_decides() {
         euid: 2 * 4095,
         cgroup: Vec::new(),
         gids: vec![0],
+        owners: Vec::new(),
         address: [127, 0, 0, 1].into(),
         v6only: false,
     };

@@ -6,9 +6,9 @@
 
 use crate::image::{
     Header, HeaderFlags, Image, MAX_CLASS, NO_RULE, PAGE_WORDS, PORTS_PER_PAGE, Page, RuleWord,
-    VECTOR_WORDS, VectorWords,
 };
-use crate::{CLASSES_PER_PAGE, GroupRules, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
+use crate::vector::{Vector, vector};
+use crate::{Errno, GroupRules, Reason, Request, UserWord, Verdict, WORDS_PER_MASK};
 
 /// First page of TCP's port table, fixed so that [`is_protected`] needs no header.
 pub const PORT_TABLE_START: u32 = 1;
@@ -30,6 +30,8 @@ pub struct Decision {
     pub report: bool,
     /// Whether the rule is in audit mode: reported, not enforced.
     pub audit: bool,
+    /// The errno of a denial.
+    pub errno: Errno,
     /// Why the default decided although a rule might have matched.
     pub reason: Reason,
 }
@@ -43,7 +45,10 @@ pub trait Lookup {
     /// takes: `0.0.0.0` for a `::` that is not `IPV6_V6ONLY`, else the same class again.
     fn address_classes(&self) -> (u32, u32);
 
-    /// The rules that the caller's groups leave. `None` where a table is missing.
+    /// Whether the caller is in a user namespace whose owners the policy's `deny` rules may name.
+    fn has_owners(&self) -> bool;
+
+    /// The rules that the caller's groups leave, and those that its owners add. `None` where a table is missing.
     fn group_rules(&self) -> Option<&GroupRules>;
 }
 
@@ -86,14 +91,14 @@ pub fn decide_bind<I: Image + ?Sized>(
     let class = (found & !instead | header.unresolved_class() as u32 & instead) & MAX_CLASS;
     let mut reason = header.unresolved_cgroup() & unresolved << 1;
     let cgroups = vector(image, header.cgroup_vectors(), class)?;
-    let first = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) {
+    let first = if header.has(HeaderFlags::GROUP_OR_ADDRESS_RULES) || lookup.has_owners() {
         let (address, other) = lookup.address_classes();
         let groups = lookup.group_rules()?;
         // Of two reasons, missing memory.
         let no_memory = groups.reason as u32;
         reason = no_memory | reason & !(no_memory << 1);
         let narrower = GroupsAndAddresses {
-            groups: &groups.rules,
+            groups,
             address: vector(image, header.address_vectors(), address)?,
             other: vector(image, header.address_vectors(), other)?,
         };
@@ -110,6 +115,10 @@ trait Narrower {
     fn summary(&self) -> u64;
     /// Word `at`; `denies` has that word of the `deny` rules.
     fn mask(&self, at: u32, denies: u64) -> u64;
+    /// The summary of the `deny` rules whose users an owner of the caller's user namespaces is one of.
+    fn owned_summary(&self) -> u64;
+    /// Their word `at`.
+    fn owned(&self, at: u32) -> u64;
 }
 
 struct AllRules;
@@ -124,10 +133,20 @@ impl Narrower for AllRules {
     fn mask(&self, _: u32, _: u64) -> u64 {
         u64::MAX
     }
+
+    #[inline(always)]
+    fn owned_summary(&self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    fn owned(&self, _: u32) -> u64 {
+        0
+    }
 }
 
 struct GroupsAndAddresses<'a> {
-    groups: &'a VectorWords,
+    groups: &'a GroupRules,
     address: Vector<'a>,
     other: Vector<'a>,
 }
@@ -135,14 +154,30 @@ struct GroupsAndAddresses<'a> {
 impl Narrower for GroupsAndAddresses<'_> {
     #[inline(always)]
     fn summary(&self) -> u64 {
-        self.groups[0] & (self.address.summary() | self.other.summary())
+        self.groups.rules[0] & (self.address.summary() | self.other.summary())
     }
 
     #[inline(always)]
     fn mask(&self, at: u32, denies: u64) -> u64 {
-        let groups = self.groups[1 + (at & (WORDS_PER_MASK as u32 - 1)) as usize];
-        groups & both_or_deny(self.address.mask(at), self.other.mask(at), denies)
+        let addresses = both_or_deny(self.address.mask(at), self.other.mask(at), denies);
+        self.groups.rules[word_index(at)] & addresses
     }
+
+    #[inline(always)]
+    fn owned_summary(&self) -> u64 {
+        self.groups.owned[0]
+    }
+
+    #[inline(always)]
+    fn owned(&self, at: u32) -> u64 {
+        self.groups.owned[word_index(at)]
+    }
+}
+
+/// Index of word `at` of a mask in its vector.
+#[inline(always)]
+const fn word_index(at: u32) -> usize {
+    1 + (at & (WORDS_PER_MASK as u32 - 1)) as usize
 }
 
 /// The rules that hold for a caller with two uids or a bind of two addresses: an `allow` or `kernel` rule
@@ -167,11 +202,11 @@ fn first_match<I: Image + ?Sized>(
     } else {
         user_vector(image, header, request.euid)?
     };
-    let denies = vector(image, header.user_vectors(), header.deny_vector() as u32)?;
+    let denies = deny_vector(image, header)?;
 
     // Words in which some field has no rule left are skipped.
     let mut summary = ports.summary()
-        & (real.summary() | effective.summary())
+        & (real.summary() | effective.summary() | narrower.owned_summary())
         & cgroups.summary()
         & narrower.summary();
     for _ in 0..WORDS_PER_MASK {
@@ -181,8 +216,8 @@ fn first_match<I: Image + ?Sized>(
         let at = lowest_bit::<I>(summary);
         summary &= summary - 1;
         let denies = denies.mask(at);
-        // A setuid binary neither inherits a grant nor slips past a denial.
-        let users = both_or_deny(real.mask(at), effective.mask(at), denies);
+        // A setuid binary neither inherits a grant nor slips past a denial, nor does a subordinate uid.
+        let users = both_or_deny(real.mask(at), effective.mask(at), denies) | narrower.owned(at);
         let hits = ports.mask(at) & users & cgroups.mask(at) & narrower.mask(at, denies);
         if hits != 0 {
             let rule = at * 64 + lowest_bit::<I>(hits);
@@ -238,35 +273,17 @@ impl Outcome {
             rule: (outcome >> Self::RULE) as u16,
             report: word.report(),
             audit: word.audit(),
+            errno: word.errno(),
             reason: Reason::from_bits((reason & !stands) as u8),
         }
     }
 }
 
-/// A vector of rules: where it begins on its page.
-#[derive(Clone, Copy)]
-struct Vector<'a> {
-    page: &'a Page,
-    start: u32,
-}
-
-impl Vector<'_> {
-    #[inline(always)]
-    const fn summary(&self) -> u64 {
-        self.page.word(self.start as usize)
-    }
-
-    #[inline(always)]
-    const fn mask(&self, at: u32) -> u64 {
-        self.page.word((self.start + 1 + at) as usize)
-    }
-}
-
+/// The `deny` rules.
 #[inline(always)]
-fn vector<I: Image + ?Sized>(image: &I, first_page: u64, class: u32) -> Option<Vector<'_>> {
-    let page = image.page(first_page as u32 + class / CLASSES_PER_PAGE)?;
-    let start = class % CLASSES_PER_PAGE * VECTOR_WORDS as u32;
-    Some(Vector { page, start })
+#[must_use]
+pub fn deny_vector<'a, I: Image + ?Sized>(image: &'a I, header: &Header<'_>) -> Option<Vector<'a>> {
+    vector(image, header.user_vectors(), header.deny_vector() as u32)
 }
 
 #[inline(always)]
@@ -282,8 +299,10 @@ fn port_vector<'a, I: Image + ?Sized>(
     vector(image, header.port_vectors(), class)
 }
 
+/// The rules that a uid is one of the users of.
 #[inline(always)]
-fn user_vector<'a, I: Image + ?Sized>(
+#[must_use]
+pub fn user_vector<'a, I: Image + ?Sized>(
     image: &'a I,
     header: &Header<'_>,
     uid: u32,

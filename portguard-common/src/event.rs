@@ -11,6 +11,8 @@ pub enum RecordKind {
     Decision = 1,
     /// A [`CgroupRecord`].
     Cgroup = 2,
+    /// An [`ExecutableRecord`].
+    Executable = 3,
 }
 
 /// Bits of [`Event::flags`], the [`Reason`] among them: equal flags mean decisions of the same kind.
@@ -81,13 +83,35 @@ pub struct Event {
     pub family: u8,
     /// [`crate::Protocol`].
     pub protocol: u8,
-    /// [`crate::Verdict`].
+    /// The [`crate::Verdict`] and the errno of a denial, as in a [`crate::RuleWord`].
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
     /// Process id of the parent, as `pid`.
     pub ppid: u32,
+    /// Id of the [`ExecutableRecord`] that has the path of the program; 0 where the caller has no program.
+    pub executable: u64,
+    /// Inode number of the program.
+    pub exe_inode: u64,
+    /// Changes with each exec of the process, and where it is given another program.
+    pub exec: u64,
+    /// Device of the program's filesystem, as the kernel writes it.
+    pub exe_dev: u32,
+    /// [`Event::EXE_DELETED`].
+    pub exe_flags: u32,
+    /// Who made the outermost user namespace around the caller, or [`NO_OWNER`].
+    pub userns_owner: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+impl Event {
+    /// The program's file has no name any more.
+    pub const EXE_DELETED: u32 = 1;
+}
+
+/// In place of the owner of a user namespace: the caller is in the initial one. No uid is `(uid_t)-1`.
+pub const NO_OWNER: u32 = u32::MAX;
 
 /// What makes decisions equal: those of one window with the same key are reported as one event. All that an event says
 /// is here, but for the time and what [`Several`] is about.
@@ -108,13 +132,15 @@ pub struct AggregateKey {
     pub netns: u32,
     /// Generation of the policy.
     pub generation: u32,
+    /// [`Event::userns_owner`].
+    pub userns_owner: u32,
     /// Port.
     pub port: u16,
     /// Number of the deciding rule.
     pub rule: u16,
     /// [`crate::Protocol`].
     pub protocol: u8,
-    /// [`crate::Verdict`].
+    /// [`Event::verdict`].
     pub verdict: u8,
     /// [`EventFlags`].
     pub flags: u8,
@@ -123,7 +149,7 @@ pub struct AggregateKey {
     /// [`crate::Family`].
     pub family: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 7],
 }
 
 impl AggregateKey {
@@ -144,6 +170,7 @@ impl AggregateKey {
             gid: 0,
             netns: 0,
             generation: 0,
+            userns_owner: 0,
             port: 0,
             rule: 0,
             protocol: 0,
@@ -151,7 +178,7 @@ impl AggregateKey {
             flags: 0,
             kind: Self::QUOTA,
             family: 0,
-            reserved: [0; 3],
+            reserved: [0; 7],
         }
     }
 }
@@ -160,7 +187,8 @@ impl AggregateKey {
 const EVENT_WORDS: usize = size_of::<Event>() / 8;
 
 /// Value of a map of aggregates, as words: the first [`Event`] of its key, then the number of further decisions, then
-/// [`Several`]. An entry of [`AggregateKey::QUOTA`] has only the number.
+/// [`Several`]. An entry of [`AggregateKey::QUOTA`] has only two numbers: of entries, and in place of [`Several`] of
+/// [`ExecutableRecord`]s.
 ///
 /// Words and not a structure: an inner map must equal its template, and on Linux 6.1 one whose value is a
 /// structure by BTF does not equal one without BTF (`timer_off` in `bpf_map_meta_equal`).
@@ -183,8 +211,10 @@ pub struct Several {
     pub process: u8,
     /// 1 where the thread had another name.
     pub comm: u8,
+    /// 1 where the process had another program.
+    pub executable: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
 /// Entries of a map of aggregates.
@@ -192,6 +222,9 @@ pub const MAX_AGGREGATES: u32 = 8_192;
 
 /// Entries that one uid may have in a window, so that it cannot take those of others.
 pub const UID_QUOTA: u64 = 1_024;
+
+/// [`ExecutableRecord`]s that one uid may cause in a window: they are ten times as long as an event.
+pub const UID_EXECUTABLES: u64 = 128;
 
 /// The path of a cgroup at its first decision, so that its name is known after it is removed.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -212,6 +245,35 @@ pub struct CgroupRecord {
 impl CgroupRecord {
     /// Offset at which the last name may begin.
     pub const ROOM: usize = 3840;
+}
+
+/// The most steps from a program up to the root of its mount namespace: each name is one, and each mount.
+pub const MAX_EXECUTABLE_STEPS: usize = 32;
+
+/// The path of a program at its first event. Where the program, or a directory above it, gets another name, it is another
+/// record with another id.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExecutableRecord {
+    /// [`RecordKind::Executable`].
+    pub kind: u32,
+    /// 1 where the root was not reached in [`MAX_EXECUTABLE_STEPS`]: names are missing before the first.
+    pub rootless: u32,
+    /// Id: [`Event::executable`].
+    pub id: u64,
+    /// Names of the path, also those that did not fit.
+    pub names: u64,
+    /// Bytes of `text` in use.
+    pub len: u64,
+    /// For the programs only: where the names are.
+    pub nodes: [u64; MAX_EXECUTABLE_STEPS],
+    /// NUL-terminated names, from the root down. Those that did not fit are the last ones.
+    pub text: [u8; ExecutableRecord::ROOM + NAME_BYTES],
+}
+
+impl ExecutableRecord {
+    /// Offset at which the last name may begin.
+    pub const ROOM: usize = 1024;
 }
 
 /// What is counted, each a slot of the counter map. Counts are exact: atomic adds on shared memory.

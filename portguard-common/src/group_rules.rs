@@ -1,30 +1,63 @@
-//! The rules that the groups of callers leave, and the map that holds them.
+//! The rules that the groups of callers leave and that the owners of their user namespaces add, and the map that holds
+//! them.
 //!
 //! The map has an entry for each thread that is deciding. Two more of each policy stand beside them, for callers whose
-//! groups do not count: then a decision reads every caller's rules from one map, and the verifier walks what follows
+//! groups and owners do not count: then a decision reads every caller's rules from one map, and the verifier walks what follows
 //! once.
 
-use crate::{Reason, VectorWords};
+use crate::{Reason, VECTOR_WORDS, VectorWords, vector::Vector};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The rules that the groups of a caller leave.
+/// The rules that the groups of a caller leave, and those that the owners of its user namespaces add.
+///
+/// Who owns a user namespace has all that its users have, so a `deny` rule takes the owner of the caller's user
+/// namespace, of that one's parent and so on, as if they made the bind too. No other rule does.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GroupRules {
-    /// The rules that name no group, and those that name one of the caller's.
+    /// The rules that name no group, those that name one of the caller's, and the `deny` rules that name an owner's.
     pub rules: VectorWords,
+    /// The `deny` rules whose users an owner is one of. Its summary may have bits of words that are zero.
+    pub owned: VectorWords,
     /// A [`Reason`] as its number: [`Reason::None`], or [`Reason::NoMemory`] where `rules` are those that name no group
-    /// and every enforced `deny` rule. In memory, so that the verifier does not know it.
+    /// and every enforced `deny` rule, and `owned` these. In memory, so that the verifier does not know it.
     pub reason: u64,
 }
 
 impl GroupRules {
-    /// The rules that the groups of a caller leave, or those that count where they cannot be collected.
+    /// Of a caller in the initial user namespace, whose groups leave these rules.
     #[must_use]
-    pub const fn new(rules: VectorWords, reason: Reason) -> Self {
+    pub const fn new(rules: VectorWords) -> Self {
         Self {
             rules,
-            reason: reason as u64,
+            owned: [0; VECTOR_WORDS],
+            reason: Reason::None as u64,
+        }
+    }
+
+    /// Of a caller whose groups and owners cannot be collected.
+    #[must_use]
+    pub const fn without_memory(rules: VectorWords, owned: VectorWords) -> Self {
+        Self {
+            rules,
+            owned,
+            reason: Reason::NoMemory as u64,
+        }
+    }
+
+    /// Adds the `deny` rules that name an owner's gid; `named` are all rules that do.
+    #[inline(always)]
+    pub fn add_owner_gid(&mut self, denies: Vector<'_>, named: &VectorWords) {
+        for (i, word) in self.rules.iter_mut().enumerate() {
+            *word |= named[i] & denies.word(i);
+        }
+    }
+
+    /// Adds the `deny` rules that an owner's uid is one of; `user` are all rules that it is one of.
+    #[inline(always)]
+    pub fn add_owner_uid(&mut self, denies: Vector<'_>, user: Vector<'_>) {
+        for (i, word) in self.owned.iter_mut().enumerate() {
+            *word |= user.word(i) & denies.word(i);
         }
     }
 }
@@ -45,7 +78,7 @@ impl FixedGroups {
         Self(Self::NO_THREAD | generation << 1)
     }
 
-    /// Those, and every enforced `deny` rule: for a caller whose groups cannot be collected.
+    /// Those, and every enforced `deny` rule: for a caller whose groups or owners cannot be collected.
     #[inline(always)]
     #[must_use]
     pub const fn without_memory(generation: u64) -> Self {

@@ -22,11 +22,11 @@
 //! number of rules. Equivalence classes keep the tables small (ports that the same rules match share a
 //! class), and bit vectors, unlike a table of all combinations, cannot explode.
 
-use crate::{Protocol, Verdict};
+use crate::{Errno, Protocol, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this crate that both sides of the kernel boundary read.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 /// Rules a policy may have.
 pub const MAX_RULES: usize = 4096;
 /// The rule number that stands for "no rule matched": the default decided.
@@ -154,20 +154,37 @@ impl Page {
     }
 }
 
-/// The outcome of a rule or of the default: the verdict, and whether it is reported and enforced.
+/// The outcome of a rule or of the default: the verdict, whether it is reported and enforced, and the errno of a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleWord(pub u8);
 
 impl RuleWord {
     const REPORT: u8 = 4;
     const AUDIT: u8 = 8;
+    /// Where the two bits of the errno begin.
+    const ERRNO: u32 = 4;
 
     /// Packs a verdict, whether it is reported, and whether it is only reported.
+    #[inline(always)]
     #[must_use]
     pub const fn new(verdict: Verdict, report: bool, audit: bool) -> Self {
         let report = if report { Self::REPORT } else { 0 };
         let audit = if audit { Self::AUDIT } else { 0 };
         Self(verdict as u8 | report | audit)
+    }
+
+    /// The same with an errno.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_errno(self, errno: Errno) -> Self {
+        Self(self.0 & !(3 << Self::ERRNO) | (errno as u8) << Self::ERRNO)
+    }
+
+    /// The errno of a denial.
+    #[inline(always)]
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        Errno::from_bits(self.0 >> Self::ERRNO)
     }
 
     /// Whether a decision by this rule is not enforced.
@@ -251,6 +268,8 @@ impl HeaderFlags {
     pub const GROUP_RULES: u64 = 32;
     /// At least one rule names a group or an address.
     pub const GROUP_OR_ADDRESS_RULES: u64 = 64;
+    /// At least one `deny` rule names a user or a group, so that the owners of a caller's user namespaces count.
+    pub const OWNER_RULES: u64 = 128;
     /// Some decision is enforced: a rule that is not in audit mode, or the default, allows or denies.
     pub const ACTS: u64 = 8;
 }

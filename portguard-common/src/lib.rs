@@ -15,15 +15,20 @@ mod group_rules;
 mod image;
 mod lpm_keys;
 mod request;
+mod vector;
 mod verdict;
 #[cfg(feature = "userspace")]
 mod words;
 
 pub use cgroup_trie::{MAX_CGROUP_DEPTH, MAX_CGROUP_NAME, NAME_BYTES, NameKey, TrieKey, TrieNode};
-pub use decide::{Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, is_protected};
+pub use decide::{
+    Decision, Lookup, PORT_TABLE_START, UNRESOLVED_CLASS, decide_bind, deny_vector, is_protected,
+    user_vector,
+};
 pub use event::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter, Event,
-    EventFlags, MAX_AGGREGATES, RecordKind, Several, UID_QUOTA,
+    EventFlags, ExecutableRecord, MAX_AGGREGATES, MAX_EXECUTABLE_STEPS, NO_OWNER, RecordKind,
+    Several, UID_EXECUTABLES, UID_QUOTA,
 };
 pub use group_rules::{FixedGroups, GroupRules};
 pub use image::{
@@ -33,4 +38,5 @@ pub use image::{
 };
 pub use lpm_keys::{AddressKey, GroupKey};
 pub use request::{Family, Protocol, Request};
-pub use verdict::{EACCES, Errno, Hook, Reason, Verdict};
+pub use vector::Vector;
+pub use verdict::{EACCES, EADDRINUSE, EPERM, Errno, Hook, Reason, Verdict};

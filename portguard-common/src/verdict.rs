@@ -1,9 +1,11 @@
 //! The outcome of a decision.
 
-/// `EACCES` of the kernel's `include/uapi/asm-generic/errno-base.h`: the errno of a refused bind.
-///
-/// The kernel's own capability check returns it too, and programs' fallbacks depend on it.
+/// Errnos of the kernel's `include/uapi/asm-generic/errno-base.h` and `errno.h`, see [`Errno`].
 pub const EACCES: i32 = 13;
+/// See [`EACCES`].
+pub const EPERM: i32 = 1;
+/// See [`EACCES`].
+pub const EADDRINUSE: i32 = 98;
 
 /// Whether a task may bind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,18 +106,32 @@ impl Hook {
     }
 }
 
-/// The errno of a denied bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The errno of a denied bind. A cgroup program before Linux 5.18 cannot choose, and gives `EPERM`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Errno {
-    /// `EACCES`.
-    Acces,
-    /// `EPERM`: a cgroup program before Linux 5.18, which cannot choose.
-    Perm,
+    /// `EACCES`, as of the kernel's own capability check: programs' fallbacks depend on it.
+    #[default]
+    Acces = 0,
+    /// `EPERM`.
+    Perm = 1,
+    /// `EADDRINUSE`: a program that looks for a free port tries the next one.
+    AddrInUse = 2,
 }
 
 impl Errno {
     /// Every errno.
-    pub const ALL: [Self; 2] = [Self::Acces, Self::Perm];
+    pub const ALL: [Self; 3] = [Self::Acces, Self::Perm, Self::AddrInUse];
+
+    /// The errno in the two low bits of `bits`. The value 3 is never written.
+    ///
+    /// A table and not comparisons, after which the verifier would walk all that follows once for each.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        const TABLE: [Errno; 4] = [Errno::Acces, Errno::Perm, Errno::AddrInUse, Errno::Acces];
+        TABLE[(bits & 3) as usize]
+    }
 
     /// Its name, as in events.
     #[must_use]
@@ -123,6 +139,7 @@ impl Errno {
         match self {
             Self::Acces => "EACCES",
             Self::Perm => "EPERM",
+            Self::AddrInUse => "EADDRINUSE",
         }
     }
 }
@@ -137,6 +154,14 @@ mod tests {
             assert_eq!(Verdict::from_bits(0xf4 | verdict as u8), verdict);
         }
         assert_eq!(Verdict::from_bits(3), Verdict::Deny);
+    }
+
+    #[test]
+    fn errno_survives_its_bits() {
+        for errno in Errno::ALL {
+            assert_eq!(Errno::from_bits(0xf4 | errno as u8), errno);
+        }
+        assert_eq!(Errno::from_bits(3), Errno::Acces);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use portguard_common::{
     Decision, GroupRules, Header, HeaderFlags, Image as _, Lookup, MAX_RULES, NO_RULE, PAGE_WORDS,
     PORT_TABLE_START, PORTS_PER_PAGE, Page, Protocol, Reason, Request, RuleWord, UNRESOLVED_CLASS,
-    UserWord, VECTOR_WORDS, VectorWords, Verdict, decide_bind, is_protected,
+    UserWord, VECTOR_WORDS, VectorWords, Verdict, decide_bind, deny_vector, is_protected,
 };
 
 /// The only port that the images protect.
@@ -23,6 +23,8 @@ struct Rule {
     cgroup: bool,
     /// Whether it names a group.
     group: bool,
+    /// Whether it names a user, who is not the caller.
+    user: bool,
 }
 
 const fn rule(verdict: Verdict) -> Rule {
@@ -31,6 +33,7 @@ const fn rule(verdict: Verdict) -> Rule {
         audit: false,
         cgroup: false,
         group: false,
+        user: false,
     }
 }
 
@@ -47,6 +50,10 @@ impl Rule {
             group: true,
             ..self
         }
+    }
+
+    const fn of_user(self) -> Self {
+        Self { user: true, ..self }
     }
 
     const fn in_audit(self) -> Self {
@@ -105,7 +112,8 @@ fn image(default: Verdict, rules: &[Rule]) -> Vec<Page> {
     )));
     header.set_user_page_count(1);
     let deny = vector(rules, |rule| rule.verdict == Verdict::Deny);
-    header.set_user_vectors(push(page(all.into_iter().chain(deny))));
+    let users = vector(rules, |rule| !rule.user);
+    header.set_user_vectors(push(page(users.into_iter().chain(deny))));
     header.set_deny_vector(1);
     // Class 0 is that of ports that are not protected.
     header.set_port_vectors(push(page([0; VECTOR_WORDS].into_iter().chain(all))));
@@ -153,6 +161,10 @@ impl Lookup for Caller {
         (0, 0)
     }
 
+    fn has_owners(&self) -> bool {
+        self.groups.owned != [0; VECTOR_WORDS]
+    }
+
     fn group_rules(&self) -> Option<&GroupRules> {
         Some(&self.groups)
     }
@@ -171,7 +183,10 @@ fn decide(image: &[Page], caller: &Caller) -> Decision {
 
 /// The rules of a caller whose groups cannot be collected.
 fn without_memory(rules: &[Rule]) -> GroupRules {
-    GroupRules::new(vector(rules, |rule| !rule.group || rule.denies()), NoMemory)
+    GroupRules::without_memory(
+        vector(rules, |rule| !rule.group || rule.denies()),
+        [0; VECTOR_WORDS],
+    )
 }
 
 /// What rules decide for a caller with nothing to read in it, or with one part that cannot be read.
@@ -187,7 +202,7 @@ fn decided(default: Verdict, rules: &[Rule], unreadable: Reason) -> (Verdict, u1
             groups: if unreadable == Reason::NoMemory {
                 without_memory(rules)
             } else {
-                GroupRules::new(vector(rules, |rule| !rule.group), Reason::None)
+                GroupRules::new(vector(rules, |rule| !rule.group))
             },
         },
     );
@@ -208,7 +223,7 @@ fn first_matching_rule_decides_and_else_the_default() {
     let image = image(Kernel, &rules);
     let named = Caller {
         class: 1,
-        groups: GroupRules::new([0; VECTOR_WORDS], Reason::None),
+        groups: GroupRules::new([0; VECTOR_WORDS]),
     };
     assert_eq!(decide(&image, &named).rule, 0);
     assert_eq!(
@@ -254,6 +269,41 @@ fn unresolved_cgroup_is_no_matter_where_no_rule_names_one() {
 }
 
 #[test]
+fn owner_of_a_user_namespace_meets_deny_rules_alone() {
+    let rules = [
+        rule(Allow).of_user(),
+        rule(Deny).of_user(),
+        rule(Allow),
+        rule(Deny),
+    ];
+    let image = image(Kernel, &rules);
+    let header = Header(&image[0]);
+    // The owner is one of the users of every rule.
+    let all = vector(&rules, |_| true);
+    let page = page(all);
+    let mut groups = GroupRules::new(all);
+    let outside = Caller { class: 0, groups };
+    assert_eq!(decide(&image, &outside).rule, 2);
+    let user = portguard_common::Vector::at(&page, 0);
+    let denies = deny_vector(image.as_slice(), &header).expect("a whole image");
+    groups.add_owner_uid(denies, user);
+    let inside = Caller { class: 0, groups };
+    let decision = decide(&image, &inside);
+    assert_eq!((decision.verdict, decision.rule), (Deny, 1));
+}
+
+#[test]
+fn gid_of_an_owner_meets_deny_rules_alone() {
+    let rules = [rule(Allow).of_group(), rule(Deny).of_group(), rule(Allow)];
+    let image = image(Kernel, &rules);
+    let denies = deny_vector(image.as_slice(), &Header(&image[0])).expect("a whole image");
+    let mut groups = GroupRules::new(vector(&rules, |rule| !rule.group));
+    groups.add_owner_gid(denies, &vector(&rules, |rule| rule.group));
+    let decision = decide(&image, &Caller { class: 0, groups });
+    assert_eq!((decision.verdict, decision.rule), (Deny, 1));
+}
+
+#[test]
 fn missing_memory_meets_deny_rules_that_could_match() {
     let rules = [rule(Allow).of_group(), rule(Deny).of_group()];
     for default in [Kernel, Allow, Deny] {
@@ -296,10 +346,7 @@ fn audit_deny_hides_no_enforced_deny_of_an_unreadable_caller() {
         let image = image(Kernel, &rules);
         let (class, groups) = match reason {
             NoMemory => (1, without_memory(&rules)),
-            _ => (
-                UNRESOLVED_CLASS,
-                GroupRules::new(vector(&rules, |_| true), Reason::None),
-            ),
+            _ => (UNRESOLVED_CLASS, GroupRules::new(vector(&rules, |_| true))),
         };
         let caller = Caller { class, groups };
         let decision = decide(&image, &caller);
@@ -331,7 +378,7 @@ fn image_without_pages_decides_nothing() {
     };
     let caller = Caller {
         class: 0,
-        groups: GroupRules::new([0; VECTOR_WORDS], Reason::None),
+        groups: GroupRules::new([0; VECTOR_WORDS]),
     };
     let mut header = Page::ZERO;
     header.set_port_table(Protocol::Tcp, 7);

@@ -17,6 +17,7 @@
 mod address;
 mod counters;
 mod events;
+mod executable;
 mod identity;
 mod kernel_read;
 mod maps;
@@ -28,7 +29,7 @@ use address::BindAddress;
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::{btf_map, fexit};
 use aya_ebpf::programs::FExitContext;
-use identity::{cgroup, groups};
+use identity::{cgroup, groups, owners};
 use kernel_read::Address;
 use maps::{MapImage, POLICY, Path};
 use portguard_common::{
@@ -36,7 +37,7 @@ use portguard_common::{
     UNRESOLVED_CLASS, decide_bind, is_protected,
 };
 use wire::{
-    AUDIT, BATCH, DECIDED, FAULT, NO_MEMORY, REASON, REPORT, RULE, TestName, TestRequest,
+    AUDIT, BATCH, DECIDED, ERRNO, FAULT, NO_MEMORY, REASON, REPORT, RULE, TestName, TestRequest,
     TestResult, UNRESOLVED_CGROUP,
 };
 
@@ -105,7 +106,7 @@ fn decide(request: &TestRequest) -> TestResult {
     };
     let caller = Caller { header, request };
     let decided = decide_bind(&image, &header, &bind, &caller);
-    if header.has(HeaderFlags::GROUP_RULES) {
+    if header.has(HeaderFlags::GROUP_RULES) || caller.has_owners() {
         groups::release();
     }
     let Some(decision) = decided else {
@@ -114,6 +115,7 @@ fn decide(request: &TestRequest) -> TestResult {
     let mut result = DECIDED
         | decision.verdict as u64
         | (decision.reason as u64) << REASON
+        | (decision.errno as u64) << ERRNO
         | u64::from(decision.rule) << RULE;
     if decision.report {
         result |= REPORT;
@@ -152,16 +154,34 @@ impl Lookup for Caller<'_> {
     }
 
     #[inline(always)]
+    fn has_owners(&self) -> bool {
+        self.request.owner_count != 0 && self.header.has(HeaderFlags::OWNER_RULES)
+    }
+
+    #[inline(always)]
     fn group_rules(&self) -> Option<&GroupRules> {
         let generation = self.header.generation();
         let unread = self.request.unreadable & NO_MEMORY != 0;
-        if unread && self.header.has(HeaderFlags::GROUP_RULES) {
+        if unread && (self.header.has(HeaderFlags::GROUP_RULES) || self.has_owners()) {
             return groups::without_memory(&self.header);
         }
-        groups::collect_by(&self.header, || {
+        let add_groups = || {
             let gids = Address::of(&raw const self.request.gids);
             let count = u64::from(self.request.gid_count);
             groups::portguard_group_chunk(generation, gids.0, 0, count);
+        };
+        groups::collect_by(&self.header, self.has_owners(), add_groups, || {
+            let all = self.request.owners.iter();
+            for (i, &[uid, gid]) in all.enumerate() {
+                if i as u32 >= self.request.owner_count {
+                    break;
+                }
+                let (uid, gid) = (u64::from(uid), u64::from(gid));
+                if owners::portguard_add_owner(generation, uid, gid) != owners::ALL {
+                    return owners::CHANGED;
+                }
+            }
+            owners::ALL
         })
     }
 }

@@ -11,8 +11,8 @@ use crate::maps::{MapImage, POLICY};
 use crate::socket::Socket;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use portguard_common::{
-    Counter, Decision, GroupRules, Header, HeaderFlags, Image, Lookup, Protocol, Reason, Request,
-    Verdict, decide_bind, is_protected,
+    Counter, Decision, Errno, GroupRules, Header, HeaderFlags, Image, Lookup, Protocol, Reason,
+    Request, Verdict, decide_bind, is_protected,
 };
 
 /// A table of the policy is missing; no image from the compiler lacks one.
@@ -40,7 +40,7 @@ const COUNTS: u64 = 1 << 20;
 const HAS_ADDRESS: u64 = 1 << 21;
 const REPEATED: u64 = 1 << 22;
 
-/// The packed reply, from bit 0 verdict, report, audit, enforced, reason; 16 the rule; 32 the generation; 48 the state.
+/// The packed reply, from bit 0 verdict, report, audit, enforced, reason; errno; 16 the rule; 32 the generation; 48 the state.
 #[derive(Clone, Copy)]
 pub struct Reply(u64);
 
@@ -50,6 +50,8 @@ const AUDIT: u64 = 8;
 const ENFORCED: u64 = 16;
 /// Where the reason begins.
 const REASON: u32 = 5;
+/// Where the errno begins.
+const ERRNO: u32 = 7;
 const DECIDED: u64 = 1 << 48;
 const FAULT: u64 = 2 << 48;
 const REPEAT: u64 = 4 << 48;
@@ -118,6 +120,7 @@ impl Reply {
             rule: (self.0 >> 16) as u16,
             report: self.0 & REPORT != 0,
             audit: self.is_audit_rule(),
+            errno: Errno::from_bits((self.0 >> ERRNO) as u8),
             reason: Reason::from_bits((self.0 >> REASON) as u8),
         }
     }
@@ -127,6 +130,7 @@ impl Reply {
         let mut word = DECIDED
             | decision.verdict as u64
             | (decision.reason as u64) << REASON
+            | (decision.errno as u64) << ERRNO
             | u64::from(decision.rule) << 16
             | (header.generation() & 0xffff) << 32;
         if decision.report {
@@ -171,13 +175,17 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -
         header,
         address: BindAddress::unpack(bind >> 18, high, low),
         cgroup_id,
+        has_owners: header.has(HeaderFlags::OWNER_RULES)
+            && Task::current().user_namespace().level() != 0,
     };
     let decided = decide_bind(&image, &header, &request, &caller);
-    if header.has(HeaderFlags::GROUP_RULES) {
+    if header.has(HeaderFlags::GROUP_RULES) || caller.has_owners {
         groups::release();
     }
     let Some(decision) = decided else {
-        return FAULT;
+        // The policy may have changed while the owners were added. It cannot change a second time: the loader's write
+        // waits for this program.
+        return if bind & REPEATED == 0 { REPEAT } else { FAULT };
     };
     // Of a caller that is moved once more the path is not read, see `decide_bind`.
     if bind & REPEATED == 0
@@ -205,6 +213,7 @@ struct Caller<'a> {
     header: Header<'a>,
     address: BindAddress,
     cgroup_id: u64,
+    has_owners: bool,
 }
 
 impl Lookup for Caller<'_> {
@@ -219,7 +228,12 @@ impl Lookup for Caller<'_> {
     }
 
     #[inline(always)]
+    fn has_owners(&self) -> bool {
+        self.has_owners
+    }
+
+    #[inline(always)]
     fn group_rules(&self) -> Option<&GroupRules> {
-        groups::collect(&self.header)
+        groups::collect(&self.header, self.has_owners)
     }
 }

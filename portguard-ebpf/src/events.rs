@@ -3,6 +3,7 @@
 //! The verdict is reached before anything is reserved, so a full ring changes no verdict. It is counted.
 
 use crate::counters::{count, increment};
+use crate::executable::Executable;
 use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::{Bound, Socket};
@@ -11,8 +12,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
 use portguard_common::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
-    Decision, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, Several,
-    UID_QUOTA, Verdict,
+    Decision, Errno, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, RuleWord,
+    Several, UID_EXECUTABLES, UID_QUOTA, Verdict,
 };
 
 /// An evaluated bind: the decision, and what an event says of it.
@@ -32,14 +33,22 @@ impl Evaluated {
     pub fn enforced(&self, verdict: Verdict) -> bool {
         self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
     }
+
+    /// The errno with which the bind is refused.
+    #[inline(always)]
+    pub fn refusal(&self) -> Option<Errno> {
+        self.enforced(Verdict::Deny).then_some(self.decision.errno)
+    }
 }
 
 /// Reports a decision.
 #[inline(always)]
 pub fn decision(evaluated: &Evaluated, bound: &Bound) {
-    let decided = evaluated.decision.verdict as u64
+    let decision = &evaluated.decision;
+    let verdict = RuleWord::new(decision.verdict, false, false).with_errno(decision.errno);
+    let decided = u64::from(verdict.0)
         | u64::from(evaluated.flags | bound.flags) << 8
-        | u64::from(evaluated.decision.rule) << 16
+        | u64::from(decision.rule) << 16
         | u64::from(evaluated.generation) << 32;
     let bind = u64::from(evaluated.port)
         | (evaluated.socket.protocol as u64) << 16
@@ -64,6 +73,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         gid: (ids >> 32) as u32,
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,
+        userns_owner: Task::current().userns_owner(),
         port: bind as u16,
         rule: (decided >> 16) as u16,
         protocol: (bind >> 16) as u8,
@@ -71,7 +81,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         flags: (decided >> 8) as u8,
         kind: AggregateKey::DECISION,
         family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
-        reserved: [0; 3],
+        reserved: [0; 7],
     });
     0
 }
@@ -84,7 +94,7 @@ const INET6_AFTER_INET: u8 = Family::Inet6 as u8 - Family::Inet as u8;
 #[inline(always)]
 fn report(key: &AggregateKey) {
     let Some(aggregates) = AGGREGATES.get(0) else {
-        return alone(key);
+        return alone(key, &program(None));
     };
     if add(aggregates, key) {
         return;
@@ -93,10 +103,11 @@ fn report(key: &AggregateKey) {
         count(Counter::UidQuota);
         return;
     }
+    let program = program(Some((aggregates, key.uid)));
     if aggregates.insert(key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
         if !add(aggregates, key) {
-            alone(key);
+            alone(key, &program);
         }
         return;
     }
@@ -107,7 +118,7 @@ fn report(key: &AggregateKey) {
     let event = entry.cast::<Event>();
     // SAFETY: the entry begins with the words of an `Event`. Other CPUs find the entry by now, but only read them and
     // write the words after it; the loader reads it once no program uses the map any more.
-    fill(unsafe { &mut *event }, key);
+    fill(unsafe { &mut *event }, key, &program);
     // SAFETY: filled above.
     let event = unsafe { &*event };
     if EVENTS.output_untyped::<Event>(event, 0).is_err() {
@@ -145,10 +156,20 @@ fn mark_several(entry: *mut AggregateWords) {
     let first = entry.cast::<Event>();
     // SAFETY: a word of the entry.
     let several = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) }.cast::<Several>();
+    let task = Task::current();
     // SAFETY: within the entry, which begins with the words of an `Event`; any bytes are a number.
-    if unsafe { core::ptr::read_volatile(&raw const (*first).pid) } != current_process() {
+    let pid = unsafe { core::ptr::read_volatile(&raw const (*first).pid) };
+    // SAFETY: as above.
+    let start_time = unsafe { core::ptr::read_volatile(&raw const (*first).start_time) };
+    // An id is used again within a second where there are few.
+    if pid != current_process() || start_time != task.start_time() {
         // SAFETY: a byte of the entry, to which only ones are written.
         unsafe { core::ptr::write_volatile(&raw mut (*several).process, 1) };
+    }
+    // SAFETY: as above.
+    if unsafe { core::ptr::read_volatile(&raw const (*first).exec) } != task.exec() {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*several).executable, 1) };
     }
     let mut comm = [0u64; 2];
     current_comm((&raw mut comm).cast());
@@ -201,9 +222,37 @@ fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
     true
 }
 
+/// The caller's program, for an event that is sent now, after its path where the daemon does not know it. `quota` has the
+/// map and the uid by which paths are limited.
+#[inline(always)]
+fn program(quota: Option<(&Aggregates, u32)>) -> Executable {
+    let program = Executable::current();
+    if program.is_new() && quota.is_none_or(|(aggregates, uid)| takes_path(aggregates, uid)) {
+        program.send_path();
+    }
+    program
+}
+
+/// Takes one of the paths that `uid` may have sent in this window, as [`takes_quota`].
+#[inline(always)]
+fn takes_path(aggregates: &Aggregates, uid: u32) -> bool {
+    let Some(entry) = aggregates.get_ptr_mut(&AggregateKey::quota(uid)) else {
+        return false;
+    };
+    // SAFETY: a word of the entry.
+    let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) };
+    // SAFETY: as above: eight bytes and aligned, one load.
+    if unsafe { core::ptr::read_volatile(taken) } >= UID_EXECUTABLES {
+        return false;
+    }
+    // SAFETY: as above, aligned, which programs only touch by atomic adds.
+    unsafe { increment(taken) };
+    true
+}
+
 /// Reports a decision by an event of its own.
 #[inline(always)]
-fn alone(key: &AggregateKey) {
+fn alone(key: &AggregateKey, program: &Executable) {
     let Some(mut entry) = EVENTS.reserve_untyped::<Event>(0) else {
         count(Counter::RingFull);
         return;
@@ -211,13 +260,13 @@ fn alone(key: &AggregateKey) {
     let event = entry.as_mut_ptr();
     // SAFETY: exclusive memory of the reservation until it is submitted; `fill` writes all its bytes, and any are an
     // `Event`.
-    fill(unsafe { &mut *event }, key);
+    fill(unsafe { &mut *event }, key, program);
     entry.submit(0);
 }
 
 /// Fills in an event, all of it.
 #[inline(always)]
-fn fill(event: &mut Event, key: &AggregateKey) {
+fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     event.kind = RecordKind::Decision as u32;
     event.generation = key.generation;
     // SAFETY: no arguments.
@@ -239,6 +288,13 @@ fn fill(event: &mut Event, key: &AggregateKey) {
     event.verdict = key.verdict;
     event.flags = key.flags;
     event.ppid = Task::current().parent();
+    event.executable = program.id;
+    event.exe_inode = program.inode;
+    event.exec = program.exec;
+    event.exe_dev = program.dev;
+    event.exe_flags = program.flags;
+    event.userns_owner = key.userns_owner;
+    event.reserved = 0;
 }
 
 /// Reports the path of a cgroup.

@@ -12,7 +12,8 @@ use crate::socket::{Bound, CgroupBind, SockAddr, Socket};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, EACCES, EventFlags, Family, Header, HeaderFlags, Image, Verdict, is_protected,
+    Counter, EACCES, EADDRINUSE, EPERM, Errno, EventFlags, Family, Header, HeaderFlags, Image,
+    Verdict, is_protected,
 };
 
 /// The policy in force; `None` between the programs' attachment and the installation of the policy.
@@ -89,7 +90,7 @@ pub fn report(evaluated: &Evaluated, bound: impl Fn() -> Bound) {
     }
 }
 
-/// bind(2). Return values are literals: from Linux 6.12 on the verifier has to see that they are in [-4095, 0].
+/// bind(2).
 #[inline(always)]
 pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
     let socket: *const u8 = ctx.arg(0);
@@ -128,10 +129,18 @@ pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
         return Ok(0);
     };
     report(&evaluated, || address.bound(sock));
-    if evaluated.enforced(Verdict::Deny) {
-        Ok(-EACCES)
-    } else {
-        Ok(0)
+    Ok(refused_with(evaluated.refusal()))
+}
+
+/// The return value of an LSM program that refuses with this errno, a literal each: from Linux 6.12 on the verifier has
+/// to see that it is in [-4095, 0].
+#[inline(always)]
+pub const fn refused_with(errno: Option<Errno>) -> i32 {
+    match errno {
+        None => 0,
+        Some(Errno::Acces) => -EACCES,
+        Some(Errno::Perm) => -EPERM,
+        Some(Errno::AddrInUse) => -EADDRINUSE,
     }
 }
 
@@ -171,14 +180,14 @@ pub fn cgroup_bind(ctx: &SockAddrContext, family: Family) -> Result<i32, Fault> 
     // Where an LSM program runs it has decided, counted and reported every bind(2). What it cannot see is denied
     // here: a port that another cgroup program put in place of the original one, and binds that the kernel
     // makes for a process (RxRPC, tunnels).
-    let refused = evaluated.enforced(Verdict::Deny);
-    if refused || decides {
+    let refusal = evaluated.refusal();
+    if refusal.is_some() || decides {
         report(&evaluated, || bind.bound(family));
     }
-    if refused {
+    if refusal.is_some() {
         if SET_RETVAL.load() != 0 {
             // SAFETY: a plain number; the loader sets SET_RETVAL only where the helper exists.
-            unsafe { bpf_set_retval(-EACCES) };
+            unsafe { bpf_set_retval(refused_with(refusal)) };
         }
         return Ok(0);
     }

@@ -6,7 +6,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_task, generated};
 use core::mem::MaybeUninit;
-use portguard_common::NAME_BYTES;
+use portguard_common::{NAME_BYTES, NO_OWNER};
 
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident;)*) => { $($(#[$doc])* #[unsafe(no_mangle)]
@@ -29,10 +29,37 @@ constants! {
     OFF_TASK_PARENT;
     OFF_TASK_TGID;
     OFF_TASK_START;
+    OFF_TASK_MM;
+    OFF_TASK_EXEC;
+    OFF_MM_EXE;
+    OFF_FILE_DENTRY;
+    OFF_FILE_MNT;
+    OFF_FILE_INODE;
+    OFF_INODE_INO;
+    OFF_INODE_SB;
+    OFF_SB_DEV;
+    OFF_DENTRY_PARENT;
+    OFF_DENTRY_NAME;
+    /// Hash and length of the name.
+    OFF_DENTRY_HASH_LEN;
+    /// Counts its changes; odd during one.
+    OFF_DENTRY_SEQ;
+    /// Zero where the directory does not have it any more.
+    OFF_DENTRY_HASHED;
+    /// Of the `struct vfsmount` in a `struct mount`.
+    OFF_MOUNT_MNT;
+    OFF_MOUNT_ROOT;
+    OFF_MOUNT_PARENT;
+    OFF_MOUNT_MOUNTPOINT;
     OFF_CRED_EUID;
     OFF_CRED_GID;
     OFF_CRED_EGID;
     OFF_CRED_GROUP_INFO;
+    OFF_CRED_USER_NS;
+    OFF_USERNS_LEVEL;
+    OFF_USERNS_PARENT;
+    OFF_USERNS_OWNER;
+    OFF_USERNS_GROUP;
     OFF_GROUPS_COUNT;
     OFF_GROUPS_GID;
     OFF_CSET_DFL_CGRP;
@@ -52,6 +79,10 @@ constants! {
     BIT_SK_IPV6ONLY;
     OFF_NET_INUM;
 }
+
+/// User namespaces that can be inside each other, the initial one not counted: `create_user_ns` makes none in one whose
+/// level is above 32.
+pub const MAX_USER_NAMESPACES: u32 = 33;
 
 /// `PF_KTHREAD` of `include/linux/sched.h` (5.10 to 7.2).
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -134,6 +165,27 @@ impl Task {
         self.0.follow(&OFF_TASK_CRED)
     }
 
+    /// The user namespace in which it acts.
+    #[inline(always)]
+    pub fn user_namespace(self) -> UserNamespace {
+        UserNamespace(self.cred().follow(&OFF_CRED_USER_NS))
+    }
+
+    /// Who made the outermost user namespace around it, or [`NO_OWNER`].
+    #[inline(always)]
+    pub fn userns_owner(self) -> u32 {
+        let mut namespace = self.user_namespace();
+        let mut owner = NO_OWNER;
+        for _ in 0..MAX_USER_NAMESPACES {
+            if namespace.level() == 0 {
+                break;
+            }
+            owner = namespace.owner();
+            namespace = namespace.parent();
+        }
+        owner
+    }
+
     /// When its process began, `CLOCK_BOOTTIME`, nanoseconds.
     #[inline(always)]
     pub fn start_time(self) -> u64 {
@@ -144,6 +196,21 @@ impl Task {
     #[inline(always)]
     pub fn parent(self) -> u32 {
         self.0.follow(&OFF_TASK_PARENT).read(&OFF_TASK_TGID)
+    }
+
+    /// The program of its process, `struct file`; zero where it has none.
+    #[inline(always)]
+    pub fn exe_file(self) -> Address {
+        self.0.follow(&OFF_TASK_MM).follow(&OFF_MM_EXE)
+    }
+
+    /// Changes with each exec, and where the process is given another program.
+    ///
+    /// A freed file's address may be used again, but not with the same count of execs: that is in the 16 bits in which all
+    /// addresses of the kernel are alike.
+    #[inline(always)]
+    pub fn exec(self) -> u64 {
+        self.exe_file().0 ^ self.0.read::<u64>(&OFF_TASK_EXEC) << 48
     }
 
     #[inline(always)]
@@ -158,6 +225,35 @@ impl Task {
     }
 }
 
+/// A `struct user_namespace`.
+#[derive(Clone, Copy)]
+pub struct UserNamespace(pub Address);
+
+impl UserNamespace {
+    /// How many namespaces are above it: 0 of the initial one.
+    #[inline(always)]
+    pub fn level(self) -> u32 {
+        self.0.read(&OFF_USERNS_LEVEL)
+    }
+
+    #[inline(always)]
+    pub fn parent(self) -> Self {
+        Self(self.0.follow(&OFF_USERNS_PARENT))
+    }
+
+    /// The effective uid of the task that made it, an id of the initial namespace.
+    #[inline(always)]
+    pub fn owner(self) -> u32 {
+        self.0.read(&OFF_USERNS_OWNER)
+    }
+
+    /// The effective gid of the task that made it, an id of the initial namespace.
+    #[inline(always)]
+    pub fn group(self) -> u32 {
+        self.0.read(&OFF_USERNS_GROUP)
+    }
+}
+
 /// The id of the caller's cgroup.
 #[inline(always)]
 pub fn current_cgroup_id() -> u64 {
@@ -169,7 +265,12 @@ pub fn current_cgroup_id() -> u64 {
 /// the closing NUL.
 #[inline(always)]
 pub fn kernfs_name(node: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
-    let text: u64 = Address(node).read(&OFF_KN_NAME);
+    read_name(Address(node).read(&OFF_KN_NAME), into)
+}
+
+/// Reads the name at `text`, as [`kernfs_name`].
+#[inline(always)]
+pub fn read_name(text: u64, into: *mut [u8; NAME_BYTES]) -> i64 {
     // SAFETY: the destination has NAME_BYTES bytes; the helper checks the source.
     unsafe {
         generated::bpf_probe_read_kernel_str(into.cast(), NAME_BYTES as u32, text as *const _)

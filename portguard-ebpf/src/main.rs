@@ -15,6 +15,7 @@ mod address;
 mod counters;
 mod evaluate;
 mod events;
+mod executable;
 mod hooks;
 mod identity;
 mod kernel_read;

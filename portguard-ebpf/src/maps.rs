@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
 use portguard_common::{
@@ -46,9 +47,23 @@ pub static GROUPS: LpmTrie<GroupKey, VectorWords, { 1 << 16 }> = LpmTrie::new();
 pub static GROUPS_OF: HashMap<u64, GroupRules, 16384, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
+/// This thread's entry of [`GROUPS_OF`].
+#[inline(always)]
+pub fn own_group_rules() -> Option<&'static mut GroupRules> {
+    let rules = GROUPS_OF.get_ptr_mut(&bpf_get_current_pid_tgid())?;
+    // SAFETY: a map value under this thread's key: nothing else reads or writes it, and each function that calls this is
+    // done with it before it calls another that does.
+    Some(unsafe { &mut *rules })
+}
+
 /// Cgroup id -> packed class: see `cgroup`. Written by the programs only.
 #[btf_map]
 pub static CGROUPS: LruHashMap<u64, u64, 16384> = LruHashMap::new();
+
+/// Ids of the programs whose paths the daemon has been sent. Written by the programs; the daemon removes what it has
+/// forgotten.
+#[btf_map]
+pub static EXECUTABLES: LruHashMap<u64, u64, 2048> = LruHashMap::new();
 
 /// The path of a cgroup while it is walked: too large for the stack.
 #[derive(Clone, Copy)]
@@ -94,7 +109,7 @@ impl Path {
 #[btf_map]
 pub static SCRATCH: HashMap<u64, Path, 1024> = HashMap::new();
 
-/// Decisions and cgroup names for the daemon. 1 MiB: about 10,000 decisions.
+/// Decisions, and paths of cgroups and programs, for the daemon. 1 MiB: about 7,000 decisions.
 #[btf_map]
 pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
 

@@ -5,14 +5,14 @@
 
 use crate::counters::count;
 use crate::evaluate::Fault;
-use crate::hooks::{evaluate, policy, report};
+use crate::hooks::{evaluate, policy, refused_with, report};
 use crate::kernel_read::{
     Address, HOST_NETNS, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_NUM,
 };
 use crate::socket::{AF_INET, AF_INET6, Socket, bind_address, bound_to};
 use aya_ebpf::programs::LsmContext;
 use portguard_common::{
-    Counter, EACCES, Family, Header, HeaderFlags, Image as _, Protocol, Verdict, is_protected,
+    Counter, EACCES, Errno, Family, Header, HeaderFlags, Image as _, Protocol, is_protected,
 };
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
@@ -36,6 +36,8 @@ struct Step(u64);
 impl Step {
     const REFUSED: u64 = 1 << 16;
     const FAULT: u64 = 1 << 17;
+    /// Where the [`Errno`] begins.
+    const ERRNO: u32 = 18;
     const LEN: u32 = 32;
 }
 
@@ -65,7 +67,8 @@ pub fn sctp_bind_connect(ctx: &LsmContext) -> Result<i32, Fault> {
             return Err(Fault);
         }
         if step.0 & Step::REFUSED != 0 {
-            return Ok(-EACCES);
+            let errno = Errno::from_bits((step.0 >> Step::ERRNO) as u8);
+            return Ok(refused_with(Some(errno)));
         }
         if step.0 >> Step::LEN == 0 {
             return Ok(0);
@@ -104,20 +107,25 @@ extern "C" fn portguard_bindx_address(sock: u64, address: u64, rest: u64, port: 
         return next;
     }
     match decide(sock, address, Family::of_address(claimed), port) {
-        Ok(false) => next,
-        Ok(true) => Step::REFUSED,
+        Ok(None) => next,
+        Ok(Some(errno)) => Step::REFUSED | (errno as u64) << Step::ERRNO,
         Err(Fault) => Step::FAULT,
     }
 }
 
-/// Decides and reports; whether the bind is refused.
+/// Decides and reports; the errno where the bind is refused.
 #[inline(always)]
-fn decide(sock: Address, address: Address, family: Family, port: u16) -> Result<bool, Fault> {
+fn decide(
+    sock: Address,
+    address: Address,
+    family: Family,
+    port: u16,
+) -> Result<Option<Errno>, Fault> {
     let Some(image) = policy() else {
-        return Ok(false);
+        return Ok(None);
     };
     if !is_protected(&image, port) {
-        return Ok(false);
+        return Ok(None);
     }
     let socket = Socket {
         protocol: Protocol::Sctp,
@@ -128,10 +136,10 @@ fn decide(sock: Address, address: Address, family: Family, port: u16) -> Result<
         bind_address(address, family, sock)
     })?
     else {
-        return Ok(false);
+        return Ok(None);
     };
     report(&evaluated, || bound_to(address, family, sock));
-    Ok(evaluated.enforced(Verdict::Deny))
+    Ok(evaluated.refusal())
 }
 
 /// Whether the policy decides and enforces binds of this port by this socket.

@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 
+use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 
@@ -25,6 +26,14 @@ pub fn refuse(_: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(bind4)]
 pub fn grant(_: SockAddrContext) -> i32 {
     3
+}
+
+/// Lets every bind pass that a program before it refused.
+#[cgroup_sock_addr(bind4)]
+pub fn undo(_: SockAddrContext) -> i32 {
+    // SAFETY: a plain number.
+    unsafe { bpf_set_retval(0) };
+    1
 }
 
 /// Replaces the port of the bind.

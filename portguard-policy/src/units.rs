@@ -27,7 +27,8 @@ pub fn unit(path: &str) -> Option<&str> {
 /// The path of the cgroup that systemd makes for a system unit without `Slice=`, as names below the root.
 ///
 /// Services, sockets and scopes are in `system.slice`, instances of a template in a slice of the template, and slices
-/// below those that their names begin with.
+/// below those that their names begin with. systemd's own units with a `Slice=` are where that says: those of a user in
+/// `user-UID.slice`, and containers in `machine.slice`.
 #[must_use]
 pub fn cgroup(unit: &str) -> Vec<String> {
     if let Some(name) = unit.strip_suffix(".slice") {
@@ -35,6 +36,21 @@ pub fn cgroup(unit: &str) -> Vec<String> {
         let parents = ends.filter_map(|at| name.get(..at));
         let slices = parents.chain([name]);
         return slices.map(|slice| format!("{slice}.slice")).collect();
+    }
+    if unit == "init.scope" {
+        return vec![unit.to_owned()];
+    }
+    let slices = unit.split_once('@').and_then(|(template, instance)| {
+        let uid = instance.strip_suffix(".service")?;
+        match template {
+            "user" | "user-runtime-dir" => Some(cgroup(&format!("user-{uid}.slice"))),
+            "systemd-nspawn" => Some(cgroup("machine.slice")),
+            _ => None,
+        }
+    });
+    if let Some(mut path) = slices {
+        path.push(unit.to_owned());
+        return path;
     }
     let mut path = vec!["system.slice".to_owned()];
     if let Some((template, instance)) = unit.split_once('@')
@@ -88,6 +104,15 @@ mod tests {
         for (unit, path) in [
             ("nginx.service", "system.slice/nginx.service"),
             ("cups.socket", "system.slice/cups.socket"),
+            ("init.scope", "init.scope"),
+            (
+                "user@1000.service",
+                "user.slice/user-1000.slice/user@1000.service",
+            ),
+            (
+                "systemd-nspawn@web.service",
+                "machine.slice/systemd-nspawn@web.service",
+            ),
             (
                 "postfix@-.service",
                 "system.slice/system-postfix.slice/postfix@-.service",

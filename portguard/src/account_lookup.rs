@@ -3,6 +3,7 @@
 //! A look-up may go over a network, and take as long as a server that does not answer. It must not hold up the
 //! daemon's loop: each caller says how long to wait.
 
+use crate::sandbox::{Role, Sandbox};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -23,9 +24,21 @@ impl AccountLookup {
     /// # Errors
     /// The system has no thread for it.
     pub fn start() -> io::Result<Self> {
+        Self::start_in(&Sandbox::off())
+    }
+
+    /// Starts the thread, confined.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn start_in(sandbox: &Sandbox) -> io::Result<Self> {
         let (jobs, waiting): (_, Receiver<Job>) = sync_channel(QUEUE);
+        let sandbox = sandbox.clone();
         let thread = thread::Builder::new().name("accounts".to_owned());
-        thread.spawn(move || waiting.into_iter().for_each(|job| job()))?;
+        thread.spawn(move || {
+            sandbox.confine_thread(Role::Accounts, &[]);
+            waiting.into_iter().for_each(|job| job());
+        })?;
         Ok(Self(jobs))
     }
 

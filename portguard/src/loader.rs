@@ -131,7 +131,7 @@ impl PolicyLoader {
             ));
         }
         Ok(CompiledPolicy {
-            description: Description::new(&policy, &tables, &self.paths),
+            description: Description::new(&policy, &tables, &self.paths, sources.revision()),
             policy: Arc::new(policy),
             tables,
             warnings: loaded.warnings.render(color),
@@ -236,6 +236,33 @@ mod tests {
         }
     }
 
+    /// Wherever the files are, and whatever their names of users mean there.
+    #[test]
+    fn revision_is_of_the_names_and_contents_of_files() {
+        let revision = |files: &[(&str, &str)]| {
+            let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+            for (name, text) in files {
+                let written = std::fs::write(directory.path().join(name), text);
+                written.unwrap_or_else(|error| panic!("{error}"));
+            }
+            let read = loader(&[directory.path().to_owned()]).read(&Resolved::new(), false);
+            let read = read.unwrap_or_else(|error| panic!("{error}"));
+            read.description.policy.revision
+        };
+        let other_host = "version: 1\nhosts: [elsewhere-*]\nmode: audit\n";
+        let files = [("a.yaml", POLICY), ("b.yaml", other_host)];
+        let first = revision(&files);
+        assert_eq!(first.len(), 12);
+        assert_eq!(first, revision(&files));
+        for other in [
+            [("a.yaml", POLICY), ("c.yaml", other_host)],
+            [("a.yaml", POLICY), ("b.yaml", "version: 1\n")],
+            [("a.yaml", POLICY), ("b.yaml", "version: 1\n\n")],
+        ] {
+            assert_ne!(first, revision(&other));
+        }
+    }
+
     #[test]
     fn unknown_names_are_problems_of_a_policy_that_loads() {
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
@@ -273,5 +300,8 @@ mod tests {
         let again = again.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(again.policy.rules[0].users, Some(vec![0..=0]));
         assert!(again.fingerprint == read.fingerprint);
+        // The same files, and another policy where they name users.
+        let revision = |of: &CompiledPolicy| of.description.policy.revision.clone();
+        assert_eq!(revision(&again), revision(&read));
     }
 }

@@ -3,7 +3,7 @@
 use crate::loader::ToKeep;
 use crate::policy_names::Resolved;
 use crate::status;
-use portguard_policy::policy::{AccountKind, PolicyFiles, check_trust};
+use portguard_policy::policy::{AccountKind, PolicyFiles, check_state};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -125,6 +125,12 @@ impl PolicyStore {
         Self(directory)
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// The file for the policy of these paths.
     fn file(&self, paths: &[PathBuf]) -> PathBuf {
         let mut hash = Sha256::new();
@@ -142,11 +148,11 @@ impl PolicyStore {
     /// It cannot be written, or others could change it.
     pub fn keep(&self, paths: &[PathBuf], policy: &ToKeep) -> Result<(), StoreError> {
         // First of all: nothing is made behind another user's link.
-        check_trust(&self.0).map_err(StoreError::Untrusted)?;
+        check_state(&self.0).map_err(StoreError::Untrusted)?;
         let mut make = DirBuilder::new();
         let made = make.recursive(true).mode(0o700).create(&self.0);
         made.map_err(system("make", &self.0))?;
-        check_trust(&self.0).map_err(StoreError::Untrusted)?;
+        check_state(&self.0).map_err(StoreError::Untrusted)?;
         // Strings, numbers and paths that were strings always serialise; other paths are left out of what is kept.
         let json = serde_json::to_vec(&KeptPolicy::new(paths, policy));
         let path = self.file(paths);
@@ -180,7 +186,7 @@ impl PolicyStore {
     /// It cannot be read, others could have changed it, or it is damaged.
     pub fn kept(&self, paths: &[PathBuf]) -> Result<Option<KeptPolicy>, StoreError> {
         let path = self.file(paths);
-        check_trust(&path).map_err(StoreError::Untrusted)?;
+        check_state(&path).map_err(StoreError::Untrusted)?;
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes.map_err(system("read", &path))?,
@@ -289,7 +295,8 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
         let refused = kept(&store).err().unwrap_or_default();
         assert!(
-            refused.starts_with("the kept policy is not used: refused: "),
+            refused.starts_with("the kept policy is not used: refused: ")
+                && refused.ends_with("`chmod go-w` it, or name another directory with --state"),
             "{refused}"
         );
         Ok(())

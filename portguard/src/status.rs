@@ -47,6 +47,26 @@ pub struct Status {
     pub fallback: Option<String>,
     /// Existing sockets that violate the policy, by the last scan; null where there was none.
     pub violations: Option<u64>,
+    /// The privileges that the daemon has given up; null where none runs.
+    #[serde(default)]
+    pub hardening: Option<Hardening>,
+}
+
+/// The privileges that a daemon has given up, and what it has kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardening {
+    /// Whether it is to give them up: not with `--no-sandbox`.
+    pub sandbox: bool,
+    /// The capabilities of its event loop.
+    pub capabilities: Vec<String>,
+    /// Whether no program that it executes could have more rights.
+    pub no_new_privs: bool,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
+    /// Whether Landlock confines the threads that look up accounts, read policies and write decisions.
+    pub landlock: bool,
+    /// What could not be had.
+    pub missing: Vec<String>,
 }
 
 /// Whether binds are decided.
@@ -134,6 +154,9 @@ pub struct ProgramCost {
 pub struct PolicyInForce {
     /// The first 12 hex digits of its SHA-256, as in events.
     pub hash: String,
+    /// The first 12 hex digits of the SHA-256 of its files, their names and contents, as in events.
+    #[serde(default)]
+    pub revision: String,
     /// The files and directories that it came from.
     pub origin: Vec<String>,
     /// Its generation in the maps.
@@ -213,7 +236,7 @@ pub struct Description {
 impl Description {
     /// Describes a policy that comes into force now, without its generation.
     #[must_use]
-    pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf]) -> Self {
+    pub fn new(policy: &Policy, tables: &Tables, origin: &[PathBuf], revision: String) -> Self {
         let rules = policy.rules.iter().map(|rule| RuleHits {
             name: Some(rule.name.clone()),
             verdict: rule.action,
@@ -235,6 +258,7 @@ impl Description {
         Self {
             policy: PolicyInForce {
                 hash: tables.short_digest(),
+                revision,
                 origin: origin
                     .iter()
                     .map(|path| path.display().to_string())

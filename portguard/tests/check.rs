@@ -100,7 +100,7 @@ const FLEET: [(&str, &str); 2] = [
         "version: 1
 mode: audit
 default: deny
-rules: [{ name: mail, action: allow, ports: [25], users: [8] }]
+rules: [{ name: mail, action: allow, ports: [25], users: [8] }, { name: rsh, action: deny, ports: [514], errno: EADDRINUSE }]
 ",
     ),
     (
@@ -142,6 +142,11 @@ rules:
     action: allow
     ports: [25]
     users: [8]
+  # fleet/10-all.yaml:4:65
+  - name: rsh
+    action: deny
+    ports: [514]
+    errno: EADDRINUSE
   # fleet/20-web.yaml:7:5
   - name: web
     action: allow
@@ -155,7 +160,7 @@ rules:
     log: none
 "
     );
-    assert!(text(&output.stderr).contains(": 2 rules, 3 users, 0 of 0 tests pass"));
+    assert!(text(&output.stderr).contains(": 3 rules, 3 users, 0 of 0 tests pass"));
     let another = check_files(&FLEET, &["--show", "--host", "mail-1", "fleet"]);
     let another = text(&another.stdout);
     assert!(

@@ -60,6 +60,23 @@ rules:
 }
 
 #[test]
+fn diff_shows_another_errno() {
+    let new = OLD.replace("nobody-else,", "nobody-else, errno: EADDRINUSE,");
+    let table = diff(OLD, &new, 1);
+    let change = "deny by nobody-else  deny (EADDRINUSE) by nobody-else";
+    assert!(table.contains(change), "{table}");
+    let files = [("old.yaml", OLD), ("new.yaml", &new)];
+    let json = said(
+        &portguard(&files, &["diff", "--json", "old.yaml", "new.yaml"]),
+        1,
+    );
+    assert!(json.contains(r#""errno":"EACCES""#) && json.contains(r#""errno":"EADDRINUSE""#));
+    // Of a rule that only reports, it changes nothing.
+    let audit = |text: &str| text.replace("action: deny,", "action: deny, mode: audit,");
+    diff(&audit(OLD), &audit(&new), 0);
+}
+
+#[test]
 fn diff_ignores_rewording() {
     let new = "version: 1
 log: deny

@@ -17,6 +17,7 @@ fn denied() -> DecisionEvent {
         granted: false,
         rule: Some("web".into()),
         policy: "0123456789ab".into(),
+        revision: "fedcba987654".into(),
         port: 80,
         protocol: Protocol::Tcp,
         family: Family::Inet,
@@ -26,11 +27,16 @@ fn denied() -> DecisionEvent {
         user: Some("alice".into()),
         euid: 0,
         gid: 1000,
+        userns_owner: None,
         pid: Some(4242),
         ppid: Some(4200),
         start_time: Some(123_456),
         comm: Some("ncat".into()),
         exe: None,
+        exe_cut: false,
+        exe_deleted: false,
+        exe_dev: None,
+        exe_inode: None,
         cgroup: Some("/user.slice".into()),
         cgroup_cut: false,
         cgroup_id: 7,
@@ -63,7 +69,10 @@ fn granted() -> DecisionEvent {
         start_time: None,
         comm: None,
         several: true,
-        exe: Some("/usr/bin/ncat".into()),
+        exe: Some("/usr/bin/ncat (deleted)".into()),
+        exe_deleted: true,
+        exe_dev: Some("254:1".into()),
+        exe_inode: Some(12),
         cgroup: None,
         hook: Hook::Cgroup,
         errno: None,
@@ -75,7 +84,7 @@ fn granted() -> DecisionEvent {
 
 const DENIED: &str = include_str!("event.json");
 
-const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"mode":"enforce","granted":true,"rule":null,"policy":"0123456789ab","port":80,"protocol":"udp","family":"inet6","address":"::","v6only":true,"uid":1000,"user":null,"euid":0,"gid":1000,"pid":null,"ppid":null,"start_time":null,"comm":null,"exe":"/usr/bin/ncat","cgroup":null,"cgroup_cut":false,"cgroup_id":7,"unit":null,"container_id":null,"pod_uid":null,"netns":1,"hook":"cgroup","errno":null,"count":12,"several":true,"reason":"unresolved_cgroup","host":"edge-1","boot_id":"5e0c1d2f-3a4b-4c5d-8e6f-708192a3b4c5"}
+const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"mode":"enforce","granted":true,"rule":null,"policy":"0123456789ab","revision":"fedcba987654","port":80,"protocol":"udp","family":"inet6","address":"::","v6only":true,"uid":1000,"user":null,"euid":0,"gid":1000,"userns_owner":null,"pid":null,"ppid":null,"start_time":null,"comm":null,"exe":"/usr/bin/ncat (deleted)","exe_cut":false,"exe_deleted":true,"exe_dev":"254:1","exe_inode":12,"cgroup":null,"cgroup_cut":false,"cgroup_id":7,"unit":null,"container_id":null,"pod_uid":null,"netns":1,"hook":"cgroup","errno":null,"count":12,"several":true,"reason":"unresolved_cgroup","host":"edge-1","boot_id":"5e0c1d2f-3a4b-4c5d-8e6f-708192a3b4c5"}
 "#;
 
 #[test]
@@ -119,7 +128,7 @@ fn event_with_unknown_word_names_the_field() {
         (
             r#""errno":"EACCES""#,
             r#""errno":"ENOENT""#,
-            "unknown errno `ENOENT`: expected EACCES or EPERM",
+            "unknown errno `ENOENT`: expected EACCES, EPERM or EADDRINUSE",
         ),
         (
             r#""reason":null"#,

@@ -82,6 +82,61 @@ fn explain_marks_audit_rules_in_text_and_json() {
 }
 
 #[test]
+fn explain_tells_the_errno_of_a_denial() {
+    let policy = "{ version: 1, rules: [
+        { name: reserved, action: deny, ports: [600], errno: EADDRINUSE },
+        { name: plain, action: deny, ports: [601] },
+        { name: only, action: deny, ports: [602], errno: EPERM, mode: audit }] }";
+    let said = |port: &str, more: &[&str]| {
+        let arguments = [&["explain", "--policy", "p.yaml", "--port", port], more].concat();
+        String::from_utf8(command::portguard(policy, &arguments, "").stdout).unwrap()
+    };
+    for (port, text, errno) in [
+        (
+            "600",
+            "deny (EADDRINUSE) by rule reserved (",
+            "\"EADDRINUSE\"",
+        ),
+        ("601", "deny by rule plain (", "\"EACCES\""),
+        ("602", "deny (EPERM) by rule only (", "null"),
+        ("603", "kernel by the default (", "null"),
+    ] {
+        let shown = said(port, &[]);
+        assert!(shown.starts_with(text), "{shown}");
+        let json: serde_json::Value = serde_json::from_str(&said(port, &["--json"])).unwrap();
+        assert_eq!(json["errno"].to_string(), errno, "{json}");
+    }
+}
+
+#[test]
+fn explain_takes_the_owners_of_user_namespaces() {
+    let policy = "{ version: 1, rules: [
+        { name: mine, action: allow, ports: [80], users: [1000] },
+        { name: no-alice, action: deny, ports: [80], users: [1000] }] }";
+    let said = |more: &[&str]| {
+        let base = ["explain", "--policy", "p.yaml", "--port", "80"];
+        let arguments = [&base[..], &["--user", "100000"], more].concat();
+        String::from_utf8(command::portguard(policy, &arguments, "").stdout).unwrap()
+    };
+    let owned = said(&["--userns-owner", "100005", "--userns-owner", "1000"]);
+    assert_eq!(
+        owned,
+        "deny by rule no-alice (p.yaml:3:9)\n  not mine (p.yaml:2:9): users do not match \
+         100000, in a user namespace of 100005, in a user namespace of 1000\n"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&said(&["--userns-owner", "1000", "--json"])).unwrap();
+    assert_eq!(json["bind"]["userns_owners"], serde_json::json!([1000]));
+    assert!(said(&[]).starts_with("kernel by the default"));
+
+    let event = r#"{"port":80,"protocol":"tcp","uid":100000,"userns_owner":1000}"#;
+    let arguments = ["explain", "--policy", "p.yaml", "--event", "-"];
+    let output = command::portguard(policy, &arguments, event);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("deny by rule no-alice"), "{text}");
+}
+
+#[test]
 fn explain_takes_a_unit_and_a_process() {
     let by_unit = "allow by rule unit (p.yaml:7:5)";
     for unit in ["web.service", "web"] {

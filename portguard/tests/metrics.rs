@@ -52,6 +52,7 @@ fn status() -> Status {
         kernel: "6.12.0".into(),
         policy: Some(PolicyInForce {
             hash: "0123456789ab".into(),
+            revision: "fedcba987654".into(),
             origin: vec!["/etc/portguard/policies".into()],
             generation: 1,
             since: "2026-01-02T03:04:06Z".into(),
@@ -88,6 +89,7 @@ fn status() -> Status {
         reattached: 4,
         fallback: None,
         violations: Some(6),
+        hardening: None,
     }
 }
 
@@ -183,6 +185,7 @@ fn metrics_render_full_status() {
     }
     let policy = [
         ("hash", "0123456789ab"),
+        ("revision", "fedcba987654"),
         ("origin", "/etc/portguard/policies"),
         ("mode", "enforce"),
     ];

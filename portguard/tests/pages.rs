@@ -139,3 +139,21 @@ fn bold_code(markdown: &str) -> String {
     }
     lines.join("\n")
 }
+
+/// The threat model says of each crate why it is there.
+#[test]
+fn dependencies_are_in_the_threat_model() {
+    let manifest = include_str!("../Cargo.toml");
+    let model = include_str!("../../docs/security/threat-model.md");
+    let (_, table) = manifest.split_once("[dependencies]\n").unwrap();
+    let (table, _) = table.split_once("\n[").unwrap();
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    let names = lines.filter_map(|line| line.split([' ', '.']).next());
+    let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    for name in &names {
+        assert!(model.contains(&format!("`{name}`")), "{name}");
+    }
+    // One is behind a feature.
+    let count = format!("has {} direct dependencies", names.len() - 1);
+    assert!(model.contains(&count), "{count}");
+}

@@ -16,6 +16,7 @@ mod readers;
 
 use portguard::events::sinks::{Format, SinkError, SinkSpec, Sinks};
 use portguard::events::{DecisionEvent, SharedEvent};
+use portguard::sandbox::Sandbox;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +42,7 @@ fn event(port: u16, count: u64) -> DecisionEvent {
 }
 
 fn open(spec: SinkSpec) -> Sinks {
-    Sinks::open(&[spec], Format::Json).unwrap()
+    Sinks::open(&[spec], Format::Json, &Sandbox::off()).unwrap()
 }
 
 /// The ports of the lines of a file, each of which must be whole.
@@ -79,7 +80,7 @@ fn child(wrapper: &[&str], test: &str, directory: &Path) -> Command {
 }
 
 fn error(specs: &[SinkSpec]) -> String {
-    let sinks = Sinks::open(specs, Format::Json);
+    let sinks = Sinks::open(specs, Format::Json, &Sandbox::off());
     sinks.err().unwrap().to_string()
 }
 

@@ -66,6 +66,8 @@ proptest! {
             uids: seen.uids,
             port: seen.port,
             protocol: seen.protocol,
+            address: None,
+            cgroup: None,
             count: 1,
             from: "a\nb # c".into(),
         };
@@ -85,6 +87,7 @@ proptest! {
                 uid: seen.uids[0],
                 euid: seen.uids[1],
                 gids: &[7],
+                owners: &[],
                 cgroup: &cgroup,
                 address: [127, 0, 0, 1].into(),
                 dual_stack: false,
@@ -219,6 +222,44 @@ rules:
         );
         assert_eq!(output.status.code(), Some(0));
     }
+}
+
+/// Of what a host does, too, only that which the policy lacks.
+#[test]
+fn suggest_from_host_prints_what_a_policy_lacks() {
+    let host = host();
+    let root = host.path().to_str().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let rules = "rules:
+  - { name: ssh, action: allow, ports: [222], units: [ssh.socket] }
+  - { name: web, action: allow, ports: [90], units: [web.service], users: [4243] }
+  - { name: authbind, action: allow, ports: [\"600-602\", 610], users: [4242] }
+  - { name: other, action: allow, ports: [91], users: [1] }
+";
+    fs::write(file.path(), format!("version: 1\n{rules}")).unwrap();
+    let arguments = ["--from-host", "--root", root, "--policy", path];
+    let lacking = String::from_utf8(suggest(&arguments, "").stdout).unwrap();
+    for port in ["222", "[90", "600", "610"] {
+        assert!(
+            !lacking.contains(&format!("ports: [{port}")),
+            "{port}: {lacking}"
+        );
+    }
+    assert!(lacking.contains("ports: [80, 91]"), "{lacking}");
+    assert!(lacking.contains("ports: [620]"), "{lacking}");
+    fs::write(
+        file.path(),
+        "version: 1\nrules: [{ name: all, action: kernel }]\n",
+    )
+    .unwrap();
+    let output = suggest(&arguments, "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "portguard: the policy has rules for all that was found\n"
+    );
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The verb `bench`: what a decision costs, in instructions of a guest.
 
 use crate::baseline::{self, Baseline, Bench, Mode, Recorded, Row};
+use crate::build::{self, Profile};
 use crate::vm::{self, GuestSpec, kernel};
-use crate::{build, performance_page, report, tools};
+use crate::{performance_page, report, tools};
 use anyhow::{Result, bail, ensure};
 use std::process::ExitCode;
 
@@ -21,7 +22,7 @@ struct Line<'a> {
 /// The verb `bench`.
 pub(crate) fn run(series: &str, mode: Mode) -> Result<ExitCode> {
     kernel::selected(&[series.to_owned()])?;
-    build::everything()?;
+    build::everything(Profile::Release)?;
     tools::for_guests()?;
     let mut guest = GuestSpec::new(series, "bench", &["bench"]);
     guest.counting = true;

@@ -16,45 +16,76 @@ const BUILT: &str = "target/ebpf-build/bpfel-unknown-none/release";
 const OBJECT: &str = "target/ebpf/portguard.o";
 const OBJECT_VARIABLE: &str = "PORTGUARD_EBPF_OBJECT";
 
+/// A cargo profile of Cargo.toml, and so a set of programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Profile {
+    /// What is shipped and measured.
+    Release,
+    /// What `cargo xtask test` runs: built in less time.
+    Suite,
+}
+
+impl Profile {
+    /// Its name in Cargo.toml.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Suite => "suite",
+        }
+    }
+
+    /// The argument of cargo that selects it.
+    pub(crate) fn argument(self) -> String {
+        format!("--profile={}", self.name())
+    }
+
+    /// A program of this repository.
+    pub(crate) fn program(self, name: &str) -> PathBuf {
+        repo::path("target").join(self.name()).join(name)
+    }
+}
+
 /// The program that is shipped.
-pub(crate) const PROGRAM: &str = "target/release/portguard";
+pub(crate) const PROGRAM: &str = "portguard";
 
 /// The program that has the tests of kernels.
-pub(crate) const TESTS: &str = "target/release/portguard-itest";
+pub(crate) const TESTS: &str = "portguard-itest";
 
 /// The verb `build`.
 pub(crate) fn run() -> Result<ExitCode> {
-    everything()?;
+    everything(Profile::Release)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Installs what is missing and builds everything that runs. A portguard without the eBPF object is an error.
-pub(crate) fn everything() -> Result<()> {
+pub(crate) fn everything(profile: Profile) -> Result<()> {
     objects()?;
     let packages = ["-p", "portguard", "-p", "portguard-itest"];
-    shell::run(cargo(&["build", "--release"]).args(packages))?;
-    ensure_embedded(&repo::path(PROGRAM), &repo::path(OBJECT))
+    shell::run(cargo(&["build", &profile.argument()]).args(packages))?;
+    ensure_embedded(&profile.program(PROGRAM), &repo::path(OBJECT))
 }
 
-/// The same with all features, and the unit and property tests, in one build: apart they would be three, since the
-/// features of the crates that all use differ.
+/// The same for the suite, with all features and with the unit and property tests, in one build: apart they would be
+/// three, since the features of the crates that all use differ.
 pub(crate) fn with_tests() -> Result<()> {
     objects()?;
     shell::run(tests().arg("--no-run"))?;
-    ensure_embedded(&repo::path(PROGRAM), &repo::path(OBJECT))
+    ensure_embedded(&Profile::Suite.program(PROGRAM), &repo::path(OBJECT))
 }
 
-/// The unit and property tests of all crates.
+/// The unit and property tests of all crates but two, which are tested apart: the policy crate and xtask.
 pub(crate) fn tests() -> Command {
-    let mut cargo = cargo(&[
-        "test",
-        "--release",
-        "--all-features",
-        "--workspace",
-        "--no-fail-fast",
-    ]);
+    let profile = Profile::Suite.argument();
+    let mut cargo = cargo(&["test", &profile, "--all-features", "--workspace"]);
+    cargo.arg("--no-fail-fast");
     // The eBPF programs have none, and the fuzz targets are run by libFuzzer.
-    cargo.args(["--exclude", "portguard-ebpf", "--exclude", "portguard-fuzz"]);
+    let apart = [
+        "portguard-ebpf",
+        "portguard-fuzz",
+        "portguard-policy",
+        "xtask",
+    ];
+    cargo.args(apart.iter().flat_map(|package| ["--exclude", package]));
     cargo
 }
 
@@ -171,7 +202,7 @@ fn ensure_embedded(program: &Path, object: &Path) -> Result<()> {
     let (code, embedded) = (read(program)?, read(object)?);
     ensure!(
         contains(&code, &embedded),
-        "{} does not contain the eBPF object {}: it would enforce nothing; remove target/release and build again",
+        "{} does not contain the eBPF object {}: it would enforce nothing; remove that program and build again",
         program.display(),
         object.display()
     );

@@ -1,10 +1,12 @@
 //! The verb `fuzz`: coverage-guided random input for the parsers of untrusted bytes.
 
+use crate::build::{self, Profile};
 use crate::results::{Count, StepResult};
-use crate::{build, repo, shell, tools};
-use anyhow::{Context, Result, ensure};
+use crate::{repo, shell, tools};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread::{self, ScopedJoinHandle};
 
 /// A target and the arguments of libFuzzer for it.
 struct Target {
@@ -46,8 +48,8 @@ const SHORT: u32 = 10;
 /// The verb `fuzz`: one target, or all.
 pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
     let targets = selected(target)?;
-    build::everything()?;
-    let result = all(&targets, seconds)?;
+    build::everything(Profile::Release)?;
+    let result = all(&targets, Profile::Release, seconds)?;
     Ok(if result.count.failed == 0 {
         ExitCode::SUCCESS
     } else {
@@ -57,13 +59,13 @@ pub(crate) fn run(target: Option<&str>, seconds: u32) -> Result<ExitCode> {
 
 /// Runs each target for a short time. Needs the programs that are built.
 pub(crate) fn short() -> Result<StepResult> {
-    all(&selected(None)?, SHORT)
+    all(&selected(None)?, Profile::Suite, SHORT)
 }
 
 /// The build of the targets, with coverage in the crates of this repository and no other. Without a sanitizer the stable
 /// compiler suffices, and the code under test has hardly any `unsafe`.
-fn instrumented() -> Command {
-    let mut cargo = build::cargo(&["build", "--release", "-p", PACKAGE, "--bins"]);
+fn instrumented(profile: Profile) -> Command {
+    let mut cargo = build::cargo(&["build", &profile.argument(), "-p", PACKAGE, "--bins"]);
     cargo.env("RUSTC_WORKSPACE_WRAPPER", repo::path("fuzz/instrument.sh"));
     cargo
 }
@@ -82,22 +84,31 @@ fn selected(target: Option<&str>) -> Result<Vec<&'static Target>> {
     Ok(targets)
 }
 
-/// Builds all targets and runs some, one after the other.
-fn all(targets: &[&Target], seconds: u32) -> Result<StepResult> {
+/// Builds all targets and runs some, all at once.
+fn all(targets: &[&'static Target], profile: Profile, seconds: u32) -> Result<StepResult> {
     tools::for_fuzzing()?;
     let seeds = repo::path("target/fuzz-seeds");
-    let mut write_seeds = shell::command(repo::path(build::TESTS));
+    let mut write_seeds = shell::command(profile.program(build::TESTS));
     write_seeds.arg("fuzz-seeds").arg(&seeds);
     shell::run(write_seeds.arg(repo::path("policies")))?;
-    shell::run(&mut instrumented())?;
+    shell::run(&mut instrumented(profile))?;
     let mut result = StepResult::default();
-    for target in targets {
-        let done = one(target, &seeds.join(target.name), seconds);
+    let run = |target: &Target| one(target, profile, &seeds.join(target.name), seconds);
+    let done = thread::scope(|scope| {
+        let spawn = |&target| (target, scope.spawn(move || run(target)));
+        let running: Vec<(&Target, _)> = targets.iter().map(spawn).collect();
+        let panicked = |_| Err(anyhow!("the thread that ran it panicked"));
+        let end = |(target, thread): (_, ScopedJoinHandle<'_, Result<()>>)| {
+            (target, thread.join().unwrap_or_else(panicked))
+        };
+        running.into_iter().map(end).collect::<Vec<_>>()
+    });
+    for (target, done) in done {
         if let Err(error) = &done {
             let failure = format!(
                 "{error:#}\nthe input is in fuzz/artifacts/{0}; to reproduce: {1} INPUT",
                 target.name,
-                program(target).display(),
+                profile.program(target.program).display(),
             );
             eprintln!("xtask: {failure}");
             result.failures.push(failure);
@@ -107,20 +118,15 @@ fn all(targets: &[&Target], seconds: u32) -> Result<StepResult> {
     Ok(result)
 }
 
-/// The program of a target.
-fn program(target: &Target) -> PathBuf {
-    repo::path("target/release").join(target.program)
-}
-
 /// Runs one target. What it learns stays in fuzz/corpus; the seeds are only read.
-fn one(target: &Target, seeds: &Path, seconds: u32) -> Result<()> {
+fn one(target: &Target, profile: Profile, seeds: &Path, seconds: u32) -> Result<()> {
     let corpus = directory("corpus", target)?;
     // libFuzzer takes it for the beginning of file names.
     let mut artifacts = directory("artifacts", target)?.into_os_string();
     artifacts.push("/");
     let mut prefix = std::ffi::OsString::from("-artifact_prefix=");
     prefix.push(&artifacts);
-    let mut fuzz = shell::command(program(target));
+    let mut fuzz = shell::command(profile.program(target.program));
     fuzz.current_dir(repo::root())
         .arg(corpus)
         .arg(seeds)

@@ -1,7 +1,8 @@
 //! The verbs `guest` and `soak`: one command in one guest.
 
+use crate::build::{self, Profile};
+use crate::tools;
 use crate::vm::{self, GuestSpec};
-use crate::{build, tools};
 use anyhow::Result;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub(crate) fn run(series: &str, systemd: bool, arguments: &[String]) -> Result<E
 
 /// The verb `soak`.
 pub(crate) fn soak(series: &str, minutes: u32) -> Result<ExitCode> {
-    build::everything()?;
+    build::everything(Profile::Release)?;
     tools::for_guests()?;
     let mut guest = GuestSpec::new(series, "soak", &["soak", "--minutes", &minutes.to_string()]);
     guest.limit += Duration::from_secs(u64::from(minutes) * 60);

@@ -1,7 +1,8 @@
 //! The verb `package`: the life of the .deb, from installation to purge, in a guest.
 
+use crate::build::{self, Profile};
 use crate::vm::{GuestSpec, disk};
-use crate::{build, dist, repo, results, shell, tools};
+use crate::{dist, repo, results, shell, tools};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ const TESTS: &str = "usr/local/bin/portguard-itest";
 /// The verb.
 pub(crate) fn run(series: &str, no_build: bool) -> Result<ExitCode> {
     if !no_build {
-        build::everything()?;
+        build::everything(Profile::Release)?;
     }
     tools::for_guests()?;
     tools::install_program("mke2fs", &["e2fsprogs"])?;
@@ -42,6 +43,11 @@ fn tests() -> Result<PathBuf> {
     let stripped = repo::path("target/vm/portguard-itest");
     std::fs::create_dir_all(repo::path("target/vm"))?;
     let mut strip = shell::command("strip");
-    shell::run(strip.arg("-o").arg(&stripped).arg(repo::path(build::TESTS)))?;
+    shell::run(
+        strip
+            .arg("-o")
+            .arg(&stripped)
+            .arg(Profile::Release.program(build::TESTS)),
+    )?;
     Ok(stripped)
 }

@@ -1,7 +1,8 @@
 //! The verb `run`: portguard on this machine or in a guest.
 
+use crate::build::{self, Profile};
 use crate::vm::GuestSpec;
-use crate::{build, guest, repo, shell, tools};
+use crate::{guest, shell, tools};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -11,8 +12,8 @@ const DEFAULT_POLICY: &str = "policies/default.yaml";
 
 /// Replaces xtask by portguard, so that signals reach it and the exit code is its own.
 pub(crate) fn here(args: &[String]) -> Result<ExitCode> {
-    build::everything()?;
-    let mut portguard = shell::as_root(repo::path(build::PROGRAM));
+    build::everything(Profile::Release)?;
+    let mut portguard = shell::as_root(Profile::Release.program(build::PROGRAM));
     // The checkout belongs to a developer, and portguard runs as root.
     portguard.args(["run", "--insecure-policy-permissions"]);
     if policy_in(args).is_none() {
@@ -33,7 +34,7 @@ pub(crate) fn in_guest(series: &str, args: &[String]) -> Result<ExitCode> {
         policies_in(args) <= 1,
         "a guest takes one --policy; put several files into a directory"
     );
-    build::everything()?;
+    build::everything(Profile::Release)?;
     tools::for_guests()?;
     let mut spec = GuestSpec::new(series, "demo", &["demo", "--policy"]);
     if let Some((policy, rest)) = policy_in(args) {

@@ -1,9 +1,10 @@
 //! The verb `verify`: how many instructions each kernel's verifier checks of each program.
 
 use crate::baseline::{self, Baseline, Mode, Recorded};
+use crate::build::{self, Profile};
 use crate::results::{Count, StepResult};
 use crate::vm::{self, GuestSpec, kernel};
-use crate::{build, performance_page, report, tools};
+use crate::{performance_page, report, tools};
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -79,7 +80,7 @@ impl Column {
 /// The verb `verify`.
 pub(crate) fn run(series: &[String], mode: Mode) -> Result<ExitCode> {
     let series = kernel::selected(series)?;
-    build::everything()?;
+    build::everything(Profile::Release)?;
     tools::for_guests()?;
     let guests: Vec<GuestSpec> = series
         .iter()

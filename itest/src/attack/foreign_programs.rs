@@ -3,13 +3,14 @@
 use crate::harness::cgroups::Cgroups;
 use crate::harness::doctor::doctor;
 use crate::harness::foreign_object;
-use crate::harness::instance::Instance;
+use crate::harness::instance::{Instance, program};
 use crate::harness::probe::{Attempt, BindResult, Probe};
-use crate::harness::{SharedInstance, TestEnv};
+use crate::harness::{NotApplicable, SharedInstance, TestEnv};
 use anyhow::{Context as _, ensure};
 use aya::Ebpf;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr};
 use std::fs::File;
+use std::process::Command;
 
 const CGROUP: &str = "pgforeign";
 
@@ -30,6 +31,11 @@ struct Foreign {
 impl Foreign {
     /// `None` if the kernel lacks what it does.
     fn attach(env: &TestEnv, name: &str) -> anyhow::Result<Option<Self>> {
+        Self::attach_to(env, name, CGROUP)
+    }
+
+    /// The same on another cgroup, the root if its path is empty.
+    fn attach_to(env: &TestEnv, name: &str, cgroup: &str) -> anyhow::Result<Option<Self>> {
         let mut cgroups = Cgroups::default();
         cgroups.make(&[CGROUP.to_owned()])?;
         let mut object = foreign_object::load()?;
@@ -38,11 +44,17 @@ impl Foreign {
             .with_context(|| format!("the object has no program {name}"))?
             .try_into()?;
         if let Err(error) = program.load() {
-            // The verifier of a kernel without grants rejects a return value of 3.
-            ensure!(name == "grant" && !env.grants(), "{name}: {error}");
+            // The verifier of a kernel without grants rejects a return value of 3, and one without bpf_set_retval
+            // its call.
+            let lacks = match name {
+                "grant" => !env.grants(),
+                "undo" => env.denial("cgroup") == libc::EPERM,
+                _ => false,
+            };
+            ensure!(lacks, "{name}: {error}");
             return Ok(None);
         }
-        let cgroup = File::open(env.cgroups.join(CGROUP))?;
+        let cgroup = File::open(env.cgroups.join(cgroup))?;
         program.attach(&cgroup, CgroupAttachMode::Single)?;
         Ok(Some(Self {
             _object: object,
@@ -88,6 +100,32 @@ pub(super) fn foreign_programs(env: &TestEnv, shared: &mut SharedInstance) -> an
             // A port without a decision is the other program's to grant.
             expect_errno(instance, 1000, 82, 0)?;
         }
+    }
+    Ok(())
+}
+
+/// A program that was attached to the root later, and sets the result of refused binds to 0, is found; portguard's is
+/// attached again and so runs last.
+pub(super) fn undone_denials(env: &TestEnv) -> anyhow::Result<()> {
+    for arguments in [
+        &["--check-every", "1"][..],
+        &["--check-every", "1", "--pin"],
+    ] {
+        let mut instance = Instance::start_by(env, POLICY, "cgroup", arguments)?;
+        let Some(foreign) = Foreign::attach_to(env, "undo", "")? else {
+            return Err(NotApplicable("this kernel has no bpf_set_retval".into()).into());
+        };
+        instance.wait_for(
+            "was attached to the root of the cgroup tree after bind4 and can undo its denials",
+        )?;
+        instance.wait_for("hooks re-attached")?;
+        expect_errno(&instance, 1000, 81, env.denial("cgroup"))?;
+        drop(foreign);
+        let status = instance.status()?;
+        ensure!(status["enforcing"] == "enforce", "{status}");
+        instance.stop()?;
+        let detached = Command::new(program()).arg("detach").output()?;
+        ensure!(detached.status.success(), "{detached:?}");
     }
     Ok(())
 }

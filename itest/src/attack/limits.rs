@@ -27,6 +27,7 @@ pub const OUT_OF_SCOPE: &[Limit] = &[
     limit("IP_LOCAL_PORT_RANGE",                           "`IP_LOCAL_PORT_RANGE`"),
     limit("bind of port 0",                                "port 0"),
     limit("a socket bound before the start",               "Sockets bound before"),
+    limit("ptrace(2) of a granted process of the same user", "`kernel.yama.ptrace_scope`"),
     limit("IPV6_V6ONLY flipped in between",                "`IPV6_V6ONLY` set by another thread"),
     limit("kernel threads",                                "Kernel threads"),
     limit("SOCK_RAW",                                      "Raw"),
@@ -42,6 +43,7 @@ pub const OUT_OF_SCOPE: &[Limit] = &[
     limit("AF_ATMPVC, AF_MCTP, AF_QIPCRTR",                "ATM, MCTP and QRTR"),
     limit("another network namespace, by scope: host",     "own network namespace"),
     limit("SCTP without the LSM hook",                     "SCTP is not covered"),
+    limit("a program that undoes denials later",           "`bpf_set_retval()`"),
     limit("a grant by another program",                    "grants what the policy leaves to the kernel"),
 ];
 

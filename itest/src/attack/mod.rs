@@ -31,6 +31,11 @@ pub(crate) const TESTS: Table = &[
         local_ports::local_port_range,
     ),
     (
+        "attack_undone_denials",
+        Needs::Guest,
+        foreign_programs::undone_denials,
+    ),
+    (
         "doctor_lists_other_programs",
         Needs::Guest,
         foreign_programs::doctor_lists_others,

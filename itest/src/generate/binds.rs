@@ -2,7 +2,8 @@
 
 use super::config::{GeneratorConfig, LAST_UID};
 use super::fields;
-use crate::oracle::{Model, ModelRule, OracleBind, Path, Proto, Span};
+use crate::oracle::{Action, Model, ModelRule, OracleBind, Path, Proto, Span};
+use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -17,6 +18,7 @@ pub(super) struct Aim {
     /// `None`: the same as the real uid.
     euid: Option<Near<u32>>,
     gids: Vec<u32>,
+    owners: Vec<(Near<u32>, u32)>,
     address: (IpAddr, bool),
     path: (Option<Index>, Path, Twist),
     /// A rule whose first port, user and cgroup it takes.
@@ -64,21 +66,31 @@ pub(super) fn aim(config: &GeneratorConfig) -> impl Strategy<Value = Aim> + use<
         near(config.uid(), config.beyond),
         weighted(0.3, near(config.uid(), config.beyond)),
         (weighted(0.6, any::<Index>()), config.path(), twist),
-        (fields::gids(), fields::address()),
+        (fields::gids(), fields::address(), owners(config)),
         weighted(0.25, any::<Index>()),
     )
         .prop_map(
-            |(port, protocol, uid, euid, path, (gids, address), rule)| Aim {
+            |(port, protocol, uid, euid, path, (gids, address, owners), rule)| Aim {
                 port,
                 protocol,
                 uid,
                 euid,
                 gids,
+                owners,
                 address,
                 path,
                 rule,
             },
         )
+}
+
+/// The owners of user namespaces: mostly none. Real binds are made in the initial one.
+fn owners(config: &GeneratorConfig) -> BoxedStrategy<Vec<(Near<u32>, u32)>> {
+    let owner = (near(config.uid(), config.beyond), fields::gid());
+    match config.beyond {
+        true => prop_oneof![3 => Just(Vec::new()), 1 => vec(owner, 1..=2)].boxed(),
+        false => Just(Vec::new()).boxed(),
+    }
 }
 
 /// The edges of a policy's ranges, and its paths.
@@ -170,6 +182,9 @@ impl Edges {
             uid,
             euid: aim.euid.as_ref().map_or(uid, |near| self.uid(near)),
             gids: aim.gids.clone(),
+            owners: (aim.owners.iter())
+                .map(|(uid, gid)| (self.uid(uid), *gid))
+                .collect(),
             cgroup: self.path(config, &aim.path),
             address: aim.address.0,
             v6only: aim.address.1,
@@ -189,13 +204,19 @@ fn hit(bind: &mut OracleBind, rule: &ModelRule) {
         bind.protocol = protocol;
     }
     if let Some(&(uid, _)) = first(rule.users.as_ref()) {
-        (bind.uid, bind.euid) = (uid, uid);
+        match bind.owners.last_mut() {
+            Some((owner, _)) if rule.action == Action::Deny => *owner = uid,
+            _ => (bind.uid, bind.euid) = (uid, uid),
+        }
     }
     if let Some(path) = first(rule.cgroups.as_ref()) {
         bind.cgroup = plain(path);
     }
     if let Some(&(gid, _)) = first(rule.groups.as_ref()) {
-        bind.gids.push(gid);
+        match bind.owners.first_mut() {
+            Some((_, owner)) if rule.action == Action::Deny => *owner = gid,
+            _ => bind.gids.push(gid),
+        }
     }
 }
 

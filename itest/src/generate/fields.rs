@@ -102,13 +102,15 @@ pub(super) fn further(_: &GeneratorConfig) -> impl Strategy<Value = ModelRule> +
         weighted(0.2, vec(select(networks()), 1..=3)),
         weighted(0.1, Just(())),
         weighted(0.15, select(vec![Logged::All, Logged::Deny, Logged::None])),
+        weighted(0.3, select(vec!["EACCES", "EPERM", "EADDRINUSE"])),
     )
-        .prop_map(|(groups, units, addresses, audit, log)| ModelRule {
+        .prop_map(|(groups, units, addresses, audit, log, errno)| ModelRule {
             groups: groups.map(unique),
             units: units.map(unique),
             addresses: addresses.map(unique),
             audit: audit.is_some(),
             log,
+            errno,
             ..ModelRule::new(String::new(), Action::Kernel)
         })
 }

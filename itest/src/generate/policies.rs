@@ -31,6 +31,7 @@ fn rule(config: &GeneratorConfig) -> impl Strategy<Value = ModelRule> + use<> {
             protocols: protocols.map(unique),
             users: users.map(unique),
             cgroups: cgroups.map(unique),
+            errno: further.errno.filter(|_| action == Action::Deny),
             ..further
         }
     })

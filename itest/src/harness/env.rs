@@ -41,6 +41,12 @@ impl TestEnv {
         })
     }
 
+    /// Whether long tests are whole here: on this machine, and in one guest. In the others they repeat less often.
+    #[must_use]
+    pub fn repeats_fully(&self) -> bool {
+        self.kind == Kind::Native || (self.kind == Kind::Guest && self.kernel == (6, 12))
+    }
+
     /// How long portguard may take until it is ready: emulated machines are slow.
     #[must_use]
     pub fn patience(&self) -> Duration {
@@ -84,13 +90,20 @@ impl TestEnv {
         hooks.iter().copied()
     }
 
-    /// The errno of a denial by this hook.
+    /// The errno of a denial by this hook whose rule does not say one.
     #[must_use]
     pub fn denial(&self, hook: &str) -> i32 {
-        if hook == "cgroup" && self.kernel < (5, 18) {
-            libc::EPERM
-        } else {
-            libc::EACCES
+        self.denial_with(hook, "EACCES")
+    }
+
+    /// The errno of a denial by this hook with this `errno:`.
+    #[must_use]
+    pub fn denial_with(&self, hook: &str, errno: &str) -> i32 {
+        match errno {
+            _ if hook == "cgroup" && self.kernel < (5, 18) => libc::EPERM,
+            "EPERM" => libc::EPERM,
+            "EADDRINUSE" => libc::EADDRINUSE,
+            _ => libc::EACCES,
         }
     }
 

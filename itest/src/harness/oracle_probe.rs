@@ -36,12 +36,27 @@ impl From<&OracleBind> for Probe {
 
 /// Makes the one bind of each probe: the errnos. An address in use counts as 0, since the bind was let through.
 pub(crate) fn errnos(probes: &[Probe]) -> anyhow::Result<Vec<i32>> {
+    let mut errnos = raw_errnos(probes)?;
+    for errno in &mut errnos {
+        if *errno == libc::EADDRINUSE {
+            *errno = 0;
+        }
+    }
+    Ok(errnos)
+}
+
+/// Whether a bind ended as expected. One that was let through may find the address in use.
+pub(crate) const fn is_expected(actual: i32, expected: i32) -> bool {
+    actual == expected || expected == 0 && actual == libc::EADDRINUSE
+}
+
+/// Makes the one bind of each probe: the errnos, some of them of denials.
+pub(crate) fn raw_errnos(probes: &[Probe]) -> anyhow::Result<Vec<i32>> {
     let results = run_all(probes)?;
     let errnos = probes
         .iter()
         .zip(results)
         .map(|(probe, results)| match results[..] {
-            [BindResult::Bound(libc::EADDRINUSE)] => Ok(0),
             [BindResult::Bound(errno)] => Ok(errno),
             _ => bail!("{probe:?}: {results:?}"),
         });

@@ -35,6 +35,17 @@ pub enum Netns {
     NewWithUser,
 }
 
+/// A user namespace on the host's network that the probe acts in, with its uids and gids mapped as newuidmap(1) does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Userns {
+    /// Who makes it.
+    pub owner: u32,
+    /// The effective gid of who makes it.
+    pub group: u32,
+    /// User namespaces inside it, each made by the probe's own user.
+    pub nested: u32,
+}
+
 /// A socket and the address to bind it to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attempt {
@@ -75,6 +86,8 @@ pub struct Probe {
     pub groups: Vec<u32>,
     /// Path below the root of the cgroup tree, if it is not the caller's cgroup.
     pub cgroup: Option<Vec<u8>>,
+    /// User namespace, if it is not the caller's.
+    pub userns: Option<Userns>,
     /// Network namespace, if it is not the caller's.
     pub netns: Option<Netns>,
     /// The thread's name: unique, so that its events can be found.
@@ -95,6 +108,7 @@ impl Probe {
             gids: [uid; 2],
             groups: Vec::new(),
             cgroup: None,
+            userns: None,
             netns: None,
             comm: comm.into_bytes(),
             attempts: Vec::new(),
@@ -112,6 +126,13 @@ impl Probe {
     #[must_use]
     pub fn in_cgroup(mut self, path: impl AsRef<[u8]>) -> Self {
         self.cgroup = Some(path.as_ref().to_vec());
+        self
+    }
+
+    /// In a new user namespace on the host's network.
+    #[must_use]
+    pub fn in_userns(mut self, userns: Userns) -> Self {
+        self.userns = Some(userns);
         self
     }
 

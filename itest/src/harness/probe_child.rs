@@ -2,15 +2,17 @@
 
 use crate::harness::cgroups::{cgroup_root, enter};
 use crate::harness::elf32;
-use crate::harness::probe::{Attempt, BindResult, BindSyscall, Netns, Probe};
+use crate::harness::probe::{Attempt, BindResult, BindSyscall, Netns, Probe, Userns};
 use crate::harness::raw_syscalls;
 use anyhow::{Context as _, ensure};
 use rustix::net::sockopt::set_ipv6_v6only;
-use rustix::process::{Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
 use rustix::thread::{set_name, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::ffi::{CString, OsStr};
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Stdio};
 
 /// Room for any length that a test claims.
 const ADDRESS_ROOM: usize = 256;
@@ -78,6 +80,39 @@ pub(crate) fn bind_via(attempt: &Attempt, socket: BorrowedFd<'_>) -> (u32, BindR
     (binder, result)
 }
 
+/// Becomes a subordinate uid of the owner, whose user namespace root maps as newuidmap(1) does.
+fn enter_userns(probe: &Probe, userns: Userns) -> anyhow::Result<()> {
+    const MAP: &str =
+        "read go && echo \"0 $0 1\" >/proc/$PPID/uid_map && echo \"0 $1 1\" >/proc/$PPID/gid_map";
+    let ids = [probe.uids[0], probe.gids[0]].map(|id| id.to_string());
+    // It stays root.
+    let mut mapper = Command::new("/bin/sh")
+        .args(["-c", MAP])
+        .args(ids)
+        .stdin(Stdio::piped())
+        .spawn()?;
+    set_thread_groups(&[])?;
+    let (owner, group) = (Uid::from_raw(userns.owner), Gid::from_raw(userns.group));
+    set_thread_res_gid(group, group, group)?;
+    set_thread_res_uid(owner, owner, owner)?;
+    raw_syscalls::unshare(libc::CLONE_NEWUSER)?;
+    let mut stdin = mapper.stdin.take().context("stdin is a pipe")?;
+    stdin.write_all(b"go\n")?;
+    let status = mapper.wait()?;
+    ensure!(status.success(), "the maps cannot be written: {status}");
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    for level in 0..userns.nested {
+        set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+        raw_syscalls::unshare(libc::CLONE_NEWUSER).with_context(|| format!("level {level}"))?;
+        // Without both maps none can be made inside it.
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/gid_map", "0 0 1")?;
+        std::fs::write("/proc/self/uid_map", "0 0 1")?;
+    }
+    Ok(())
+}
+
 pub(crate) fn assume_identity(probe: &Probe) -> anyhow::Result<()> {
     if let Some(cgroup) = &probe.cgroup {
         let path = cgroup_root()?.join(OsStr::from_bytes(cgroup));
@@ -85,6 +120,10 @@ pub(crate) fn assume_identity(probe: &Probe) -> anyhow::Result<()> {
     }
     if probe.netns == Some(Netns::New) {
         raw_syscalls::unshare(libc::CLONE_NEWNET).context("a network namespace")?;
+    }
+    if let Some(userns) = probe.userns {
+        enter_userns(probe, userns).context("a user namespace")?;
+        return Ok(set_name(&CString::new(probe.comm.clone())?)?);
     }
     // This process has one thread, so what is set for the thread is set for the process.
     let [real_gid, effective_gid] = probe.gids.map(Gid::from_raw);

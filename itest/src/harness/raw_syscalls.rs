@@ -44,6 +44,23 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
     errno_of(unsafe { libc::bind(fd.as_raw_fd(), buffer.as_ptr().cast(), len) })
 }
 
+/// `bindresvport(3)` of glibc on a new TCP socket: the port, or the errno.
+pub(crate) fn bindresvport() -> Result<u16, i32> {
+    // The libc crate lacks it.
+    unsafe extern "C" {
+        fn bindresvport(socket: libc::c_int, address: *mut libc::sockaddr_in) -> libc::c_int;
+    }
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    // SAFETY: all bytes zero are an address without a family and a port, which the function fills in.
+    let mut address = unsafe { std::mem::zeroed::<libc::sockaddr_in>() };
+    address.sin_family = libc::AF_INET as libc::sa_family_t;
+    // SAFETY: writes the port of the address, which outlives the call.
+    match errno_of(unsafe { bindresvport(socket.as_raw_fd(), &raw mut address) }) {
+        0 => Ok(u16::from_be(address.sin_port)),
+        errno => Err(errno),
+    }
+}
+
 /// `sctp_bindx`.
 pub(crate) fn bindx(fd: BorrowedFd<'_>, buffer: &[u8], len: u32) -> i32 {
     assert!(
@@ -195,7 +212,7 @@ pub(crate) fn bind32(_: BorrowedFd<'_>, _: &[u8], _: u32, _: bool) -> Result<i32
 
 /// unshare(2)
 pub(crate) fn unshare(flags: i32) -> io::Result<()> {
-    // SAFETY: changes the namespaces of this process, which has one thread; no memory is touched.
+    // SAFETY: changes the namespaces, or the table of files, of the calling thread; no memory is touched.
     if unsafe { libc::unshare(flags) } == 0 {
         Ok(())
     } else {

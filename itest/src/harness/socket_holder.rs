@@ -10,10 +10,12 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
     SocketType, accept, listen, recv, sendmsg, socketpair,
 };
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead as _, BufReader, IoSlice, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A probe, and what its process does with its sockets.
@@ -22,10 +24,25 @@ pub struct Hold {
     pub probe: Probe,
     /// TCP sockets are not put into the listening state.
     pub idle: bool,
-    /// The sockets are in flight in an `SCM_RIGHTS` message, and no process has them open.
-    pub in_flight: bool,
+    /// Where the sockets are.
+    pub kept_in: KeptIn,
+    /// The uid and gid that the process has once it has bound them.
+    pub drops_to: Option<u32>,
     /// The process ends when its first socket, a UDP socket, is aborted.
     pub brittle: bool,
+}
+
+/// Where a process keeps its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptIn {
+    /// In its table of files.
+    Process,
+    /// In flight in an `SCM_RIGHTS` message.
+    Message,
+    /// In the table of files of one thread.
+    Thread,
+    /// Among the files of an `io_uring`.
+    Ring,
 }
 
 impl Hold {
@@ -35,7 +52,8 @@ impl Hold {
         Self {
             probe,
             idle: false,
-            in_flight: false,
+            kept_in: KeptIn::Process,
+            drops_to: None,
             brittle: false,
         }
     }
@@ -121,10 +139,10 @@ pub fn run(hold: &str) -> anyhow::Result<()> {
             },
         );
     }
-    let _on_the_way = hold
-        .in_flight
-        .then(|| send_away(&mut sockets))
-        .transpose()?;
+    let _kept = keep(hold.kept_in, &mut sockets)?;
+    if let Some(id) = hold.drops_to {
+        drop_to(id)?;
+    }
     println!("{}", serde_json::to_string(&results)?);
     if let (true, Some((_, socket))) = (hold.brittle, sockets.first()) {
         rustix::io::ioctl_fionbio(socket, false)?;
@@ -152,8 +170,55 @@ fn errno_of(kind: i32, socket: &OwnedFd) -> i32 {
     outcome.err().map_or(0, Errno::raw_os_error)
 }
 
-/// Puts the sockets into a message that is never received, and closes them.
-fn send_away(sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<(OwnedFd, OwnedFd)> {
+/// What keeps the sockets open.
+enum KeptOpen {
+    Process,
+    Message { _pair: (OwnedFd, OwnedFd) },
+    Ring { _ring: Box<io_uring::IoUring> },
+}
+
+/// Puts the sockets where they are to be, and closes them in this process.
+fn keep(kept_in: KeptIn, sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<KeptOpen> {
+    let kept = match kept_in {
+        KeptIn::Process => return Ok(KeptOpen::Process),
+        KeptIn::Message => KeptOpen::Message {
+            _pair: send_away(sockets)?,
+        },
+        KeptIn::Thread => {
+            let (done, is_done) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let _ = done.send(raw_syscalls::unshare(libc::CLONE_FILES));
+                loop {
+                    std::thread::park();
+                }
+            });
+            is_done.recv()??;
+            KeptOpen::Process
+        }
+        KeptIn::Ring => {
+            let ring = io_uring::IoUring::new(2)?;
+            let files: Vec<i32> = sockets.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
+            ring.submitter().register_files(&files)?;
+            KeptOpen::Ring {
+                _ring: Box::new(ring),
+            }
+        }
+    };
+    sockets.clear();
+    Ok(kept)
+}
+
+/// As daemons do that bind as root: first the groups, then the user.
+fn drop_to(id: u32) -> anyhow::Result<()> {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    set_thread_groups(&[gid])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+/// Puts the sockets into a message that is never received.
+fn send_away(sockets: &[(i32, OwnedFd)]) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     const MOST: usize = 8;
     let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
     let pair = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
@@ -171,6 +236,5 @@ fn send_away(sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<(OwnedFd, Owne
         &mut control,
         SendFlags::empty(),
     )?;
-    sockets.clear();
     Ok(pair)
 }

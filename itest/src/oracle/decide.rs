@@ -2,7 +2,7 @@
 
 use super::fields::{Net, glob, path_matches};
 use super::model::{
-    Action, Logged, Model, ModelRule, OracleBind, OracleDecision, Span, Unreadable,
+    Action, EACCES, Logged, Model, ModelRule, OracleBind, OracleDecision, Span, Unreadable,
 };
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ impl ModelRule {
                 .protocols
                 .as_ref()
                 .is_none_or(|all| all.contains(&bind.protocol))
-            && self.matches_user(bind)
+            && (self.matches_user(bind) || unreadable.groups && self.could_be_owned(bind))
             && (unreadable.groups || self.matches_group(bind))
             && (unreadable.cgroup || self.matches_cgroup(bind) && self.matches_unit(bind))
             && self.matches_address(bind)
@@ -42,8 +42,17 @@ impl ModelRule {
             .is_none_or(|spans| within(spans, bind.port))
     }
 
-    /// "an `allow` or `kernel` rule matches when both are in the set, a `deny` rule when either is"
+    /// "an `allow` or `kernel` rule matches when both are in the set, a `deny` rule when either is", "or the owner of the
+    /// caller's user namespace or of one around it"
     fn matches_user(&self, bind: &OracleBind) -> bool {
+        let owned = |users| bind.owners.iter().any(|(uid, _)| within(users, *uid));
+        self.users.as_ref().is_none_or(|users| {
+            self.matches_user_alone(bind) || self.action == Action::Deny && owned(users)
+        })
+    }
+
+    /// The same without the owners.
+    fn matches_user_alone(&self, bind: &OracleBind) -> bool {
         let Some(users) = &self.users else {
             return true;
         };
@@ -54,12 +63,19 @@ impl ModelRule {
         }
     }
 
-    /// "effective, real or any supplementary gid"
+    /// Whether an owner that cannot be read could be one of the users.
+    fn could_be_owned(&self, bind: &OracleBind) -> bool {
+        self.action == Action::Deny && self.users.is_some() && !bind.owners.is_empty()
+    }
+
+    /// "effective, real or any supplementary gid", "and in a `deny` rule that of an owner"
     fn matches_group(&self, bind: &OracleBind) -> bool {
         let Some(groups) = &self.groups else {
             return true;
         };
+        let mut owners = bind.owners.iter();
         bind.gids.iter().any(|gid| within(groups, *gid))
+            || self.action == Action::Deny && owners.any(|(_, gid)| within(groups, *gid))
     }
 
     /// "that cgroup and all below it; * a part of one name, ** any depth"
@@ -119,6 +135,12 @@ impl ModelRule {
         unreadable.cgroup && (self.cgroups.is_some() || self.units.is_some())
             || unreadable.groups && self.groups.is_some()
     }
+
+    /// Whether the rule matches by what cannot be read, if it does.
+    fn depends_for(&self, bind: &OracleBind, unreadable: Unreadable) -> bool {
+        self.depends_on(unreadable)
+            || unreadable.groups && self.could_be_owned(bind) && !self.matches_user_alone(bind)
+    }
 }
 
 impl Model {
@@ -130,7 +152,10 @@ impl Model {
         bind: &OracleBind,
         unreadable: Unreadable,
     ) -> Option<(OracleDecision<'_>, bool)> {
-        if !self.rules.iter().any(|rule| rule.depends_on(unreadable)) {
+        let depends = |rule: &ModelRule| {
+            rule.depends_on(unreadable) || unreadable.groups && rule.could_be_owned(bind)
+        };
+        if !self.rules.iter().any(depends) {
             return self.decide(bind).map(|decision| (decision, false));
         }
         if !within(&self.protect, bind.port) {
@@ -138,7 +163,8 @@ impl Model {
         }
         let denies = |rule: &ModelRule| rule.action == Action::Deny && !rule.audit;
         let first = self.rules.iter().find(|rule| {
-            rule.could_match(bind, unreadable) && (denies(rule) || !rule.depends_on(unreadable))
+            rule.could_match(bind, unreadable)
+                && (denies(rule) || !rule.depends_for(bind, unreadable))
         });
         let denial = first.filter(|rule| denies(rule));
         Some((self.decision(denial), denial.is_none()))
@@ -172,6 +198,7 @@ impl Model {
                 Logged::None => false,
             },
             enforced: self.enforce && !rule.is_some_and(|rule| rule.audit),
+            errno: rule.and_then(|rule| rule.errno).unwrap_or(EACCES),
         }
     }
 }
@@ -202,6 +229,7 @@ mod tests {
             uid,
             euid,
             gids: vec![uid],
+            owners: Vec::new(),
             cgroup: cgroup.iter().map(|&name| name.to_owned()).collect(),
             address: [127, 0, 0, 1].into(),
             v6only: false,
@@ -234,6 +262,26 @@ mod tests {
                 let rule_of = model.decide(&bind(80, uid, euid, &[])).and_then(|a| a.rule);
                 assert_eq!(rule_of.is_some(), matched, "{action:?} {uid} {euid}");
             }
+        }
+    }
+
+    #[test]
+    fn denial_takes_owners_of_user_namespaces_and_no_other_rule_does() {
+        let owned = OracleBind {
+            owners: vec![(100_000, 100_000), (1000, 50)],
+            ..bind(80, 100_001, 100_001, &[])
+        };
+        for (action, matched) in [
+            (Action::Allow, false),
+            (Action::Kernel, false),
+            (Action::Deny, true),
+        ] {
+            let (mut by_user, mut by_group) = (rule("user", action), rule("group", action));
+            by_user.users = Some(vec![(1000, 1000)]);
+            by_group.groups = Some(vec![(50, 50)]);
+            assert_eq!(by_user.matches(&owned), matched, "{action:?}");
+            assert_eq!(by_group.matches(&owned), matched, "{action:?}");
+            assert!(!by_user.matches(&bind(80, 100_001, 100_001, &[])));
         }
     }
 

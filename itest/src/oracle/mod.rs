@@ -10,7 +10,7 @@ mod yaml;
 
 pub use fields::Net;
 pub use model::{
-    ADDRESS, Action, Logged, Model, ModelRule, OracleBind, OracleDecision, Path, Proto, Span,
-    Unreadable,
+    ADDRESS, Action, EACCES, Logged, Model, ModelRule, OracleBind, OracleDecision, Path, Proto,
+    Span, Unreadable,
 };
 pub use yaml::{rules_yaml, slashed};

@@ -99,7 +99,12 @@ pub struct ModelRule {
     pub audit: bool,
     /// `log:`
     pub log: Option<Logged>,
+    /// `errno:` of a `deny` rule.
+    pub errno: Option<&'static str>,
 }
+
+/// The errno of a denial whose rule does not say one.
+pub const EACCES: &str = "EACCES";
 
 impl ModelRule {
     /// A rule that matches every bind.
@@ -117,6 +122,7 @@ impl ModelRule {
             addresses: None,
             audit: false,
             log: None,
+            errno: None,
         }
     }
 }
@@ -149,6 +155,8 @@ pub struct OracleBind {
     pub euid: u32,
     /// Real, effective and supplementary gids.
     pub gids: Vec<u32>,
+    /// Uid and gid of the owners of its user namespaces.
+    pub owners: Vec<(u32, u32)>,
     pub cgroup: Path,
     pub address: IpAddr,
     /// `IPV6_V6ONLY` of the socket.
@@ -160,6 +168,7 @@ pub struct OracleBind {
 pub struct Unreadable {
     /// The path of its cgroup.
     pub cgroup: bool,
+    /// Its groups, and the owners of its user namespaces.
     pub groups: bool,
 }
 
@@ -172,6 +181,8 @@ pub struct OracleDecision<'a> {
     pub report: bool,
     /// Neither the policy nor the rule is in audit mode.
     pub enforced: bool,
+    /// The name of the errno of a denial.
+    pub errno: &'static str,
 }
 
 impl OracleBind {
@@ -184,6 +195,7 @@ impl OracleBind {
             uid,
             euid: uid,
             gids: vec![uid],
+            owners: Vec::new(),
             cgroup,
             address: ADDRESS.into(),
             v6only: false,

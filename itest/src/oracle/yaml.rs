@@ -75,6 +75,9 @@ fn rule_yaml(text: &mut String, rule: &ModelRule) {
     if let Some(log) = rule.log {
         line("    log", log.name().to_owned());
     }
+    if let Some(errno) = rule.errno {
+        line("    errno", errno.to_owned());
+    }
     if let Some(cgroups) = &rule.cgroups {
         line(
             "    cgroups",

@@ -15,6 +15,8 @@ pub(super) struct Verdict {
     pub(super) audit: bool,
     /// The `reason` of the event.
     pub(super) reason: Option<&'static str>,
+    /// `errno:` of the rule.
+    pub(super) errno: &'static str,
 }
 
 pub(super) const fn allow(rule: &'static str) -> Verdict {
@@ -23,6 +25,7 @@ pub(super) const fn allow(rule: &'static str) -> Verdict {
         rule: Some(rule),
         audit: false,
         reason: None,
+        errno: "EACCES",
     }
 }
 
@@ -32,6 +35,7 @@ pub(super) const fn deny(rule: &'static str) -> Verdict {
         rule: Some(rule),
         audit: false,
         reason: None,
+        errno: "EACCES",
     }
 }
 
@@ -42,6 +46,7 @@ pub(super) const fn kernel(rule: &'static str) -> Verdict {
         rule: Some(rule),
         audit: false,
         reason: None,
+        errno: "EACCES",
     }
 }
 
@@ -52,6 +57,7 @@ pub(super) const fn default(word: &'static str) -> Verdict {
         rule: None,
         audit: false,
         reason: None,
+        errno: "EACCES",
     }
 }
 
@@ -61,6 +67,10 @@ impl Verdict {
             audit: true,
             ..self
         }
+    }
+
+    pub(super) const fn with(self, errno: &'static str) -> Self {
+        Self { errno, ..self }
     }
 
     /// The default, for this reason.
@@ -101,7 +111,10 @@ pub(super) fn expect_decision(
     let expected = if verdict.audit {
         by_kernel
     } else {
-        env.enforced(instance.hook, verdict.word, grantable, by_kernel)
+        match verdict.word {
+            "deny" => env.denial_with(instance.hook, verdict.errno),
+            word => env.enforced(instance.hook, word, grantable, by_kernel),
+        }
     };
     let actual = errno_of(probe)?;
     let events = instance.events_of(&probe.comm)?;
@@ -115,10 +128,10 @@ pub(super) fn expect_decision(
         bail!("{} events, expected one: {}", events.len(), what());
     };
     let refused = verdict.word == "deny" && !verdict.audit;
-    let errno = refused.then_some(if expected == libc::EPERM {
-        "EPERM"
-    } else {
-        "EACCES"
+    let errno = refused.then_some(match expected {
+        libc::EPERM => "EPERM",
+        libc::EADDRINUSE => "EADDRINUSE",
+        _ => "EACCES",
     });
     let granted = verdict.word == "allow" && !verdict.audit && grantable && env.grants();
     for (field, value) in [

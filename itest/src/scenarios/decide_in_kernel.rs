@@ -3,7 +3,7 @@
 //! `decide_test.rs` of `portguard-ebpf` has the same code and, by their pins, the same maps as the programs of
 //! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
 
-use crate::convert::{Outcome, oracle_outcome, parsed, verdict, with_bind};
+use crate::convert::{Outcome, errno, oracle_outcome, outcome, parsed, verdict, with_bind};
 use crate::generate::{self, GeneratorConfig};
 use crate::harness::foreign_object::object;
 use crate::harness::{Needs, Table, TestEnv};
@@ -14,9 +14,9 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::{FExit, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
-use portguard::kernel::{Enforcer, Environment, HookChoice, Pins};
+use portguard::kernel::{BPFFS, Enforcer, Environment, HookChoice, Pins};
 use portguard::status::Description;
-use portguard_common::{Decision, Reason, Verdict};
+use portguard_common::{Decision, Errno, Reason, Verdict};
 use portguard_policy::compile::{Tables, compile};
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
@@ -56,7 +56,7 @@ struct Tally {
 
 fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
     let environment = Environment::probe();
-    let pins = Pins::open()?;
+    let pins = Pins::open(Path::new(BPFFS))?;
     let mut kernel = InKernel(Enforcer::start(&environment, HookChoice::Auto, Some(pins))?);
     kernel.0.pin()?;
     let directory = kernel.0.pinned_in().context("nothing is pinned")?;
@@ -107,7 +107,7 @@ impl InKernel {
     fn install(&mut self, model: &Model) -> anyhow::Result<Tables> {
         let policy = parsed(&model.to_yaml()).policy;
         let tables = compile(&policy)?;
-        let description = Description::new(&policy, &tables, &[]);
+        let description = Description::new(&policy, &tables, &[], String::new());
         self.0.install(&tables, &description)?;
         Ok(tables)
     }
@@ -243,6 +243,7 @@ impl Request {
             uid: bind.uid,
             euid: bind.euid,
             gid_count: bind.gids.len().try_into()?,
+            owner_count: bind.owners.len().try_into()?,
             depth: bind.cgroup.len().try_into()?,
             port: bind.port,
             protocol: bind.protocol as u8,
@@ -264,6 +265,13 @@ impl Request {
             .get_mut(..bind.gids.len())
             .context("too many gids")?;
         gids.copy_from_slice(&bind.gids);
+        let owners = request
+            .owners
+            .get_mut(..bind.owners.len())
+            .context("too many owners")?;
+        for (slot, (uid, gid)) in owners.iter_mut().zip(&bind.owners) {
+            *slot = [*uid, *gid];
+        }
         // In the order of the kernel's walk: from the cgroup, or the deepest level that rules can name, to the root.
         let levels = bind.cgroup.iter().take(MAX_LEVELS).rev();
         for (slot, name) in request.names.iter_mut().zip(levels) {
@@ -282,7 +290,7 @@ impl Request {
     ) -> anyhow::Result<()> {
         let decision = decision(result)?;
         tally.add(decision);
-        let actual = decision.map(|d| (d.verdict, tables.rule_name(d.rule), d.report, d.audit));
+        let actual = decision.map(|decision| outcome(tables, decision));
         if self.unreadable.cgroup || self.unreadable.groups {
             let (expected, reasons) = self.expected_unreadable(model);
             ensure!(
@@ -327,6 +335,7 @@ impl Request {
             decision.rule,
             decision.report,
             model.only_reports(decision.rule),
+            errno(decision.errno),
         );
         let reasons: &[Reason] = match (unsure, self.unreadable.cgroup, self.unreadable.groups) {
             (false, ..) => &[Reason::None],
@@ -355,6 +364,7 @@ fn decision(result: TestResult) -> anyhow::Result<Option<Decision>> {
         rule,
         report: result & wire::REPORT != 0,
         audit: result & wire::AUDIT != 0,
+        errno: Errno::from_bits((result >> wire::ERRNO & 3) as u8),
         reason: Reason::from_bits((result >> wire::REASON & 3) as u8),
     }))
 }

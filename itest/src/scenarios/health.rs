@@ -8,7 +8,7 @@ use crate::harness::instance::{Instance, policy_file, program};
 use crate::harness::lines::DEADLINE;
 use crate::harness::raw_syscalls::loaded_programs;
 use crate::harness::{Needs, TestEnv};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use portguard::kernel::PINS;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,20 @@ fn pins_detach(env: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The pin of the map of the policy in force, which has its id in its name.
+fn policy_pin(pins: &Path) -> anyhow::Result<PathBuf> {
+    let paths = std::fs::read_dir(pins)?.flatten().map(|entry| entry.path());
+    let of_policy = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("POLICY_"))
+    };
+    let found: Vec<PathBuf> = paths.filter(of_policy).collect();
+    match &found[..] {
+        [pin] => Ok(pin.clone()),
+        _ => bail!("not one map of a policy in {}: {found:?}", pins.display()),
+    }
+}
+
 /// Hooks detached behind a running daemon are found, counted and restored.
 fn health_restores_hooks(env: &TestEnv) -> anyhow::Result<()> {
     let _cleanup = PinCleanup;
@@ -87,6 +101,7 @@ fn health_restores_hooks(env: &TestEnv) -> anyhow::Result<()> {
         (pins.join("link_bind6"), false),
         (pins.join("META"), false),
         (pins.join("TRIE"), false),
+        (policy_pin(&pins)?, false),
     ];
     if hook == "lsm" {
         damages.push((pins.join("link_socket_bind"), false));

@@ -5,7 +5,7 @@ use crate::harness::cgroups::{Cgroups, cgroup_root};
 use crate::harness::instance::{policy_file, program};
 use crate::harness::probe::{Attempt, BindResult, Netns, Probe, inet, inet6};
 use crate::harness::socket_holder::{Held, Hold};
-use crate::harness::{Needs, NotApplicable, TestEnv};
+use crate::harness::{Needs, TestEnv};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,13 +15,12 @@ pub(super) const TESTS: Table = &[
     ("inventory_lists_sockets", Needs::Nothing, lists_sockets),
     ("inventory_scope", Needs::Nothing, scope),
     ("inventory_passed_sockets", Needs::Nothing, passed_sockets),
-    ("inventory_in_flight", Needs::Nothing, in_flight),
     ("inventory_without_rights", Needs::Nothing, without_rights),
 ];
 
 pub(super) const USER: u32 = 1000;
 /// An address of the loopback network for these tests.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 2);
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 2);
 
 /// Ports that no parallel run on this machine uses, below the ports that the kernel assigns.
 pub(super) fn port(offset: u16) -> u16 {
@@ -167,17 +166,22 @@ fn lists_sockets(_: &TestEnv) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The table has the same content.
-fn text(policy: &str, unit: &str) -> anyhow::Result<()> {
+/// The line of the table for a port, and the table.
+pub(super) fn table_line(policy: &str, port: &str) -> anyhow::Result<(String, String)> {
     let file = policy_file(policy)?;
     let output = Command::new(program())
         .args(["inventory", "--policy"])
         .arg(file.path())
         .output()?;
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = format!("udp/{}", port(1));
-    let line = table.lines().find(|text| text.starts_with(&line));
+    let line = table.lines().find(|text| text.starts_with(port));
     let line = line.with_context(|| table.clone())?;
+    Ok((line.to_owned(), table))
+}
+
+/// The table has the same content.
+fn text(policy: &str, unit: &str) -> anyhow::Result<()> {
+    let (line, table) = table_line(policy, &format!("udp/{}", port(1)))?;
     let columns: Vec<&str> = line.split_whitespace().collect();
     ensure!(columns.contains(&unit), "no unit: {table}");
     ensure!(line.contains("1000") && line.contains("deny"), "{table}");
@@ -243,30 +247,6 @@ fn passed_sockets(_: &TestEnv) -> anyhow::Result<()> {
         &at(&objects, 0)?["caller"],
         json!({ "cgroup": format!("/{service}") }),
     )
-}
-
-/// A socket that no process has open is evaluated by its uid; one of root may be the kernel's own and is no violation.
-fn in_flight(_: &TestEnv) -> anyhow::Result<()> {
-    for (uid, by, verdict) in [(USER, "nobody", "deny"), (0, "kernel", "kernel")] {
-        let hold = Hold {
-            in_flight: true,
-            ..Hold::of(Probe::user(uid).bind(tcp(0)))
-        };
-        let held = hold.start()?;
-        bound(&held)?;
-        let (code, objects, stderr) = inventory(&policy("default: deny\n"), &[])?;
-        if stderr.contains("processes hide their open files") {
-            let why = "a sandbox hides processes from root";
-            return Err(NotApplicable(why.into()).into());
-        }
-        let denied = verdict == "deny";
-        ensure!(code == Some(i32::from(denied)), "{code:?}: {stderr}");
-        expect_fields(
-            at(&objects, 0)?,
-            json!({ "by": by, "verdict": verdict, "violation": denied, "processes": [], "uid": uid }),
-        )?;
-    }
-    Ok(())
 }
 
 /// A user without the rights to see the holders gets an error instead of a wrong list.

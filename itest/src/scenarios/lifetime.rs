@@ -15,14 +15,13 @@ use anyhow::ensure;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-pub(super) const TESTS: Table = &[
-    (
-        "signals_leave_nothing",
-        Needs::Nothing,
-        signals_leave_nothing,
-    ),
-    ("storm", Needs::Nothing, storm),
-];
+pub(super) const TESTS: Table = &[("storm", Needs::Nothing, storm)];
+
+pub(super) const ENDS: Table = &[(
+    "signals_leave_nothing",
+    Needs::Nothing,
+    signals_leave_nothing,
+)];
 
 pub(super) const SHARED: SharedTable = &[(
     "cgroups_made_while_stopped",

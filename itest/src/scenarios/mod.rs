@@ -8,8 +8,11 @@ mod cgroups;
 mod checks;
 mod decide_in_kernel;
 mod decisions;
+mod dropped_user;
 mod enforce_existing;
 mod environment;
+mod errnos;
+mod executables;
 mod existing_at_start;
 pub mod faults;
 mod file_changes;
@@ -25,19 +28,24 @@ mod monitors;
 mod namespaces;
 mod pins;
 mod policies;
+mod privileges;
 mod protocols;
 mod reload;
 mod servers;
 mod sinks;
+mod subordinate_ids;
 mod unreadable;
+mod without_process;
 
+pub use executables::bind_then_exec;
 pub use identity::mount_nfs;
 
 use crate::harness::{SharedTable, Table};
 
 /// Tests of decisions.
-pub(crate) const SHARED: [SharedTable; 9] = [
+pub(crate) const SHARED: [SharedTable; 11] = [
     decisions::SHARED,
+    errnos::TESTS,
     addresses::TESTS,
     cgroups::TESTS,
     protocols::TESTS,
@@ -46,33 +54,41 @@ pub(crate) const SHARED: [SharedTable; 9] = [
     policies::TESTS,
     servers::TESTS,
     identity::TESTS,
+    subordinate_ids::TESTS,
 ];
 
 /// Tests whose result may differ from kernel to kernel.
-pub(crate) const KERNEL: [Table; 8] = [
+pub(crate) const KERNEL: [Table; 9] = [
     decisions::TESTS,
     decide_in_kernel::TESTS,
     unreadable::TESTS,
     lifetime::TESTS,
     reload::TESTS,
     environment::TESTS,
+    executables::TESTS,
     missing_features::TESTS,
     namespaces::TESTS,
 ];
 
 /// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 7] = [
+pub(crate) const LIFECYCLE: [Table; 10] = [
     flood::TESTS,
     aggregation::TESTS,
+    lifetime::ENDS,
     pins::TESTS,
-    foreign_pins::TESTS,
     health::TESTS,
     inventory::TESTS,
+    without_process::TESTS,
+    dropped_user::TESTS,
     enforce_existing::TESTS,
+    privileges::TESTS,
 ];
 
-/// Tests of what a daemon does with files, sockets of its own and readers.
-pub(crate) const DAEMON: [Table; 7] = [
+/// Tests of what a daemon does with files, pins of others, sockets of its own and readers.
+pub(crate) const DAEMON: [Table; 10] = [
+    pins::DAMAGED,
+    foreign_pins::TESTS,
+    flood::SOAK,
     accounts::TESTS,
     broken_at_start::TESTS,
     file_changes::TESTS,

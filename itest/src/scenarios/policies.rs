@@ -8,12 +8,11 @@ pub(super) const TESTS: SharedTable = &[
     ("random_policies", Needs::Nothing, random_policies),
 ];
 
-/// The guest of 6.12 tries twelve policies; the others fewer.
 fn random_policies(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
-    let policies = match (env.kind, env.kernel) {
-        (Kind::GuestWithoutLsm, _) => 2,
-        (Kind::Guest, kernel) if kernel != (6, 12) => 4,
-        _ => 12,
+    let policies = match env.kind {
+        _ if env.repeats_fully() => 12,
+        Kind::GuestWithoutLsm => 2,
+        _ => 4,
     };
     property::run(env, shared, policies)
 }

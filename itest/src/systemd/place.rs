@@ -72,7 +72,7 @@ pub(super) fn verify_and_exposure(_: &TestEnv) -> anyhow::Result<()> {
     println!("  exposure of{level}");
     let number = level.split_whitespace().find_map(|word| word.parse().ok());
     let number: f32 = number.with_context(|| format!("no number: {level}"))?;
-    ensure!(number < 4.0, "more exposed than it was: {level}");
+    ensure!(number < 2.5, "more exposed than it was: {level}");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 pub(super) const BATCH: usize = 64;
 /// Gids that a request may have.
 pub(super) const MAX_GIDS: usize = 8;
+/// Owners that a request may have.
+pub(super) const MAX_OWNERS: usize = 3;
 /// Levels of a cgroup's path that a request may have.
 pub(super) const MAX_LEVELS: usize = 32;
 /// Bytes of a name, its closing NUL included.
@@ -22,8 +24,12 @@ pub(super) struct TestRequest {
     pub(super) euid: u32,
     /// Every gid that counts.
     pub(super) gids: [u32; MAX_GIDS],
+    /// Uid and gid of the owners of its user namespaces.
+    pub(super) owners: [[u32; 2]; MAX_OWNERS],
     /// Gids in use.
     pub(super) gid_count: u32,
+    /// Owners in use.
+    pub(super) owner_count: u32,
     /// Levels of the cgroup below the root.
     pub(super) depth: u32,
     /// Numbers of the names of the first [`MAX_LEVELS`] levels, the one below the root first.
@@ -39,10 +45,10 @@ pub(super) struct TestRequest {
     /// What cannot be read of the caller: [`NO_MEMORY`], [`UNRESOLVED_CGROUP`].
     pub(super) unreadable: u8,
     /// Zero.
-    pub(super) reserved: [u8; 2],
+    pub(super) reserved: [u8; 6],
 }
 
-/// In [`TestRequest::unreadable`]: there is no memory to collect the groups.
+/// In [`TestRequest::unreadable`]: there is no memory to collect the groups and the owners.
 pub(super) const NO_MEMORY: u8 = 1;
 /// In [`TestRequest::unreadable`]: the path of the cgroup cannot be read.
 pub(super) const UNRESOLVED_CGROUP: u8 = 2;
@@ -57,11 +63,13 @@ pub(super) struct TestName {
     pub(super) text: [u8; NAME_BYTES],
 }
 
-/// A decision: from bit 0 the verdict, 8 the reason, 16 the rule, 32 report, 33 audit, 34 [`DECIDED`].
+/// A decision: from bit 0 the verdict, 8 the reason, 10 the errno, 16 the rule, 32 report, 33 audit, 34 [`DECIDED`].
 pub(super) type TestResult = u64;
 
 /// In a [`TestResult`]: where the reason begins.
 pub(super) const REASON: u32 = 8;
+/// In a [`TestResult`]: where the errno begins.
+pub(super) const ERRNO: u32 = 10;
 /// In a [`TestResult`]: where the rule begins.
 pub(super) const RULE: u32 = 16;
 /// In a [`TestResult`]: the decision is to be reported.

@@ -1,10 +1,11 @@
-//! The rules that the caller's groups leave.
+//! The rules that the caller's groups leave, in an entry that has room for what its owners add.
 //!
 //! Real, effective and every supplementary gid count, of which a task may have 65,536 (`NGROUPS_MAX`).
 //! The functions without a mangled name are global to the verifier, which checks each of them once and not
 //! once for each call. Loops of this length would be impossible otherwise.
 
 use crate::counters::count;
+use crate::identity::owners::{self, portguard_owners};
 use crate::kernel_read::{
     Address, OFF_CRED_EGID, OFF_CRED_GID, OFF_CRED_GROUP_INFO, OFF_GROUPS_COUNT, OFF_GROUPS_GID,
     Task,
@@ -21,22 +22,29 @@ const CHUNK: u32 = 256;
 /// Chunks of `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
 const CHUNKS: u32 = 65_536 / CHUNK;
 
-/// The rules that the caller's groups leave. Where a rule names a group, [`release`] gives back the memory that this
-/// takes; where there is none, that is counted. `None` where the loader has not put the policy's entries into
-/// [`GROUPS_OF`].
+/// The rules that the caller's groups leave, and those that its owners add where it `has_owners`. Where a rule names a
+/// group, and where there are owners, [`release`] gives back the memory that this takes; where there is none, that is
+/// counted. `None` where the loader has not put the policy's entries into [`GROUPS_OF`], or another policy came into
+/// force.
 #[inline(always)]
-pub fn collect(header: &Header<'_>) -> Option<&'static GroupRules> {
+pub fn collect(header: &Header<'_>, has_owners: bool) -> Option<&'static GroupRules> {
     let generation = header.generation();
-    collect_by(header, || {
+    let groups = || {
         portguard_groups(generation);
-    })
+    };
+    collect_by(header, has_owners, groups, || portguard_owners(generation))
 }
 
-/// The same, of groups that `add` adds.
+/// The same, of groups and owners that these add.
 #[inline(always)]
-pub fn collect_by(header: &Header<'_>, add: impl FnOnce()) -> Option<&'static GroupRules> {
+pub fn collect_by(
+    header: &Header<'_>,
+    has_owners: bool,
+    add_groups: impl FnOnce(),
+    add_owners: impl FnOnce() -> u64,
+) -> Option<&'static GroupRules> {
     let groupless = rules_of(FixedGroups::groupless(header.generation()).key());
-    if !header.has(HeaderFlags::GROUP_RULES) {
+    if !header.has(HeaderFlags::GROUP_RULES) && !has_owners {
         return groupless;
     }
     let thread = bpf_get_current_pid_tgid();
@@ -44,11 +52,23 @@ pub fn collect_by(header: &Header<'_>, add: impl FnOnce()) -> Option<&'static Gr
         count(Counter::Unresolved);
         return without_memory(header);
     }
-    add();
+    if header.has(HeaderFlags::GROUP_RULES) {
+        add_groups();
+    }
+    if has_owners {
+        match add_owners() {
+            owners::ALL => {}
+            owners::TOO_MANY => {
+                count(Counter::Unresolved);
+                return without_memory(header);
+            }
+            _ => return None,
+        }
+    }
     rules_of(thread)
 }
 
-/// The rules of a caller whose groups cannot be collected.
+/// The rules of a caller whose groups or owners cannot be collected.
 #[inline(always)]
 pub fn without_memory(header: &Header<'_>) -> Option<&'static GroupRules> {
     rules_of(FixedGroups::without_memory(header.generation()).key())

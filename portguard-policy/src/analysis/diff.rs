@@ -4,6 +4,7 @@ use crate::analysis::space::{
     BindSpace, Budget, Effect, EffectByRule, PortGroup, Region, Row, SpaceError,
 };
 use crate::policy::{Mode, Rule, Scope};
+use portguard_common::Errno;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -145,11 +146,12 @@ impl RuleContents {
                     addresses,
                     audit,
                     log: _,
+                    errno,
                     location: _,
                 } = rule;
                 let enforced = view.policy.mode == Mode::Enforce && !audit;
                 let key = format!(
-                    "{action:?}{enforced}{users:?}{groups:?}{cgroups:?}{units:?}{addresses:?}"
+                    "{action:?}{errno:?}{enforced}{users:?}{groups:?}{cgroups:?}{units:?}{addresses:?}"
                 );
                 let next = numbers.len();
                 *numbers.entry(key).or_insert(next)
@@ -256,6 +258,10 @@ impl<'a> Candidates<'_, 'a> {
 
     fn default_effect(&self, view: usize) -> Effect {
         let policy = self.space.views[view].policy;
-        Effect::new(policy.default, policy.mode == Mode::Enforce)
+        Effect::new(
+            policy.default,
+            policy.mode == Mode::Enforce,
+            Errno::default(),
+        )
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::compile::{Bind, CompileError, compile};
 use crate::policy::{Field, Mode, Policy, Rule};
-use portguard_common::{NO_RULE, Verdict};
+use portguard_common::{Errno, NO_RULE, Verdict};
 
 /// A rule that did not decide.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,8 @@ pub struct Passed<'a> {
 pub struct Explained<'a> {
     /// The verdict.
     pub verdict: Verdict,
+    /// The errno of a denial.
+    pub errno: Errno,
     /// Whether it is enforced: neither the policy nor the rule is in audit mode.
     pub enforced: bool,
     /// The deciding rule; `None` for the default.
@@ -47,6 +49,7 @@ pub fn explain<'a>(
     });
     Ok(Some(Explained {
         verdict: decision.verdict,
+        errno: decision.errno,
         enforced: policy.mode == Mode::Enforce && !decision.audit,
         rule: policy.rule(decision.rule),
         passed: passed.collect::<Result<_, CompileError>>()?,

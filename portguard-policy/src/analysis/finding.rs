@@ -37,6 +37,8 @@ pub enum FindingKind {
         earlier: String,
         /// What the earlier rule does with the binds.
         effect: Effect,
+        /// Whether the rule denies them, so that only the errno differs where the earlier one does too.
+        denies: bool,
         /// The binds: the fields that describe them, each with its values.
         binds: Vec<(Field, String)>,
     },
@@ -61,6 +63,13 @@ pub enum FindingKind {
         /// The rule.
         rule: String,
     },
+    /// Some of the ports that a rule names are not protected, so that it never decides them.
+    PartlyUnprotected {
+        /// The rule.
+        rule: String,
+        /// These ports.
+        ports: String,
+    },
     /// A unit that only starts another, which has the processes.
     UnitOfUnits {
         /// The rule.
@@ -84,6 +93,7 @@ impl Finding {
             | FindingKind::AllowsEverybody { .. }
             | FindingKind::ProtectedOnly { .. }
             | FindingKind::NoSystemd { .. }
+            | FindingKind::PartlyUnprotected { .. }
             | FindingKind::UnitOfUnits { .. } => None,
         }
     }
@@ -103,6 +113,9 @@ impl Finding {
             }
             FindingKind::ProtectedOnly { .. } => {
                 Some("widen `protect`, or name the `ports` that are meant".to_owned())
+            }
+            FindingKind::PartlyUnprotected { ports, .. } => {
+                Some(format!("add to `protect`: {ports}"))
             }
             FindingKind::NoSystemd { .. } => Some("use `users` or `cgroups`".to_owned()),
             FindingKind::UnitOfUnits { unit, real, .. } => {
@@ -132,6 +145,7 @@ impl fmt::Display for Finding {
                 rule,
                 earlier,
                 effect,
+                denies,
                 binds,
             } => {
                 let binds: Vec<String> = (binds.iter())
@@ -140,7 +154,8 @@ impl fmt::Display for Finding {
                 let binds = binds.join(", ");
                 let does = match effect {
                     Effect::Allow => format!("allows {binds}"),
-                    Effect::Deny => format!("denies {binds}"),
+                    Effect::Deny(errno) if *denies => format!("denies {binds} with {}", errno.as_str()),
+                    Effect::Deny(_) => format!("denies {binds}"),
                     Effect::Kernel => format!("leaves {binds} to the kernel"),
                     Effect::AuditAllow | Effect::AuditDeny => format!("only reports {binds}"),
                 };
@@ -153,6 +168,10 @@ impl fmt::Display for Finding {
             FindingKind::AllowsEverybody { rule } => write!(
                 f,
                 "rule `{rule}` allows everybody: it has no `users`, `groups`, `cgroups` or `units`"
+            ),
+            FindingKind::PartlyUnprotected { rule, ports } => write!(
+                f,
+                "rule `{rule}` does not decide {ports}: not in `protect`"
             ),
             FindingKind::ProtectedOnly { rule, protect } => write!(
                 f,

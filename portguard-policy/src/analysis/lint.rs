@@ -180,9 +180,15 @@ fn partially_shadowed(
     let (earlier, region) = overlaps.iter().find_map(|(by, _, region)| {
         let earlier = policy.rules.get(*by)?;
         let differs = earlier.action != rule.action || earlier.audit != rule.audit;
-        // What is denied first is denied on purpose.
-        let denies = earlier.action == Verdict::Deny && !earlier.audit;
-        let worth = differs && !denies && !space.is_within(earlier, rule);
+        // What is denied first is denied on purpose; with which errno, perhaps not.
+        let denies = |rule: &Rule| rule.action == Verdict::Deny && !rule.audit;
+        let other_errno = denies(rule) && earlier.errno != rule.errno;
+        let differs = if denies(earlier) {
+            other_errno
+        } else {
+            differs
+        };
+        let worth = differs && !space.is_within(earlier, rule);
         (worth && !is_intended(policy, earlier, rule)).then_some((earlier, region))
     })?;
     let ports = ranges_text(&shared_ports(policy, earlier, rule));
@@ -202,7 +208,8 @@ fn partially_shadowed(
     Some(FindingKind::PartiallyShadowed {
         rule: rule.name.clone(),
         earlier: earlier.name.clone(),
-        effect: Effect::new(earlier.action, !earlier.audit),
+        effect: Effect::new(earlier.action, !earlier.audit, earlier.errno),
+        denies: rule.action == Verdict::Deny,
         binds,
     })
 }

@@ -4,6 +4,7 @@ use crate::analysis::finding::{Finding, FindingKind};
 use crate::local_ports::LocalPorts;
 use crate::policy::{Policy, Rule, UnitPattern, merged, ranges_text};
 use portguard_common::Verdict;
+use std::ops::RangeInclusive;
 use wildmatch::WildMatch;
 
 /// The host that a policy is for.
@@ -49,6 +50,12 @@ pub(crate) fn of_rules(policy: &Policy, host: &Host, found: &mut Vec<Finding>) {
                 protect: ranges_text(&protect),
             });
         }
+        if let Some(ports) = unprotected(rule, &protect) {
+            add(FindingKind::PartlyUnprotected {
+                rule: name(),
+                ports,
+            });
+        }
         if host.debian
             && let Some((unit, real)) = starter(rule)
         {
@@ -90,6 +97,41 @@ fn denies_cgroups_all_ports(rule: &Rule) -> bool {
     rule.action == Verdict::Deny
         && rule.ports.is_none()
         && (rule.cgroups.is_some() || rule.units.is_some())
+}
+
+/// The first port that the kernel lets everybody bind, where no sysctl changes that.
+const PRIVILEGED_END: u16 = 1024;
+
+/// The most entries that a finding lists.
+const LISTED: usize = 8;
+
+/// The entries of a rule's `ports` that it looks as if it denied or granted, and of which nothing is protected; `None` where there are none, or no others.
+fn unprotected(rule: &Rule, protect: &[RangeInclusive<u16>]) -> Option<String> {
+    let ports = rule.ports.as_deref()?;
+    let is_decided = |ports: &RangeInclusive<u16>| {
+        let mut both = protect.iter();
+        both.any(|range| range.start() <= ports.end() && ports.start() <= range.end())
+    };
+    let (decided, others): (Vec<_>, Vec<_>) = ports.iter().cloned().partition(is_decided);
+    if decided.is_empty() {
+        return None;
+    }
+    // Ports that everybody may bind need no grant.
+    let others: Vec<_> = (others.into_iter())
+        .filter(|ports| match rule.action {
+            Verdict::Deny => true,
+            Verdict::Allow => *ports.start() < PRIVILEGED_END,
+            Verdict::Kernel => false,
+        })
+        .collect();
+    if others.is_empty() {
+        return None;
+    }
+    let text = ranges_text(others.get(..LISTED).unwrap_or(&others));
+    Some(match others.len().saturating_sub(LISTED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    })
 }
 
 /// A unit that a rule names and that has no process, and the one that has; `None` where the rule has both.

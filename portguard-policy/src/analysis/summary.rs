@@ -1,8 +1,9 @@
 //! What one policy changes against another, in a line. `diff` says for whom; this says what to look at.
 
-use crate::policy::{Log, Mode, Policy, Rule, Scope, merged, outside, ranges_text};
+use crate::policy::{Log, Mode, Number, Policy, Rule, Scope, merged, outside, ranges_text};
 use portguard_common::Verdict;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::ops::RangeInclusive;
 
 /// The most names of rules that are listed.
@@ -60,6 +61,10 @@ pub fn summary(old: &Policy, new: &Policy) -> String {
     if !rules.denials_lost.is_empty() {
         weaker.push(format!("denials lost: {}", listed(&rules.denials_lost)));
     }
+    if !rules.denials_narrowed.is_empty() {
+        let names = listed(&rules.denials_narrowed);
+        weaker.push(format!("denials narrowed: {names}"));
+    }
     let is_weaker = !weaker.is_empty();
     // The numbers of rules first, then what matters most.
     let at = rules.any();
@@ -90,6 +95,8 @@ struct RuleChanges<'a> {
     changed: usize,
     /// Rules that denied, and are gone, decide otherwise or only report.
     denials_lost: Vec<&'a str>,
+    /// Rules that deny, and do not name all any more that they named.
+    denials_narrowed: Vec<&'a str>,
 }
 
 impl<'a> RuleChanges<'a> {
@@ -101,6 +108,7 @@ impl<'a> RuleChanges<'a> {
             removed: 0,
             changed: 0,
             denials_lost: Vec::new(),
+            denials_narrowed: Vec::new(),
         };
         let mut kept = 0;
         for rule in &old.rules {
@@ -113,8 +121,14 @@ impl<'a> RuleChanges<'a> {
                 }
             }
             let denies = |rule: &Rule| rule.action == Verdict::Deny && !rule.audit;
-            if denies(rule) && !now.is_some_and(|now| denies(now)) {
-                found.denials_lost.push(&rule.name);
+            match now {
+                _ if !denies(rule) => {}
+                Some(now) if denies(now) => {
+                    if is_narrower(rule, now) {
+                        found.denials_narrowed.push(&rule.name);
+                    }
+                }
+                Some(_) | None => found.denials_lost.push(&rule.name),
             }
         }
         found.added = new.rules.len() - kept;
@@ -135,6 +149,35 @@ impl<'a> RuleChanges<'a> {
     }
 }
 
+/// Whether a field of a rule named something that it does not name any more.
+fn is_narrower(old: &Rule, new: &Rule) -> bool {
+    lacks(old.ports.as_deref(), new.ports.as_deref(), has_all_ids)
+        || lacks(old.users.as_deref(), new.users.as_deref(), has_all_ids)
+        || lacks(old.groups.as_deref(), new.groups.as_deref(), has_all_ids)
+        || lacks(old.protocols.as_deref(), new.protocols.as_deref(), has_all)
+        || lacks(old.cgroups.as_deref(), new.cgroups.as_deref(), has_all)
+        || lacks(old.units.as_deref(), new.units.as_deref(), has_all)
+        || lacks(old.addresses.as_deref(), new.addresses.as_deref(), has_all)
+}
+
+/// Whether a field, which matches all where it is absent, lacks something of the old one.
+fn lacks<T>(old: Option<&[T]>, new: Option<&[T]>, has_all: fn(&[T], &[T]) -> bool) -> bool {
+    match (old, new) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(old), Some(new)) => !has_all(old, new),
+    }
+}
+
+fn has_all<T: Eq + Hash>(old: &[T], new: &[T]) -> bool {
+    let new: HashSet<&T> = new.iter().collect();
+    old.iter().all(|entry| new.contains(entry))
+}
+
+fn has_all_ids<T: Number>(old: &[RangeInclusive<T>], new: &[RangeInclusive<T>]) -> bool {
+    outside(&merged(old), &merged(new)).is_empty()
+}
+
 /// Whether two rules of one name say the same.
 fn is_equal(old: &Rule, new: &Rule) -> bool {
     // Names every field, so that a new one is not forgotten here.
@@ -150,9 +193,10 @@ fn is_equal(old: &Rule, new: &Rule) -> bool {
         addresses,
         audit,
         log,
+        errno,
         location: _,
     } = old;
-    (action, audit, log) == (&new.action, &new.audit, &new.log)
+    (action, audit, log, errno) == (&new.action, &new.audit, &new.log, &new.errno)
         && (ports, protocols) == (&new.ports, &new.protocols)
         && (users, groups) == (&new.users, &new.groups)
         && (cgroups, units, addresses) == (&new.cgroups, &new.units, &new.addresses)
@@ -208,6 +252,19 @@ mod tests {
                 "nothing changed",
             ),
             (old.replace("name: b", "name: f"), "rules +1 -1"),
+            (
+                old.replace("deny, ports: [80]", "deny, ports: [80, 81]"),
+                "rules ~1",
+            ),
+            (
+                old.replace("deny, ports: [80]", "deny, ports: [81]"),
+                "rules ~1, denials narrowed: a; weaker than before",
+            ),
+            (
+                old.replace("deny, ports: [82]", "deny, ports: [82], units: [b.service]"),
+                "rules ~1, denials narrowed: c; weaker than before",
+            ),
+            (old.replace("[82]", "[82], errno: EADDRINUSE"), "rules ~1"),
         ] {
             assert_eq!(summary(&policy(&old), &policy(&new)), expected, "{new}");
         }

@@ -4,6 +4,15 @@ use crate::policy::PolicyTest;
 use portguard_common::Protocol;
 use std::net::IpAddr;
 
+/// The owner of a user namespace: who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Effective uid.
+    pub uid: u32,
+    /// Effective gid, where it is known.
+    pub gid: Option<u32>,
+}
+
 /// A bind to be decided in userspace.
 #[derive(Clone, Copy, Debug)]
 pub struct Bind<'a> {
@@ -17,6 +26,8 @@ pub struct Bind<'a> {
     pub euid: u32,
     /// All gids of the caller: real, effective and supplementary.
     pub gids: &'a [u32],
+    /// The owners of the caller's user namespaces, whom only `deny` rules look at; none in the initial one.
+    pub owners: &'a [Owner],
     /// The caller's cgroup: its components below the root.
     pub cgroup: &'a [&'a str],
     /// The address; an IPv4-mapped one counts as IPv4.
@@ -36,6 +47,7 @@ impl<'a> Bind<'a> {
             uid: test.user,
             euid: test.user,
             gids: &test.groups,
+            owners: &[],
             cgroup,
             address: test.address,
             dual_stack: true,

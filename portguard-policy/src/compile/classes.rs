@@ -155,6 +155,17 @@ fn intervals<'a>(
     }
 }
 
+/// The enforced `deny` rules that name users: those that an owner could be one of.
+pub(super) fn enforced_denials_by_user(rules: &[Rule]) -> RuleSet {
+    let mut set = RuleSet::empty(rules.len());
+    for (i, rule) in rules.iter().enumerate() {
+        if rule.action == Verdict::Deny && !rule.audit && rule.users.is_some() {
+            set.insert(i);
+        }
+    }
+    set
+}
+
 /// The user intervals over all uids; the first starts at 0.
 pub(super) fn users(rules: &[Rule]) -> Vec<Interval<u64>> {
     intervals(

@@ -2,11 +2,11 @@
 
 use super::bind::Bind;
 use super::lpm;
-use super::tables::{Tables, edges_of};
+use super::tables::{GroupEntry, Tables, edges_of};
 use portguard_common::{
-    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, GroupRules, Header, Image, Lookup,
-    MAX_CGROUP_DEPTH, NameKey, Reason, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS,
-    VectorWords, decide_bind, is_protected,
+    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, GroupRules, Header, HeaderFlags, Image,
+    Lookup, MAX_CGROUP_DEPTH, NameKey, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS,
+    VectorWords, decide_bind, deny_vector, is_protected, user_vector,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,6 +18,22 @@ struct Caller<'a> {
     groups: GroupRules,
 }
 
+impl Tables {
+    /// The rules that the groups of a caller leave, and those that its owners add.
+    fn group_rules(&self, header: &Header<'_>, bind: &Bind<'_>) -> Option<GroupRules> {
+        let image = self.pages.as_slice();
+        let mut rules = GroupRules::new(self.rules_of_groups(bind.gids));
+        let denies = deny_vector(image, header)?;
+        for owner in bind.owners {
+            rules.add_owner_uid(denies, user_vector(image, header, owner.uid)?);
+            if let Some(gid) = owner.gid {
+                rules.add_owner_gid(denies, &self.rules_of_gid(gid));
+            }
+        }
+        Some(rules)
+    }
+}
+
 impl Lookup for Caller<'_> {
     fn cgroup_class(&self) -> u32 {
         self.tables.cgroup_class(self.header, self.bind.cgroup)
@@ -26,6 +42,10 @@ impl Lookup for Caller<'_> {
     fn address_classes(&self) -> (u32, u32) {
         self.tables
             .address_classes(self.bind.address, self.bind.dual_stack)
+    }
+
+    fn has_owners(&self) -> bool {
+        !self.bind.owners.is_empty() && self.header.has(HeaderFlags::OWNER_RULES)
     }
 
     fn group_rules(&self) -> Option<&GroupRules> {
@@ -52,7 +72,7 @@ impl Tables {
             tables: self,
             header: &header,
             bind,
-            groups: GroupRules::new(self.rules_of_groups(bind.gids), Reason::None),
+            groups: self.group_rules(&header, bind)?,
         };
         decide_bind(image, &header, &request, &caller)
     }
@@ -182,20 +202,22 @@ impl Tables {
     fn rules_of_groups(&self, gids: &[u32]) -> VectorWords {
         let mut rules = self.groupless;
         for gid in gids {
-            // The blocks of the table do not overlap.
-            let holds = |prefix: u32, key: &GroupKey| {
-                let shift = GroupKey::BITS - prefix;
-                let first = u32::from_be(key.gid);
-                first.checked_shr(shift).unwrap_or(0) == gid.checked_shr(shift).unwrap_or(0)
-            };
-            for entry in &self.groups {
-                if holds(entry.prefix, &entry.key) {
-                    for (word, more) in rules.iter_mut().zip(&entry.rules) {
-                        *word |= more;
-                    }
-                }
+            for (word, more) in rules.iter_mut().zip(self.rules_of_gid(*gid)) {
+                *word |= more;
             }
         }
         rules
+    }
+
+    /// The rules that name a group.
+    fn rules_of_gid(&self, gid: u32) -> VectorWords {
+        let holds = |entry: &&GroupEntry| {
+            let shift = GroupKey::BITS - entry.prefix;
+            let first = u32::from_be(entry.key.gid);
+            first.checked_shr(shift).unwrap_or(0) == gid.checked_shr(shift).unwrap_or(0)
+        };
+        // The blocks of the table do not overlap.
+        let named = self.groups.iter().find(holds);
+        named.map_or([0; VECTOR_WORDS], |entry| entry.rules)
     }
 }

@@ -13,7 +13,7 @@ mod pages;
 mod tables;
 mod witness;
 
-pub use bind::Bind;
+pub use bind::{Bind, Owner};
 pub use error::CompileError;
 pub use tables::{AddressEntry, GroupEntry, NameEntry, Tables, TrieEntry};
 
@@ -47,6 +47,7 @@ pub fn compile(policy: &Policy) -> Result<Tables, CompileError> {
         groups: lpm::groups(&policy.rules)?,
         groupless: groupless.vector(),
         groups_unread: groupless.and_denials(&policy.rules).vector(),
+        owners_unread: classes::enforced_denials_by_user(&policy.rules).vector(),
         digest: [0; 32],
         rule_names: policy.rules.iter().map(|rule| rule.name.clone()).collect(),
         user_count: classes::distinct_users(&policy.rules),

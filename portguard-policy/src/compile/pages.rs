@@ -70,18 +70,22 @@ fn header_flags(policy: &Policy) -> u64 {
             action,
             ports: _,
             protocols: _,
-            users: _,
+            users,
             groups,
             cgroups,
             units,
             addresses,
             audit,
             log: _,
+            errno: _,
             location: _,
         } = rule;
         named |= cgroups.is_some() || units.is_some();
         if groups.is_some() {
             flags |= HeaderFlags::GROUP_RULES | HeaderFlags::GROUP_OR_ADDRESS_RULES;
+        }
+        if *action == Verdict::Deny && (users.is_some() || groups.is_some()) {
+            flags |= HeaderFlags::OWNER_RULES;
         }
         if addresses.is_some() {
             flags |= HeaderFlags::GROUP_OR_ADDRESS_RULES;
@@ -205,7 +209,8 @@ impl Builder {
         let mut bytes = vec![0u8; MAX_RULES];
         for (byte, rule) in bytes.iter_mut().zip(&policy.rules) {
             let log = rule.log.unwrap_or(policy.log);
-            *byte = RuleWord::new(rule.action, reports(log, rule.action), rule.audit).0;
+            let word = RuleWord::new(rule.action, reports(log, rule.action), rule.audit);
+            *byte = word.with_errno(rule.errno).0;
         }
         let words: Vec<u64> = bytes
             .as_chunks::<8>()

@@ -21,6 +21,8 @@ pub struct Tables {
     pub groupless: VectorWords,
     /// Those and all enforced `deny` rules: for a caller whose groups cannot be collected.
     pub groups_unread: VectorWords,
+    /// The enforced `deny` rules that name users: for a caller whose owners cannot be collected.
+    pub owners_unread: VectorWords,
     /// The SHA-256 of all of the above and the rules' names.
     pub digest: [u8; 32],
     /// The names of all rules, in order.
@@ -105,6 +107,7 @@ impl Tables {
         }
         hash.update(self.groupless.as_bytes());
         hash.update(self.groups_unread.as_bytes());
+        hash.update(self.owners_unread.as_bytes());
         for name in &self.rule_names {
             hash.update(name.as_bytes());
             hash.update([0]);

@@ -1,7 +1,7 @@
 //! The fields that a rule matches by: the one list of them.
 
 use super::model::{Location, Rule};
-use portguard_common::Verdict;
+use portguard_common::{Errno, Verdict};
 use std::fmt;
 
 /// A field that a rule matches by.
@@ -71,6 +71,7 @@ impl Rule {
             addresses: None,
             audit: false,
             log: None,
+            errno: Errno::default(),
             location,
         }
     }
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_key_of_a_rule_is_a_field_or_a_setting() {
-        let settings = ["name", "action", "mode", "log"];
+        let settings = ["name", "action", "mode", "log", "errno"];
         let fields = Field::ALL.map(Field::as_str);
         let mut known: Vec<&str> = fields.into_iter().chain(settings).collect();
         let mut keys = RULE_KEYS.to_vec();

@@ -158,11 +158,7 @@ impl PolicyFiles {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
-        let mut part = |bytes: &[u8]| {
-            // The length keeps parts apart: no bytes can move from one to the next.
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
+        let mut part = |bytes: &[u8]| part(&mut hash, bytes);
         for SourceFile { path, text, .. } in &self.0 {
             part(path.as_os_str().as_encoded_bytes());
             match text {
@@ -177,6 +173,21 @@ impl PolicyFiles {
             }
         }
         Fingerprint(hash.finalize().into())
+    }
+
+    /// The first 12 hex digits of a digest of the files' names, without directories and in their order, and contents: equal
+    /// wherever the same files are read, whatever the names in them mean there.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        let mut hash = Sha256::new();
+        for (path, text, _) in self.texts() {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            part(&mut hash, name.as_encoded_bytes());
+            part(&mut hash, text.as_bytes());
+        }
+        let digest = hash.finalize();
+        let digits = digest.iter().take(6).map(|byte| format!("{byte:02x}"));
+        digits.collect()
     }
 
     /// The texts, and the files that could not be read.
@@ -196,6 +207,12 @@ impl PolicyFiles {
         }
         all
     }
+}
+
+/// Adds bytes to a digest. Their length keeps parts apart: no bytes can move from one to the next.
+fn part(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
 }
 
 /// The files behind each path; the two default directories are one.

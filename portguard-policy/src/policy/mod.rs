@@ -32,6 +32,7 @@ pub use model::{
 };
 pub use name_service::{NameService, StaticNames, SymbolicNames, SystemNames};
 pub use names_file::NamesFileError;
+pub(crate) use ranges::Number;
 pub use ranges::{merged, outside, text as ranges_text};
 
 pub use directory::is_policy_name;
@@ -40,7 +41,7 @@ pub use file::FILE_KEYS;
 pub use files::{Fingerprint, PolicyFiles};
 pub use layers::DEFAULT_PATHS;
 pub use rule::{RULE_KEYS, TEST_KEYS};
-pub use trust::check as check_trust;
+pub use trust::{check as check_trust, check_state};
 
 use file::File;
 use files::Texts;

@@ -4,7 +4,7 @@
 //! users or groups can be empty, and matches nobody.
 
 use ipnet::IpNet;
-use portguard_common::{Protocol, Verdict};
+use portguard_common::{Errno, Protocol, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -227,6 +227,8 @@ pub struct Rule {
     pub audit: bool,
     /// `log:`, which overrides the policy's.
     pub log: Option<Log>,
+    /// `errno:` of a `deny` rule; `EACCES` where absent, and of other rules.
+    pub errno: Errno,
     /// Where the rule begins.
     pub location: Location,
 }
@@ -274,11 +276,11 @@ pub struct GivenNames {
 /// A pattern of absolute paths in the cgroup v2 tree, as its components below the root: at most
 /// [`portguard_common::MAX_CGROUP_DEPTH`] of them. It matches a cgroup and
 /// all below it. No components mean the root: every cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CgroupPattern(pub Vec<Component>);
 
 /// A component of a [`CgroupPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Component {
     /// `**`: any number of levels, including none.
     AnyDepth,
@@ -289,7 +291,7 @@ pub enum Component {
 
 /// The name of a systemd system unit, in which each `*` stands for any bytes, including none. It matches
 /// the cgroup of that name below any number of slices (names that end in `.slice`), including none, and all below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UnitPattern(pub String);
 
 /// One entry of `tests:`.

@@ -5,7 +5,7 @@ use super::forgery;
 use super::model::{Log, Mode, PolicyTest, Rule};
 use super::reader::Reader;
 use crate::units;
-use portguard_common::{Protocol, Verdict};
+use portguard_common::{Errno, Protocol, Verdict};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 const VERDICTS: [Verdict; 3] = [Verdict::Allow, Verdict::Deny, Verdict::Kernel];
 
 /// The keys of a rule.
-pub const RULE_KEYS: [&str; 11] = [
+pub const RULE_KEYS: [&str; 12] = [
     "name",
     "action",
     "ports",
@@ -25,6 +25,7 @@ pub const RULE_KEYS: [&str; 11] = [
     "addresses",
     "mode",
     "log",
+    "errno",
 ];
 /// The keys of a test.
 pub const TEST_KEYS: [&str; 10] = [
@@ -51,6 +52,7 @@ impl Reader<'_> {
             addresses: self.each(map, "addresses", "addresses", Self::network),
             audit: self.audit(map),
             log: map.get("log").and_then(|node| self.word(node, &Log::ALL)),
+            errno: self.errno(map, action),
             location: self.location(node.span),
         };
         for unknown in &mut self.unknown[unknown_before..] {
@@ -82,6 +84,25 @@ impl Reader<'_> {
             return false;
         }
         self.word(node, &[Mode::Audit]).is_some()
+    }
+
+    /// `errno:` of a `deny` rule.
+    fn errno(&mut self, map: &Mapping, action: Option<Verdict>) -> Errno {
+        let Some(node) = map.get("errno") else {
+            return Errno::default();
+        };
+        if let Some(action @ (Verdict::Allow | Verdict::Kernel)) = action {
+            self.error(
+                node.span,
+                format!(
+                    "`errno` of a rule with `action: {}`, which refuses no bind",
+                    action.as_str()
+                ),
+                Some("omit `errno`, or write `action: deny`".into()),
+            );
+            return Errno::default();
+        }
+        self.word(node, &Errno::ALL).unwrap_or_default()
     }
 
     /// Warns about different words for one id; equal words have a warning already.

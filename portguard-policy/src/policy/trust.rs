@@ -12,6 +12,25 @@ const WRITABLE: u32 = 0o022;
 /// In a directory with this bit only the owner of a file renames or removes it.
 const STICKY: u32 = 0o1000;
 
+/// What a path is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The policy's files.
+    Policy,
+    /// What portguard keeps.
+    State,
+}
+
+impl Purpose {
+    /// What others could change, and how to go on where the path has to stay as it is.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Policy => ("the policy", "start with --insecure-policy-permissions"),
+            Self::State => ("the kept policy", "name another directory with --state"),
+        }
+    }
+}
+
 /// Where a directory is on the way to a policy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -27,13 +46,25 @@ enum Place {
 /// # Errors
 /// Who else could, and how to change that.
 pub fn check(path: &Path) -> Result<(), String> {
+    check_for(path, Purpose::Policy)
+}
+
+/// The same for the directory in which the policy in force is kept, and for what is in it.
+///
+/// # Errors
+/// Who else could change it, and how to change that.
+pub fn check_state(path: &Path) -> Result<(), String> {
+    check_for(path, Purpose::State)
+}
+
+fn check_for(path: &Path, purpose: Purpose) -> Result<(), String> {
     let own = geteuid().as_raw();
     let path = std::path::absolute(path).map_err(|error| format!("cannot read file: {error}"))?;
     let mut here = PathBuf::from("/");
     let mut ahead = parts(&path);
     let mut links = 0;
     if let Ok(metadata) = here.metadata() {
-        directory(&here, &metadata, own, Place::Above)?;
+        directory(&here, &metadata, (own, purpose), Place::Above)?;
     }
     while let Some(part) = ahead.pop_front() {
         let name = match part {
@@ -52,7 +83,7 @@ pub fn check(path: &Path) -> Result<(), String> {
             return Ok(());
         };
         if metadata.is_symlink() {
-            owner(&next, &metadata, own)?;
+            owner(&next, &metadata, (own, purpose))?;
             links += 1;
             let Ok(target) = next.read_link() else {
                 return Ok(());
@@ -69,45 +100,49 @@ pub fn check(path: &Path) -> Result<(), String> {
             } else {
                 Place::Above
             };
-            directory(&next, &metadata, own, place)?;
+            directory(&next, &metadata, (own, purpose), place)?;
             here = next;
         } else {
-            owner(&next, &metadata, own)?;
-            mode(&next, &metadata)?;
+            owner(&next, &metadata, (own, purpose))?;
+            mode(&next, &metadata, purpose)?;
             return Ok(());
         }
     }
     Ok(())
 }
 
-fn directory(path: &Path, metadata: &Metadata, own: u32, place: Place) -> Result<(), String> {
-    owner(path, metadata, own)?;
+/// The uid of this process, and what is checked.
+type Whose = (u32, Purpose);
+
+fn directory(path: &Path, metadata: &Metadata, whose: Whose, place: Place) -> Result<(), String> {
+    owner(path, metadata, whose)?;
     if place == Place::Above && metadata.mode() & STICKY != 0 {
         return Ok(());
     }
-    mode(path, metadata)
+    mode(path, metadata, whose.1)
 }
 
-fn owner(path: &Path, metadata: &Metadata, own: u32) -> Result<(), String> {
+fn owner(path: &Path, metadata: &Metadata, (own, purpose): Whose) -> Result<(), String> {
     let uid = metadata.uid();
     if uid == 0 || uid == own {
         return Ok(());
     }
+    let (what, otherwise) = purpose.words();
     Err(format!(
-        "refused: {} belongs to uid {uid}, who could change the policy: `chown root` it, or start with \
-         --insecure-policy-permissions",
+        "refused: {} belongs to uid {uid}, who could change {what}: `chown root` it, or {otherwise}",
         path.display()
     ))
 }
 
-fn mode(path: &Path, metadata: &Metadata) -> Result<(), String> {
+fn mode(path: &Path, metadata: &Metadata, purpose: Purpose) -> Result<(), String> {
     let mode = metadata.mode() & 0o7777;
     if mode & WRITABLE == 0 {
         return Ok(());
     }
+    let (what, otherwise) = purpose.words();
     Err(format!(
-        "refused: {} has mode {mode:04o}, so that others than its owner could change the policy: `chmod go-w` it, or \
-         start with --insecure-policy-permissions",
+        "refused: {} has mode {mode:04o}, so that others than its owner could change {what}: `chmod go-w` it, or \
+         {otherwise}",
         path.display()
     ))
 }
@@ -163,6 +198,14 @@ mod tests {
             assert_eq!(check(&file), Err(expected));
             chmod(path, good)?;
         }
+        chmod(&directory, 0o757)?;
+        let expected = format!(
+            "refused: {} has mode 0757, so that others than its owner could change the kept policy: `chmod go-w` it, \
+             or name another directory with --state",
+            directory.display()
+        );
+        assert_eq!(check_state(&file), Err(expected));
+        chmod(&directory, 0o755)?;
         chmod(above.path(), 0o777)?;
         assert!(check(&file).is_err_and(|error| error.contains("has mode 0777")));
         // As /tmp: nobody else can replace the directory in it. A directory of policies is another matter.

@@ -1,7 +1,7 @@
 //! The words of the language: settings that are one of a few.
 
 use super::model::{Log, Mode, Scope};
-use portguard_common::{Protocol, Verdict};
+use portguard_common::{Errno, Protocol, Verdict};
 
 /// A value that a policy writes as one word.
 pub(super) trait Word: Copy + 'static {
@@ -19,4 +19,4 @@ macro_rules! words {
     )+};
 }
 
-words!(Mode, Scope, Log, Verdict, Protocol);
+words!(Mode, Scope, Log, Verdict, Protocol, Errno);

@@ -1,6 +1,7 @@
 //! A bind that a suggested policy must allow.
 
 use portguard_common::Protocol;
+use std::net::IpAddr;
 
 /// The owner of a bind, beside its user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +12,15 @@ pub enum Who {
     Cgroup(String),
     /// The user alone, in any cgroup.
     User,
+    /// The same, since no rule can have the name of the cgroup.
+    UserOfUnnamed,
+}
+
+impl Who {
+    /// Whether the rule names the user alone.
+    pub(super) const fn is_user(&self) -> bool {
+        matches!(self, Self::User | Self::UserOfUnnamed)
+    }
 }
 
 /// A bind that must be allowed.
@@ -24,6 +34,10 @@ pub struct Demand {
     pub port: u16,
     /// Protocol.
     pub protocol: Protocol,
+    /// The address and the path of the cgroup, where they were seen; rules are as wide as [`Self::who`].
+    pub address: Option<IpAddr>,
+    /// See [`Self::address`].
+    pub cgroup: Option<String>,
     /// How often it was recorded; 0 where it was not counted.
     pub count: u64,
     /// Where the demand comes from: a program, a file.

@@ -139,7 +139,7 @@ fn merged_drafts(drafts: Vec<Draft>) -> Vec<Draft> {
     });
     // A rule names owners or it does not, so drafts of users alone are not joined with others.
     let (of_users, owned): (Vec<_>, Vec<_>) =
-        (drafts.into_iter()).partition(|draft| draft.owners.contains(&Who::User));
+        (drafts.into_iter()).partition(|draft| draft.owners.iter().any(Who::is_user));
     let (cgroups, units): (Vec<_>, Vec<_>) = (owned.into_iter())
         .partition(|draft| draft.owners.iter().any(|who| matches!(who, Who::Cgroup(_))));
     let by_owner = |drafts| {
@@ -205,7 +205,7 @@ fn owners(draft: &Draft) -> (Vec<UnitPattern>, Vec<CgroupPattern>) {
                 let names = names.map(|name| Component::Name(name.to_owned()));
                 cgroups.push(CgroupPattern(names.collect()));
             }
-            Who::User => {}
+            Who::User | Who::UserOfUnnamed => {}
         }
     }
     (units, cgroups)
@@ -254,7 +254,7 @@ fn name(
             .map_or(unit.as_str(), |(name, _)| name)
             .to_owned(),
         Some(Who::Cgroup(path)) => path.rsplit('/').next().unwrap_or_default().to_owned(),
-        Some(Who::User) | None => user(),
+        Some(Who::User | Who::UserOfUnnamed) | None => user(),
     };
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "-_.@".contains(c) {
@@ -310,6 +310,8 @@ mod tests {
             uids: [114; 2],
             port,
             protocol: Protocol::Udp,
+            address: None,
+            cgroup: None,
             count: 1,
             from: from.into(),
         };
@@ -334,6 +336,8 @@ mod tests {
             uids: [u32::from(number); 2],
             port: number,
             protocol: Protocol::Tcp,
+            address: None,
+            cgroup: None,
             count: 1,
             from: "/bin/server".into(),
         };

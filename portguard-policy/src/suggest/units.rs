@@ -27,8 +27,9 @@ pub fn owner_of(path: Option<&str>) -> Who {
     match names.iter().find(|name| !name.ends_with(".slice")) {
         Some(unit) if is_unit(unit) => Who::Unit(lasting(unit)),
         Some(_) if is_plain(path) => Who::Cgroup(without_container(path)),
-        // Slices alone, and names that a policy would read as patterns.
-        _ => Who::User,
+        Some(_) => Who::UserOfUnnamed,
+        // Slices alone.
+        None => Who::User,
     }
 }
 
@@ -46,6 +47,12 @@ pub(super) fn of_one_run(who: &Who) -> Option<&'static str> {
         }
         Who::Unit(unit) if unit.contains('*') => {
             Some("The hash was of one container: any container of this engine matches.")
+        }
+        Who::Cgroup(path) if path.contains('*') => {
+            Some("A rule reads the `*` of this name as any characters: names alike match too.")
+        }
+        Who::UserOfUnnamed => {
+            Some("No rule can have the name of the cgroup: any cgroup of the user matches.")
         }
         Who::Cgroup(path) if path.split('/').any(is_pod) => {
             Some("The UID is of one pod: the pod that replaces it has another.")
@@ -65,10 +72,12 @@ fn is_unit(name: &str) -> bool {
     typed.iter().any(|end| name.ends_with(end)) && !name.contains('*')
 }
 
-/// Whether a rule can name the path.
+/// Whether a rule can name the path. One with `*` matches itself, and more.
 fn is_plain(path: &str) -> bool {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    names.len() <= portguard_common::MAX_CGROUP_DEPTH && !path.contains(['*', '\n', '\0'])
+    names.len() <= portguard_common::MAX_CGROUP_DEPTH
+        && !path.contains(['\n', '\0'])
+        && !path.contains("**")
 }
 
 /// `pod` with a UID, as the kubelet names the cgroups of pods: `kubepods-burstable-pod0f3c_….slice`, `pod0f3c-…`.
@@ -172,7 +181,9 @@ mod tests {
             ),
             ("/a.slice", Who::User),
             ("/kubepods/pod1/c", Who::Cgroup("/kubepods/pod1/c".into())),
-            ("/odd*name", Who::User),
+            ("/odd*name", Who::Cgroup("/odd*name".into())),
+            ("/odd**name", Who::UserOfUnnamed),
+            ("/a\nb", Who::UserOfUnnamed),
         ] {
             assert_eq!(owner_of(Some(path)), who, "{path}");
         }
@@ -183,6 +194,8 @@ mod tests {
     fn what_is_of_one_run_is_said() {
         for (path, expected) in [
             ("/init.scope", Some("systemd itself")),
+            ("/odd*name", Some("names alike match")),
+            ("/a\nb", Some("any cgroup of the user matches")),
             (
                 "/system.slice/run-u12.scope",
                 Some("one run of systemd-run"),

@@ -1,14 +1,14 @@
 //! A policy as a policy file, with the location of every value as a comment.
 
 use super::{
-    ABOVE, AddressText, AuditName, CgroupText, DefaultName, Id, Notes, PolicyFile, Ports,
-    ProtocolName, RuleEntry, TestEntry, UnitText, VerdictName, entries,
+    ABOVE, AddressText, AuditName, CgroupText, DefaultName, ErrnoName, Id, Notes, PolicyFile,
+    Ports, ProtocolName, RuleEntry, TestEntry, UnitText, VerdictName, entries,
 };
 use crate::policy::{
     AccountKind, CgroupPattern, Component, GivenNames, Location, Policy, PolicyTest, Rule,
     SettingLocations,
 };
-use portguard_common::{Protocol, Verdict};
+use portguard_common::{Errno, Protocol, Verdict};
 
 impl From<Verdict> for VerdictName {
     fn from(verdict: Verdict) -> Self {
@@ -28,6 +28,15 @@ impl From<Protocol> for ProtocolName {
             Protocol::Sctp => Self::Sctp,
             Protocol::Dccp => Self::Dccp,
         }
+    }
+}
+
+/// The name of an errno that is not the default.
+const fn errno_name(errno: Errno) -> Option<ErrnoName> {
+    match errno {
+        Errno::Acces => None,
+        Errno::Perm => Some(ErrnoName::Perm),
+        Errno::AddrInUse => Some(ErrnoName::AddrInUse),
     }
 }
 
@@ -63,6 +72,7 @@ impl From<&Rule> for RuleEntry {
             addresses: (rule.addresses.as_ref()).map(|all| all.iter().map(address).collect()),
             mode: rule.audit.then_some(AuditName::Audit),
             log: rule.log,
+            errno: errno_name(rule.errno),
             notes: Notes::from([(ABOVE, rule.location.to_string())]),
         }
     }

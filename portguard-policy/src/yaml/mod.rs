@@ -109,6 +109,10 @@ pub struct RuleEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Log")]
     pub log: Option<Log>,
+    /// The error that a denied program sees; EACCES if absent. Only with action deny
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ErrnoName")]
+    pub errno: Option<ErrnoName>,
     /// Comments.
     #[serde(skip)]
     pub notes: Notes,
@@ -193,6 +197,20 @@ words! {
         Sctp,
         /// DCCP
         Dccp;
+}
+
+/// The error of a denied bind
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum ErrnoName {
+    /// Permission denied: that of the kernel's own check
+    #[serde(rename = "EACCES")]
+    Acces,
+    /// Operation not permitted
+    #[serde(rename = "EPERM")]
+    Perm,
+    /// Address already in use: a program that looks for a free port tries the next one
+    #[serde(rename = "EADDRINUSE")]
+    AddrInUse,
 }
 
 /// A port or a range of ports

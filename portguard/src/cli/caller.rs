@@ -1,7 +1,9 @@
 //! The caller that `explain` asks about: a user in a cgroup or unit, or a running process.
 
 use crate::cgroup_mount::cgroup_mount;
+use crate::user_namespaces;
 use anyhow::Context as _;
+use portguard_policy::compile::Owner;
 use portguard_policy::policy::{NameService as _, SystemNames};
 use portguard_policy::units;
 use procfs::process::Process;
@@ -16,6 +18,9 @@ pub(super) struct CallerArgs {
     /// Group of the caller, by name or gid; may be repeated
     #[arg(long, value_name = "GROUP", value_parser = group)]
     group: Vec<u32>,
+    /// Owner of the caller's user namespace, by name or uid: `deny` rules take it too; may be repeated
+    #[arg(long, value_name = "USER", value_parser = user)]
+    userns_owner: Vec<User>,
     /// Cgroup of the caller, an absolute path
     #[arg(long, default_value = "/", value_parser = cgroup)]
     cgroup: Cgroup,
@@ -23,7 +28,7 @@ pub(super) struct CallerArgs {
     #[arg(long, value_name = "UNIT", conflicts_with = "cgroup")]
     unit: Option<String>,
     /// A running process: its users, groups and cgroup
-    #[arg(long, value_name = "PID", conflicts_with_all = ["user", "group", "cgroup", "unit"])]
+    #[arg(long, value_name = "PID", conflicts_with_all = ["user", "group", "userns_owner", "cgroup", "unit"])]
     pid: Option<i32>,
 }
 
@@ -32,6 +37,8 @@ pub(super) struct Caller {
     pub(super) uid: u32,
     pub(super) euid: u32,
     pub(super) gids: Vec<u32>,
+    /// The owners of its user namespaces.
+    pub(super) owners: Vec<Owner>,
     /// Names below the root of the tree.
     pub(super) cgroup: Vec<String>,
 }
@@ -54,6 +61,7 @@ impl CallerArgs {
             uid: self.user.id,
             euid: self.user.id,
             gids,
+            owners: self.userns_owner.iter().map(User::as_owner).collect(),
             cgroup,
         })
     }
@@ -75,6 +83,7 @@ fn of_process(pid: i32) -> anyhow::Result<Caller> {
         uid: status.ruid,
         euid: status.euid,
         gids,
+        owners: user_namespaces::owners(pid.cast_unsigned())?,
         cgroup: names(&path),
     })
 }
@@ -114,6 +123,15 @@ pub(super) fn unit(text: &str) -> String {
 struct User {
     id: u32,
     gids: Vec<u32>,
+}
+
+impl User {
+    const fn as_owner(&self) -> Owner {
+        Owner {
+            uid: self.id,
+            gid: None,
+        }
+    }
 }
 
 /// Names below the root of the tree.

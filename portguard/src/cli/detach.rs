@@ -3,9 +3,10 @@
 use super::failure::{Unavailable, unexpected_reply};
 use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
-use crate::kernel::{PINS, PinError, Pins};
+use crate::kernel::{BPFFS, PINS, PinError, Pins};
 use crate::stderr::log_line;
 use crate::stdout::out_line;
+use std::path::Path;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "Exit codes:\n  \
@@ -41,7 +42,7 @@ fn without_daemon() -> anyhow::Result<Exit> {
         out_line!("nothing is pinned and no daemon is running")?;
         return Ok(Exit::Success);
     }
-    let pins = Pins::open().map_err(refused)?;
+    let pins = Pins::open(Path::new(BPFFS)).map_err(refused)?;
     pins.remove_all()?;
     out_line!("removed the pins in {PINS}; the kernel's default check applies")?;
     Ok(Exit::Success)

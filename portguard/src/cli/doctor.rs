@@ -5,10 +5,10 @@ use crate::kernel::{
     BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
     object, object_condition, pins_condition,
 };
+use crate::sandbox;
 use crate::stderr::log_line;
 use crate::stdout::out_line;
 use portguard_policy::escape::escape;
-use portguard_policy::policy::Policy;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,
-    /// Policy file or directory whose `protect` is checked [default: ports 1-1023]
+    /// Policy file or directory whose `protect` and `units` are checked [default: ports 1-1023]
     #[arg(long, value_name = "PATH")]
     policy: Vec<PathBuf>,
 }
@@ -38,13 +38,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let environment = Environment::probe();
     let mut conditions = vec![object_condition(&object())];
     conditions.extend_from_slice(environment.conditions());
-    let protect = match &args.policy[..] {
-        [] => Policy::default().protect,
-        paths => super::load(paths)?.protect,
+    let policy = match &args.policy[..] {
+        [] => None,
+        paths => Some(super::load(paths)?),
     };
-    conditions.push(local_ports(&protect));
+    conditions.extend(policy.as_ref().map(super::doctor_units::units_condition));
+    conditions.push(local_ports(&policy.unwrap_or_default().protect));
     conditions.push(pins_condition());
     conditions.extend(other_programs(&environment));
+    conditions.push(sandbox(&sandbox::missing()));
     let missing = conditions.iter().any(is_missing);
     conditions.push(if missing {
         not_tried()
@@ -108,6 +110,25 @@ fn local_ports(protect: &[RangeInclusive<u16>]) -> Condition {
             found: exposed.to_string(),
             fix: Some(exposed.fix()),
         },
+    }
+}
+
+/// Whether `run` can give up all that it would give up; it runs without.
+fn sandbox(missing: &[String]) -> Condition {
+    let name = "run can confine itself";
+    if missing.is_empty() {
+        return Condition {
+            name,
+            severity: Severity::Good,
+            found: "seccomp and Landlock".to_owned(),
+            fix: None,
+        };
+    }
+    Condition {
+        name,
+        severity: Severity::Warning,
+        found: missing.join("; "),
+        fix: Some("none is needed to enforce: the daemon runs with less confinement".to_owned()),
     }
 }
 
@@ -188,7 +209,13 @@ fn trial(environment: &Environment) -> Condition {
                 Hook::Cgroup => Condition {
                     name,
                     severity: Severity::Warning,
-                    found: format!("cgroup hooks only, {grants}"),
+                    found: if enforcer.features().set_errno {
+                        format!("cgroup hooks only, {grants}")
+                    } else {
+                        format!(
+                            "cgroup hooks only, {grants}, every denial is EPERM (an errno needs Linux 5.18)"
+                        )
+                    },
                     fix: enforcer
                         .fallback()
                         .map(|reason| format!("the LSM hook: {reason}")),
@@ -234,4 +261,25 @@ fn print_if_missing<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> 
         }
     }
     any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sandbox_names_what_the_kernel_lacks() {
+        let all = sandbox(&[]);
+        assert_eq!(
+            (all.severity, all.found.as_str()),
+            (Severity::Good, "seccomp and Landlock")
+        );
+        let some = sandbox(&["no seccomp".to_owned(), "no Landlock".to_owned()]);
+        assert_eq!(
+            (some.severity, some.found.as_str()),
+            (Severity::Warning, "no seccomp; no Landlock")
+        );
+        let fix = some.fix.unwrap_or_default();
+        assert!(fix.ends_with("runs with less confinement"), "{fix}");
+    }
 }

@@ -8,7 +8,8 @@ use crate::stdout::{self, out_line};
 use anyhow::{anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
-use portguard_policy::compile::{Bind, compile};
+use portguard_policy::analysis::space::Effect;
+use portguard_policy::compile::{Bind, Owner, compile};
 use portguard_policy::escape::escape;
 use portguard_policy::policy::{Field, NameService as _, Policy, Rule, SystemNames};
 use serde_json::json;
@@ -56,6 +57,8 @@ struct Question {
     uid: u32,
     euid: u32,
     gids: Vec<u32>,
+    /// The owners of its user namespaces.
+    owners: Vec<Owner>,
     /// Names below the root of the tree.
     cgroup: Vec<String>,
     address: IpAddr,
@@ -100,6 +103,7 @@ fn from_arguments(args: &Args, port: u16) -> anyhow::Result<Question> {
         uid: caller.uid,
         euid: caller.euid,
         gids: caller.gids,
+        owners: caller.owners,
         cgroup: caller.cgroup,
         address: args.address,
         recorded: None,
@@ -117,6 +121,9 @@ fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
         uid: bind.uid,
         euid: bind.euid,
         gids,
+        owners: (bind.userns_owner.into_iter())
+            .map(|uid| Owner { uid, gid: None })
+            .collect(),
         cgroup: cgroup(path).map_err(|reason| anyhow!(reason))?.0,
         // Binds of several addresses, in one event.
         address: bind.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -132,6 +139,7 @@ fn print(policy: &Policy, digest: &str, question: &Question, as_json: bool) -> a
         uid: question.uid,
         euid: question.euid,
         gids: &question.gids,
+        owners: &question.owners,
         cgroup: &cgroup,
         address: question.address,
         dual_stack: true,
@@ -166,7 +174,9 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
     } else {
         ", audit only: reported, not enforced"
     };
-    let mut text = format!("{} by {by}{audit}\n", explained.verdict.as_str());
+    // The effect if it were enforced: with its errno, where that is not the usual one.
+    let effect = Effect::new(explained.verdict, true, explained.errno);
+    let mut text = format!("{effect} by {by}{audit}\n");
     for Passed { rule, field } in &explained.passed {
         let why = match field {
             Some(field) => mismatch(*field, question),
@@ -186,8 +196,7 @@ fn mismatch(field: Field, question: &Question) -> String {
     let has = match field {
         Field::Ports => question.port.to_string(),
         Field::Protocols => question.protocol.as_str().to_owned(),
-        Field::Users if question.uid == question.euid => question.uid.to_string(),
-        Field::Users => format!("real {}, effective {}", question.uid, question.euid),
+        Field::Users => users(question),
         Field::Groups => ids(&question.gids),
         // Not `IPV6_V6ONLY`: it answers on IPv4 too.
         Field::Addresses if question.address == IpAddr::from([0u16; 8]) => {
@@ -201,6 +210,18 @@ fn mismatch(field: Field, question: &Question) -> String {
     format!("{} do not match {has}", field.as_str())
 }
 
+/// The uids of the caller, and those behind it.
+fn users(question: &Question) -> String {
+    let mut text = match question.uid == question.euid {
+        true => question.uid.to_string(),
+        false => format!("real {}, effective {}", question.uid, question.euid),
+    };
+    for owner in &question.owners {
+        text += &format!(", in a user namespace of {}", owner.uid);
+    }
+    text
+}
+
 fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_json::Value {
     let rule = explained.and_then(|explained| explained.rule);
     let skipped = explained.map(|explained| explained.passed.iter().map(skipped));
@@ -212,11 +233,15 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
             uid: question.uid,
             euid: question.euid,
             gids: &question.gids,
+            owners: &question.owners,
             cgroup: &question.cgroup,
         }),
         "decided": explained.is_some(),
         "verdict": objects::verdict(explained.map(|explained| explained.verdict)),
         "enforced": explained.map(|explained| explained.enforced),
+        "errno": explained.and_then(|explained| {
+            Effect::new(explained.verdict, explained.enforced, explained.errno).errno()
+        }),
         "rule": rule.map(|rule| &rule.name),
         "location": rule.map(|rule: &Rule| objects::location(&rule.location)),
         "skipped": skipped.map_or_else(Vec::new, Iterator::collect),

@@ -1,7 +1,7 @@
 //! `portguard inventory`: sockets already bound to protected ports, and the policy's verdict on each.
 
 use super::{Exit, PolicyPaths, counted, failure::Unavailable, table::table};
-use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, take};
+use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, PlaceKind, take};
 use crate::kernel::Environment;
 use crate::stderr::log_line;
 use crate::stdout::{self, out_line};
@@ -122,10 +122,10 @@ fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {
         (true, true) => "host".to_owned(),
         (true, false) => holder.netns.to_string(),
     };
-    let audit = if holder.enforced || holder.verdict == Verdict::Kernel {
-        ""
-    } else {
-        " (audit)"
+    let note = match holder.doubt {
+        Some(doubt) => format!(" ({})", doubt.describe()),
+        None if holder.enforced || holder.verdict == Verdict::Kernel => String::new(),
+        None => " (audit)".to_owned(),
     };
     let rule = match (&holder.rule, &holder.evaluated) {
         (Some(rule), _) => rule.clone(),
@@ -139,17 +139,14 @@ fn cells(holder: &Holder, elsewhere: bool) -> Vec<String> {
         holder.unit.clone().unwrap_or_else(|| "-".to_owned()),
         program(holder),
         netns,
-        format!("{}{audit}", holder.verdict.as_str()),
+        format!("{}{note}", holder.verdict.as_str()),
         rule,
     ]
 }
 
 fn program(holder: &Holder) -> String {
     let Some(first) = holder.processes.first() else {
-        return match holder.by {
-            By::Kernel => "kernel".to_owned(),
-            By::Process | By::Nobody => "no process".to_owned(),
-        };
+        return without_process(holder);
     };
     let name = first.exe.as_ref().unwrap_or(&first.comm);
     let more = match holder.processes.len() {
@@ -157,4 +154,23 @@ fn program(holder: &Holder) -> String {
         all => format!(" +{}", all - 1),
     };
     format!("{name}[{}]{more}", first.pid)
+}
+
+/// What a socket is that no process has open.
+fn without_process(holder: &Holder) -> String {
+    match (holder.by, holder.may_be_in.first()) {
+        (By::Kernel, _) => "kernel".to_owned(),
+        (_, None) => "no process".to_owned(),
+        (_, Some(place)) => {
+            let what = match place.what {
+                PlaceKind::UnixQueue => "in flight to",
+                PlaceKind::IoUring => "in an io_uring of",
+            };
+            let more = match holder.may_be_in.len() {
+                1 => String::new(),
+                all => format!(" or {} more", all - 1),
+            };
+            format!("no process; {what} {}[{}]{more}?", place.comm, place.pid)
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod detach;
 mod diff;
 mod difference;
 mod doctor;
+mod doctor_units;
 mod explain;
 mod failure;
 mod first_policy;

@@ -2,6 +2,7 @@
 
 use portguard_common::{Protocol, Verdict};
 use portguard_policy::analysis::space::{BindSpace, Callers, Effect, EffectByRule, Row, UidRanges};
+use portguard_policy::compile::Owner;
 use portguard_policy::policy::{Diagnostic, Diagnostics, Location, Severity};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ pub(super) struct Question<'a> {
     pub(super) uid: u32,
     pub(super) euid: u32,
     pub(super) gids: &'a [u32],
+    /// The owners of the caller's user namespaces.
+    pub(super) owners: &'a [Owner],
     /// Components below the root of the tree.
     pub(super) cgroup: &'a [String],
 }
@@ -28,6 +31,7 @@ pub(super) fn bind(question: &Question<'_>) -> Value {
         "uid": question.uid,
         "euid": question.euid,
         "gids": question.gids,
+        "userns_owners": question.owners.iter().map(|owner| owner.uid).collect::<Vec<_>>(),
         "cgroup": format!("/{}", question.cgroup.join("/")),
     })
 }
@@ -62,7 +66,7 @@ pub(super) fn diagnostics(diagnostics: &Diagnostics) -> Vec<Value> {
 pub(super) fn effect(effect: &EffectByRule<'_>) -> Value {
     let (of_policy, enforced) = match effect.effect {
         Effect::Allow => (Verdict::Allow, true),
-        Effect::Deny => (Verdict::Deny, true),
+        Effect::Deny(_) => (Verdict::Deny, true),
         Effect::Kernel => (Verdict::Kernel, true),
         Effect::AuditAllow => (Verdict::Allow, false),
         Effect::AuditDeny => (Verdict::Deny, false),
@@ -72,6 +76,7 @@ pub(super) fn effect(effect: &EffectByRule<'_>) -> Value {
         "decided": decided,
         "verdict": verdict(decided.then_some(of_policy)),
         "enforced": decided.then_some(enforced),
+        "errno": effect.effect.errno(),
         "rule": effect.rule(),
     })
 }

@@ -19,6 +19,8 @@ pub(super) struct RecordedBind {
     pub(super) uid: u32,
     pub(super) euid: u32,
     pub(super) gid: Option<u32>,
+    /// Who made the outermost user namespace around the caller.
+    pub(super) userns_owner: Option<u32>,
     pub(super) user: Option<String>,
     /// The path, its escapes undone; `None` if the cgroup was gone.
     pub(super) cgroup: Option<String>,
@@ -140,7 +142,7 @@ fn text_of(value: Value) -> Option<String> {
 /// A value of a journal field, all of which are text.
 fn typed(name: &str, text: &str) -> Value {
     match name {
-        "port" | "uid" | "euid" | "gid" | "count" => text
+        "port" | "uid" | "euid" | "gid" | "userns_owner" | "count" => text
             .parse::<u64>()
             .map_or_else(|_| Value::from(text), Value::from),
         _ => Value::from(text),
@@ -157,6 +159,7 @@ fn bind(event: Recorded) -> anyhow::Result<RecordedBind> {
         uid: event.uid,
         euid: event.euid.unwrap_or(event.uid),
         gid: event.gid,
+        userns_owner: event.userns_owner,
         user: event.user,
         cgroup: cgroup.transpose()?,
         address: event.address,

@@ -1,5 +1,6 @@
 //! `portguard run`: enforce in the foreground.
 
+use super::doctor_units::unmatched_units;
 use super::first_policy::{OnError, first_policy};
 use super::output::Output;
 use super::{Exit, PolicyPaths, counted};
@@ -7,14 +8,13 @@ use crate::account_lookup::AccountLookup;
 use crate::control::{ControlError, SOCKET, Server};
 use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
-use crate::kernel::{Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
-use crate::loader::PolicyLoader;
+use crate::kernel::{BPFFS, Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
+use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::metrics::{MetricsAddress, MetricsRules};
 use crate::policy_store::{DIRECTORY, PolicyStore};
+use crate::sandbox::Sandbox;
 use crate::stderr::{self, log_line};
 use clap::ValueEnum;
-use portguard_policy::analysis::rule_advice::without_systemd;
-use portguard_policy::compile::Tables;
 use portguard_policy::policy::{Mode, Policy, Scope, ranges_text};
 use std::cell::Cell;
 use std::error::Error;
@@ -25,6 +25,8 @@ use std::time::Duration;
 #[command(after_long_help = "Examples:\n  \
     portguard run --pin --sink journald\n  \
     portguard run --policy web.yaml --mode audit --output json >> decisions.jsonl")]
+#[command(mut_arg("paths", |arg| arg.help("Policy files or directories; together they form one policy \
+    [default: /usr/lib/portguard/policies and /etc/portguard/policies]")))]
 pub(super) struct Args {
     #[command(flatten)]
     policy: PolicyPaths,
@@ -40,6 +42,9 @@ pub(super) struct Args {
     /// Keep enforcing after the daemon exits, by pins in /sys/fs/bpf/portguard, until `portguard detach`
     #[arg(long)]
     pin: bool,
+    /// Where bpffs is mounted for this process
+    #[arg(long, value_name = "PATH", default_value = BPFFS, hide_short_help = true)]
+    bpffs: PathBuf,
     /// Where decisions go: stdout, journald, file:PATH (reopened on SIGUSR1) or none; may be repeated
     /// [default: stdout]
     #[arg(long = "sink", value_name = "SINK")]
@@ -76,6 +81,9 @@ pub(super) struct Args {
     /// Accept policy files that others than root could change
     #[arg(long, hide_short_help = true)]
     insecure_policy_permissions: bool,
+    /// Keep all capabilities, and filter neither system calls nor files: for a name service that needs more
+    #[arg(long, hide_short_help = true)]
+    no_sandbox: bool,
     /// Do not reload when policy files change; only on SIGHUP and `portguard reload`
     #[arg(long, hide_short_help = true)]
     no_watch: bool,
@@ -119,24 +127,34 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         );
         return Err(Exit::NotSo);
     }
+    // It may mount securityfs, which the sandbox would not let it do.
+    let environment = Environment::probe();
+    let sandbox = match args.no_sandbox {
+        true => Sandbox::off(),
+        false => Sandbox::enter(),
+    };
     let source = PolicyLoader {
         paths: args.policy.get(),
         mode: args.mode.map(Into::into),
         insecure_permissions: args.insecure_policy_permissions,
-        accounts: AccountLookup::start().map_err(lacking)?,
+        accounts: AccountLookup::start_in(&sandbox).map_err(lacking)?,
     };
     let store = PolicyStore::new(args.state.clone());
     let (fresh, fallback) = first_policy(&source, &store, args.on_error)?;
     stderr::text(&fresh.warnings);
-    let environment = Environment::probe();
     if super::doctor::print_missing(&environment) {
         return Err(Exit::Environment);
     }
-    let sinks = Sinks::open(&args.sinks, args.output.format()).map_err(lacking)?;
+    let sinks = Sinks::open(&args.sinks, args.output.format(), &sandbox).map_err(lacking)?;
     let server = server(args)?;
-    let pins = args.pin.then(Pins::open).transpose().map_err(lacking)?;
+    let pins = args
+        .pin
+        .then(|| Pins::open(&args.bpffs))
+        .transpose()
+        .map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
-    announce(args, &fresh.policy, &fresh.tables, &enforcer);
+    announce_policy(args, &fresh);
+    announce_hook(&fresh.policy, &enforcer);
     let enforcing = Cell::new(false);
     let ready = || {
         log_line!("portguard: ready");
@@ -152,6 +170,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
         watch: !args.no_watch,
         store,
         fallback,
+        sandbox,
         check_every: Duration::from_secs(args.check_every),
         server,
     };
@@ -214,8 +233,14 @@ impl From<HookArg> for HookChoice {
     }
 }
 
-/// Says what is enforced, by which hook, and what that leaves out.
-fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) {
+/// Says what is enforced.
+fn announce_policy(args: &Args, fresh: &CompiledPolicy) {
+    let CompiledPolicy {
+        policy,
+        tables,
+        description,
+        ..
+    } = fresh;
     let paths: Vec<String> = args
         .policy
         .get()
@@ -223,8 +248,9 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
         .map(|path| path.display().to_string())
         .collect();
     log_line!(
-        "portguard: policy {} from {}: {}, {}, ports {}, default {}{}",
+        "portguard: policy {}, revision {}, from {}: {}, {}, ports {}, default {}{}",
         tables.short_digest(),
+        description.policy.revision,
         paths.join(", "),
         counted(tables.rule_names.len(), "rule"),
         counted(tables.user_count, "user"),
@@ -236,6 +262,10 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
             ""
         },
     );
+}
+
+/// Says by which hook it is enforced, and what that leaves out.
+fn announce_hook(policy: &Policy, enforcer: &Enforcer) {
     for note in enforcer.startup_notes() {
         log_line!("portguard: {note}");
     }
@@ -257,28 +287,18 @@ fn announce(args: &Args, policy: &Policy, tables: &Tables, enforcer: &Enforcer) 
     }
     if enforcer.hook() == Hook::Cgroup && !enforcer.features().set_errno {
         log_line!(
-            "portguard: on this kernel a denied bind fails with EPERM instead of EACCES (needs Linux 5.18)"
+            "portguard: on this kernel a denied bind fails with EPERM, whatever the `errno` of its rule (needs Linux 5.18)"
         );
     }
     if let Some(exposed) = local_ports().and_then(|ports| ports.exposed(&policy.protect)) {
         log_line!("portguard: warning: {exposed}; {}", exposed.fix());
     }
-    let first = std::fs::read_to_string("/proc/1/cgroup");
-    if first.is_ok_and(|text| is_in_root_cgroup(&text))
-        && let Some(finding) = without_systemd(policy)
-    {
-        let help = finding.help().unwrap_or_default();
+    if let Some((finding, help)) = unmatched_units(policy) {
         log_line!("portguard: warning: {finding}; {help}");
     }
     if policy.scope == Scope::Host {
         log_line!("portguard: scope host: binds in other network namespaces are not decided");
     }
-}
-
-/// Whether a text of `/proc/PID/cgroup` has the root of the v2 tree, or no v2 tree. systemd is in `/init.scope`.
-fn is_in_root_cgroup(text: &str) -> bool {
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.is_none_or(|path| path == "/")
 }
 
 fn sum_up(ended: &Ended) {
@@ -304,21 +324,6 @@ fn sum_up(ended: &Ended) {
         log_line!(
             "portguard: {} decisions failed on a missing table and fell back to the kernel's default check; please report this",
             counts.faults
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_in_root_cgroup;
-
-    #[test]
-    fn root_cgroup_is_that_of_the_v2_tree() {
-        assert!(is_in_root_cgroup("0::/\n") && is_in_root_cgroup("9:name=systemd:/\n0::/\n"));
-        assert!(is_in_root_cgroup("1:name=systemd:/init.scope\n"));
-        // From another cgroup namespace, the host's is above.
-        assert!(
-            !is_in_root_cgroup("0::/init.scope\n") && !is_in_root_cgroup("0::/../init.scope\n")
         );
     }
 }

@@ -7,7 +7,7 @@ use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
 use crate::metrics::{MetricsRules, render_textfile};
-use crate::status::{Decisions, Enforcing, RuleHits, Status};
+use crate::status::{Decisions, Enforcing, Hardening, RuleHits, Status};
 use crate::stdout::{self, out_line};
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
@@ -87,6 +87,7 @@ fn nothing(error: &ControlError) -> Status {
         reattached: 0,
         fallback: None,
         violations: None,
+        hardening: None,
     }
 }
 
@@ -124,6 +125,9 @@ fn text(status: &Status, color: bool) -> String {
     };
     lines.add("pins", status.pins.as_deref().unwrap_or(unpinned));
     lines.add("kernel", &status.kernel);
+    if let Some(hardening) = &status.hardening {
+        sandbox(&mut lines, hardening);
+    }
     counters(&mut lines, status);
     reloads(&mut lines, status, color);
     let Lines(mut text) = lines;
@@ -164,7 +168,14 @@ fn policy(lines: &mut Lines, status: &Status) {
             policy.generation
         ),
     );
-    lines.add("", &format!("from {}", policy.origin.join(", ")));
+    lines.add(
+        "",
+        &format!(
+            "revision {}, from {}",
+            policy.revision,
+            policy.origin.join(", ")
+        ),
+    );
     lines.add(
         "",
         &format!(
@@ -174,6 +185,24 @@ fn policy(lines: &mut Lines, status: &Status) {
             policy.scope.as_str()
         ),
     );
+}
+
+fn sandbox(lines: &mut Lines, hardening: &Hardening) {
+    if !hardening.sandbox {
+        return lines.add("sandbox", "off, by --no-sandbox");
+    }
+    let parts = [
+        (hardening.no_new_privs, "no_new_privs"),
+        (hardening.seccomp, "seccomp"),
+        (hardening.landlock, "landlock"),
+    ];
+    let parts = parts.iter().filter(|(holds, _)| *holds);
+    let mut words: Vec<&str> = parts.map(|(_, word)| *word).collect();
+    words.extend(hardening.capabilities.iter().map(String::as_str));
+    lines.add("sandbox", &words.join(", "));
+    for missing in &hardening.missing {
+        lines.add("", missing);
+    }
 }
 
 fn counters(lines: &mut Lines, status: &Status) {

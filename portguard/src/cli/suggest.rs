@@ -8,9 +8,10 @@ use crate::stdout;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use portguard_common::Verdict;
-use portguard_policy::compile::{Bind, Tables, compile};
+use portguard_policy::compile::{Bind, Owner, Tables, compile};
 use portguard_policy::policy::{NameService as _, Policy, SystemNames};
-use portguard_policy::suggest::{Demand, inspect, owner_of, policy_beside};
+use portguard_policy::suggest::{Demand, Who, inspect, owner_of, policy_beside};
+use portguard_policy::units;
 use portguard_policy::yaml::{ABOVE, DefaultName};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -44,6 +45,14 @@ pub(super) struct Args {
     policy: Vec<PathBuf>,
 }
 
+/// What is known of who made a bind, beside its uids.
+#[derive(Default)]
+struct Caller<'a> {
+    user: Option<&'a str>,
+    gid: Option<u32>,
+    userns_owner: Option<u32>,
+}
+
 /// The policy of `--policy`.
 struct Existing {
     policy: Policy,
@@ -61,20 +70,28 @@ impl Existing {
     }
 
     /// Whether a rule allows the bind or leaves it to the kernel, or nothing decides it.
-    fn covers(&self, bind: &RecordedBind) -> bool {
-        let user = bind.user.as_deref();
+    fn covers(&self, demand: &Demand, caller: &Caller<'_>) -> bool {
+        let user = caller.user;
         let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
-        gids.extend(bind.gid);
-        let path = bind.cgroup.as_deref().unwrap_or_default();
+        gids.extend(caller.gid);
+        let path = demand
+            .cgroup
+            .clone()
+            .unwrap_or_else(|| usual_cgroup(&demand.who));
         let cgroup: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let [uid, euid] = demand.uids;
+        let owners: Vec<Owner> = (caller.userns_owner.into_iter())
+            .map(|uid| Owner { uid, gid: None })
+            .collect();
         let decision = self.tables.decide(&Bind {
-            port: bind.port,
-            protocol: bind.protocol,
-            uid: bind.uid,
-            euid: bind.euid,
+            port: demand.port,
+            protocol: demand.protocol,
+            uid,
+            euid,
             gids: &gids,
+            owners: &owners,
             cgroup: &cgroup,
-            address: bind.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            address: demand.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             dual_stack: true,
         });
         decision.is_none_or(|decision| {
@@ -85,6 +102,15 @@ impl Existing {
     fn rule_names(&self) -> BTreeSet<String> {
         let rules = self.policy.rules.iter();
         rules.map(|rule| rule.name.clone()).collect()
+    }
+}
+
+/// The path at which a unit usually is, with an example of an instance; where another owner is.
+fn usual_cgroup(who: &Who) -> String {
+    match who {
+        Who::Unit(unit) => units::cgroup(&unit.replace('*', "x")).join("/"),
+        Who::Cgroup(path) => path.clone(),
+        Who::User | Who::UserOfUnnamed => String::new(),
     }
 }
 
@@ -104,11 +130,20 @@ impl Seen {
             for bind in recorded_events::read(path)? {
                 if bind.refused {
                     seen.refused += bind.count;
-                } else if existing.is_some_and(|existing| existing.covers(&bind)) {
-                    seen.covered += bind.count;
+                    continue;
+                }
+                let user = bind.user.clone();
+                let caller = Caller {
+                    user: user.as_deref(),
+                    gid: bind.gid,
+                    userns_owner: bind.userns_owner,
+                };
+                let demand = demand(bind);
+                if existing.is_some_and(|policy| policy.covers(&demand, &caller)) {
+                    seen.covered += demand.count;
                 } else {
-                    seen.binds += bind.count;
-                    seen.demands.push(demand(bind));
+                    seen.binds += demand.count;
+                    seen.demands.push(demand);
                 }
             }
         }
@@ -127,7 +162,7 @@ enum DefaultArg {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let existing = Existing::read(&args.policy)?;
     let seen = Seen::read(&args.event, existing.as_ref())?;
-    let mut demands = seen.demands;
+    let (mut demands, mut covered) = (seen.demands, seen.covered);
     let mut notes = Vec::new();
     if !args.event.is_empty() {
         notes.push(format!(
@@ -143,15 +178,27 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     if args.from_host {
         let found = inspect(&args.root).context("inspecting the host")?;
-        demands.extend(found.demands);
+        for demand in found.demands {
+            let user = name_of(&mut AccountNames::default(), demand.uids[1]);
+            let caller = Caller {
+                user: user.as_deref(),
+                ..Caller::default()
+            };
+            if (existing.as_ref()).is_some_and(|policy| policy.covers(&demand, &caller)) {
+                covered += 1;
+            } else {
+                demands.push(demand);
+            }
+        }
         notes.push(format!(
             "Generated from the configuration of {}.",
             args.root.display()
         ));
         notes.extend(found.notes);
     }
-    if demands.is_empty() && seen.covered > 0 {
-        log_line!("portguard: the policy has rules for all that was recorded");
+    if demands.is_empty() && covered > 0 {
+        let what = if args.from_host { "found" } else { "recorded" };
+        log_line!("portguard: the policy has rules for all that was {what}");
         return Ok(Exit::Success);
     }
     if demands.is_empty() && !args.from_host {
@@ -182,6 +229,8 @@ fn demand(bind: RecordedBind) -> Demand {
         uids: [bind.uid, bind.euid],
         port: bind.port,
         protocol: bind.protocol,
+        address: bind.address,
+        cgroup: bind.cgroup,
         count: bind.count,
         from: bind.program.unwrap_or_else(|| "unknown".into()),
     }

@@ -30,7 +30,7 @@ pub(super) fn print(
     // Callers with two uids that are left to the kernel would only repeat those with one.
     let may = |row: &&Row<EffectByRule<'_>>| {
         row.value.effect == Effect::Allow
-            || row.value.effect != Effect::Deny && matches!(row.users, Users::Same(_))
+            || row.value.effect.errno().is_none() && matches!(row.users, Users::Same(_))
     };
     let (shown, others): (Vec<&Row<EffectByRule<'_>>>, Vec<_>) = rows.iter().partition(may);
     let lines: Vec<Vec<String>> = shown
@@ -45,7 +45,7 @@ pub(super) fn print(
             "\nkernel: callers with CAP_NET_BIND_SERVICE, and everyone for ports from ip_unprivileged_port_start up"
         )?;
     }
-    if others.iter().any(|row| row.value.effect == Effect::Deny) {
+    if others.iter().any(|row| row.value.effect.errno().is_some()) {
         out_line!("\neveryone else: deny")?;
     }
     Ok(Exit::Success)

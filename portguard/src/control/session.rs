@@ -1,15 +1,14 @@
 //! One client: its request and the reply, or the events of a monitor.
 
+use super::broadcast::Received;
 use super::filter::EventFilter;
 use super::limits::MONITORS;
 use super::{Dropped, EventSender, Filter, PendingRequest, Reply, Request};
-use crate::events::SharedEvent;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -101,31 +100,36 @@ impl Session {
                 return;
             }
             batch.clear();
-            tokio::select! {
-                event = events.recv() => match event {
-                    Ok(event) => add(&mut batch, &filter, &event),
-                    Err(RecvError::Lagged(dropped)) => batch.push_str(&line(&Dropped { dropped })),
-                    Err(RecvError::Closed) => return,
-                },
+            let first = tokio::select! {
+                received = events.recv() => received,
                 // It has closed, or sends more than a request.
                 _ = self.stream.read_u8() => return,
-            }
-            while batch.len() < BATCH {
-                match events.try_recv() {
-                    Ok(event) => add(&mut batch, &filter, &event),
-                    Err(TryRecvError::Lagged(dropped)) => {
-                        batch.push_str(&line(&Dropped { dropped }))
+            };
+            let Some(first) = first else { return };
+            let mut next = Some(first);
+            let mut dropped = 0;
+            while let Some(received) = next {
+                match received {
+                    Received::Dropped(more) => dropped += more,
+                    Received::Event(event) => {
+                        batch.push_str(&lost(&mut dropped));
+                        if filter.matches(event.event()) {
+                            batch.push_str(event.json_line());
+                        }
                     }
-                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
+                next = (batch.len() < BATCH).then(|| events.try_recv()).flatten();
             }
+            batch.push_str(&lost(&mut dropped));
         }
     }
 }
 
-fn add(batch: &mut String, filter: &EventFilter, event: &SharedEvent) {
-    if filter.matches(event.event()) {
-        batch.push_str(event.json_line());
+/// The line about events that were dropped since the last; empty where none was.
+fn lost(dropped: &mut u64) -> String {
+    match std::mem::take(dropped) {
+        0 => String::new(),
+        dropped => line(&Dropped { dropped }),
     }
 }
 

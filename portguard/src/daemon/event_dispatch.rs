@@ -7,12 +7,16 @@ use crate::events::sinks::Sinks;
 use crate::events::{Enricher, SharedEvent};
 use crate::kernel::{Aggregated, Record, Records};
 use crate::status::Description;
+use portguard_common::Event;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Decisions reported in one turn: as many as the monitors' backlog holds without a pause.
 const PER_TURN: usize = 1_024;
+
+/// The most records of events that the ring holds, each with a header of 8 bytes.
+const IN_RING: usize = (1 << 20) / (size_of::<Event>() + 8);
 
 /// The enricher and the readers.
 pub(super) struct EventDispatch {
@@ -21,6 +25,10 @@ pub(super) struct EventDispatch {
     monitors: EventSender,
     /// Aggregated events that wait for their turn: those of one window, as none begins before they are reported.
     queued: VecDeque<Aggregated>,
+    /// How many of the ring's records may still be older than the queued events.
+    older: usize,
+    /// A decision was read while events were queued.
+    decided: bool,
     /// Events so far.
     reported: u64,
 }
@@ -32,6 +40,8 @@ impl EventDispatch {
             sinks,
             monitors: event_channel(),
             queued: VecDeque::new(),
+            older: 0,
+            decided: false,
             reported: 0,
         }
     }
@@ -51,9 +61,16 @@ impl EventDispatch {
     /// Queues events that stand for many decisions; [`EventDispatch::drain`] reports them.
     pub(super) fn queue(&mut self, aggregated: Vec<Aggregated>) {
         self.queued.extend(aggregated);
+        self.older = IN_RING;
     }
 
-    fn report(&mut self, aggregated: &Aggregated) {
+    fn report(&mut self, aggregated: &Aggregated, records: &mut Records) {
+        if self.enricher.lacks_path(&aggregated.event)
+            && let Err(error) = records.send_path_again(aggregated.event.executable)
+        {
+            // Events of this program have no path.
+            log::warn!("{error}");
+        }
         let Some(event) = self.enricher.enrich(aggregated) else {
             return;
         };
@@ -64,26 +81,54 @@ impl EventDispatch {
         self.sinks.send(&event);
     }
 
-    /// Reports one turn's events. Returns whether the ring had a decision, and whether there may be more.
+    /// Reports one turn's events. Returns whether a window is to begin, as the ring had a decision, and whether there may
+    /// be more.
     pub(super) fn drain(&mut self, records: &mut Records) -> (bool, bool) {
-        let mut any = false;
         for _ in 0..PER_TURN {
-            if let Some(aggregated) = self.queued.pop_front() {
-                self.report(&aggregated);
-                continue;
-            }
-            match records.next_record() {
-                Some(Record::Decision(event)) => {
-                    any = true;
-                    self.report(&event.into());
-                }
-                Some(Record::Cgroup { id, path, missing }) => {
-                    self.enricher.cgroups.learn(id, &path, missing);
-                }
-                None => return (any, false),
+            if let Some(aggregated) = self.next_queued() {
+                self.report(&aggregated, records);
+            } else if let Some(record) = records.next_record() {
+                self.older = self.older.saturating_sub(1);
+                self.read(record, records);
+            } else if self.queued.is_empty() {
+                return (std::mem::take(&mut self.decided), false);
+            } else {
+                self.older = 0;
             }
         }
-        (any, true)
+        // No window begins before the events of the one that ended are reported.
+        let begin = self.queued.is_empty() && std::mem::take(&mut self.decided);
+        (begin, true)
+    }
+
+    /// The next queued event. It waits for the path of its program, which may still be in the ring.
+    fn next_queued(&mut self) -> Option<Aggregated> {
+        let next = self.queued.front()?;
+        if self.older > 0 && self.enricher.lacks_path(&next.event) {
+            return None;
+        }
+        self.queued.pop_front()
+    }
+
+    fn read(&mut self, record: Record, records: &mut Records) {
+        match record {
+            Record::Decision(event) => {
+                self.decided = true;
+                self.report(&event.into(), records);
+            }
+            Record::Cgroup { id, path, missing } => {
+                self.enricher.cgroups.learn(id, &path, missing);
+            }
+            Record::Executable {
+                id,
+                path,
+                rootless,
+                missing,
+            } => {
+                let known = &mut self.enricher.executables;
+                known.learn(id, &path, rootless, missing);
+            }
+        }
     }
 
     pub(super) fn monitors(&self) -> EventSender {

@@ -43,7 +43,7 @@ pub(super) async fn run_until_shutdown(
             () = daemon.policy.changed() => daemon.reload_changed(),
             () = daemon.accounts.due() => daemon.look_up_accounts(),
             (read, waiting) = daemon.job.finished() => daemon.on_policy(read, waiting),
-            found = daemon.existing.scanned() => daemon.existing.on_inventory(found),
+            found = daemon.existing.scanned() => daemon.existing.on_inventory(found, &daemon.sandbox),
             result = daemon.events.readable() => result.map_err(system("watch the ring buffer"))?,
             () = std::future::ready(()), if behind => daemon.events.drain(),
             () = at(window_end) => daemon.events.end_window(&mut daemon.enforcer)?,

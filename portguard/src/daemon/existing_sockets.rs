@@ -2,6 +2,7 @@
 
 use crate::inventory::{self, Holder, Inventory, InventoryError};
 use crate::loader::{CompiledPolicy, release_memory};
+use crate::sandbox::Sandbox;
 use crate::stderr::log_line;
 use portguard_policy::policy::Mode;
 use tokio::task::JoinHandle;
@@ -76,7 +77,11 @@ impl ExistingSockets {
     }
 
     /// Logs and counts what a scan found.
-    pub(super) fn on_inventory(&mut self, found: Result<Violations, InventoryError>) {
+    pub(super) fn on_inventory(
+        &mut self,
+        found: Result<Violations, InventoryError>,
+        sandbox: &Sandbox,
+    ) {
         // The scan has read every process.
         release_memory();
         match found {
@@ -88,7 +93,8 @@ impl ExistingSockets {
             }
             Err(error) => {
                 self.violations = None;
-                log_line!("portguard: existing sockets cannot be listed: {error}");
+                let hint = hint(&error, sandbox);
+                log_line!("portguard: existing sockets cannot be listed: {error}{hint}");
             }
         }
     }
@@ -108,5 +114,37 @@ impl Violations {
             count: lines.len() as u64,
             lines,
         }
+    }
+}
+
+/// Why root may lack a right.
+fn hint(error: &InventoryError, sandbox: &Sandbox) -> &'static str {
+    match error {
+        InventoryError::Rights { .. } if sandbox.is_on() => {
+            "; portguard keeps what `scope: all` needs only if its policy has that at the start: restart it"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_right_of_confined_daemon_is_explained() {
+        let rights = InventoryError::Rights {
+            what: "cannot enter network namespace 7: EPERM".into(),
+            capability: "CAP_SYS_ADMIN",
+        };
+        assert_eq!(hint(&rights, &Sandbox::off()), "");
+        // A thread of its own: it stays filtered.
+        let confined = std::thread::spawn(Sandbox::enter).join();
+        let confined = confined.unwrap_or_default();
+        assert!(
+            hint(&rights, &confined)
+                .ends_with("only if its policy has that at the start: restart it")
+        );
+        assert_eq!(hint(&InventoryError::NoHost(7), &confined), "");
     }
 }

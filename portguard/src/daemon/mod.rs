@@ -1,6 +1,7 @@
 //! The running enforcer: one loop that reports decisions, answers requests and checks the hooks.
 
 mod account_watcher;
+mod confined_job;
 mod error;
 mod event_dispatch;
 mod event_loop;

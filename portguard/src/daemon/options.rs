@@ -5,6 +5,7 @@ use crate::events::sinks::Sinks;
 use crate::kernel::Counts;
 use crate::metrics::{MetricsAddress, MetricsRules};
 use crate::policy_store::PolicyStore;
+use crate::sandbox::Sandbox;
 use std::time::Duration;
 
 /// The command line's choices for a run.
@@ -27,6 +28,8 @@ pub struct Options {
     pub store: PolicyStore,
     /// Why the first policy is not that of the files.
     pub fallback: Option<Fallback>,
+    /// What the daemon gives up once it is in place.
+    pub sandbox: Sandbox,
     /// Interval between hook health checks.
     pub check_every: Duration,
     /// The socket; `None` where the system has no place for it.

@@ -1,19 +1,35 @@
-//! Reads the policy beside the loop: looking up its users and groups may take a while.
+//! Reads the policy beside the loop: looking up its users and groups, compiling and comparing it may take a while.
 
+use super::confined_job::{self, Job};
 use crate::control::Reply;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
-use portguard_policy::policy::PolicyFiles;
+use crate::sandbox::Sandbox;
+use portguard_policy::analysis::summary::summary;
+use portguard_policy::policy::{Policy, PolicyFiles};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+
+/// A policy to put in force.
+pub(super) struct Successor {
+    pub(super) fresh: CompiledPolicy,
+    /// What it changes of the policy in force, in a line. That stays in force meanwhile: only jobs replace it.
+    pub(super) changes: String,
+}
+
+impl Successor {
+    fn of(fresh: CompiledPolicy, in_force: &Policy) -> Self {
+        let changes = summary(in_force, &fresh.policy);
+        Self { fresh, changes }
+    }
+}
 
 /// What a job found.
 pub(super) enum Read {
     /// The files as they are now.
-    Files(Result<CompiledPolicy, String>),
+    Files(Result<Successor, String>),
     /// The files in force, with names that mean other ids than before: which, and the policy.
-    Accounts(Vec<String>, Result<CompiledPolicy, String>),
+    Accounts(Vec<String>, Result<Successor, String>),
     /// All names mean what they meant.
     Unchanged,
 }
@@ -23,9 +39,9 @@ pub(super) type Waiting = oneshot::Sender<Reply>;
 
 /// One job at a time; a reload that is asked for meanwhile comes after it, since files may have changed since they
 /// were read.
-#[derive(Default)]
 pub(super) struct PolicyJob {
-    running: Option<JoinHandle<Read>>,
+    sandbox: Sandbox,
+    running: Option<Job<Read>>,
     /// Those who wait for the running job.
     waiting: Vec<Waiting>,
     /// Those who wait for the next one; `Some` where there is to be one.
@@ -35,6 +51,16 @@ pub(super) struct PolicyJob {
 }
 
 impl PolicyJob {
+    pub(super) const fn new(sandbox: Sandbox) -> Self {
+        Self {
+            sandbox,
+            running: None,
+            waiting: Vec::new(),
+            next: None,
+            by_change: false,
+        }
+    }
+
     pub(super) const fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -49,12 +75,31 @@ impl PolicyJob {
         self.next.take()
     }
 
-    /// Begins to read the files.
-    pub(super) fn read(&mut self, loader: PolicyLoader, before: Resolved, waiting: Vec<Waiting>) {
+    /// Begins to read the files, and to compare them with the policy in force.
+    pub(super) fn read(
+        &mut self,
+        loader: PolicyLoader,
+        before: Resolved,
+        in_force: Arc<Policy>,
+        waiting: Vec<Waiting>,
+    ) {
         self.waiting = waiting;
-        self.running = Some(tokio::task::spawn_blocking(move || {
+        self.start(move || {
             // Without colour: `status` and `reload` show the text too.
-            Read::Files(loader.read(&before, false))
+            let read = loader.read(&before, false);
+            Read::Files(read.map(|fresh| Successor::of(fresh, &in_force)))
+        });
+    }
+
+    fn start(&mut self, job: impl FnOnce() -> Read + Send + 'static) {
+        let started = confined_job::start(&self.sandbox, Vec::new(), job);
+        self.running = Some(started.unwrap_or_else(|error| {
+            let (result, waiting) = oneshot::channel();
+            // It waits right here.
+            let _ = result.send(Read::Files(Err(format!(
+                "the policy cannot be read: cannot start a thread for it: {error}; raise the limit of tasks\n"
+            ))));
+            waiting
         }));
     }
 
@@ -64,14 +109,15 @@ impl PolicyJob {
         loader: PolicyLoader,
         sources: Arc<PolicyFiles>,
         before: Resolved,
+        in_force: Arc<Policy>,
         late: usize,
     ) {
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            match loader.read_accounts(sources, &before, late) {
-                Some((changes, read)) => Read::Accounts(changes, read),
-                None => Read::Unchanged,
+        self.start(move || match loader.read_accounts(sources, &before, late) {
+            Some((names, read)) => {
+                Read::Accounts(names, read.map(|fresh| Successor::of(fresh, &in_force)))
             }
-        }));
+            None => Read::Unchanged,
+        });
     }
 
     /// Waits for the job, forever where none runs. Returns those who wait for its result too.
@@ -86,5 +132,40 @@ impl PolicyJob {
             Read::Files(Err(format!("the policy cannot be read: {error}\n")))
         });
         (read, std::mem::take(&mut self.waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account_lookup::AccountLookup;
+
+    #[test]
+    fn job_compares_what_it_read_with_the_policy_in_force() {
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let path = directory.path().join("p.yaml");
+        let text = "version: 1\nprotect: [80]\nrules: [{ name: a, action: deny }]\n";
+        std::fs::write(&path, text).unwrap_or_else(|error| panic!("{error}"));
+        let loader = PolicyLoader {
+            paths: vec![path],
+            mode: None,
+            insecure_permissions: true,
+            accounts: AccountLookup::start().unwrap_or_else(|error| panic!("{error}")),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        let (read, _) = runtime.block_on(async {
+            let mut job = PolicyJob::default();
+            job.read(loader, Resolved::new(), Arc::default(), Vec::new());
+            job.finished().await
+        });
+        let Read::Files(Ok(successor)) = read else {
+            panic!("not read");
+        };
+        assert_eq!(
+            successor.changes,
+            "rules +1, ports no longer protected: 1-79,81-1023; weaker than before"
+        );
+        assert_eq!(successor.fresh.policy.rules.len(), 1);
     }
 }

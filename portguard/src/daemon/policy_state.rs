@@ -6,7 +6,6 @@ use super::policy_watcher::PolicyWatcher;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
 use crate::status::{self, Reloads};
-use portguard_policy::analysis::summary::summary;
 use portguard_policy::policy::{Policy, PolicyFiles};
 use std::sync::Arc;
 
@@ -82,15 +81,18 @@ impl PolicyState {
         self.watcher.tried();
     }
 
-    /// `fresh` is in force. Returns what it changes, in a line.
-    pub(super) fn installed(&mut self, fresh: &CompiledPolicy) -> String {
-        let changes = summary(&self.policy, &fresh.policy);
+    /// The policy in force.
+    pub(super) fn in_force(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
+    }
+
+    /// `fresh` is in force.
+    pub(super) fn installed(&mut self, fresh: &CompiledPolicy) {
         self.policy = Arc::clone(&fresh.policy);
         self.sources = Arc::clone(&fresh.sources);
         self.names.clone_from(&fresh.names);
         self.late = fresh.late;
         self.problems.clone_from(&fresh.problems);
-        changes
     }
 
     /// Records the result of a reload.

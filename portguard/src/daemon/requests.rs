@@ -52,5 +52,6 @@ fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
             .fallback()
             .map(|kind| kind.as_str().to_owned()),
         violations: daemon.existing.violations(),
+        hardening: Some(daemon.sandbox.hardening()),
     })
 }

@@ -8,6 +8,7 @@ use super::state::Daemon;
 use crate::kernel::{Enforcer, Environment};
 use crate::loader::{CompiledPolicy, PolicyLoader, release_memory};
 use crate::metrics;
+use portguard_policy::policy::Scope;
 use std::os::fd::AsFd as _;
 use tokio::sync::mpsc;
 
@@ -48,6 +49,8 @@ pub fn run(
         daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
         daemon.policy.keep_first(&fresh);
+        let enters_namespaces = fresh.policy.scope == Scope::All;
+        daemon.sandbox.drop_capabilities(enters_namespaces);
         daemon.existing.scan(fresh);
         let (sender, mut requests) = mpsc::channel(REQUESTS);
         if let Some(server) = server {

@@ -6,13 +6,14 @@ use super::event_pump::EventPump;
 use super::existing_sockets::ExistingSockets;
 use super::health::HealthMonitor;
 use super::options::{Ended, Options};
-use super::policy_job::{PolicyJob, Read, Waiting};
+use super::policy_job::{PolicyJob, Read, Successor, Waiting};
 use super::policy_saver::PolicySaver;
 use super::policy_state::{PolicyState, Reloaded};
 use super::process_usage::process_usage;
 use crate::control::Reply;
 use crate::kernel::{Enforcer, Environment, KernelError};
 use crate::loader::{CompiledPolicy, PolicyLoader, release_memory};
+use crate::sandbox::Sandbox;
 use crate::status::{self, DaemonStatus};
 use crate::stderr::log_line;
 use crate::systemd::Manager;
@@ -33,6 +34,7 @@ pub(super) struct Daemon<'a> {
     pub(super) health: HealthMonitor,
     pub(super) existing: ExistingSockets,
     pub(super) manager: Manager,
+    pub(super) sandbox: Sandbox,
     /// Enforcement was ended by a request.
     pub(super) detached: bool,
     started: Instant,
@@ -52,7 +54,7 @@ impl<'a> Daemon<'a> {
             loader,
             fresh,
             options.watch,
-            PolicySaver::new(options.store),
+            PolicySaver::new(options.store, options.sandbox.clone()),
             options.fallback,
         );
         let cgroup_root = &environment.cgroup_root;
@@ -62,7 +64,8 @@ impl<'a> Daemon<'a> {
             enforcer,
             environment,
             policy,
-            job: PolicyJob::default(),
+            job: PolicyJob::new(options.sandbox.clone()),
+            sandbox: options.sandbox,
             accounts: AccountWatcher::open(),
             events,
             health: HealthMonitor::default(),
@@ -102,7 +105,8 @@ impl<'a> Daemon<'a> {
         self.policy.tried();
         self.job.by_change = false;
         let (loader, names) = (self.policy.loader.clone(), self.policy.names.clone());
-        self.job.read(loader, names, waiting);
+        let in_force = self.policy.in_force();
+        self.job.read(loader, names, in_force, waiting);
     }
 
     /// Begins to look up the names of the policy in force again.
@@ -114,8 +118,9 @@ impl<'a> Daemon<'a> {
         }
         let policy = &self.policy;
         let (loader, sources) = (policy.loader.clone(), Arc::clone(&policy.sources));
+        let (names, in_force) = (policy.names.clone(), policy.in_force());
         self.job
-            .read_accounts(loader, sources, policy.names.clone(), policy.late);
+            .read_accounts(loader, sources, names, in_force, policy.late);
     }
 
     /// Puts in force what a job has read, atomically.
@@ -134,13 +139,14 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn finish_reload(&mut self, fresh: Result<CompiledPolicy, String>, waiting: Vec<Waiting>) {
+    fn finish_reload(&mut self, fresh: Result<Successor, String>, waiting: Vec<Waiting>) {
         let result = fresh.and_then(|fresh| self.replace(fresh));
         self.policy.record(&result);
         match &result {
             Ok(done) => log_line!(
-                "portguard: policy {} is in force: {}",
+                "portguard: policy {}, revision {}, is in force: {}",
                 self.policy_hash(),
+                self.policy_revision(),
                 done.changes
             ),
             Err(error) => {
@@ -167,7 +173,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// The accounts have changed: the policy in force is compiled again, whatever its files are now.
-    fn on_accounts(&mut self, changes: &[String], fresh: Result<CompiledPolicy, String>) {
+    fn on_accounts(&mut self, changes: &[String], fresh: Result<Successor, String>) {
         match fresh.and_then(|fresh| self.replace(fresh)) {
             Ok(done) => log_line!(
                 "portguard: accounts have changed ({}): policy {} is in force: {}",
@@ -188,11 +194,11 @@ impl<'a> Daemon<'a> {
     }
 
     /// Puts `fresh` in place of the policy in force; the error says why it was not installed.
-    fn replace(&mut self, fresh: CompiledPolicy) -> Result<Reloaded, String> {
+    fn replace(&mut self, Successor { fresh, changes }: Successor) -> Result<Reloaded, String> {
         crate::stderr::text(&fresh.warnings);
         self.install(&fresh)
             .map_err(|error| format!("{}\n", error.with_fix()))?;
-        let changes = self.policy.installed(&fresh);
+        self.policy.installed(&fresh);
         self.policy.keep(&fresh);
         let warnings = fresh.warnings.clone();
         self.existing.scan(fresh);
@@ -230,6 +236,12 @@ impl<'a> Daemon<'a> {
     pub(super) fn policy_hash(&self) -> String {
         let description = self.enforcer.description();
         description.map_or_else(String::new, |of| of.policy.hash.clone())
+    }
+
+    /// The revision of its files, as in events.
+    fn policy_revision(&self) -> &str {
+        let description = self.enforcer.description();
+        description.map_or("", |of| of.policy.revision.as_str())
     }
 
     /// This process, for the status.

@@ -3,11 +3,14 @@
 use super::container::{container_id, pod_uid};
 use super::event::{DecisionEvent, Mode};
 use crate::account_names::AccountNames;
-use crate::events::cgroup_paths::{CgroupPaths, bounded};
+use crate::events::cgroup_paths::CgroupPaths;
+use crate::events::executables::Executables;
 use crate::kernel::{Aggregated, Features};
 use crate::status::Description;
 use jiff::Timestamp;
-use portguard_common::{Errno, EventFlags, Family, Hook, Protocol, Verdict};
+use portguard_common::{
+    Errno, Event, EventFlags, Family, Hook, NO_OWNER, Protocol, RuleWord, Verdict,
+};
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use rustix::param::clock_ticks_per_second;
@@ -26,6 +29,8 @@ pub struct Enricher {
     pub users: AccountNames,
     /// Paths of cgroups.
     pub cgroups: CgroupPaths,
+    /// Paths of programs.
+    pub executables: Executables,
     host: String,
     boot_id: Option<String>,
     /// Nanoseconds of a clock tick.
@@ -36,6 +41,7 @@ pub struct Enricher {
 struct Known {
     generation: u32,
     digest: String,
+    revision: String,
     rules: Vec<String>,
 }
 
@@ -45,14 +51,12 @@ impl Known {
         Self {
             generation: u32::from(description.policy.generation),
             digest: description.policy.hash.clone(),
+            revision: description.policy.revision.clone(),
             // The default comes last and has no name.
             rules: rules.filter_map(|rule| rule.name.clone()).collect(),
         }
     }
 }
-
-/// Bytes of the longest program path in an event: its user can make it as long as four times that of the kernel.
-const MAX_EXE: usize = 1_024;
 
 /// Policies whose events may still be in the ring, which is drained between reloads.
 const POLICIES: usize = 16;
@@ -66,6 +70,7 @@ impl Enricher {
             features,
             users: AccountNames::default(),
             cgroups,
+            executables: Executables::default(),
             host: escape(uname().nodename().to_bytes()),
             boot_id: boot_id(),
             tick: 1_000_000_000 / clock_ticks_per_second().max(1),
@@ -85,27 +90,24 @@ impl Enricher {
 
     /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
     pub fn enrich(&mut self, aggregated: &Aggregated) -> Option<DecisionEvent> {
-        let Aggregated {
-            event,
-            count,
-            several,
-        } = aggregated;
+        let (event, several) = (&aggregated.event, aggregated.several);
         let (one_process, one_comm) = (several.process == 0, several.comm == 0);
+        let one_exe = one_process && several.executable == 0 && event.executable != 0;
         let protocol = Protocol::from_index(event.protocol)?;
-        let verdict = Verdict::from_bits(event.verdict);
+        let word = RuleWord(event.verdict);
+        let verdict = word.verdict();
         let has = |flag: u8| event.flags & flag != 0;
         let cgroup_hook = has(EventFlags::CGROUP_HOOK);
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
-        let family = if event.family == Family::Inet as u8 {
-            Family::Inet
-        } else {
-            Family::Inet6
-        };
+        let family = family(event);
         let cgroup = self.cgroups.path(event.cgroup_id);
         let whole = cgroup.as_ref().filter(|path| !path.cut);
         let path = whole.map_or("", |path| path.text.as_str());
+        let exe = self.executables.path(event.executable).filter(|_| one_exe);
+        let exe_deleted = one_exe && event.exe_flags & Event::EXE_DELETED != 0;
         let mut policies = self.policies.iter();
         let policy = policies.find(|known| known.generation == event.generation);
+        let of_policy = |text: fn(&Known) -> &String| policy.map(text).cloned().unwrap_or_default();
         Some(DecisionEvent {
             time: wall_clock(event.time),
             verdict,
@@ -113,7 +115,8 @@ impl Enricher {
             mode: mode(event.flags),
             granted: has(EventFlags::GRANTED),
             rule: policy.and_then(|known| known.rules.get(usize::from(event.rule)).cloned()),
-            policy: policy.map(|known| known.digest.clone()).unwrap_or_default(),
+            policy: of_policy(|known| &known.digest),
+            revision: of_policy(|known| &known.revision),
             port: event.port,
             protocol,
             family,
@@ -123,11 +126,16 @@ impl Enricher {
             user: self.users.escaped(event.uid),
             euid: event.euid,
             gid: event.gid,
+            userns_owner: Some(event.userns_owner).filter(|owner| *owner != NO_OWNER),
             pid: one_process.then_some(event.pid),
             ppid: one_process.then_some(event.ppid),
             start_time: one_process.then_some(event.start_time / self.tick),
             comm: one_comm.then(|| comm(&event.comm)),
-            exe: one_process.then(|| exe(event.pid)).flatten(),
+            exe: exe.map(|path| exe_text(&path.text, exe_deleted)),
+            exe_cut: exe.is_some_and(|path| path.cut),
+            exe_deleted,
+            exe_dev: one_exe.then(|| device(event.exe_dev)),
+            exe_inode: one_exe.then_some(event.exe_inode),
             unit: units::unit(path).map(str::to_owned),
             container_id: container_id(path).map(str::to_owned),
             pod_uid: pod_uid(path),
@@ -136,23 +144,37 @@ impl Enricher {
             cgroup_id: event.cgroup_id,
             netns: event.netns,
             hook: if cgroup_hook { Hook::Cgroup } else { Hook::Lsm },
-            errno: refused.then(|| self.errno(cgroup_hook)),
-            count: *count,
-            several: !one_process || !one_comm,
+            errno: refused.then(|| self.errno(cgroup_hook, word.errno())),
+            count: aggregated.count,
+            several: !one_process || !one_comm || several.executable != 0,
             reason: EventFlags::reason(event.flags),
             host: self.host.clone(),
             boot_id: self.boot_id.clone(),
         })
     }
 
-    /// The errno of a refused bind.
-    const fn errno(&self, cgroup_hook: bool) -> Errno {
+    /// Whether the kernel is to send the path of an event's program again: it is not known, or not any more.
+    #[must_use]
+    pub fn lacks_path(&self, event: &Event) -> bool {
+        event.executable != 0 && self.executables.path(event.executable).is_none()
+    }
+
+    /// The errno of a refused bind; `asked` is that of the policy.
+    const fn errno(&self, cgroup_hook: bool, asked: Errno) -> Errno {
         if cgroup_hook && !self.features.set_errno {
             // That of a cgroup program that cannot choose it (before Linux 5.18).
             Errno::Perm
         } else {
-            Errno::Acces
+            asked
         }
+    }
+}
+
+const fn family(event: &Event) -> Family {
+    if event.family == Family::Inet as u8 {
+        Family::Inet
+    } else {
+        Family::Inet6
     }
 }
 
@@ -183,10 +205,15 @@ fn boot_id() -> Option<String> {
     Some(text.trim_end().to_owned())
 }
 
-fn exe(pid: u32) -> Option<String> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let path = escape(path.as_os_str().as_encoded_bytes());
-    Some(bounded(path, MAX_EXE).0)
+fn exe_text(path: &str, deleted: bool) -> String {
+    // As in /proc/PID/exe.
+    let mark = if deleted { " (deleted)" } else { "" };
+    format!("{path}{mark}")
+}
+
+/// `MAJOR:MINOR`, from the bits of `MKDEV` of `include/linux/kdev_t.h` (Linux 5.10 to 7.2).
+fn device(dev: u32) -> String {
+    format!("{}:{}", dev >> 20, dev & 0xf_ffff)
 }
 
 /// `CLOCK_MONOTONIC` nanoseconds as wall clock time.
@@ -213,6 +240,9 @@ mod tests {
             family: Family::Inet as u8,
             comm: *b"nginx\0\0\0\0\0\0\0\0\0\0\0",
             flags: EventFlags::ENFORCED,
+            executable: 1,
+            exe_inode: 12,
+            exe_dev: 254 << 20 | 1,
             ..Event::new_zeroed()
         };
         let mut aggregated = Aggregated::from(event);
@@ -225,6 +255,8 @@ mod tests {
         let path = [b"system.slice".to_vec(), b"nginx.service".to_vec()];
         enricher.cgroups.learn(7, &path, 0);
         enricher.cgroups.learn(8, &path, 1);
+        let program = [b"usr".to_vec(), b"sbin".to_vec(), b"nginx".to_vec()];
+        enricher.executables.learn(1, &program, false, 0);
         enricher.enrich(&aggregated).unwrap()
     }
 
@@ -260,6 +292,36 @@ mod tests {
     }
 
     #[test]
+    fn errno_is_that_of_the_rule_where_the_kernel_takes_it() {
+        let refused = |flags, set_errno| {
+            let features = Features {
+                grants: true,
+                set_errno,
+            };
+            let event = Event {
+                family: Family::Inet as u8,
+                verdict: RuleWord::new(Verdict::Deny, false, false)
+                    .with_errno(Errno::AddrInUse)
+                    .0,
+                flags,
+                ..Event::new_zeroed()
+            };
+            let mut enricher = Enricher::new(features, CgroupPaths::new(Path::new("/nonexistent")));
+            let event = enricher.enrich(&Aggregated::from(event)).unwrap();
+            assert_eq!(event.verdict, Verdict::Deny);
+            event.errno
+        };
+        let (lsm, cgroup) = (
+            EventFlags::ENFORCED,
+            EventFlags::ENFORCED | EventFlags::CGROUP_HOOK,
+        );
+        assert_eq!(refused(lsm, false), Some(Errno::AddrInUse));
+        assert_eq!(refused(cgroup, true), Some(Errno::AddrInUse));
+        assert_eq!(refused(cgroup, false), Some(Errno::Perm));
+        assert_eq!(refused(0, true), None);
+    }
+
+    #[test]
     fn mode_says_whose_audit_mode_it_is() {
         let mode = |flags| enrich(|of| of.event.flags = flags).mode;
         assert_eq!(mode(EventFlags::ENFORCED), Mode::Enforce);
@@ -281,27 +343,27 @@ mod tests {
     }
 
     #[test]
-    fn long_program_path_is_cut_and_marked() {
-        let name = "\u{1b}".repeat(100);
-        let root = tempfile::tempdir().unwrap();
-        let mut directory = root.path().to_path_buf();
-        for _ in 0..5 {
-            directory.push(&name);
-        }
-        std::fs::create_dir_all(&directory).unwrap();
-        let program = directory.join("program");
-        std::fs::copy("/bin/sleep", &program).unwrap();
-        let mut child = std::process::Command::new(&program)
-            .arg("60")
-            .spawn()
-            .unwrap();
-        let seen = exe(child.id());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let seen = seen.unwrap();
-        assert!(seen.len() <= MAX_EXE + 4, "{}", seen.len());
-        let names = seen.split('/').filter(|part| part.contains("1b"));
-        assert!(seen.ends_with("/...") && names.count() >= 1, "{seen}");
+    fn program_is_said_of_one_process_and_one_exec() {
+        let one = enrich(|_| {});
+        assert_eq!(one.exe.as_deref(), Some("/usr/sbin/nginx"));
+        assert_eq!((one.exe_cut, one.exe_deleted), (false, false));
+        assert_eq!(one.exe_dev.as_deref(), Some("254:1"));
+        assert_eq!(one.exe_inode, Some(12));
+        let deleted = enrich(|of| of.event.exe_flags = Event::EXE_DELETED);
+        assert_eq!(deleted.exe.as_deref(), Some("/usr/sbin/nginx (deleted)"));
+        assert!(deleted.exe_deleted);
+        let unknown = enrich(|of| of.event.executable = 2);
+        assert_eq!((unknown.exe, unknown.exe_inode), (None, Some(12)));
+        let none = enrich(|of| of.event.executable = 0);
+        assert_eq!((none.exe, none.exe_dev, none.exe_inode), (None, None, None));
+        let several = enrich(|of| {
+            of.event.exe_flags = Event::EXE_DELETED;
+            of.several.executable = 1;
+        });
+        assert!(several.several && !several.exe_deleted);
+        assert_eq!(several.pid, Some(4242));
+        let nulls = (several.exe, several.exe_dev, several.exe_inode);
+        assert_eq!(nulls, (None, None, None));
     }
 
     #[test]

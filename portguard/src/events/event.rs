@@ -35,6 +35,10 @@ pub struct DecisionEvent {
     pub rule: Option<String>,
     /// First 12 hex digits of the policy's SHA-256.
     pub policy: String,
+    /// First 12 hex digits of the SHA-256 of the policy's files, their names and contents: equal on all hosts that have the
+    /// same files.
+    #[serde(default)]
+    pub revision: String,
     /// Port.
     pub port: u16,
     /// Protocol of the socket.
@@ -53,6 +57,10 @@ pub struct DecisionEvent {
     pub euid: u32,
     /// Real gid.
     pub gid: u32,
+    /// Uid of who made the outermost user namespace around the caller, and so is behind its uid; null in the initial
+    /// namespace.
+    #[serde(default)]
+    pub userns_owner: Option<u32>,
     /// Process; null where several made the binds.
     pub pid: Option<u32>,
     /// Its parent; null where several processes made the binds.
@@ -61,8 +69,18 @@ pub struct DecisionEvent {
     pub start_time: Option<u64>,
     /// Thread name, escaped; null where threads of several names made the binds.
     pub comm: Option<String>,
-    /// Path of the program, escaped; null where the process is gone, and where several made the binds.
+    /// Path of the program at the bind, escaped; null where it could not be read, and where several made the binds.
     pub exe: Option<String>,
+    /// Whether names are missing in `exe`, at its beginning or its end.
+    #[serde(default)]
+    pub exe_cut: bool,
+    /// Whether the program's file had been removed; then `exe` ends in ` (deleted)`.
+    #[serde(default)]
+    pub exe_deleted: bool,
+    /// Device of the program's filesystem, as in `/proc/PID/mountinfo`; null where several programs made the binds.
+    pub exe_dev: Option<String>,
+    /// Inode number of the program in its filesystem; null where several programs made the binds.
+    pub exe_inode: Option<u64>,
     /// Path of the cgroup, escaped; null where it is gone.
     pub cgroup: Option<String>,
     /// Whether levels at the end of `cgroup` are missing.
@@ -83,7 +101,7 @@ pub struct DecisionEvent {
     pub errno: Option<Errno>,
     /// Number of equal decisions that this event stands for.
     pub count: u64,
-    /// Whether they had different processes or thread names, whose fields are null then.
+    /// Whether they had different processes, programs or thread names, whose fields are null then.
     pub several: bool,
     /// Null, or why the default decided although a rule might have matched: `no_memory` to read the caller's
     /// groups, or `unresolved_cgroup`, whose path is too deep or had no memory either. `deny` rules that might

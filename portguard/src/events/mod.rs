@@ -4,6 +4,8 @@ pub mod cgroup_paths;
 mod container;
 mod enricher;
 mod event;
+pub mod executables;
+pub mod path_cache;
 mod shared_event;
 pub mod sinks;
 

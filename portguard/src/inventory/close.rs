@@ -2,7 +2,7 @@
 
 use super::diag::{Diag, DiagError, State};
 use super::error::InventoryError;
-use super::holder::Holder;
+use super::holder::{By, Holder};
 use super::processes::Owners;
 use rustix::io::Errno;
 use std::time::Duration;
@@ -92,8 +92,11 @@ impl Holder {
         Ok(same.map(|socket| socket.state))
     }
 
-    /// Whether any of its processes still has it open.
+    /// Whether any of its processes still has it open. One that is in flight stays.
     fn is_open(&self) -> bool {
+        if self.by != By::Process {
+            return true;
+        }
         let open = Owners::find(&[self.inode].into());
         open.is_ok_and(|owners| !owners.of(self.inode).is_empty())
     }

@@ -30,23 +30,19 @@ impl Holder {
             Some(first)
                 if first.euid != evaluated && processes.all(|other| other.euid != evaluated) =>
             {
-                format!("{caller}, now {}", first.euid)
+                format!("{caller}, now {}", named(first.user.as_ref(), first.euid))
             }
             _ => caller,
         }
     }
 
     fn caller(&self) -> String {
-        let named = |user: &Option<String>, uid: u32| match user {
-            Some(user) => format!("{user}({uid})"),
-            None => uid.to_string(),
-        };
         match &self.evaluated {
             Some(Identity {
                 uid, euid, user, ..
-            }) if uid != euid => format!("{} as {euid}", named(user, *uid)),
-            Some(Identity { uid, user, .. }) => named(user, *uid),
-            None => named(&self.user, self.uid),
+            }) if uid != euid => format!("{} as {euid}", named(user.as_ref(), *uid)),
+            Some(Identity { uid, user, .. }) => named(user.as_ref(), *uid),
+            None => named(self.user.as_ref(), self.uid),
         }
     }
 
@@ -67,5 +63,12 @@ impl Holder {
             ),
             Err(error) => format!("not closed: {what}: {error}"),
         }
+    }
+}
+
+fn named(user: Option<&String>, uid: u32) -> String {
+    match user {
+        Some(user) => format!("{user}({uid})"),
+        None => uid.to_string(),
     }
 }

@@ -2,27 +2,51 @@
 
 use super::diag::{Socket, State};
 use super::netns::Netns;
-use super::processes::{Process, unit_of};
-use crate::account_names::AccountNames;
-use crate::events::cgroup_paths::CgroupPaths;
-use portguard_common::{Decision, Family, Protocol, Verdict};
-use portguard_policy::compile::{Bind, Tables};
-use portguard_policy::escape::{escape, unescape};
-use portguard_policy::policy::{Mode, Policy};
+use super::places::Place;
+use super::processes::Process;
+use portguard_common::{Family, Protocol, Verdict};
 use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum By {
     /// Processes.
     Process,
-    /// The kernel itself (NFS, lockd): no process has it open, and its uid is root's. Never a violation.
+    /// No process has it open, and descriptors wait where it may be: it is in flight. One of root may as well be the
+    /// kernel's own.
+    InFlight,
+    /// The kernel itself (NFS, lockd): no process has it open, it is not in flight, and its uid is root's. Never a
+    /// violation.
     Kernel,
-    /// A user, though no process has it open now: it is in transit in a message, or in an `io_uring`.
+    /// No process has it open, and it is not in flight: the kernel made it for its user, as SMC does.
     Nobody,
+}
+
+impl By {
+    /// What holds a socket of `uid`.
+    pub(super) const fn of(processes: &[Process], places: &[Place], uid: u32) -> Self {
+        match (processes.is_empty(), places.is_empty(), uid) {
+            (false, ..) => Self::Process,
+            (true, false, _) => Self::InFlight,
+            (true, true, 0) => Self::Kernel,
+            (true, true, _) => Self::Nobody,
+        }
+    }
+}
+
+/// Why a denial is no violation: nothing is closed on doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Doubt {
+    /// It may be a socket of the kernel itself, which is not decided.
+    Kernel,
+    /// It is unknown from which cgroup it was bound, and a rule that does not deny names cgroups or units.
+    Cgroup,
+    /// It is unknown which groups its binder had, and a rule that does not deny names groups.
+    Groups,
 }
 
 /// The caller for which the policy was evaluated.
@@ -73,6 +97,8 @@ pub struct Holder {
     pub by: By,
     /// The processes that have it open.
     pub processes: Vec<Process>,
+    /// Where no process has it open: the places that hold descriptors in flight.
+    pub may_be_in: Vec<Place>,
     /// The unit of the process that holds it, else that in which it was made.
     pub unit: Option<String>,
     /// What the policy decides for this bind if it were made now.
@@ -85,12 +111,26 @@ pub struct Holder {
     pub evaluated: Option<Identity>,
     /// Whether the verdict would be carried out: neither the policy nor the rule is in audit mode.
     pub enforced: bool,
-    /// It is denied, and not by a rule in audit mode.
+    /// It is denied without a doubt, and not by a rule in audit mode.
     pub violation: bool,
+    /// Why a denial is no violation.
+    pub doubt: Option<Doubt>,
     #[serde(skip)]
     pub(super) socket: Socket,
     #[serde(skip)]
     pub(super) kept: Arc<Netns>,
+}
+
+impl Doubt {
+    /// It, after a verdict.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Kernel => "not closed: it may be the kernel's",
+            Self::Cgroup => "not closed: its cgroup is unknown",
+            Self::Groups => "not closed: its groups are unknown",
+        }
+    }
 }
 
 impl Holder {
@@ -130,268 +170,23 @@ fn verdict_name<S: Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Err
     to.serialize_str(verdict.as_str())
 }
 
-/// Evaluates a policy for sockets.
-pub(super) struct Evaluator<'a> {
-    policy: &'a Policy,
-    tables: &'a Tables,
-    host_netns: u32,
-    cgroups: CgroupPaths,
-    users: AccountNames,
-}
-
-/// A process that could have made the bind.
-struct Caller<'a> {
-    uid: u32,
-    euid: u32,
-    gids: &'a [u32],
-    cgroup: String,
-}
-
-impl<'a> Evaluator<'a> {
-    pub(super) fn new(
-        policy: &'a Policy,
-        tables: &'a Tables,
-        host_netns: u32,
-        cgroups: CgroupPaths,
-    ) -> Self {
-        Self {
-            policy,
-            tables,
-            host_netns,
-            cgroups,
-            users: AccountNames::default(),
-        }
-    }
-
-    /// The socket with its verdict; `None` where its port is not protected.
-    pub(super) fn holder(
-        &mut self,
-        kept: Arc<Netns>,
-        socket: Socket,
-        processes: Vec<Process>,
-    ) -> Option<Holder> {
-        let made_in = socket.made_in.and_then(|id| self.cgroups.path(id));
-        let made_in = made_in.map(|path| path.text);
-        let by = match (processes.is_empty(), socket.uid) {
-            (false, _) => By::Process,
-            (true, 0) => By::Kernel,
-            (true, _) => By::Nobody,
-        };
-        let result = match by {
-            By::Kernel => None,
-            By::Process | By::Nobody => {
-                Some(self.evaluate(&socket, &processes, made_in.as_deref())?)
-            }
-        };
-        let (evaluated, decision) = result.unzip();
-        let verdict = decision.map_or(Verdict::Kernel, |decision| decision.verdict);
-        let audit = decision.is_some_and(|decision| decision.audit);
-        let rule = decision.and_then(|decision| self.policy.rule(decision.rule));
-        let inet6 = socket.is_inet6();
-        let mut units = processes.iter().filter_map(|process| process.unit.clone());
-        let unit = units.next().or_else(|| unit_of(made_in.as_deref()?));
-        Some(Holder {
-            port: socket.id.source_port,
-            protocol: socket.protocol(),
-            family: if inet6 { Family::Inet6 } else { Family::Inet },
-            address: socket.id.source_address.to_canonical(),
-            dual_stack: socket.v6only.filter(|_| inet6).map(|only| !only),
-            state: socket.state,
-            uid: socket.uid,
-            user: self.users.escaped(socket.uid),
-            made_in,
-            inode: socket.inode,
-            cookie: socket.cookie(),
-            netns: kept.inode,
-            host_netns: kept.inode == self.host_netns,
-            by,
-            processes,
-            unit,
-            verdict,
-            rule: rule.map(|rule| rule.name.clone()),
-            evaluated,
-            enforced: self.policy.mode == Mode::Enforce && !audit,
-            violation: verdict == Verdict::Deny && !audit,
-            socket,
-            kept,
-        })
-    }
-
-    /// What the policy decides for the bind, and for which caller.
-    ///
-    /// The policy decides about the process that bound it, and sockets are passed on, to workers and by systemd. The
-    /// socket's uid is who made it, also where the process that holds it has changed its user since. Its cgroup is most
-    /// likely that of the process, or the one that it was made in, as with systemd's socket units. A denial holds only
-    /// where each of the callers that may have bound it is denied: nothing is closed on doubt.
-    fn evaluate(
-        &mut self,
-        socket: &Socket,
-        processes: &[Process],
-        made_in: Option<&str>,
-    ) -> Option<(Identity, Decision)> {
-        let likely = processes.iter().min_by_key(|process| {
-            let other_user = process.euid != socket.uid;
-            let other_cgroup = process.cgroup.as_deref() != made_in;
-            (other_user, other_cgroup, process.pid)
-        });
-        let creator = |gids, cgroup| Caller {
-            uid: socket.uid,
-            euid: socket.uid,
-            gids,
-            cgroup,
-        };
-        let made_in_path = || made_in.and_then(unescape).unwrap_or_default();
-        let Some(likely) = likely else {
-            return self.decide(socket, &creator(&[], made_in_path()));
-        };
-        let now = Caller {
-            uid: likely.uid,
-            euid: likely.euid,
-            gids: &likely.gids,
-            cgroup: likely.cgroup_path.clone(),
-        };
-        let mut callers = Vec::new();
-        if likely.euid != socket.uid {
-            callers.push(creator(&likely.gids, likely.cgroup_path.clone()));
-        }
-        callers.push(now);
-        let mut cgroups = processes.iter().map(|process| process.cgroup.as_deref());
-        if made_in.is_some() && cgroups.all(|at| at != made_in) {
-            callers.push(creator(&[], made_in_path()));
-        }
-        let mut first = None;
-        for caller in &callers {
-            let decided = self.decide(socket, caller)?;
-            if decided.1.verdict != Verdict::Deny {
-                return Some(decided);
-            }
-            first.get_or_insert(decided);
-        }
-        first
-    }
-
-    fn decide(&mut self, socket: &Socket, caller: &Caller<'_>) -> Option<(Identity, Decision)> {
-        let names = caller.cgroup.split('/').filter(|name| !name.is_empty());
-        let cgroup: Vec<&str> = names.collect();
-        let decision = self.tables.decide(&Bind {
-            port: socket.id.source_port,
-            protocol: socket.protocol(),
-            uid: caller.uid,
-            euid: caller.euid,
-            gids: caller.gids,
-            cgroup: &cgroup,
-            address: socket.id.source_address,
-            dual_stack: socket.is_inet6() && socket.v6only != Some(true),
-        })?;
-        let identity = Identity {
-            uid: caller.uid,
-            user: self.users.escaped(caller.uid),
-            euid: caller.euid,
-            cgroup: escape(format!("/{}", cgroup.join("/")).as_bytes()),
-        };
-        Some((identity, decision))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::diag::tests::listener;
-    use portguard_policy::compile::compile;
-    use portguard_policy::policy::{SystemNames, parse};
-    use std::path::Path;
+    use crate::inventory::places::PlaceKind;
 
-    const NGINX: &str = "/system.slice/nginx.service";
-
-    fn process(pid: u32, uid: u32, cgroup: &str) -> Process {
-        Process {
-            pid,
+    #[test]
+    fn by_is_the_kernel_where_nothing_is_in_flight_and_the_uid_is_roots() {
+        let place = Place {
+            pid: 7,
             comm: "x".into(),
-            exe: None,
-            uid,
-            euid: uid,
-            gids: vec![uid],
-            cgroup: Some(cgroup.into()),
-            unit: unit_of(cgroup),
-            cgroup_path: cgroup.into(),
-        }
-    }
-
-    /// The uid and cgroup that were evaluated, the verdict and the number of the rule.
-    fn evaluate(
-        rules: &str,
-        socket: &Socket,
-        processes: &[Process],
-        made_in: Option<&str>,
-    ) -> (u32, String, &'static str, u16) {
-        let text = format!("version: 1\ndefault: deny\nrules: [{rules}]\n");
-        let policy = parse(Path::new("p.yaml"), &text, &SystemNames::LOCAL)
-            .unwrap()
-            .policy;
-        let tables = compile(&policy).unwrap();
-        let mut evaluator = Evaluator::new(&policy, &tables, 1, CgroupPaths::new(Path::new("")));
-        let (identity, decision) = evaluator.evaluate(socket, processes, made_in).unwrap();
-        let verdict = decision.verdict.as_str();
-        (identity.uid, identity.cgroup, verdict, decision.rule)
-    }
-
-    #[test]
-    fn holder_evaluates_the_likely_binder_of_several_processes() {
-        let any = "0.0.0.0".parse().unwrap();
-        let allow = "{ name: a, action: allow, users: [0], units: [nginx.service] }";
-        let owned = [
-            process(7, 33, NGINX),
-            process(8, 0, "/"),
-            process(9, 0, NGINX),
-        ];
-        let found = evaluate(allow, &listener(any, 80, 0), &owned, Some(NGINX));
-        assert_eq!(found, (0, NGINX.into(), "allow", 0));
-        // The process that bound it has changed its uid since.
-        let found = evaluate(allow, &listener(any, 80, 0), &owned[..1], Some(NGINX));
-        assert_eq!(found, (0, NGINX.into(), "allow", 0));
-    }
-
-    #[test]
-    fn holder_is_denied_only_if_each_caller_that_may_have_bound_it_is() {
-        let any = "0.0.0.0".parse().unwrap();
-        let dropped = [process(7, 108, NGINX)];
-        let bound_as_root = listener(any, 80, 0);
-        let found = |rules: &str| evaluate(rules, &bound_as_root, &dropped, Some(NGINX));
-        let now = "{ name: a, action: allow, users: [108] }";
-        assert_eq!(found(now), (108, NGINX.into(), "allow", 0));
-        let other = "{ name: a, action: allow, users: [1] }";
-        let denied = found(other);
-        assert_eq!((denied.0, denied.2), (0, "deny"));
-    }
-
-    #[test]
-    fn holder_evaluates_the_creator_where_no_process_is_left_in_its_cgroup() {
-        let any = "0.0.0.0".parse().unwrap();
-        let allow = "{ name: a, action: allow, units: [web.socket] }";
-        let made_in = "/system.slice/web.socket";
-        let service = [process(7, 33, "/system.slice/web.service")];
-        let found = evaluate(allow, &listener(any, 80, 0), &service, Some(made_in));
-        assert_eq!(found, (0, made_in.into(), "allow", 0));
-        // No process at all: the socket's user, in the cgroup that it was made in.
-        let found = evaluate(allow, &listener(any, 80, 33), &[], Some(made_in));
-        assert_eq!(found, (33, made_in.into(), "allow", 0));
-        let found = evaluate(allow, &listener(any, 80, 33), &[], None);
-        assert_eq!((found.1.as_str(), found.2), ("/", "deny"));
-    }
-
-    #[test]
-    fn holder_evaluates_addresses_as_binds_do() {
-        let owned = [process(7, 33, "/")];
-        let verdict = |addresses: &str, socket: &Socket| {
-            let rule = format!("{{ name: a, action: allow, addresses: [{addresses}] }}");
-            evaluate(&rule, socket, &owned, Some("/")).2
+            what: PlaceKind::UnixQueue,
+            descriptors: 1,
         };
-        let mapped = listener("::ffff:127.0.0.1".parse().unwrap(), 80, 33);
-        assert_eq!(verdict("127.0.0.1", &mapped), "allow");
-        let mut wildcard = listener("::".parse().unwrap(), 80, 33);
-        assert_eq!(verdict("'::'", &wildcard), "deny", "it also accepts IPv4");
-        assert_eq!(verdict("'::', 0.0.0.0", &wildcard), "allow");
-        wildcard.v6only = Some(true);
-        assert_eq!(verdict("'::'", &wildcard), "allow");
+        assert_eq!(By::of(&[], &[], 0), By::Kernel);
+        assert_eq!(By::of(&[], &[], 33), By::Nobody);
+        for uid in [0, 33] {
+            assert_eq!(By::of(&[], std::slice::from_ref(&place), uid), By::InFlight);
+        }
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn all() -> Result<Candidates, InventoryError> {
 }
 
 /// Whether this process has the capability to read the namespaces of others.
-fn can_ptrace() -> bool {
+pub(super) fn can_ptrace() -> bool {
     /// `CAP_SYS_PTRACE` of `include/uapi/linux/capability.h`.
     const CAP_SYS_PTRACE: u32 = 19;
     let status = Process::myself().and_then(|own| own.status());

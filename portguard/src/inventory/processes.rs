@@ -1,12 +1,16 @@
 //! Finds the processes that have a socket open.
 
 use super::error::InventoryError;
+use super::places::{Place, contents_of, inode_of};
+use crate::user_namespaces;
+use portguard_policy::compile::Owner;
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use procfs::FromBufRead as _;
 use procfs::process::Status;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -24,6 +28,8 @@ pub struct Process {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
+    /// Its name, escaped, where it has one.
+    pub user: Option<String>,
     /// Effective, real and supplementary gids.
     pub gids: Vec<u32>,
     /// Path of its cgroup, escaped; null where it is not in the v2 tree.
@@ -33,6 +39,9 @@ pub struct Process {
     /// The path as the kernel reports it.
     #[serde(skip)]
     pub(super) cgroup_path: String,
+    /// The owners of its user namespaces; none where they cannot be read.
+    #[serde(skip)]
+    pub(super) userns_owners: Vec<Owner>,
 }
 
 /// The processes that have sockets open.
@@ -42,18 +51,15 @@ pub(super) struct Owners {
     known: HashMap<u32, Process>,
     /// Processes whose open files cannot be read.
     pub(super) hidden: usize,
+    /// Where descriptors are in flight; known after [`Self::find_elsewhere`].
+    pub(super) places: Vec<Place>,
 }
 
 impl Owners {
     /// Finds the processes of the sockets with these inodes.
     pub(super) fn find(inodes: &HashSet<u64>) -> Result<Self, InventoryError> {
         let mut owners = Self::default();
-        for entry in fs::read_dir("/proc")
-            .map_err(InventoryError::Proc)?
-            .flatten()
-        {
-            let path = entry.path();
-            let Some(pid) = pid_of(&path) else { continue };
+        for (pid, path) in processes()? {
             let had = match sockets_of(&path) {
                 Ok(sockets) => sockets,
                 Err(ErrorKind::PermissionDenied) => {
@@ -63,14 +69,68 @@ impl Owners {
                 // The process ended meanwhile.
                 Err(_) => continue,
             };
-            for inode in had.intersection(inodes) {
-                if let Some(process) = Process::read(pid, &path) {
-                    owners.known.entry(pid).or_insert(process);
-                    owners.by_inode.entry(*inode).or_default().push(pid);
-                }
+            for inode in had {
+                owners.add(inode, inodes, pid, &path);
             }
         }
         Ok(owners)
+    }
+
+    /// Finds the processes of sockets that none has in its own table of files, and where descriptors are in flight.
+    pub(super) fn find_elsewhere(&mut self, inodes: &HashSet<u64>) -> Result<(), InventoryError> {
+        for (pid, path) in processes()? {
+            self.search(pid, &path, inodes);
+        }
+        Ok(())
+    }
+
+    /// Looks in a process for sockets with these inodes that are not in its table of files.
+    fn search(&mut self, pid: u32, process: &Path, inodes: &HashSet<u64>) {
+        let own = descriptors(process);
+        for task in tasks(process) {
+            let numbers = descriptors(&task);
+            let is_first = task.file_name() == process.file_name();
+            // It shares the table of its process, as nearly all threads do.
+            if !is_first && numbers == own {
+                continue;
+            }
+            for inode in sockets_of(&task).iter().flatten() {
+                self.add(*inode, inodes, pid, process);
+            }
+            for number in numbers {
+                let found = contents_of(&task, &number);
+                for inode in found.sockets {
+                    self.add(inode, inodes, pid, process);
+                }
+                if let Some((what, descriptors)) = found.unnamed {
+                    let comm = fs::read(process.join("comm")).unwrap_or_default();
+                    self.places.push(Place {
+                        pid,
+                        comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
+                        what,
+                        descriptors,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A process has a socket open; nothing where the socket is not in `wanted`.
+    fn add(&mut self, inode: u64, wanted: &HashSet<u64>, pid: u32, path: &Path) {
+        if wanted.contains(&inode)
+            && let Some(process) = Process::read(pid, path)
+        {
+            self.known.entry(pid).or_insert(process);
+            let pids = self.by_inode.entry(inode).or_default();
+            if !pids.contains(&pid) {
+                pids.push(pid);
+            }
+        }
+    }
+
+    /// Whether a process has a socket open.
+    pub(super) fn has(&self, inode: u64) -> bool {
+        self.by_inode.contains_key(&inode)
     }
 
     /// The processes that have a socket open, by pid.
@@ -83,12 +143,19 @@ impl Owners {
     }
 }
 
+/// The processes of /proc: their pids and directories.
+fn processes() -> Result<impl Iterator<Item = (u32, PathBuf)>, InventoryError> {
+    let entries = fs::read_dir("/proc").map_err(InventoryError::Proc)?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter_map(|path| Some((pid_of(&path)?, path))))
+}
+
 /// The pid of a directory of /proc.
 pub(super) fn pid_of(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// Inodes of the sockets that a process has open.
+/// Inodes of the sockets that a process or a thread has open.
 fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
     let descriptors = fs::read_dir(process.join("fd")).map_err(|error| error.kind())?;
     let targets = descriptors
@@ -97,10 +164,18 @@ fn sockets_of(process: &Path) -> Result<HashSet<u64>, ErrorKind> {
     Ok(targets.filter_map(|target| inode_of(&target)).collect())
 }
 
-/// `socket:[INODE]`
-fn inode_of(target: &Path) -> Option<u64> {
-    let inode = target.to_str()?.strip_prefix("socket:[")?;
-    inode.strip_suffix(']')?.parse().ok()
+/// The directories of a process's threads.
+fn tasks(process: &Path) -> Vec<PathBuf> {
+    let tasks = fs::read_dir(process.join("task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks.map(|task| task.path()).collect()
+}
+
+/// The numbers of a task's descriptors.
+fn descriptors(task: &Path) -> HashSet<OsString> {
+    let entries = fs::read_dir(task.join("fd"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
 }
 
 impl Process {
@@ -121,11 +196,14 @@ impl Process {
         }
         gids.dedup();
         Some(Self {
+            userns_owners: user_namespaces::owners(pid).unwrap_or_default(),
             pid,
             comm: escape(comm.strip_suffix(b"\n").unwrap_or(&comm)),
             exe: exe.map(|path| escape(path.as_os_str().as_encoded_bytes())),
             uid: status.ruid,
             euid: status.euid,
+            // The names are looked up once for all.
+            user: None,
             gids,
             cgroup: cgroup.map(escape),
             unit: cgroup.and_then(|path| unit_of(&escape(path))),

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// `enum bpf_cmd` of `include/uapi/linux/bpf.h` (Linux 5.10).
+const BPF_MAP_LOOKUP_ELEM: i32 = 1;
 const BPF_MAP_DELETE_ELEM: i32 = 3;
+const BPF_OBJ_PIN: i32 = 6;
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_GET_FD_BY_ID: i32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
@@ -46,17 +48,30 @@ fn bpf<T: Copy>(command: i32, attribute: &mut T) -> io::Result<i32> {
     }
 }
 
+/// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PinAttribute {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// Pins an object at `path`.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = PinAttribute {
+        path: path.as_ptr().addr() as u64,
+        fd: object.as_raw_fd().cast_unsigned(),
+        flags: 0,
+    };
+    bpf(BPF_OBJ_PIN, &mut attribute).map(|_| ())
+}
+
 /// Opens the object that is pinned at `path`.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Attribute {
-        path: u64,
-        fd: u32,
-        flags: u32,
-    }
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attribute = Attribute {
+    let mut attribute = PinAttribute {
         path: path.as_ptr().addr() as u64,
         fd: 0,
         flags: 0,
@@ -67,7 +82,10 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Whether the program with this id is loaded, attached or not.
-pub(super) fn is_loaded(program: u32) -> bool {
+///
+/// # Errors
+/// Without CAP_SYS_ADMIN.
+pub(super) fn is_loaded(program: u32) -> io::Result<bool> {
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Attribute {
@@ -83,9 +101,10 @@ pub(super) fn is_loaded(program: u32) -> bool {
     match bpf(BPF_PROG_GET_FD_BY_ID, &mut attribute) {
         // SAFETY: the kernel just opened this descriptor, and nothing else owns it.
         Ok(fd) => drop(unsafe { OwnedFd::from_raw_fd(fd) }),
-        Err(_) => return false,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
     }
-    true
+    Ok(true)
 }
 
 /// The beginning of `struct bpf_link_info` (Linux 5.10 to 7.2).
@@ -113,8 +132,8 @@ pub(super) struct LinkInfo {
     pub(super) cgroup: u64,
 }
 
-/// The type, program and cgroup of a link.
-pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+/// What the kernel says about an object.
+fn info<T: Copy>(object: BorrowedFd<'_>, mut info: T) -> io::Result<T> {
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Attribute {
@@ -122,13 +141,25 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         len: u32,
         info: u64,
     }
-    let mut info = RawLinkInfo::default();
     let mut attribute = Attribute {
-        fd: link.as_raw_fd().cast_unsigned(),
-        len: u32::try_from(size_of::<RawLinkInfo>()).unwrap_or(0),
+        fd: object.as_raw_fd().cast_unsigned(),
+        len: u32::try_from(size_of::<T>()).unwrap_or(0),
         info: (&raw mut info).addr() as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    Ok(info)
+}
+
+/// The id of a map.
+pub(super) fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // The beginning of `struct bpf_map_info`: the type and the id.
+    let [_, id] = info(map, [0u32; 2])?;
+    Ok(id)
+}
+
+/// The type, program and cgroup of a link.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let info = info(link, RawLinkInfo::default())?;
     Ok(LinkInfo {
         kind: info.kind,
         program: info.program,
@@ -136,18 +167,37 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     })
 }
 
+/// `BPF_MAP_*_ELEM`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SlotAttribute {
+    fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The id of the map in slot `key` of an array of maps; `None` where the slot is empty.
+pub(super) fn slot_id(map: BorrowedFd<'_>, key: u32) -> io::Result<Option<u32>> {
+    let mut id = 0u32;
+    let mut attribute = SlotAttribute {
+        fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: (&raw const key).addr() as u64,
+        value: (&raw mut id).addr() as u64,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attribute) {
+        Ok(_) => Ok(Some(id)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Empties slot `key` of an array of maps.
 pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Attribute {
-        fd: u32,
-        padding: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-    let mut attribute = Attribute {
+    let mut attribute = SlotAttribute {
         fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
         key: (&raw const key).addr() as u64,

@@ -8,7 +8,7 @@ use crate::kernel::maps::aggregates::{Aggregated, Aggregates};
 use crate::kernel::maps::counters::Counts;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::policy_map::KernelImage;
-use crate::kernel::maps::records::{FaultLog, Records};
+use crate::kernel::maps::records::{EXECUTABLES, FaultLog, Records};
 use crate::kernel::maps::stale_entries::remove_stale_entries;
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::object_digest;
@@ -163,6 +163,9 @@ impl Enforcer {
     /// Removes the entries of every policy but the one in force, whichever process wrote them.
     pub(super) fn remove_stale_entries(&mut self) -> Result<(), KernelError> {
         let keep = self.in_force.as_ref().map(KernelImage::generation);
+        if let Some(image) = &self.in_force {
+            image.unpin_others(&self.maps)?;
+        }
         remove_stale_entries(&mut self.maps, keep)
     }
 
@@ -178,14 +181,20 @@ impl Enforcer {
         let before = pins.programs();
         if let Some(stage) = self.stage.take() {
             pin_directory::pin_maps(&stage, &self.maps)?;
+            self.maps.set_pinned_in(&stage);
+            pin_inner_maps(&self.maps, self.in_force.as_ref(), self.aggregates.as_ref())?;
             pin_directory::pin_programs(&stage, &mut self.programs)?;
             pins.take_stage(&stage)?;
+            self.maps.set_pinned_in(&pins.directory());
         } else {
             pin_directory::pin_programs(&pins.directory(), &mut self.programs)?;
         }
         pins.sweep(attached_programs(self.programs.hook()))?;
         let now = pins.programs();
-        pin_directory::wait_for_unload(&before.difference(&now).copied().collect());
+        let replaced = before.difference(&now).copied().collect();
+        pin_directory::wait_for_unload(&replaced, || {
+            self.programs.decide_alone(&self.maps, &replaced)
+        });
         Ok(())
     }
 
@@ -213,6 +222,7 @@ impl Enforcer {
         if let Some(pins) = &self.pins {
             let directory = pins.directory();
             pins.restore_maps(&self.maps)?;
+            pin_inner_maps(&self.maps, self.in_force.as_ref(), self.aggregates.as_ref())?;
             self.programs.attach_again(environment, Some(&directory))?;
             return self.pin();
         }
@@ -267,7 +277,7 @@ impl Enforcer {
 
     /// The reading end of the ring buffer, of which there may be one.
     pub fn records(&self) -> Result<Records, KernelError> {
-        Ok(Records::new(self.maps.ring("EVENTS")?))
+        Records::new(self.maps.owned("EVENTS")?, self.maps.owned(EXECUTABLES)?)
     }
 
     /// The log of the programs, for the `log` crate; `None` where it cannot be opened.
@@ -279,7 +289,7 @@ impl Enforcer {
     pub fn detach(&mut self) -> Result<(), KernelError> {
         self.programs.detach();
         match self.pins.take() {
-            Some(pins) => Ok(pins.remove_all()?),
+            Some(pins) => Ok(pins.remove_all_until(|| self.programs.have_gone(&self.maps))?),
             None => Ok(()),
         }
     }
@@ -294,7 +304,7 @@ impl Enforcer {
     #[must_use]
     pub fn pinned_in(&self) -> Option<String> {
         let pins = self.pins.as_ref()?;
-        Some(pins.directory().display().to_string())
+        Some(pins.shown_directory().display().to_string())
     }
 
     /// Which hook decides.
@@ -320,4 +330,14 @@ impl Enforcer {
     pub fn startup_notes(&self) -> &[String] {
         &self.notes
     }
+}
+
+/// Pins what is in the slots of the maps of maps.
+fn pin_inner_maps(
+    maps: &Maps,
+    image: Option<&KernelImage>,
+    aggregates: Option<&Aggregates>,
+) -> Result<(), KernelError> {
+    image.map_or(Ok(()), |image| image.pin(maps))?;
+    aggregates.map_or(Ok(()), |aggregates| aggregates.pin(maps))
 }

@@ -9,7 +9,7 @@ use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
 use portguard_common::{
-    AddressKey, FixedGroups, GroupKey, GroupRules, NameKey, Reason, TrieKey, TrieNode, VectorWords,
+    AddressKey, FixedGroups, GroupKey, GroupRules, NameKey, TrieKey, TrieNode, VectorWords,
 };
 use portguard_policy::compile::Tables;
 
@@ -64,6 +64,8 @@ impl Enforcer {
     ) -> Result<KernelImage, KernelError> {
         self.fill(tables, description.policy.generation)?;
         let image = KernelImage::create(tables, description)?;
+        // Before the switch: what is in force is pinned at each moment.
+        image.pin(&self.maps)?;
         image.switch(&mut self.maps)?;
         Ok(image)
     }
@@ -96,19 +98,16 @@ impl Enforcer {
         }
         let mut groups_of: HashMap<_, u64, Wire<GroupRules>> = self.maps.table("GROUPS_OF")?;
         let generation = u64::from(generation);
-        for (fixed, rules, reason) in [
+        for (fixed, rules) in [
             (
                 FixedGroups::groupless(generation),
-                tables.groupless,
-                Reason::None,
+                GroupRules::new(tables.groupless),
             ),
             (
                 FixedGroups::without_memory(generation),
-                tables.groups_unread,
-                Reason::NoMemory,
+                GroupRules::without_memory(tables.groups_unread, tables.owners_unread),
             ),
         ] {
-            let rules = GroupRules::new(rules, reason);
             insert("GROUPS_OF", || {
                 groups_of.insert(fixed.key(), Wire(rules), 0)
             })?;

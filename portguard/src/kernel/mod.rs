@@ -24,7 +24,7 @@ pub use pin_error::PinError;
 pub use pins::offline_status::pinned_status;
 pub use pins::pin_condition::pins_condition;
 pub use pins::pin_directory::Pins;
-pub use pins::pin_paths::PINS;
+pub use pins::pin_paths::{BPFFS, PINS};
 pub use preflight::btf::Btf;
 pub use preflight::condition::{Condition, Severity};
 pub use preflight::environment::{Environment, can_grant, release_text};

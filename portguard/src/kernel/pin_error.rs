@@ -9,15 +9,24 @@ use thiserror::Error;
 pub enum PinError {
     /// No bpffs.
     #[error(
-        "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf -o mode=0700 bpf /sys/fs/bpf, or run without --pin"
+        "{} is not a bpffs mount, so nothing can be pinned\n  mount -t bpf -o mode=0700 bpf {}, or run without --pin",
+        path.display(),
+        path.display()
     )]
-    NoBpffs,
+    NoBpffs {
+        /// Where it is looked for.
+        path: PathBuf,
+    },
     /// Others can replace what root has in bpffs.
     #[error(
-        "/sys/fs/bpf has mode {mode:04o}, so that other users can replace pins in it: nothing in it is used or \
-         removed\n  chmod 0700 /sys/fs/bpf, and mount it with -o mode=0700"
+        "{} has mode {mode:04o}, so that other users can replace pins in it: nothing in it is used or \
+         removed\n  chmod 0700 {}, and mount it with -o mode=0700",
+        path.display(),
+        path.display()
     )]
     OpenBpffs {
+        /// Where it is.
+        path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
@@ -71,12 +80,19 @@ mod tests {
             held(None).starts_with("another portguard holds the pins in /sys/fs/bpf/portguard")
         );
         assert_eq!(
-            PinError::NoBpffs.to_string(),
+            PinError::NoBpffs {
+                path: "/sys/fs/bpf".into()
+            }
+            .to_string(),
             "/sys/fs/bpf is not a bpffs mount, so nothing can be pinned\n  mount -t bpf -o mode=0700 bpf /sys/fs/bpf, \
              or run without --pin"
         );
         assert_eq!(
-            PinError::OpenBpffs { mode: 0o777 }.to_string(),
+            PinError::OpenBpffs {
+                path: "/sys/fs/bpf".into(),
+                mode: 0o777
+            }
+            .to_string(),
             "/sys/fs/bpf has mode 0777, so that other users can replace pins in it: nothing in it is used or \
              removed\n  chmod 0700 /sys/fs/bpf, and mount it with -o mode=0700"
         );

@@ -96,6 +96,7 @@ fn policy(policy: Option<&PolicyInForce>, rules: &[RuleHits]) -> Vec<Family> {
     };
     let labels = [
         ("hash", policy.hash.as_str()),
+        ("revision", policy.revision.as_str()),
         ("origin", &policy.origin.join(", ")),
         ("mode", policy.mode.as_str()),
     ];

@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, MISTAKE, decided, directory, status};
 use portguard::control::{Reply, Request};
 use portguard::events::DecisionEvent;
-use portguard::status::{Enforcing, Reloads, Status};
+use portguard::status::{Enforcing, Hardening, Reloads, Status};
 use portguard_common::Verdict;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -40,7 +40,7 @@ fn with_status(status: Status) -> Daemon {
 const STATUS: &str = "\
 state        enforcing, hook lsm
 policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generation 3
-             from /etc/portguard/policies
+             revision fedcba987654, from /etc/portguard/policies
              ports 1-1023, default kernel, scope host
 daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         /sys/fs/bpf/portguard
@@ -89,6 +89,14 @@ fn status_exits_1_with_problems() {
             dropped: [("ring_full".to_owned(), 10), ("uid_quota".to_owned(), 2)].into(),
             reattached: 2,
             violations: Some(1),
+            hardening: Some(Hardening {
+                sandbox: true,
+                capabilities: vec!["CAP_PERFMON".into(), "CAP_BPF".into()],
+                no_new_privs: true,
+                seccomp: true,
+                landlock: false,
+                missing: vec!["Landlock is not available".into()],
+            }),
             pins: None,
             reloads: Some(Reloads {
                 done: 2,
@@ -106,11 +114,13 @@ fn status_exits_1_with_problems() {
 state        degraded, hook lsm
 problem      the hook bind6 is gone
 policy       b7b9142ff996, enforce, in force since 2026-01-03T00:00:00Z, generation 3
-             from /etc/portguard/policies
+             revision fedcba987654, from /etc/portguard/policies
              ports 1-1023, default kernel, scope host
 daemon       pid 4242, version 0.1.0, up 3 d 4 h
 pins         none; enforcement ends with the daemon
 kernel       6.12.0
+sandbox      no_new_privs, seccomp, CAP_PERFMON, CAP_BPF
+             Landlock is not available
 decisions    15: 12 allow, 3 deny, 0 kernel
 dropped      12: 10 ring_full, 2 uid_quota
 hooks        re-attached 2 times

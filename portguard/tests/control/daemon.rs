@@ -150,6 +150,7 @@ pub(crate) fn status() -> Status {
         kernel: "6.12.0".into(),
         policy: Some(PolicyInForce {
             hash: "b7b9142ff996".into(),
+            revision: "fedcba987654".into(),
             origin: vec!["/etc/portguard/policies".into()],
             generation: 3,
             since: "2026-01-03T00:00:00.1Z".into(),
@@ -196,6 +197,7 @@ pub(crate) fn status() -> Status {
         reattached: 0,
         fallback: None,
         violations: Some(0),
+        hardening: None,
     }
 }
 

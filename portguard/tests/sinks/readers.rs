@@ -3,6 +3,7 @@
 use crate::{LONG, as_child, child, decided, event, open, ports, until};
 use portguard::events::sinks::{Format, SinkSpec, Sinks};
 use portguard::events::{DecisionEvent, SharedEvent};
+use portguard::sandbox::Sandbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use std::fs::File;
@@ -25,7 +26,7 @@ fn sink_without_reader_does_not_affect_others() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("decisions.jsonl");
     let choices = [fifo(directory.path()), file.clone()].map(SinkSpec::File);
-    let mut sinks = Sinks::open(&choices, Format::Json).unwrap();
+    let mut sinks = Sinks::open(&choices, Format::Json, &Sandbox::off()).unwrap();
     // Both count under one name: what the pipe drops, the file must not.
     for round in 0..20 {
         for _ in 0..1_000 {

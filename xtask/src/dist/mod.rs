@@ -16,7 +16,8 @@ mod target;
 pub(crate) use release::version;
 pub(crate) use target::Target;
 
-use crate::{build, repo, shell, tools};
+use crate::build::{self, Profile};
+use crate::{shell, tools};
 use anyhow::{Context, Result, ensure};
 use documents::Documents;
 use paths::{artefacts, work};
@@ -150,8 +151,8 @@ fn runnable(programs: &[(Target, Program)]) -> Result<PathBuf> {
     if let Some((_, program)) = native.next() {
         return Ok(program.stripped.clone());
     }
-    build::everything()?;
-    Ok(repo::path(build::PROGRAM))
+    build::everything(Profile::Release)?;
+    Ok(Profile::Release.program(build::PROGRAM))
 }
 
 /// Removes the artefacts of an earlier run, whose versions may be others.

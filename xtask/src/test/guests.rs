@@ -1,6 +1,7 @@
 //! The guests of `test`: which are booted, and what their tests report.
 
 use super::summary::Steps;
+use crate::build::Profile;
 use crate::results::{self, StepResult};
 use crate::vm::{self, GuestResult, GuestSpec};
 use crate::{shell, verify};
@@ -38,6 +39,7 @@ pub(super) fn guests(series: &[&str], filter: Option<&str>) -> Vec<GuestSpec> {
         }
     }
     for guest in &mut guests {
+        guest.profile = Profile::Suite;
         guest.arguments.extend(filter.map(str::to_owned));
         if verifies(guest, filter) {
             guest.arguments = verifying(&guest.arguments);
@@ -51,6 +53,7 @@ pub(super) fn guests(series: &[&str], filter: Option<&str>) -> Vec<GuestSpec> {
 /// The guest of `test --quick`: the programs are verified, and the tests of decisions run.
 pub(super) fn quick_guest() -> Vec<GuestSpec> {
     let mut guest = GuestSpec::new("6.12", LSM, &[]);
+    guest.profile = Profile::Suite;
     guest.bpf_lsm = true;
     guest.arguments =
         verifying(&["/bin/portguard-itest", "guest", "--decisions"].map(str::to_owned));
@@ -72,11 +75,11 @@ fn verifying(arguments: &[String]) -> Vec<String> {
 pub(super) fn prepare(guests: &[GuestSpec]) -> Result<()> {
     guests
         .iter()
-        .try_for_each(|guest| vm::prepare(&guest.series, guest.systemd).map(|_| ()))
+        .try_for_each(|guest| vm::prepare(guest).map(|_| ()))
 }
 
 /// Boots the guests and adds their steps.
-pub(super) fn run(steps: &mut Steps, guests: &[GuestSpec], filter: Option<&str>) {
+pub(super) fn run(steps: &Steps, guests: &[GuestSpec], filter: Option<&str>) {
     let booted = vm::boot_all(guests);
     let mut verified = Vec::new();
     for (guest, booted) in guests.iter().zip(booted) {
@@ -96,7 +99,7 @@ pub(super) fn run(steps: &mut Steps, guests: &[GuestSpec], filter: Option<&str>)
 }
 
 /// Adds the steps of guests that cannot be booted.
-pub(super) fn not_booted(steps: &mut Steps, guests: &[GuestSpec]) {
+pub(super) fn not_booted(steps: &Steps, guests: &[GuestSpec]) {
     for guest in guests {
         let name = format!("guest {} {}", guest.series, guest.name);
         let why = Err(anyhow::anyhow!("not booted: an earlier step failed"));

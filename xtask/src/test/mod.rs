@@ -4,10 +4,12 @@ mod guests;
 mod steps;
 mod summary;
 
+use crate::build::{self, Profile};
 use crate::vm::{self, GuestSpec, kernel};
-use crate::{build, fuzz, tools};
+use crate::{fuzz, tools};
 use anyhow::{Result, bail};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, ScopedJoinHandle};
 use summary::Steps;
 
@@ -29,6 +31,11 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// Whether what needs neither root nor a guest runs, whole.
+    fn host(&self) -> bool {
+        self.everything() || self.host
+    }
+
     fn everything(&self) -> bool {
         self.vm.is_empty() && !self.native && !self.host && !self.quick && !self.guests
     }
@@ -48,55 +55,71 @@ impl Selection {
     }
 }
 
-/// Runs the selected tests.
+/// Runs the selected tests: what needs a guest, and beside it what does not, so that neither leaves a processor idle.
 pub(crate) fn run(selection: &Selection) -> Result<ExitCode> {
     let guests = selection.guests()?;
-    let (all, filter) = (selection.everything(), selection.filter.as_deref());
-    let host = all || selection.host;
-    let mut steps = Steps::new();
-    if host || selection.quick {
-        steps.plain("formatting", steps::formatting);
-    }
-    if host {
-        steps.run("policy crate alone", steps::policy_crate);
-    }
-    steps.plain("tools", || {
-        tools::for_building()?;
-        if guests.is_empty() {
-            Ok(())
-        } else {
-            tools::for_guests()
-        }
-    });
+    let steps = Steps::new();
+    let (built, build) = mpsc::channel();
     thread::scope(|scope| {
+        let steps = &steps;
+        scope.spawn(move || host(steps, selection, &build));
         let downloads = scope.spawn(|| download(&guests));
-        let built = steps.plain("build", || {
-            if host || selection.quick {
-                build::with_tests()
-            } else {
-                build::everything()
-            }
-        });
-        if host || selection.quick {
-            steps.plain("clippy", steps::clippy);
-            steps.run("cargo test", steps::cargo_test);
-        }
-        if host {
-            steps.plain("cargo doc", steps::documentation);
-            steps.plain("dependencies", steps::dependencies);
-            steps.run("advisories", steps::advisories);
-            steps.run("alerts", steps::alerts);
-            steps.run("policies", || if_built(built, steps::policies));
-            steps.run("fuzz", || if_built(built, fuzz::short));
-        }
-        if all || selection.native {
-            steps.run("native", || if_built(built, || steps::native(filter)));
-        }
+        let good = prepare(steps, selection, !guests.is_empty());
+        // Nobody waits for it if no step on this machine is selected.
+        let _ = built.send(good);
         if !guests.is_empty() {
-            in_guests(&mut steps, &guests, downloads, built, filter);
+            in_guests(steps, &guests, downloads, good, selection.filter.as_deref());
         }
     });
     Ok(steps.finish())
+}
+
+/// Installs the tools and builds the programs; whether that worked.
+fn prepare(steps: &Steps, selection: &Selection, in_guests: bool) -> bool {
+    let tools = steps.plain("tools", || {
+        tools::for_building()?;
+        if in_guests {
+            tools::for_guests()
+        } else {
+            Ok(())
+        }
+    });
+    tools
+        && steps.plain("build", || {
+            if selection.host() || selection.quick {
+                build::with_tests()
+            } else {
+                build::everything(Profile::Suite)
+            }
+        })
+}
+
+/// The steps on this machine: those that need no build at once, the others after it.
+fn host(steps: &Steps, selection: &Selection, build: &Receiver<bool>) {
+    let (host, native) = (selection.host(), selection.everything() || selection.native);
+    if host || selection.quick {
+        steps.plain("formatting", steps::formatting);
+        steps.run("policy crate alone", steps::policy_crate);
+        steps.run("xtask", steps::xtask);
+    }
+    // An error means that the other thread panicked, which ends the run.
+    let built = build.recv().unwrap_or(false);
+    if host || selection.quick {
+        steps.plain("clippy", steps::clippy);
+        steps.run("cargo test", steps::cargo_test);
+    }
+    if host {
+        steps.plain("cargo doc", steps::documentation);
+        steps.plain("dependencies", steps::dependencies);
+        steps.run("advisories", steps::advisories);
+        steps.run("alerts", steps::alerts);
+        steps.run("policies", || if_built(built, steps::policies));
+        steps.run("fuzz", || if_built(built, fuzz::short));
+    }
+    if native {
+        let filter = selection.filter.as_deref();
+        steps.run("native", || if_built(built, || steps::native(filter)));
+    }
 }
 
 /// Downloads kernels and packages while other steps keep the processors busy. What fails here is tried again where
@@ -112,7 +135,7 @@ fn download(guests: &[GuestSpec]) {
 
 /// The steps in guests.
 fn in_guests(
-    steps: &mut Steps,
+    steps: &Steps,
     guests: &[GuestSpec],
     downloads: ScopedJoinHandle<'_, ()>,
     built: bool,

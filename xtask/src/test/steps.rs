@@ -1,7 +1,8 @@
 //! The steps of `test` that need no guest.
 
+use crate::build::{self, Profile};
 use crate::results::{Count, StepResult, cargo_count, final_count};
-use crate::{build, repo, shell, tools};
+use crate::{repo, shell, tools};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
@@ -39,6 +40,11 @@ pub(super) fn policy_crate() -> Result<StepResult> {
     tested(&mut build::cargo_without_object(&test))
 }
 
+/// Tests xtask, in the profile in which it is built to run this.
+pub(super) fn xtask() -> Result<StepResult> {
+    tested(&mut build::cargo_without_object(&["test", "-p", "xtask"]))
+}
+
 /// The crates of a tree, `NAME vVERSION ...` on each line, that need an eBPF object.
 fn ebpf_crates(tree: &str) -> Vec<&'static str> {
     let named = |name: &&str| {
@@ -52,7 +58,8 @@ fn ebpf_crates(tree: &str) -> Vec<&'static str> {
 pub(super) fn clippy() -> Result<()> {
     tools::for_fuzzing()?;
     for features in [None, Some("--all-features")] {
-        let mut cargo = build::cargo(&["clippy", "--release", "--all-targets", "--workspace"]);
+        let mut cargo = build::cargo(&["clippy", "--all-targets", "--workspace"]);
+        cargo.arg(Profile::Suite.argument());
         cargo.args(["--exclude", "portguard-ebpf"]).args(features);
         shell::run(cargo.args(["--", "-D", "warnings"]))?;
     }
@@ -74,7 +81,8 @@ fn tested(cargo: &mut Command) -> Result<StepResult> {
 
 /// Checks that rustdoc has no warning.
 pub(super) fn documentation() -> Result<()> {
-    let mut cargo = build::cargo(&["doc", "--release", "--no-deps", "--workspace"]);
+    let mut cargo = build::cargo(&["doc", "--no-deps", "--workspace"]);
+    cargo.arg(Profile::Suite.argument());
     cargo.args(["--all-features", "--exclude", "portguard-ebpf"]);
     cargo.args(["--exclude", "portguard-fuzz"]);
     shell::run(cargo.env("RUSTDOCFLAGS", "-D warnings"))
@@ -113,7 +121,7 @@ pub(super) fn policies() -> Result<Count> {
         {
             continue;
         }
-        let mut check = shell::command(repo::path(build::PROGRAM));
+        let mut check = shell::command(Profile::Suite.program(build::PROGRAM));
         let checked = shell::run(check.arg("check").arg(&policy));
         if let Err(error) = &checked {
             eprintln!("xtask: {error:#}");
@@ -155,7 +163,7 @@ pub(super) fn alerts() -> Result<Count> {
 /// Runs the tests on the kernel of this machine.
 pub(super) fn native(filter: Option<&str>) -> Result<StepResult> {
     tools::for_native()?;
-    let mut itest = shell::as_root(repo::path(build::TESTS));
+    let mut itest = shell::as_root(Profile::Suite.program(build::TESTS));
     let (success, output) = shell::tee(itest.arg("native").args(filter))?;
     let count = final_count(&output).context("the tests did not finish")?;
     Ok(StepResult::of_tests(count.and_exit(success), &output))

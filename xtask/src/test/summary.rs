@@ -4,6 +4,7 @@ use crate::report;
 use crate::results::{Count, StepResult};
 use anyhow::Result;
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// A line of the summary.
@@ -14,23 +15,23 @@ struct Step {
     seconds: Option<f64>,
 }
 
-/// The steps so far.
+/// The steps so far, which threads may add to at once.
 pub(super) struct Steps {
-    steps: Vec<Step>,
+    steps: Mutex<Vec<Step>>,
     started: Instant,
 }
 
 impl Steps {
     pub(super) fn new() -> Self {
         Self {
-            steps: Vec::new(),
+            steps: Mutex::default(),
             started: Instant::now(),
         }
     }
 
     /// Runs a step. An error is printed at once and counts as its failure.
     pub(super) fn run<T: Into<StepResult>>(
-        &mut self,
+        &self,
         name: &str,
         step: impl FnOnce() -> Result<T>,
     ) -> bool {
@@ -41,23 +42,18 @@ impl Steps {
     }
 
     /// Runs a step that only succeeds or fails.
-    pub(super) fn plain(&mut self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
+    pub(super) fn plain(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         self.run(name, || step().map(|()| Count::one(true)))
     }
 
     /// Adds a step that has run; returns whether it succeeded.
-    pub(super) fn add(
-        &mut self,
-        name: &str,
-        result: Result<StepResult>,
-        seconds: Option<f64>,
-    ) -> bool {
+    pub(super) fn add(&self, name: &str, result: Result<StepResult>, seconds: Option<f64>) -> bool {
         let result = result.unwrap_or_else(|error| {
             eprintln!("xtask: {name}: {error:#}");
             StepResult::failed(format!("{error:#}"))
         });
         let succeeded = result.count.failed == 0;
-        self.steps.push(Step {
+        self.lock().push(Step {
             name: name.to_owned(),
             result,
             seconds,
@@ -65,11 +61,16 @@ impl Steps {
         succeeded
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<Step>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Prints the summary, the output of each failure and the final count.
     pub(super) fn finish(&self) -> ExitCode {
         let mut table = report::table(&["step", "result", "time"]);
         let mut sum = Count::default();
-        for step in &self.steps {
+        let steps = self.lock();
+        for step in steps.iter() {
             let time = step.seconds.map_or_else(|| "-".to_owned(), minutes);
             table.add_row([step.name.clone(), cell(step.result.count), time]);
             sum += step.result.count;
@@ -78,7 +79,7 @@ impl Steps {
         table.add_row(["all".to_owned(), cell(sum), minutes(total)]);
         println!("\n{table}");
         let failed = |step: &&Step| step.result.count.failed > 0;
-        for step in self.steps.iter().filter(failed) {
+        for step in steps.iter().filter(failed) {
             for failure in &step.result.failures {
                 println!("\n== {} failed:\n{failure}", step.name);
             }
@@ -127,9 +128,9 @@ mod tests {
 
     #[test]
     fn error_of_a_step_is_its_failure() {
-        let mut steps = Steps::new();
+        let steps = Steps::new();
         assert!(steps.plain("good", || Ok(())));
         assert!(!steps.plain("bad", || anyhow::bail!("no such file")));
-        assert_eq!(steps.steps[1].result.failures, ["no such file"]);
+        assert_eq!(steps.lock()[1].result.failures, ["no such file"]);
     }
 }

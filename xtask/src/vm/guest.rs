@@ -1,5 +1,6 @@
 //! What a guest runs, and its result.
 
+use crate::build::Profile;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ pub(crate) struct GuestSpec {
     pub(crate) series: String,
     /// Distinguishes its files from those of other guests with this kernel.
     pub(crate) name: String,
+    /// The build of the programs in it.
+    pub(crate) profile: Profile,
     /// The command it runs.
     pub(crate) arguments: Vec<String>,
     /// Further files and directories, and their paths in the guest.
@@ -38,6 +41,7 @@ impl GuestSpec {
         Self {
             series: series.to_owned(),
             name: name.to_owned(),
+            profile: Profile::Release,
             arguments: all,
             files: Vec::new(),
             bpf_lsm: true,

@@ -3,6 +3,7 @@
 use super::guest::GuestSpec;
 use super::kernel::Kernel;
 use super::{cache, modules};
+use crate::build::Profile;
 use crate::{repo, shell};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
@@ -45,7 +46,7 @@ pub(super) enum Libraries {
 }
 
 /// Packs the files that all guests with a kernel have in common.
-pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
+pub(super) fn common(series: &str, kernel: &Kernel, profile: Profile) -> Result<PathBuf> {
     let tree = cache::directory().join("tree").join(series);
     let _ = fs::remove_dir_all(&tree);
     for directory in DIRECTORIES {
@@ -54,7 +55,7 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
     fs::write(tree.join("init"), INIT)?;
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     identities(&tree)?;
-    programs(&tree, Libraries::OfThisMachine)?;
+    programs(&tree, profile, Libraries::OfThisMachine)?;
     copy_tree(&repo::path("policies"), &tree.join("policies"))?;
     test_objects(&tree)?;
     let order = modules::copy(&kernel.modules, &tree.join("modules"), modules::PROTOCOLS)?;
@@ -119,10 +120,10 @@ pub(super) fn identities(tree: &Path) -> Result<()> {
 }
 
 /// Copies busybox and the programs, with the libraries that they are linked to.
-pub(super) fn programs(tree: &Path, origin: Libraries) -> Result<()> {
+pub(super) fn programs(tree: &Path, profile: Profile, origin: Libraries) -> Result<()> {
     let mut libraries = busybox(tree)?;
     for name in PROGRAMS {
-        let built = repo::path("target/release").join(name);
+        let built = profile.program(name);
         if !built.is_file() {
             eprintln!("xtask: {name} is not built and will be missing in the guest");
             continue;

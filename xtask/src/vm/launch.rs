@@ -2,6 +2,7 @@
 
 use super::guest::{GuestResult, GuestSpec};
 use super::{accelerator, cache, initrd, kernel, qemu, qemu_program, systemd};
+use crate::build::Profile;
 use crate::{report, shell};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -30,32 +31,34 @@ pub(crate) fn download(guests: &[GuestSpec]) -> Result<()> {
 }
 
 /// Downloads a kernel and packs the files of its guests, once per run.
-pub(crate) fn prepare(series: &str, systemd: bool) -> Result<Prepared> {
-    static DONE: Mutex<BTreeMap<(String, bool), Prepared>> = Mutex::new(BTreeMap::new());
+pub(crate) fn prepare(guest: &GuestSpec) -> Result<Prepared> {
+    static DONE: Mutex<BTreeMap<(String, bool, Profile), Prepared>> = Mutex::new(BTreeMap::new());
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(prepared) = done.get(&(series.to_owned(), systemd)) {
+    let series = &guest.series;
+    let key = (series.clone(), guest.systemd, guest.profile);
+    if let Some(prepared) = done.get(&key) {
         return Ok(prepared.clone());
     }
     cache::lock()?;
     qemu_program::find().context("looking for QEMU")?;
     let kernel = kernel::fetch(series).with_context(|| format!("fetching kernel {series}"))?;
-    let files = if systemd {
-        systemd::common(series, &kernel)
+    let files = if guest.systemd {
+        systemd::common(series, &kernel, guest.profile)
     } else {
-        initrd::common(series, &kernel)
+        initrd::common(series, &kernel, guest.profile)
     };
     let files = files.with_context(|| format!("packing the files of guests with {series}"))?;
     let prepared = Prepared {
         image: kernel.image,
         files,
     };
-    done.insert((series.to_owned(), systemd), prepared.clone());
+    done.insert(key, prepared.clone());
     Ok(prepared)
 }
 
 /// Boots a guest and waits for its end.
 pub(crate) fn boot(guest: &GuestSpec) -> Result<GuestResult> {
-    let prepared = prepare(&guest.series, guest.systemd)?;
+    let prepared = prepare(guest)?;
     let files =
         initrd::with_command(&prepared.files, guest).context("packing the command of the guest")?;
     let accelerator = accelerator::choose(&prepared.image, guest);

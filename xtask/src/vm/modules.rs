@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// Modules of the protocols that the tests bind; a kernel may lack some or have them built in.
+/// Modules of what the tests use: protocols that they bind, an overlay; a kernel may lack some or have them built in.
 pub(super) const PROTOCOLS: &[&str] = &[
     "sctp",
     "dccp",
@@ -25,6 +25,7 @@ pub(super) const PROTOCOLS: &[&str] = &[
     "nfsv3",
     "lockd",
     "sunrpc",
+    "overlay",
 ];
 
 /// Copies the modules of a kernel, uncompressed; returns the names of their files in order.

@@ -218,6 +218,8 @@ impl<'a> BindSpace<'a> {
             uid,
             euid,
             gids: &gids,
+            // In the initial user namespace: see docs/analysis.md.
+            owners: &[],
             cgroup: &path,
             address,
             dual_stack,
@@ -226,7 +228,7 @@ impl<'a> BindSpace<'a> {
             let enforced = view.policy.mode == Mode::Enforce && !decision.audit;
             let rule = view.policy.rule(decision.rule);
             EffectByRule {
-                effect: Effect::new(decision.verdict, enforced),
+                effect: Effect::new(decision.verdict, enforced, decision.errno),
                 by: rule.map_or(DecidedBy::Default, |rule| DecidedBy::Rule(&rule.name)),
             }
         })

@@ -1,6 +1,6 @@
 //! What a policy does with a bind, and by which rule.
 
-use portguard_common::Verdict;
+use portguard_common::{Errno, Verdict};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -9,8 +9,8 @@ use std::fmt;
 pub enum Effect {
     /// It is allowed, without a capability check.
     Allow,
-    /// It is denied.
-    Deny,
+    /// It is denied with this errno.
+    Deny(Errno),
     /// The kernel's capability rule applies.
     Kernel,
     /// The kernel's rule applies; enforced, the bind would be allowed.
@@ -20,13 +20,13 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// The effect of a verdict, enforced or in audit mode.
+    /// The effect of a verdict, enforced or in audit mode. `errno` is that of a denial.
     #[must_use]
-    pub const fn new(verdict: Verdict, enforced: bool) -> Self {
+    pub const fn new(verdict: Verdict, enforced: bool, errno: Errno) -> Self {
         match (verdict, enforced) {
             (Verdict::Kernel, _) => Self::Kernel,
             (Verdict::Allow, true) => Self::Allow,
-            (Verdict::Deny, true) => Self::Deny,
+            (Verdict::Deny, true) => Self::Deny(errno),
             (Verdict::Allow, false) => Self::AuditAllow,
             (Verdict::Deny, false) => Self::AuditDeny,
         }
@@ -37,10 +37,21 @@ impl Effect {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
-            Self::Deny => "deny",
+            Self::Deny(Errno::Acces) => "deny",
+            Self::Deny(Errno::Perm) => "deny (EPERM)",
+            Self::Deny(Errno::AddrInUse) => "deny (EADDRINUSE)",
             Self::Kernel => "kernel",
             Self::AuditAllow => "kernel (audit: allow)",
             Self::AuditDeny => "kernel (audit: deny)",
+        }
+    }
+
+    /// The errno of a denied bind.
+    #[must_use]
+    pub const fn errno(self) -> Option<Errno> {
+        match self {
+            Self::Deny(errno) => Some(errno),
+            Self::Allow | Self::Kernel | Self::AuditAllow | Self::AuditDeny => None,
         }
     }
 

@@ -48,6 +48,7 @@ impl<'a> RuleMask<'a> {
             addresses: _,
             audit: _,
             log: _,
+            errno: _,
             location: _,
         } = rule;
         Self {

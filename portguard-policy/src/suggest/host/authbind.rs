@@ -112,6 +112,8 @@ fn demand(survey: &mut Survey, file: &str, uid: u32, ports: RangeInclusive<u16>)
                 uids: [uid; 2],
                 port,
                 protocol,
+                address: None,
+                cgroup: None,
                 count: 0,
                 from: format!("authbind: {file}"),
             });

@@ -9,6 +9,7 @@ use procfs::net::{TcpNetEntries, TcpState, UdpNetEntries};
 use procfs::process::{FDTarget, Process, all_processes_with_root};
 use procfs::{FromBufReadSI as _, current_system_info};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// A listening socket, and the program that holds it.
@@ -18,8 +19,14 @@ pub(super) struct Listener {
     pub(super) exe: Option<String>,
 }
 
-/// Port, protocol and the uid that made a socket.
-type Held = (u16, Protocol, u32);
+/// A socket.
+#[derive(Clone, Copy)]
+struct Held {
+    address: SocketAddr,
+    protocol: Protocol,
+    /// The uid that made it.
+    uid: u32,
+}
 
 /// All listening sockets that a process holds.
 pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
@@ -49,7 +56,7 @@ pub(super) fn find(root: &Path) -> Result<Vec<Listener>, HostError> {
     Ok(listeners)
 }
 
-fn listener(process: &Process, (port, protocol, bound_by): Held) -> Option<Listener> {
+fn listener(process: &Process, held: Held) -> Option<Listener> {
     let status = process.status().ok()?;
     let groups = process.cgroups().ok();
     let mut groups = groups.iter().flat_map(|groups| groups.0.iter());
@@ -62,13 +69,15 @@ fn listener(process: &Process, (port, protocol, bound_by): Held) -> Option<Liste
         demand: Demand {
             who: owner_of(path.as_deref()),
             // A daemon that has changed its user since binds as the first one again at its next start.
-            uids: if status.euid == bound_by {
+            uids: if status.euid == held.uid {
                 [status.ruid, status.euid]
             } else {
-                [bound_by; 2]
+                [held.uid; 2]
             },
-            port,
-            protocol,
+            port: held.address.port(),
+            protocol: held.protocol,
+            address: Some(held.address.ip()),
+            cgroup: path,
             count: 0,
             from: format!("listens now: {name}"),
         },
@@ -84,9 +93,15 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, Held>, HostError> {
             let entries = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {
-                let port = entry.local_address.port();
-                if entry.state == TcpState::Listen && (1..=PRIVILEGED).contains(&port) {
-                    sockets.insert(entry.inode, (port, Protocol::Tcp, entry.uid));
+                let (address, uid) = (entry.local_address, entry.uid);
+                if entry.state == TcpState::Listen && (1..=PRIVILEGED).contains(&address.port()) {
+                    let protocol = Protocol::Tcp;
+                    let held = Held {
+                        address,
+                        protocol,
+                        uid,
+                    };
+                    sockets.insert(entry.inode, held);
                 }
             }
         }
@@ -96,9 +111,15 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, Held>, HostError> {
             let entries = UdpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {
-                let port = entry.local_address.port();
-                if (1..=PRIVILEGED).contains(&port) {
-                    sockets.insert(entry.inode, (port, Protocol::Udp, entry.uid));
+                let (address, uid) = (entry.local_address, entry.uid);
+                if (1..=PRIVILEGED).contains(&address.port()) {
+                    let protocol = Protocol::Udp;
+                    let held = Held {
+                        address,
+                        protocol,
+                        uid,
+                    };
+                    sockets.insert(entry.inode, held);
                 }
             }
         }

@@ -178,6 +178,8 @@ impl Unit {
                 uids: [uid; 2],
                 port,
                 protocol: *protocol,
+                address: None,
+                cgroup: None,
                 count: 0,
                 from: from.to_owned(),
             });

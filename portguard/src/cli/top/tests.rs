@@ -69,6 +69,7 @@ fn status() -> Status {
         kernel: "6.12.0".into(),
         policy: Some(PolicyInForce {
             hash: "b7b9142ff996".into(),
+            revision: "fedcba987654".into(),
             origin: Vec::new(),
             generation: 1,
             since: String::new(),
@@ -96,6 +97,7 @@ fn status() -> Status {
         reattached: 0,
         fallback: None,
         violations: None,
+        hardening: None,
     }
 }
 

@@ -4,9 +4,10 @@ use super::line_writer::LineWriter;
 use super::worker::{WriteResult, Writer};
 use super::{Format, SinkError};
 use crate::events::SharedEvent;
+use crate::sandbox::Sandbox;
 use crate::stderr::log_line;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -14,11 +15,13 @@ use thiserror::Error;
 /// `file:PATH`.
 pub(super) struct FileSink {
     path: PathBuf,
+    /// Added to an error that confinement may cause.
+    hint: &'static str,
     lines: LineWriter<File>,
 }
 
 impl FileSink {
-    pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
+    pub(super) fn open(path: &Path, sandbox: &Sandbox) -> Result<Self, SinkError> {
         let (file, first) = open(path).map_err(|error| match error {
             OpenError::System(source) => SinkError::File {
                 path: path.into(),
@@ -31,6 +34,7 @@ impl FileSink {
         })?;
         Ok(Self {
             path: path.into(),
+            hint: sandbox.hint(),
             lines: LineWriter::new(file, Format::Json, first),
         })
     }
@@ -49,14 +53,26 @@ impl Writer for FileSink {
         match open(&self.path) {
             Ok((file, first)) => self.lines.switch(file, first),
             Err(error) => {
+                let hint = match &error {
+                    OpenError::System(error) if error.kind() == ErrorKind::PermissionDenied => {
+                        self.hint
+                    }
+                    _ => "",
+                };
                 log_line!(
                     "portguard: sink file: cannot reopen {}: {error}; decisions still go to the open file; \
-                     fix the path and send SIGUSR1 again",
+                     fix the path and send SIGUSR1 again{hint}",
                     self.path.display()
                 );
                 WriteResult::default()
             }
         }
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        let parent = self.path.parent();
+        let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+        vec![parent.unwrap_or(Path::new(".")).to_owned()]
     }
 }
 

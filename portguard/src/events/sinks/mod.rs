@@ -14,6 +14,7 @@ mod worker;
 pub use spec::{SinkSpec, SinkSpecError};
 
 use crate::events::{DecisionEvent, SharedEvent};
+use crate::sandbox::Sandbox;
 use line_writer::LineWriter;
 use std::collections::BTreeMap;
 use std::io;
@@ -116,6 +117,8 @@ pub enum SinkError {
 #[derive(Default)]
 pub struct Sinks {
     workers: Vec<Worker>,
+    /// What confines their threads.
+    sandbox: Sandbox,
 }
 
 impl Sinks {
@@ -126,8 +129,11 @@ impl Sinks {
     }
 
     /// Opens the sinks of `--sink`, by default standard output, which `format` is for.
-    pub fn open(specs: &[SinkSpec], format: Format) -> Result<Self, SinkError> {
-        let mut sinks = Self::new();
+    pub fn open(specs: &[SinkSpec], format: Format, sandbox: &Sandbox) -> Result<Self, SinkError> {
+        let mut sinks = Self {
+            workers: Vec::new(),
+            sandbox: sandbox.clone(),
+        };
         if specs.is_empty() {
             sinks.add(&SinkSpec::Stdout, format)?;
         }
@@ -148,12 +154,13 @@ impl Sinks {
         let writer: Box<dyn worker::Writer> = match spec {
             SinkSpec::None => return Ok(()),
             SinkSpec::Stdout => Box::new(LineWriter::stdout(format)?),
-            SinkSpec::File(path) => Box::new(file::FileSink::open(path)?),
+            SinkSpec::File(path) => Box::new(file::FileSink::open(path, &self.sandbox)?),
             #[cfg(feature = "otlp")]
             SinkSpec::Otlp(url) => Box::new(otlp::Otlp::new(url)),
             SinkSpec::Journald(path) => Box::new(journald::Journald::open(path)?),
         };
-        self.workers.push(Worker::start(spec.name(), writer)?);
+        let worker = Worker::start(spec.name(), writer, &self.sandbox)?;
+        self.workers.push(worker);
         Ok(())
     }
 

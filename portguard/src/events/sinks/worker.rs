@@ -3,7 +3,9 @@
 use super::SinkError;
 use super::failure_notice::{FailureNotice, log};
 use crate::events::SharedEvent;
+use crate::sandbox::{Role, Sandbox};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -37,6 +39,11 @@ pub(super) trait Writer: Send {
     /// Reopens its target.
     fn reopen(&mut self) -> WriteResult {
         WriteResult::default()
+    }
+
+    /// Where it makes files.
+    fn directories(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 }
 
@@ -72,13 +79,16 @@ impl Worker {
     pub(super) fn start(
         name: &'static str,
         mut writer: Box<dyn Writer>,
+        sandbox: &Sandbox,
     ) -> Result<Self, SinkError> {
+        let sandbox = sandbox.clone();
         let (sender, receiver) = sync_channel(WAITING);
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("sink-{name}"))
             .spawn(move || {
+                sandbox.confine_thread(Role::Sink, &writer.directories());
                 work(
                     &receiver,
                     writer.as_mut(),

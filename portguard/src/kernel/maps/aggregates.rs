@@ -2,9 +2,10 @@
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::inner_maps::id_of;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::wire::Wire;
-use aya::maps::{ArrayOfMaps, HashMap, MapData, MapError};
+use aya::maps::{ArrayOfMaps, HashMap, MapData};
 use portguard_common::{
     AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, Event, MAX_AGGREGATES, Several,
 };
@@ -49,20 +50,31 @@ fn window() -> Result<Window, KernelError> {
 impl Aggregates {
     /// Starts aggregation. Takes over the window of an earlier daemon.
     pub(in crate::kernel) fn start(maps: &mut Maps) -> Result<Self, KernelError> {
-        let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
-        let running = match slot.get(&0, 0) {
-            Ok(left) => left,
-            Err(MapError::KeyNotFound) => {
+        let running = match left_in(maps)? {
+            Some(left) => left,
+            None => {
                 let fresh = window()?;
+                maps.pin_inner(AGGREGATES, &fresh)?;
+                let mut slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
                 slot.set(0, &fresh, 0).map_err(map_error(AGGREGATES))?;
                 fresh
             }
-            Err(error) => return Err(map_error(AGGREGATES)(error)),
         };
-        Ok(Self {
+        let aggregates = Self {
             running,
             spare: window()?,
-        })
+        };
+        aggregates.pin(maps)?;
+        let ids = [&aggregates.running, &aggregates.spare].map(|map| id_of(AGGREGATES, map));
+        let [running, spare] = ids;
+        maps.keep_inner(AGGREGATES, &[running?, spare?]);
+        Ok(aggregates)
+    }
+
+    /// Pins both maps beside the others, where these are pinned.
+    pub(in crate::kernel) fn pin(&self, maps: &Maps) -> Result<(), KernelError> {
+        maps.pin_inner(AGGREGATES, &self.running)?;
+        maps.pin_inner(AGGREGATES, &self.spare)
     }
 
     /// Ends the window and starts another. Returns the events of the ended one that stand for decisions not yet
@@ -80,19 +92,23 @@ impl Aggregates {
 
     /// Stops aggregation: from now on every decision has its own event. Returns what an earlier window held.
     pub(in crate::kernel) fn stop(maps: &mut Maps) -> Result<Vec<Aggregated>, KernelError> {
-        let slot: ArrayOfMaps<_, Window> = maps.table(AGGREGATES)?;
-        let mut left = match slot.get(&0, 0) {
-            Ok(left) => left,
-            Err(MapError::KeyNotFound) => return Ok(Vec::new()),
-            Err(error) => return Err(map_error(AGGREGATES)(error)),
+        let Some(mut left) = left_in(maps)? else {
+            return Ok(Vec::new());
         };
         // As a write, this returns when no program uses the map any more.
         bpf_sys::delete_slot(maps.fd(AGGREGATES)?, 0).map_err(|source| KernelError::Slot {
             name: AGGREGATES,
             source,
         })?;
+        maps.keep_inner(AGGREGATES, &[]);
         empty(&mut left)
     }
+}
+
+/// The window of an earlier daemon.
+fn left_in(maps: &Maps) -> Result<Option<Window>, KernelError> {
+    let left = maps.inner(AGGREGATES)?.map(Window::try_from);
+    left.transpose().map_err(map_error(AGGREGATES))
 }
 
 /// Removes all entries of a map that no program uses any more.

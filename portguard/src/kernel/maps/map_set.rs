@@ -2,13 +2,13 @@
 
 use crate::kernel::error::{KernelError, map_error};
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{Map, MapData, MapError};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every map that the daemon reads or writes.
-pub(in crate::kernel) const NAMES: [&str; 11] = [
+pub(in crate::kernel) const NAMES: [&str; 12] = [
     "POLICY",
     "AGGREGATES",
     "COUNTERS",
@@ -19,21 +19,32 @@ pub(in crate::kernel) const NAMES: [&str; 11] = [
     "GROUPS",
     "GROUPS_OF",
     "CGROUPS",
+    "EXECUTABLES",
     "SCRATCH",
 ];
 
 /// The maps.
-pub(in crate::kernel) struct Maps(BTreeMap<&'static str, Map>);
+pub(in crate::kernel) struct Maps {
+    maps: BTreeMap<&'static str, Map>,
+    /// Where they are pinned.
+    pinned_in: Option<PathBuf>,
+}
 
 impl Maps {
-    /// The maps of an object whose programs are loaded.
-    pub(in crate::kernel) fn of_object(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    /// The maps of an object whose programs are loaded. It uses those that are pinned in `reuse`, if given.
+    pub(in crate::kernel) fn of_object(
+        ebpf: &mut Ebpf,
+        reuse: Option<&Path>,
+    ) -> Result<Self, KernelError> {
         let take = |name: &'static str| {
             let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
             Ok((name, map))
         };
         let maps: Result<_, KernelError> = NAMES.into_iter().map(take).collect();
-        maps.map(Self)
+        Ok(Self {
+            maps: maps?,
+            pinned_in: reuse.map(Path::to_owned),
+        })
     }
 
     /// The maps that are pinned in a directory.
@@ -43,7 +54,20 @@ impl Maps {
             Ok((name, map.map_err(map_error(name))?))
         };
         let maps: Result<_, KernelError> = NAMES.into_iter().map(open).collect();
-        maps.map(Self)
+        Ok(Self {
+            maps: maps?,
+            pinned_in: Some(directory.to_owned()),
+        })
+    }
+
+    /// Where they are pinned; `None` where they are not.
+    pub(in crate::kernel) fn pinned_in(&self) -> Option<&Path> {
+        self.pinned_in.as_deref()
+    }
+
+    /// Remembers where they are pinned from now on.
+    pub(in crate::kernel) fn set_pinned_in(&mut self, directory: &Path) {
+        self.pinned_in = Some(directory.to_owned());
     }
 
     /// A map in its type.
@@ -54,7 +78,7 @@ impl Maps {
     where
         T: TryFrom<&'a mut Map, Error = MapError>,
     {
-        let map = self.0.get_mut(name).ok_or(KernelError::Missing(name))?;
+        let map = self.maps.get_mut(name).ok_or(KernelError::Missing(name))?;
         T::try_from(map).map_err(map_error(name))
     }
 
@@ -63,35 +87,35 @@ impl Maps {
     where
         T: TryFrom<&'a Map, Error = MapError>,
     {
-        let map = self.0.get(name).ok_or(KernelError::Missing(name))?;
+        let map = self.maps.get(name).ok_or(KernelError::Missing(name))?;
         T::try_from(map).map_err(map_error(name))
     }
 
     /// The descriptor of a map of maps.
     pub(in crate::kernel) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
-        match self.0.get(name) {
+        match self.maps.get(name) {
             Some(Map::ArrayOfMaps(data)) => Ok(data.fd().as_fd()),
             _ => Err(KernelError::Missing(name)),
         }
     }
 
-    /// The reading end of a ring buffer.
-    pub(in crate::kernel) fn ring(
-        &self,
-        name: &'static str,
-    ) -> Result<RingBuf<MapData>, KernelError> {
-        let Some(Map::RingBuf(data)) = self.0.get(name) else {
+    /// A map in its type, with a descriptor of its own.
+    pub(in crate::kernel) fn owned<T>(&self, name: &'static str) -> Result<T, KernelError>
+    where
+        T: TryFrom<Map, Error = MapError>,
+    {
+        let Some(Map::RingBuf(data) | Map::LruHashMap(data)) = self.maps.get(name) else {
             return Err(KernelError::Missing(name));
         };
         let fd = data.fd().as_fd().try_clone_to_owned();
         let fd = fd.map_err(|source| KernelError::Slot { name, source })?;
         let map = MapData::from_fd(fd).and_then(Map::from_map_data);
-        map.and_then(RingBuf::try_from).map_err(map_error(name))
+        map.and_then(T::try_from).map_err(map_error(name))
     }
 
     /// All of them.
     pub(in crate::kernel) fn iter(&self) -> impl Iterator<Item = (&'static str, &Map)> {
-        self.0.iter().map(|(name, map)| (*name, map))
+        self.maps.iter().map(|(name, map)| (*name, map))
     }
 }
 

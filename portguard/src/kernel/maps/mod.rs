@@ -2,6 +2,7 @@
 
 pub(in crate::kernel) mod aggregates;
 pub(in crate::kernel) mod counters;
+pub(in crate::kernel) mod inner_maps;
 pub(in crate::kernel) mod map_insert;
 pub(in crate::kernel) mod map_set;
 pub(in crate::kernel) mod policy_map;

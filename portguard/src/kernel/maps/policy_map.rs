@@ -1,10 +1,11 @@
 //! The map that holds a policy's image: written once, then only the hit counters change.
 
 use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::maps::inner_maps::id_of;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::wire::Wire;
 use crate::status::{Description, RuleHits};
-use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
+use aya::maps::{Array, ArrayOfMaps, MapData};
 use portguard_common::{Header, PAGE_WORDS, Page, hits_pages, hits_slot};
 use portguard_policy::compile::Tables;
 use std::collections::HashMap;
@@ -57,12 +58,10 @@ impl KernelImage {
 
     /// The image that is in force; `None` where there is none of this version.
     pub(in crate::kernel) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
-        let slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.view(POLICY)?;
-        let pages = match slot.get(&0, 0) {
-            Ok(pages) => pages,
-            Err(MapError::KeyNotFound) => return Ok(None),
-            Err(error) => return Err(map_error(POLICY)(error)),
+        let Some(pages) = maps.inner(POLICY)? else {
+            return Ok(None);
         };
+        let pages: Array<MapData, Wire<Page>> = pages.try_into().map_err(map_error(POLICY))?;
         let Wire(header) = pages.get(&0, 0).map_err(map_error(POLICY))?;
         let header = Header(&header);
         let mut text = Vec::new();
@@ -81,6 +80,17 @@ impl KernelImage {
             pages,
             description,
         }))
+    }
+
+    /// Pins it beside the maps, where they are pinned.
+    pub(in crate::kernel) fn pin(&self, maps: &Maps) -> Result<(), KernelError> {
+        maps.pin_inner(POLICY, &self.pages)
+    }
+
+    /// Removes the pins of every image but this.
+    pub(in crate::kernel) fn unpin_others(&self, maps: &Maps) -> Result<(), KernelError> {
+        maps.keep_inner(POLICY, &[id_of(POLICY, &self.pages)?]);
+        Ok(())
     }
 
     /// Puts it in force by one write, which returns once no program reads the previous image any more

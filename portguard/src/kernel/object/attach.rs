@@ -15,8 +15,9 @@ use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
 use aya_log::EbpfLogger;
 use portguard_common::Counter;
 use rustix::fd::AsFd as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,14 @@ pub(in crate::kernel) struct Programs {
     ids: [u32; 4],
 }
 
+/// A bind of port 0.
+struct Canary {
+    /// How many times each hook has counted it.
+    counted: Vec<(Hook, u64)>,
+    /// Whether it succeeded.
+    bound: io::Result<()>,
+}
+
 impl Programs {
     /// Loads the object, with the maps that are pinned in `reuse` if given, attaches its programs for `hook` and
     /// checks that they run.
@@ -42,7 +51,7 @@ impl Programs {
         reuse: Option<&Path>,
     ) -> Result<(Maps, Self), KernelError> {
         let Loaded { mut ebpf, features } = load_programs(environment, hook, reuse)?;
-        let maps = Maps::of_object(&mut ebpf)?;
+        let maps = Maps::of_object(&mut ebpf, reuse)?;
         let mut programs = Self {
             hook,
             features,
@@ -117,7 +126,7 @@ impl Programs {
         if self.object.is_none() || maps.is_some() {
             let mut loaded = load_programs(environment, self.hook, maps)?;
             // The same maps are open already.
-            drop(Maps::of_object(&mut loaded.ebpf)?);
+            drop(Maps::of_object(&mut loaded.ebpf, maps)?);
             self.features = loaded.features;
             self.object = Some(loaded.ebpf);
         }
@@ -141,6 +150,17 @@ impl Programs {
         &self,
         maps: &Maps,
     ) -> Result<Vec<Hook>, KernelError> {
+        let Canary { counted, bound } = self.canary(maps)?;
+        let unresponsive = counted.into_iter().filter(|(_, times)| *times == 0);
+        let unresponsive: Vec<Hook> = unresponsive.map(|(hook, _)| hook).collect();
+        match bound {
+            Err(error) if !unresponsive.is_empty() => Err(KernelError::Canary(error)),
+            _ => Ok(unresponsive),
+        }
+    }
+
+    /// Makes a canary bind.
+    fn canary(&self, maps: &Maps) -> Result<Canary, KernelError> {
         let canaries = [
             (Hook::Lsm, Counter::CanaryLsm),
             (Hook::Cgroup, Counter::CanaryCgroup),
@@ -148,21 +168,39 @@ impl Programs {
         let expected = canaries
             .iter()
             .filter(|(hook, _)| *hook == Hook::Cgroup || self.hook == Hook::Lsm);
-        let mut before = Vec::new();
+        let mut counted = Vec::new();
         for (hook, counter) in expected {
-            before.push((*hook, *counter, count(maps, *counter)?));
+            counted.push((*hook, *counter, count(maps, *counter)?));
         }
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let mut unresponsive = Vec::new();
-        for (hook, counter, earlier) in before {
-            if count(maps, counter)? == earlier {
-                unresponsive.push(hook);
-            }
-        }
-        match bound {
-            Err(error) if !unresponsive.is_empty() => Err(KernelError::Canary(error)),
-            _ => Ok(unresponsive),
-        }
+        let times = |(hook, counter, earlier)| Ok((hook, count(maps, counter)? - earlier));
+        let counted: Result<_, KernelError> = counted.into_iter().map(times).collect();
+        Ok(Canary {
+            counted: counted?,
+            bound: bound.map(drop),
+        })
+    }
+
+    /// Whether these programs alone decide, and none of the `replaced`: a bind is counted once, and no replaced program is
+    /// on the cgroup. Nothing else can be seen without CAP_SYS_ADMIN. True where even that cannot be seen.
+    pub(in crate::kernel) fn decide_alone(&self, maps: &Maps, replaced: &BTreeSet<u32>) -> bool {
+        let Ok(Canary { counted, .. }) = self.canary(maps) else {
+            return true;
+        };
+        let Ok(root) = File::open(&self.cgroup_root) else {
+            return true;
+        };
+        let is_replaced = |(attach_type, _)| {
+            let on = bpf_sys::programs_on(root.as_fd(), attach_type).unwrap_or_default();
+            on.iter().any(|id| replaced.contains(id))
+        };
+        counted.iter().all(|(_, times)| *times == 1) && !ATTACH_TYPES.into_iter().any(is_replaced)
+    }
+
+    /// Whether none of these programs decides any more.
+    pub(in crate::kernel) fn have_gone(&self, maps: &Maps) -> bool {
+        let canary = self.canary(maps);
+        canary.is_ok_and(|canary| canary.counted.iter().all(|(_, times)| *times == 0))
     }
 
     /// What is wrong with the attached programs.
@@ -178,12 +216,24 @@ impl Programs {
         let [_, _, ids @ ..] = self.ids;
         for ((attach_type, hook), id) in ATTACH_TYPES.into_iter().zip(ids) {
             // Where the query fails nothing is reported: the canary bind was counted.
-            let attached = bpf_sys::programs_on(root.as_fd(), attach_type);
-            if attached.is_ok_and(|attached| !attached.contains(&id)) {
-                problems.push(format!(
-                    "{} is no longer attached to the root of the cgroup tree",
-                    hook.as_str()
-                ));
+            let Ok(attached) = bpf_sys::programs_on(root.as_fd(), attach_type) else {
+                continue;
+            };
+            let hook = hook.as_str();
+            match attached.last() {
+                Some(last) if *last == id => {}
+                // A program that runs later can set the result of a bind that this one refused to 0, with
+                // bpf_set_retval (kernel/bpf/cgroup.c, Linux 5.18). Attached again, this one runs last.
+                Some(last) if attached.contains(&id) => {
+                    if self.features.set_errno {
+                        problems.push(format!(
+                            "program {last} was attached to the root of the cgroup tree after {hook} and can undo its denials"
+                        ));
+                    }
+                }
+                _ => problems.push(format!(
+                    "{hook} is no longer attached to the root of the cgroup tree"
+                )),
             }
         }
         Ok(problems)

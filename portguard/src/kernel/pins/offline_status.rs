@@ -51,6 +51,7 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         reattached: 0,
         fallback: None,
         violations: None,
+        hardening: None,
     }))
 }
 

@@ -1,8 +1,10 @@
 //! Whether `run --pin` has a place for its pins that is root's alone, as `doctor` prints it.
 
 use crate::kernel::pin_error::PinError;
+use crate::kernel::pins::pin_paths::BPFFS;
 use crate::kernel::pins::pin_root::Bpffs;
 use crate::kernel::preflight::condition::{Condition, Severity};
+use std::path::Path;
 
 /// What makes bpffs root's alone. A remount does not change its mode.
 const CLOSE: &str = "chmod 0700 /sys/fs/bpf, and mount it with -o mode=0700";
@@ -40,7 +42,7 @@ pub fn pins_condition() -> Condition {
 
 /// The mode of bpffs, where it and the directory of pins are root's.
 fn place() -> Result<u32, PinError> {
-    let bpffs = Bpffs::open()?;
+    let bpffs = Bpffs::open(Path::new(BPFFS))?;
     if bpffs.has_root() {
         bpffs.root()?;
     }

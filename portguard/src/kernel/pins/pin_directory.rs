@@ -4,6 +4,7 @@
 
 use crate::kernel::bpf_sys;
 use crate::kernel::error::KernelError;
+use crate::kernel::maps::inner_maps::{OUTER, has_inner_pin};
 use crate::kernel::maps::map_set::{self, Maps};
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::declared_shapes;
@@ -11,7 +12,7 @@ use crate::kernel::object::hook::all_programs;
 use crate::kernel::pin_error::PinError;
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_paths::{
-    PINS, directory_of, file_error, is_link, link_path, pin_failed,
+    BPFFS, PINS, directory_of, file_error, is_link, link_path, pin_failed,
 };
 use crate::kernel::pins::pin_root::{Bpffs, names, remove_tree};
 use aya::programs::links::FdLink;
@@ -20,7 +21,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -40,6 +41,9 @@ pub(in crate::kernel) enum UnusablePins {
     /// A map has another shape.
     #[error("the pinned map {0} has another layout than this version's")]
     MapShape(&'static str),
+    /// The map in a slot of a map of maps is not pinned.
+    #[error("the pin of the map in {0} is missing")]
+    MissingInner(&'static str),
     /// The object, which declares the shapes, cannot be read.
     #[error(transparent)]
     Object(#[from] KernelError),
@@ -53,19 +57,20 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Makes the directory where it is missing, and locks it.
-    pub fn open() -> Result<Self, PinError> {
-        let bpffs = Bpffs::open()?;
+    /// Makes the directory in the bpffs at `bpffs` where it is missing, and locks it.
+    pub fn open(bpffs: &Path) -> Result<Self, PinError> {
+        let bpffs = Bpffs::open(bpffs)?;
+        let path = bpffs.root_path();
         let Some(lock) = bpffs.lock()? else {
             let root = bpffs.root().ok();
-            let manifest = root.and_then(|_| PinManifest::read(&directory_of(Path::new(PINS))));
+            let manifest = root.and_then(|_| PinManifest::read(&directory_of(&path)));
             let pid = manifest.map(|manifest| manifest.pid);
             return Err(PinError::Held { pid });
         };
         bpffs.make_root()?;
         Ok(Self {
             bpffs,
-            root: PINS.into(),
+            root: path,
             _lock: lock,
         })
     }
@@ -78,13 +83,22 @@ impl Pins {
         if Path::new(PINS).symlink_metadata().is_err() {
             return Ok(false);
         }
-        Bpffs::open()?.root()?;
+        Bpffs::open(Path::new(BPFFS))?.root()?;
         Ok(true)
     }
 
     /// The directory of this ABI.
     pub(in crate::kernel) fn directory(&self) -> PathBuf {
         directory_of(&self.root)
+    }
+
+    /// The same as others find it: a service may have bpffs at a path of its own.
+    pub(in crate::kernel) fn shown_directory(&self) -> PathBuf {
+        let inode = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+        match inode(Path::new(PINS)) {
+            usual @ Some(_) if usual == inode(&self.root) => directory_of(Path::new(PINS)),
+            _ => self.directory(),
+        }
     }
 
     /// Whether anything is pinned.
@@ -107,7 +121,11 @@ impl Pins {
                 return Err(UnusablePins::MapShape(name));
             }
         }
-        Ok(())
+        let unpinned = |name: &&str| !has_inner_pin(&directory, name);
+        match OUTER.into_iter().find(unpinned) {
+            Some(name) => Err(UnusablePins::MissingInner(name)),
+            None => Ok(()),
+        }
     }
 
     /// Pins the maps whose pins are gone or hold something else.
@@ -153,7 +171,7 @@ impl Pins {
         let root = self.bpffs.root()?;
         for name in names(&root, &self.root)? {
             if Some(name.to_bytes()) != directory.file_name().map(OsStr::as_encoded_bytes) {
-                remove_tree(&root, &name)?;
+                remove_tree(&root, &name, &self.root)?;
             }
         }
         for name in all_programs().filter(|name| !programs.contains(name)) {
@@ -167,9 +185,17 @@ impl Pins {
 
     /// Removes everything: when this returns enforcement has ended, unless another process holds a program.
     pub fn remove_all(&self) -> Result<(), PinError> {
+        self.remove_all_until(|| true)
+    }
+
+    /// The same, where `is_gone` says whether the programs have gone.
+    pub(in crate::kernel) fn remove_all_until(
+        &self,
+        is_gone: impl Fn() -> bool,
+    ) -> Result<(), PinError> {
         let programs = self.programs();
         self.bpffs.remove_all()?;
-        wait_for_unload(&programs);
+        wait_for_unload(&programs, is_gone);
         Ok(())
     }
 
@@ -223,10 +249,12 @@ fn pin_link(directory: &Path, name: &str, link: FdLink) -> Result<(), KernelErro
 }
 
 /// Waits until none of these programs is loaded: the kernel detaches a link a moment after its last pin is gone
-/// (`bpf_link_put_deferred`, 5.10 to 7.2), and until then its program also decides.
-pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>) {
+/// (`bpf_link_put_deferred`, 5.10 to 7.2), and until then its program also decides. Without CAP_SYS_ADMIN the kernel
+/// does not say which programs are loaded: then `is_gone` says whether they have gone.
+pub(in crate::kernel) fn wait_for_unload(programs: &BTreeSet<u32>, is_gone: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
-    while programs.iter().any(|program| bpf_sys::is_loaded(*program)) && Instant::now() < until {
+    let is_loaded = |program: &u32| bpf_sys::is_loaded(*program).unwrap_or_else(|_| !is_gone());
+    while programs.iter().any(is_loaded) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -257,6 +285,10 @@ mod tests {
             (
                 UnusablePins::MapShape("TRIE"),
                 "the pinned map TRIE has another layout than this version's",
+            ),
+            (
+                UnusablePins::MissingInner("POLICY"),
+                "the pin of the map in POLICY is missing",
             ),
         ] {
             assert_eq!(error.to_string(), text);

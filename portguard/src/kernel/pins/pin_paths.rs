@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where bpffs is mounted.
-pub(super) const BPFFS: &str = "/sys/fs/bpf";
+pub const BPFFS: &str = "/sys/fs/bpf";
 
 /// Where portguard pins.
 pub const PINS: &str = "/sys/fs/bpf/portguard";

@@ -4,7 +4,7 @@
 //! root. What is checked here is root's alone, so that paths below it stay what they are.
 
 use crate::kernel::pin_error::PinError;
-use crate::kernel::pins::pin_paths::{BPFFS, PINS, file_error};
+use crate::kernel::pins::pin_paths::file_error;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
@@ -31,42 +31,54 @@ const PRIVATE: Mode = Mode::RWXU;
 
 /// bpffs.
 #[derive(Debug)]
-pub(super) struct Bpffs(OwnedFd);
+pub(super) struct Bpffs {
+    fd: OwnedFd,
+    /// Where it is mounted.
+    path: PathBuf,
+}
 
 impl Bpffs {
     /// Opens it and checks that nobody else can replace what root has in it.
-    pub(super) fn open() -> Result<Self, PinError> {
+    pub(super) fn open(path: &Path) -> Result<Self, PinError> {
+        let none = |_| PinError::NoBpffs { path: path.into() };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let bpffs = rustix::fs::open(BPFFS, flags, Mode::empty()).map_err(|_| PinError::NoBpffs)?;
-        let kind = rustix::fs::fstatfs(&bpffs).map_err(|_| PinError::NoBpffs)?;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(none)?;
+        let kind = rustix::fs::fstatfs(&fd).map_err(none)?;
+        let path = PathBuf::from(path);
         if kind.f_type.cast_unsigned() != BPF_FS_MAGIC {
-            return Err(PinError::NoBpffs);
+            return Err(PinError::NoBpffs { path });
         }
-        let bpffs = Self(bpffs);
+        let bpffs = Self { fd, path };
         let mode = bpffs.mode()?;
         if mode & WRITABLE != 0 && mode & STICKY == 0 {
-            return Err(PinError::OpenBpffs { mode });
+            let path = bpffs.path;
+            return Err(PinError::OpenBpffs { path, mode });
         }
         Ok(bpffs)
     }
 
+    /// The path of the directory of pins.
+    pub(super) fn root_path(&self) -> PathBuf {
+        self.path.join(ROOT)
+    }
+
     /// Its permissions. It belongs to root.
     pub(super) fn mode(&self) -> Result<RawMode, PinError> {
-        let path = Path::new(BPFFS);
-        let stat = rustix::fs::fstat(&self.0).map_err(|error| failed("inspect", path, error))?;
+        let path = &self.path;
+        let stat = rustix::fs::fstat(&self.fd).map_err(|error| failed("inspect", path, error))?;
         check_owner(path, &stat)?;
         Ok(stat.st_mode & 0o7777)
     }
 
     /// Whether there is anything by the name of the directory of pins; not where this process may not look.
     pub(super) fn has_root(&self) -> bool {
-        rustix::fs::statat(&self.0, ROOT, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        rustix::fs::statat(&self.fd, ROOT, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// The directory of pins.
     pub(super) fn root(&self) -> Result<OwnedFd, PinError> {
-        let path = Path::new(PINS);
-        let root = open_directory(self.0.as_fd(), ROOT, path)?;
+        let path = &self.root_path();
+        let root = open_directory(self.fd.as_fd(), ROOT, path)?;
         let stat = rustix::fs::fstat(&root).map_err(|error| failed("inspect", path, error))?;
         check_mode(path, &stat)?;
         for name in names(&root, path)? {
@@ -80,8 +92,8 @@ impl Bpffs {
 
     /// The directory of pins, made where it is missing, and closed to all but root.
     pub(super) fn make_root(&self) -> Result<OwnedFd, PinError> {
-        let path = Path::new(PINS);
-        make_directory(self.0.as_fd(), ROOT, path)?;
+        let path = &self.root_path();
+        make_directory(self.fd.as_fd(), ROOT, path)?;
         let root = self.root()?;
         rustix::fs::fchmod(&root, PRIVATE).map_err(|error| failed("close", path, error))?;
         Ok(root)
@@ -89,10 +101,10 @@ impl Bpffs {
 
     /// The lock; `None` where another process has it.
     pub(super) fn lock(&self) -> Result<Option<OwnedFd>, PinError> {
-        let path = PathBuf::from(BPFFS).join(LOCK);
+        let path = self.path.join(LOCK);
         loop {
-            make_directory(self.0.as_fd(), LOCK, &path)?;
-            let lock = match open_directory(self.0.as_fd(), LOCK, &path) {
+            make_directory(self.fd.as_fd(), LOCK, &path)?;
+            let lock = match open_directory(self.fd.as_fd(), LOCK, &path) {
                 Err(PinError::File { source, .. })
                     if source.kind() == std::io::ErrorKind::NotFound =>
                 {
@@ -110,7 +122,7 @@ impl Bpffs {
                 locked => locked.map_err(|error| failed("lock", &path, error))?,
             }
             // Another process may have removed it since it was opened here: this lock then protects nothing.
-            let now = rustix::fs::statat(&self.0, LOCK, AtFlags::SYMLINK_NOFOLLOW);
+            let now = rustix::fs::statat(&self.fd, LOCK, AtFlags::SYMLINK_NOFOLLOW);
             if now.is_ok_and(|now| now.st_ino == stat.st_ino) {
                 return Ok(Some(lock));
             }
@@ -119,8 +131,8 @@ impl Bpffs {
 
     /// Checks that the lock, where it is there, is root's.
     pub(super) fn check_lock(&self) -> Result<(), PinError> {
-        match rustix::fs::statat(&self.0, LOCK, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => check_entry(&PathBuf::from(BPFFS).join(LOCK), &stat),
+        match rustix::fs::statat(&self.fd, LOCK, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => check_entry(&self.path.join(LOCK), &stat),
             Err(_) => Ok(()),
         }
     }
@@ -128,16 +140,17 @@ impl Bpffs {
     /// Removes the directory of pins with all that is in it, and the lock, which this process has.
     pub(super) fn remove_all(&self) -> Result<(), PinError> {
         if self.has_root() {
-            remove_entries(&self.root()?, Path::new(PINS))?;
-            remove_directory(self.0.as_fd(), ROOT, Path::new(PINS))?;
+            let path = self.root_path();
+            remove_entries(&self.root()?, &path)?;
+            remove_directory(self.fd.as_fd(), ROOT, &path)?;
         }
-        remove_directory(self.0.as_fd(), LOCK, &PathBuf::from(BPFFS).join(LOCK))
+        remove_directory(self.fd.as_fd(), LOCK, &self.path.join(LOCK))
     }
 }
 
-/// Removes one directory of the directory of pins, and all that is in it.
-pub(super) fn remove_tree(root: &OwnedFd, name: &CString) -> Result<(), PinError> {
-    remove(root.as_fd(), name, Path::new(PINS))
+/// Removes one directory of the directory of pins, which is at `path`, and all that is in it.
+pub(super) fn remove_tree(root: &OwnedFd, name: &CString, path: &Path) -> Result<(), PinError> {
+    remove(root.as_fd(), name, path)
 }
 
 /// The names in a directory.

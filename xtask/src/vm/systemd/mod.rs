@@ -4,6 +4,7 @@ use super::debian_archive::Archive;
 use super::initrd::{self, Libraries};
 use super::kernel::Kernel;
 use super::{cache, modules};
+use crate::build::Profile;
 use crate::{repo, shell};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -65,7 +66,7 @@ const FILES: [(&str, &str); 7] = [
 ];
 
 /// Packs the files that all guests with systemd and a kernel have in common.
-pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
+pub(super) fn common(series: &str, kernel: &Kernel, profile: Profile) -> Result<PathBuf> {
     let packages = fetch(series)?;
     let tree = cache::directory()
         .join("tree")
@@ -79,7 +80,7 @@ pub(super) fn common(series: &str, kernel: &Kernel) -> Result<PathBuf> {
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     initrd::identities(&tree)?;
-    initrd::programs(&tree, Libraries::OfTheTree)?;
+    initrd::programs(&tree, profile, Libraries::OfTheTree)?;
     let units = tree.join("etc/systemd/system");
     fs::copy(
         repo::path("dist/systemd/portguard.service"),
