@@ -26,7 +26,7 @@ pub(super) fn build(target: Target) -> Result<Program> {
     shell::run(&mut cargo(target))?;
     let built = repo::path("target")
         .join(target.triple())
-        .join("dist/portguard");
+        .join("shipped/portguard");
     let program = split(target, &built)?;
     let size = std::fs::metadata(&program.stripped)?.len();
     ensure!(
@@ -52,7 +52,7 @@ pub(super) fn split(target: Target, built: &Path) -> Result<Program> {
 
 /// The build. `--locked`: what is shipped has the dependencies of Cargo.lock.
 fn cargo(target: Target) -> Command {
-    let mut cargo = build::cargo(&["build", "--locked", "--profile", "dist", "-p", "portguard"]);
+    let mut cargo = build::cargo(&["build", "--locked", "--profile", "shipped", "-p", "portguard"]);
     cargo.args(["--features", FEATURES, "--target", target.triple()]);
     // Not RUSTFLAGS: with --target, these are for the program alone and not for build scripts.
     let variable = format!(
@@ -98,7 +98,7 @@ mod tests {
         let line = shell::line(&cargo(Target::Aarch64));
         for part in [
             "--locked",
-            "--profile dist",
+            "--profile shipped",
             "--target aarch64-unknown-linux-gnu",
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=",
             "--remap-path-prefix=",
