@@ -12,8 +12,7 @@ use crate::kernel::maps::records::{EXECUTABLES, FaultLog, Records};
 use crate::kernel::maps::stale_entries::remove_stale_entries;
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::object_digest;
-use crate::kernel::object::hook::{Features, Hook, HookChoice, all_programs, attached_programs};
-use crate::kernel::object::program_cost::program_costs;
+use crate::kernel::object::hook::{Features, Hook, HookChoice, attached_programs};
 use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
 use crate::kernel::pins::pin_paths::PINS;
@@ -254,11 +253,10 @@ impl Enforcer {
         Counts::read(&self.maps)
     }
 
-    /// What the programs cost; nothing where the kernel does not measure it.
+    /// What the programs cost; nothing where the kernel does not measure it, and of programs that were taken over.
     #[must_use]
     pub fn program_costs(&self) -> Vec<ProgramCost> {
-        let programs: Vec<_> = all_programs().zip(self.programs.ids()).collect();
-        program_costs(&programs)
+        self.programs.costs()
     }
 
     /// The rules of the policy in force and the default, with their hits.

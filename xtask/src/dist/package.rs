@@ -47,3 +47,62 @@ pub(super) fn name(format: Format, target: Target, version: &str) -> Option<Stri
         Format::Tar => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> String {
+        fs::read_to_string(repo::path(path)).expect(path)
+    }
+
+    #[test]
+    fn scripts_exist_and_are_valid() {
+        let config = read(CONFIG);
+        let words = config.split([' ', ',', '"', '\n']);
+        let scripts: Vec<&str> = words.filter(|word| word.starts_with("dist/")).collect();
+        assert!(scripts.len() >= 10, "{scripts:?}");
+        for script in scripts.into_iter().chain(["dist/package-scripts"]) {
+            let path = repo::path(script).canonicalize().expect(script);
+            let mut shell = shell::command("sh");
+            shell::query(shell.arg("-n").arg(path)).expect(script);
+        }
+    }
+
+    #[test]
+    fn unit_and_default_file_have_the_same_options() {
+        let unit = read("dist/systemd/portguard.service");
+        for line in [
+            "EnvironmentFile=-/etc/default/portguard",
+            "ExecStart=/usr/bin/portguard run $PORTGUARD_OPTIONS",
+        ] {
+            assert!(unit.lines().any(|found| found == line), "{line}");
+        }
+        let options = read("dist/default/portguard");
+        let set = options
+            .lines()
+            .find(|line| line.starts_with("PORTGUARD_OPTIONS="));
+        let of_unit = set.expect("options").replace('"', "");
+        assert!(
+            unit.contains(&format!("Environment=\"{of_unit}\"\n")),
+            "{of_unit}"
+        );
+    }
+
+    #[test]
+    fn logrotate_makes_files_that_the_sink_takes() {
+        // The sink refuses a file of another user than root and its own.
+        let rotation = read("dist/logrotate/portguard");
+        assert!(rotation.contains("\n    create 0640 root portguard\n"));
+        assert!(rotation.contains("--signal=USR1"));
+        // Compressed at once, the file would still be written to.
+        assert!(rotation.contains("\n    delaycompress\n"));
+    }
+
+    #[test]
+    fn removal_is_what_the_default_file_says() {
+        let options = read("dist/default/portguard");
+        assert!(options.contains("\nON_REMOVE=detach\n"));
+        assert!(read("dist/package-scripts").contains("= keep ]"));
+    }
+}

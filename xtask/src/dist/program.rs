@@ -3,7 +3,7 @@
 use super::paths::work;
 use super::target::Target;
 use crate::{build, repo, shell};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,10 +23,10 @@ pub(super) struct Program {
 
 /// Builds the program for a target, and takes its debug symbols apart.
 pub(super) fn build(target: Target) -> Result<Program> {
-    shell::run(&mut cargo(target)?)?;
+    shell::run(&mut cargo(target))?;
     let built = repo::path("target")
         .join(target.triple())
-        .join("dist/portguard");
+        .join("shipped/portguard");
     let program = split(target, &built)?;
     let size = std::fs::metadata(&program.stripped)?.len();
     ensure!(
@@ -51,15 +51,22 @@ pub(super) fn split(target: Target, built: &Path) -> Result<Program> {
 }
 
 /// The build. `--locked`: what is shipped has the dependencies of Cargo.lock.
-fn cargo(target: Target) -> Result<Command> {
-    let mut cargo = build::cargo(&["build", "--locked", "--profile", "dist", "-p", "portguard"]);
+fn cargo(target: Target) -> Command {
+    let mut cargo = build::cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        "shipped",
+        "-p",
+        "portguard",
+    ]);
     cargo.args(["--features", FEATURES, "--target", target.triple()]);
     // Not RUSTFLAGS: with --target, these are for the program alone and not for build scripts.
     let variable = format!(
         "CARGO_TARGET_{}_RUSTFLAGS",
         target.triple().to_uppercase().replace('-', "_")
     );
-    cargo.env(variable, flags(&cargo_home()?));
+    cargo.env(variable, build::without_paths().join(" "));
     if let Some(cross) = target.cross() {
         let variable = format!(
             "CARGO_TARGET_{}_LINKER",
@@ -67,19 +74,7 @@ fn cargo(target: Target) -> Result<Command> {
         );
         cargo.env(variable, cross.linker);
     }
-    Ok(cargo)
-}
-
-/// Paths of this machine must not be in the program: it would differ by where it was built.
-fn flags(cargo_home: &Path) -> String {
-    let remap = |path: &Path, name: &str| format!("--remap-path-prefix={}={name}", path.display());
-    [remap(repo::root(), "."), remap(cargo_home, "cargo")].join(" ")
-}
-
-fn cargo_home() -> Result<PathBuf> {
-    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    set.or(home).context("neither CARGO_HOME nor HOME is set")
+    cargo
 }
 
 /// Splits a program by objcopy.
@@ -107,17 +102,16 @@ mod tests {
 
     #[test]
     fn cargo_builds_with_the_lock_file_and_without_paths() {
-        let line = shell::line(&cargo(Target::Aarch64).expect("a command"));
+        let line = shell::line(&cargo(Target::Aarch64));
         for part in [
             "--locked",
-            "--profile dist",
+            "--profile shipped",
             "--target aarch64-unknown-linux-gnu",
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=",
+            "--remap-path-prefix=",
             "PORTGUARD_EBPF_OBJECT=",
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
-        let flags = flags(Path::new("/home/a/.cargo"));
-        assert!(flags.ends_with("--remap-path-prefix=/home/a/.cargo=cargo"));
     }
 }

@@ -17,7 +17,13 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,logrotate,passwd";
 const SIZE: &str = "2G";
 
 /// The disk's driver, and what a machine loads by itself when portguard lists sockets.
-const MODULES: [&str; 4] = ["virtio_blk", "inet_diag", "tcp_diag", "udp_diag"];
+const MODULES: [&str; 5] = [
+    "virtio_pci",
+    "virtio_blk",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+];
 
 /// Files of the guest and their paths.
 const FILES: [(&str, &str); 5] = [

@@ -1,28 +1,28 @@
 //! What programs cost, where the kernel measures it.
 
 use crate::status::ProgramCost;
-use aya::programs::loaded_programs;
+use aya::Ebpf;
 use rustix::fd::{AsFd as _, AsRawFd as _};
 
 /// The switch: measuring costs each run of every program of the host some nanoseconds.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The cost of the programs with these names and ids; nothing where the kernel does not measure.
-pub(in crate::kernel) fn program_costs(programs: &[(&str, u32)]) -> Vec<ProgramCost> {
+/// The cost of the programs of an object, which holds them open; nothing where the kernel does not measure. Programs of
+/// which only the id is known are not opened: that takes CAP_SYS_ADMIN.
+pub(in crate::kernel) fn program_costs(
+    object: &Ebpf,
+    names: impl Iterator<Item = &'static str>,
+) -> Vec<ProgramCost> {
     if !std::fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "1") {
         return Vec::new();
     }
-    let loaded = loaded_programs().filter_map(Result::ok);
-    let costs = loaded.filter_map(|info| {
-        let (name, _) = programs.iter().find(|(_, id)| *id == info.id())?;
-        let program = info.fd().ok()?;
+    let costs = names.filter_map(|name| {
+        let program = object.program(name)?.fd().ok()?;
         let fd = program.as_fd().as_raw_fd();
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
         cost(name, &text)
     });
-    let mut costs: Vec<ProgramCost> = costs.collect();
-    costs.sort_by(|a, b| a.name.cmp(&b.name));
-    costs
+    costs.collect()
 }
 
 /// The cost in the text of `/proc/PID/fdinfo/FD` of a program.
