@@ -62,6 +62,9 @@ enum Verb {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
+    /// The .deb in a Debian that systemd booted; reboots once
+    #[command(hide = true)]
+    Package,
     /// Writes the inputs with which fuzzing begins
     #[command(hide = true)]
     FuzzSeeds {
@@ -132,6 +135,7 @@ fn main() -> anyhow::Result<()> {
             millis,
         } => soak::binds(uid, refusal, Duration::from_millis(millis)),
         Verb::Systemd { filter } => systemd::run(filter.as_deref()),
+        Verb::Package => systemd::package::run(),
         Verb::FuzzSeeds {
             directory,
             policies,

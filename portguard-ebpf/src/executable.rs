@@ -1,8 +1,8 @@
 //! The program of the caller, for events: its file, and the file's path. No decision depends on it.
 //!
 //! The path is walked up from the file to the root of its mount namespace, at each event: a hash of what is met is its id.
-//! The names are read and sent to the daemon once for each id. Whoever renames a directory, or mounts one, makes another
-//! id, so a known path is always that of now.
+//! The names are read and sent to the daemon once for each id. Renaming or mounting a directory changes the
+//! id, so a known path is always the current one.
 
 use crate::kernel_read::{
     Address, OFF_DENTRY_HASH_LEN, OFF_DENTRY_HASHED, OFF_DENTRY_NAME, OFF_DENTRY_PARENT,

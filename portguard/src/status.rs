@@ -27,6 +27,12 @@ pub struct Status {
     pub decisions: Decisions,
     /// Decisions whose event was dropped, by reason (`ring_full`, `uid_quota`, and the name of each sink).
     pub dropped: BTreeMap<String, u64>,
+    /// Events that this daemon has reported; null where none runs. One may stand for several decisions.
+    #[serde(default)]
+    pub events: Option<u64>,
+    /// What the programs cost; empty unless the kernel measures it (`kernel.bpf_stats_enabled`).
+    #[serde(default)]
+    pub programs: Vec<ProgramCost>,
     /// Reloads of this daemon; null where none runs.
     pub reloads: Option<Reloads>,
     /// Where links and maps are pinned; null where they are not.
@@ -112,6 +118,35 @@ pub struct DaemonStatus {
     pub since: String,
     /// Seconds since then.
     pub uptime: u64,
+    /// What it uses; null where /proc cannot be read.
+    #[serde(default)]
+    pub usage: Option<ProcessUsage>,
+}
+
+/// What a process uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUsage {
+    /// Time on a CPU, in milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory, in bytes.
+    pub resident: u64,
+    /// Virtual memory, in bytes.
+    pub virtual_memory: u64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// The limit of file descriptors; null where there is none.
+    pub max_fds: Option<u64>,
+}
+
+/// What a program has cost since it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Its name.
+    pub name: String,
+    /// How many times it ran.
+    pub runs: u64,
+    /// How long in all, in nanoseconds.
+    pub run_ns: u64,
 }
 
 /// The policy in force.
@@ -181,6 +216,9 @@ pub struct Reloads {
     pub failed: u64,
     /// When the last one was tried, RFC 3339; null where none was.
     pub last: Option<String>,
+    /// When a policy last was read and put in force, RFC 3339: at the start, or by a reload that changed nothing too.
+    #[serde(default)]
+    pub last_success: Option<String>,
     /// Why the last one failed, as it was printed; null where it succeeded.
     pub error: Option<String>,
 }

@@ -115,7 +115,7 @@ fn explain_takes_the_owners_of_user_namespaces() {
         { name: no-alice, action: deny, ports: [80], users: [1000] }] }";
     let said = |more: &[&str]| {
         let base = ["explain", "--policy", "p.yaml", "--port", "80"];
-        let arguments = [&base, &["--user", "100000"], more].concat();
+        let arguments = [&base[..], &["--user", "100000"], more].concat();
         String::from_utf8(command::portguard(policy, &arguments, "").stdout).unwrap()
     };
     let owned = said(&["--userns-owner", "100005", "--userns-owner", "1000"]);

@@ -99,6 +99,27 @@ fn policy_page_matches_reference() {
     );
 }
 
+/// The schemas are a contract: a release compares these files with those of the last one. `BLESS=1 cargo test -p
+/// portguard --test pages` writes them again.
+#[test]
+fn schemas_match_those_recorded() {
+    for (arguments, name) in [
+        (&["schema"][..], "portguard-policy"),
+        (&["schema", "--event"], "portguard-event"),
+    ] {
+        let schema = portguard(arguments).stdout;
+        let path = format!("../docs/baseline/{name}.schema.json");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &schema).unwrap();
+        }
+        assert!(
+            std::fs::read(&path).is_ok_and(|recorded| recorded == schema),
+            "`portguard {}` changed: say so in CHANGELOG.md, and run this test with BLESS=1",
+            arguments.join(" ")
+        );
+    }
+}
+
 /// Code spans as bold words, fenced blocks as they are.
 fn bold_code(markdown: &str) -> String {
     let mut fenced = false;

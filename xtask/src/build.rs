@@ -167,7 +167,23 @@ fn rust_flags(linker: &Path) -> String {
         "--cfg",
         &architecture,
     ];
-    flags.join("\x1f")
+    let remapped = without_paths();
+    let flags = flags.into_iter().chain(remapped.iter().map(String::as_str));
+    flags.collect::<Vec<_>>().join("\x1f")
+}
+
+/// Compiler flags that keep the paths of this machine out of what is built: it would differ by where it was built.
+pub(crate) fn without_paths() -> Vec<String> {
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let home = std::env::var_os("HOME")?;
+            Some(PathBuf::from(home).join(".cargo"))
+        });
+    let remap = |path: &Path, name: &str| format!("--remap-path-prefix={}={name}", path.display());
+    std::iter::once(remap(repo::root(), "."))
+        .chain(cargo_home.map(|path| remap(&path, "cargo")))
+        .collect()
 }
 
 /// Copies a file unless the target has the same content, so that nothing that depends on it is built again.
@@ -221,6 +237,13 @@ mod tests {
     fn rust_flags_keep_a_path_with_a_space_whole() {
         let flags = rust_flags(Path::new("/a b/bpf-linker"));
         assert_eq!(flags.split('\x1f').nth(1), Some("linker=/a b/bpf-linker"));
+    }
+
+    #[test]
+    fn rust_flags_keep_paths_of_this_machine_out() {
+        let flags = rust_flags(Path::new("bpf-linker"));
+        let root = format!("--remap-path-prefix={}=.", repo::root().display());
+        assert!(flags.split('\x1f').any(|flag| flag == root), "{flags}");
     }
 
     #[test]

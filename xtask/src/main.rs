@@ -3,9 +3,13 @@
 mod baseline;
 mod bench;
 mod build;
+mod dist;
+mod docs;
 mod fuzz;
 mod guest;
+mod package;
 mod performance_page;
+mod release;
 mod repo;
 mod report;
 mod results;
@@ -20,6 +24,7 @@ mod vm;
 use anyhow::Result;
 use baseline::Mode;
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Sets up, builds, runs and tests portguard.
@@ -82,6 +87,39 @@ enum Verb {
         /// How long
         #[arg(long, value_name = "N", default_value_t = 20)]
         minutes: u32,
+    },
+    /// Make packages, archives, debug symbols, the bill of materials, checksums and the container image, in target/dist
+    ///
+    /// Builds for each target with all optimisations, which takes minutes each, and fetches what it builds with.
+    Dist {
+        /// Only for these
+        #[arg(long, value_name = "TARGET", num_args = 1..)]
+        target: Vec<dist::Target>,
+        /// Only the static program and the container image
+        #[arg(long, conflicts_with = "target")]
+        image: bool,
+        /// Pack this program and build none, to try the packages
+        #[arg(long, value_name = "PATH", conflicts_with = "image")]
+        program: Option<PathBuf>,
+    },
+    /// Check what a release needs: the changelog, the versions, schemas and recorded figures
+    Release {
+        /// There is nothing else it does
+        #[arg(long, required = true)]
+        check: bool,
+    },
+    /// Make the site of the documents, in target/dist/site; builds mdBook the first time
+    Docs,
+    /// Install, upgrade, break, reboot, remove and purge the .deb of `dist` in a guest with Debian, as root
+    ///
+    /// Linux 6.1 is booted with Debian 12, Linux 6.12 with Debian 13. Fetches that Debian, some 250 MB, once.
+    Package {
+        /// The kernel
+        #[arg(long, value_name = "SERIES", default_value = "6.12")]
+        vm: String,
+        /// With the portguard-itest that is built
+        #[arg(long)]
+        no_build: bool,
     },
     /// Measure the cost of a decision, in instructions of a guest
     Bench {
@@ -187,6 +225,18 @@ fn run(verb: Verb) -> Result<ExitCode> {
         } => guest::run(&series, systemd, &command),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Soak { vm, minutes } => guest::soak(&vm, minutes),
+        Verb::Dist {
+            target,
+            image,
+            program,
+        } => dist::run(&dist::Options {
+            targets: target,
+            image,
+            program,
+        }),
+        Verb::Release { .. } => release::check(),
+        Verb::Docs => docs::run(),
+        Verb::Package { vm, no_build } => package::run(&vm, no_build),
         Verb::Bench { vm, only, mode } => bench::run(&vm, only.as_deref(), mode.into()),
     }
 }
@@ -210,6 +260,8 @@ mod tests {
             ".github/workflows/ci.yml",
             ".github/workflows/nightly.yml",
             "CONTRIBUTING.md",
+            "RELEASE.md",
+            ".github/workflows/release.yml",
         ] {
             let text = read_to_string(repo::path(file)).expect(file);
             let text = text.replace("${{ matrix.kernel }}", "6.12");

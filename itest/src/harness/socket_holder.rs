@@ -171,17 +171,17 @@ fn errno_of(kind: i32, socket: &OwnedFd) -> i32 {
 }
 
 /// What keeps the sockets open.
-enum Keeper {
+enum KeptOpen {
     Process,
     Message { _pair: (OwnedFd, OwnedFd) },
     Ring { _ring: Box<io_uring::IoUring> },
 }
 
 /// Puts the sockets where they are to be, and closes them in this process.
-fn keep(kept_in: KeptIn, sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<Keeper> {
-    let keeper = match kept_in {
-        KeptIn::Process => return Ok(Keeper::Process),
-        KeptIn::Message => Keeper::Message {
+fn keep(kept_in: KeptIn, sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<KeptOpen> {
+    let kept = match kept_in {
+        KeptIn::Process => return Ok(KeptOpen::Process),
+        KeptIn::Message => KeptOpen::Message {
             _pair: send_away(sockets)?,
         },
         KeptIn::Thread => {
@@ -193,19 +193,19 @@ fn keep(kept_in: KeptIn, sockets: &mut Vec<(i32, OwnedFd)>) -> anyhow::Result<Ke
                 }
             });
             is_done.recv()??;
-            Keeper::Process
+            KeptOpen::Process
         }
         KeptIn::Ring => {
             let ring = io_uring::IoUring::new(2)?;
             let files: Vec<i32> = sockets.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
             ring.submitter().register_files(&files)?;
-            Keeper::Ring {
+            KeptOpen::Ring {
                 _ring: Box::new(ring),
             }
         }
     };
     sockets.clear();
-    Ok(keeper)
+    Ok(kept)
 }
 
 /// As daemons do that bind as root: first the groups, then the user.

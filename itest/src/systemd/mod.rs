@@ -3,6 +3,7 @@
 mod capabilities;
 mod guarded;
 mod life;
+pub mod package;
 mod place;
 mod unit;
 

@@ -1,5 +1,6 @@
 //! The policy directory of a host, in two layers: files of packages, and those of the administrator, which replace
-//! them by name, as unit files of systemd do.
+//! them by name, as unit files of systemd do. The policy that the packages of portguard ship stands in where there is no
+//! other.
 
 use super::directory;
 use std::collections::BTreeMap;
@@ -12,6 +13,10 @@ use std::path::{Path, PathBuf};
 /// The directories that a policy is read from where no path is given: that of packages, and that of the
 /// administrator. Given together, and alone, they are one directory.
 pub const DEFAULT_PATHS: [&str; 2] = ["/usr/lib/portguard/policies", "/etc/portguard/policies"];
+
+/// The vendor's file that is left out where there is any other: it only reports, and merged with the first policy of an
+/// administrator it would keep that from being enforced.
+const STAND_IN: &str = "default.yaml";
 
 /// The two directories, where the paths are these.
 pub(super) fn of(paths: &[PathBuf]) -> Option<[&Path; 2]> {
@@ -26,7 +31,8 @@ pub(super) fn of(paths: &[PathBuf]) -> Option<[&Path; 2]> {
 }
 
 /// The files of both directories by their names. A file of the administrator takes the place of the vendor's of that
-/// name. A link to `/dev/null`, and an empty file in the place of one of the vendor's, is no file at all.
+/// name. A link to `/dev/null`, and an empty file in the place of one of the vendor's, is no file at all. The vendor's
+/// `default.yaml` counts only where it is alone.
 ///
 /// # Errors
 /// Where a directory cannot be listed, or neither has a file.
@@ -49,6 +55,10 @@ pub(super) fn files([vendor, admin]: [&Path; 2]) -> Result<Vec<PathBuf>, String>
                 found.insert(name, path);
             }
         }
+    }
+    let stand_in = vendor.join(STAND_IN);
+    if found.len() > 1 {
+        found.retain(|_, path| *path != stand_in);
     }
     if seen {
         return Ok(found.into_values().collect());
@@ -134,6 +144,25 @@ mod tests {
             expected,
             "an empty file that masks nothing is an error"
         );
+    }
+
+    #[test]
+    fn vendor_default_counts_only_where_it_is_alone() {
+        let found = |vendor: &[&str], admin: &[&str]| {
+            listed(vendor, admin, |_| ()).expect("files").join(" ")
+        };
+        assert_eq!(found(&["default.yaml"], &[]), "usr/default.yaml");
+        assert_eq!(found(&["default.yaml"], &["a.yaml"]), "etc/a.yaml");
+        assert_eq!(found(&["default.yaml"], &["x.yaml"]), "etc/x.yaml");
+        let of_packages = found(&["default.yaml", "nginx.yaml"], &[]);
+        assert_eq!(of_packages, "usr/nginx.yaml");
+        let of_admin = found(&[], &["default.yaml", "web.yaml"]);
+        assert_eq!(of_admin, "etc/default.yaml etc/web.yaml");
+        let replaced = found(&["default.yaml"], &["default.yaml", "web.yaml"]);
+        assert_eq!(replaced, "etc/default.yaml etc/web.yaml");
+        let mask = |root: &Path| symlink("/dev/null", root.join("etc/web.yaml")).expect("a link");
+        let masked = listed(&["default.yaml", "web.yaml"], &["z.txt"], mask);
+        assert_eq!(masked.unwrap_or_default(), ["usr/default.yaml"]);
     }
 
     #[test]

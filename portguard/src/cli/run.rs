@@ -10,7 +10,7 @@ use crate::daemon::{self, Ended, Options};
 use crate::events::sinks::{SinkSpec, Sinks};
 use crate::kernel::{BPFFS, Enforcer, Environment, Hook, HookChoice, Pins, fix_for, local_ports};
 use crate::loader::{CompiledPolicy, PolicyLoader};
-use crate::metrics::MetricsAddress;
+use crate::metrics::{MetricsAddress, MetricsRules};
 use crate::policy_store::{DIRECTORY, PolicyStore};
 use crate::sandbox::Sandbox;
 use crate::stderr::{self, log_line};
@@ -52,6 +52,14 @@ pub(super) struct Args {
     /// Serve Prometheus metrics at this address, or at a Unix socket for root and --socket-group
     #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
     metrics: Option<MetricsAddress>,
+    /// Rules of which the metrics tell
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "all",
+        hide_short_help = true
+    )]
+    metrics_rules: MetricsRules,
     /// Close already-bound sockets that the policy denies
     #[arg(long)]
     enforce_existing: bool,
@@ -139,11 +147,8 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     }
     let sinks = Sinks::open(&args.sinks, args.output.format(), &sandbox).map_err(lacking)?;
     let server = server(args)?;
-    let pins = args
-        .pin
-        .then(|| Pins::open(&args.bpffs))
-        .transpose()
-        .map_err(lacking)?;
+    let pins = args.pin.then(|| Pins::open(&args.bpffs));
+    let pins = pins.transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce_policy(args, &fresh);
     announce_hook(&fresh.policy, &enforcer);
@@ -155,6 +160,7 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     let options = Options {
         sinks,
         metrics: args.metrics.clone(),
+        metrics_rules: args.metrics_rules,
         metrics_group: args.socket_group,
         enforce_existing: args.enforce_existing,
         fold: !args.no_fold,

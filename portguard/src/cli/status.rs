@@ -6,6 +6,7 @@ use super::table::table;
 use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
 use crate::kernel::pinned_status;
+use crate::metrics::{MetricsRules, render_textfile};
 use crate::status::{Decisions, Enforcing, Hardening, RuleHits, Status};
 use crate::stdout::{self, out_line};
 use anstyle::{AnsiColor, Style};
@@ -20,11 +21,15 @@ use std::fmt::Write as _;
     3  unknown: the daemon cannot be reached\n\n\
     Examples:\n  \
     portguard status\n  \
-    portguard status --json | jq .rules")]
+    portguard status --json | jq .rules\n  \
+    portguard status --prometheus > /var/lib/prometheus/node-exporter/portguard.prom")]
 pub(super) struct Args {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,
+    /// Print the metrics for the textfile directory of Prometheus's node_exporter, also where no daemon runs
+    #[arg(long, conflicts_with = "json")]
+    prometheus: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -49,6 +54,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     if args.json {
         out_line!("{}", serde_json::to_string(&status)?)?;
+    } else if args.prometheus {
+        stdout::text(&render_textfile(&status, MetricsRules::All))?;
     } else {
         let stdout = std::io::stdout();
         let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
@@ -72,6 +79,8 @@ fn nothing(error: &ControlError) -> Status {
         rules: Vec::new(),
         decisions: Decisions::default(),
         dropped: BTreeMap::new(),
+        events: None,
+        programs: Vec::new(),
         reloads: None,
         pins: None,
         problems: vec![error.to_string()],

@@ -29,6 +29,8 @@ pub(super) struct EventDispatch {
     older: usize,
     /// A decision was read while events were queued.
     decided: bool,
+    /// Events so far.
+    reported: u64,
 }
 
 impl EventDispatch {
@@ -40,6 +42,7 @@ impl EventDispatch {
             queued: VecDeque::new(),
             older: 0,
             decided: false,
+            reported: 0,
         }
     }
 
@@ -71,6 +74,7 @@ impl EventDispatch {
         let Some(event) = self.enricher.enrich(aggregated) else {
             return;
         };
+        self.reported += 1;
         let event = Arc::new(SharedEvent::new(event));
         // First to the monitors: the sinks' queues count the event's line where others use it.
         publish(&self.monitors, &event);
@@ -133,6 +137,11 @@ impl EventDispatch {
 
     pub(super) fn reopen_sinks(&mut self) {
         self.sinks.reopen();
+    }
+
+    /// Events so far. One may stand for several decisions.
+    pub(super) const fn reported(&self) -> u64 {
+        self.reported
     }
 
     /// Decisions that the sinks dropped, by sink.

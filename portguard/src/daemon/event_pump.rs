@@ -128,6 +128,11 @@ impl EventPump {
         self.dispatch.reopen_sinks();
     }
 
+    /// Events so far.
+    pub(super) const fn reported(&self) -> u64 {
+        self.dispatch.reported()
+    }
+
     /// Decisions that the sinks dropped, by sink.
     pub(super) fn dropped(&self) -> BTreeMap<String, u64> {
         self.dispatch.dropped()

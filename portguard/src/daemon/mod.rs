@@ -13,6 +13,7 @@ mod policy_job;
 mod policy_saver;
 mod policy_state;
 mod policy_watcher;
+mod process_usage;
 mod pulse;
 mod requests;
 mod run;

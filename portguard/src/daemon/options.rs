@@ -3,7 +3,7 @@
 use crate::control::Server;
 use crate::events::sinks::Sinks;
 use crate::kernel::Counts;
-use crate::metrics::MetricsAddress;
+use crate::metrics::{MetricsAddress, MetricsRules};
 use crate::policy_store::PolicyStore;
 use crate::sandbox::Sandbox;
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Options {
     pub sinks: Sinks,
     /// Where metrics are served.
     pub metrics: Option<MetricsAddress>,
+    /// Of which rules they tell.
+    pub metrics_rules: MetricsRules,
     /// Whose members may use a Unix socket for them.
     pub metrics_group: Option<u32>,
     /// Whether sockets bound earlier are closed where the policy denies them.

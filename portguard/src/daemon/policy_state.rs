@@ -49,6 +49,7 @@ impl PolicyState {
     ) -> Self {
         let reloads = Reloads {
             error: fallback.as_ref().map(|why| why.error.clone()),
+            last_success: fallback.is_none().then(status::now),
             ..Reloads::default()
         };
         Self {
@@ -100,6 +101,7 @@ impl PolicyState {
         match result {
             Ok(_) => {
                 self.reloads.done += 1;
+                self.reloads.last_success.clone_from(&self.reloads.last);
                 self.reloads.error = None;
                 self.fallback = None;
             }

@@ -41,6 +41,8 @@ fn status(daemon: &Daemon<'_>) -> Result<Status, KernelError> {
         rules: enforcer.hits()?,
         decisions: counts.decisions,
         dropped: in_kernel.chain(daemon.events.dropped()).collect(),
+        events: Some(daemon.events.reported()),
+        programs: enforcer.program_costs(),
         reloads: Some(daemon.policy.reloads().clone()),
         pins: enforcer.pinned_in(),
         problems,

@@ -44,7 +44,7 @@ pub fn run(
             None => None,
         };
         let server = options.server.take();
-        let check_every = options.check_every;
+        let (check_every, rules) = (options.check_every, options.metrics_rules);
         let mut daemon = Daemon::start(enforcer, environment, loader, &fresh, options)?;
         daemon.install(&fresh)?;
         daemon.enforcer.pin()?;
@@ -57,7 +57,7 @@ pub fn run(
             tokio::spawn(server.serve(sender.clone(), daemon.events.monitors()));
         }
         if let Some(listener) = metrics {
-            tokio::spawn(metrics::serve(listener, sender.clone()));
+            tokio::spawn(metrics::serve(listener, sender.clone(), rules));
         }
         release_memory();
         ready();

@@ -9,6 +9,7 @@ use super::options::{Ended, Options};
 use super::policy_job::{PolicyJob, Read, Successor, Waiting};
 use super::policy_saver::PolicySaver;
 use super::policy_state::{PolicyState, Reloaded};
+use super::process_usage::process_usage;
 use crate::control::Reply;
 use crate::kernel::{Enforcer, Environment, KernelError};
 use crate::loader::{CompiledPolicy, PolicyLoader, release_memory};
@@ -251,6 +252,7 @@ impl<'a> Daemon<'a> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since.clone(),
             uptime: self.started.elapsed().as_secs(),
+            usage: process_usage(),
         }
     }
 

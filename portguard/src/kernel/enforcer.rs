@@ -17,7 +17,7 @@ use crate::kernel::pins::manifest::PinManifest;
 use crate::kernel::pins::pin_directory::{self, Pins, UnusablePins};
 use crate::kernel::pins::pin_paths::PINS;
 use crate::kernel::preflight::environment::Environment;
-use crate::status::{Description, RuleHits};
+use crate::status::{Description, ProgramCost, RuleHits};
 use std::path::PathBuf;
 
 /// Programs in the kernel, attached until this is dropped or, where they are pinned, until their pins are removed.
@@ -251,6 +251,12 @@ impl Enforcer {
     /// Reads all counters.
     pub fn counts(&self) -> Result<Counts, KernelError> {
         Counts::read(&self.maps)
+    }
+
+    /// What the programs cost; nothing where the kernel does not measure it, and of programs that were taken over.
+    #[must_use]
+    pub fn program_costs(&self) -> Vec<ProgramCost> {
+        self.programs.costs()
     }
 
     /// The rules of the policy in force and the default, with their hits.

@@ -2,15 +2,17 @@
 
 use super::connections::{Connections, Place};
 use super::listener::{Listener, Stream};
-use super::text::{CONTENT_TYPE, render};
+use super::negotiation::{exposition, gzip, takes_gzip};
+use super::rules::MetricsRules;
+use super::text::render;
 use crate::control::{PendingRequest, Reply, Request as ControlRequest};
 use crate::status::Status;
 use crate::stderr::log_line;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE as TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
@@ -36,7 +38,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const REQUEST: usize = 16 << 10;
 
 /// Answers scrapes with the daemon's status; never ends.
-pub async fn serve(listener: Listener, requests: mpsc::Sender<PendingRequest>) {
+pub async fn serve(
+    listener: Listener,
+    requests: mpsc::Sender<PendingRequest>,
+    rules: MetricsRules,
+) {
     let connections = Connections::default();
     let mut failing = false;
     loop {
@@ -47,8 +53,8 @@ pub async fn serve(listener: Listener, requests: mpsc::Sender<PendingRequest>) {
                 let id = place.id();
                 let requests = requests.clone();
                 let task = match stream {
-                    Stream::Tcp(stream) => tokio::spawn(converse(stream, requests, place)),
-                    Stream::Unix(stream) => tokio::spawn(converse(stream, requests, place)),
+                    Stream::Tcp(stream) => tokio::spawn(converse(stream, requests, rules, place)),
+                    Stream::Unix(stream) => tokio::spawn(converse(stream, requests, rules, place)),
                 };
                 connections.set_task(id, task.abort_handle());
                 // What was closed for it gives its descriptor back before the next one takes another.
@@ -72,11 +78,12 @@ pub async fn serve(listener: Listener, requests: mpsc::Sender<PendingRequest>) {
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     requests: mpsc::Sender<PendingRequest>,
+    rules: MetricsRules,
     place: Place,
 ) {
     let service = service_fn(|request| {
         place.has_request();
-        respond(request, &requests)
+        respond(request, &requests, rules)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         // A client that scrapes twice a minute must not hold one of few connections in between.
@@ -92,6 +99,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 async fn respond(
     request: Request<Incoming>,
     requests: &mpsc::Sender<PendingRequest>,
+    rules: MetricsRules,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != "/metrics" {
         return Ok(plain(
@@ -106,13 +114,33 @@ async fn respond(
         return Ok(refusal);
     }
     Ok(match timeout(REPLY_TIMEOUT, status(requests)).await {
-        Ok(Some(status)) => answer(StatusCode::OK, CONTENT_TYPE, render(&status).into()),
+        Ok(Some(status)) => scraped(&status, rules, request.headers()),
         Ok(None) => plain(StatusCode::SERVICE_UNAVAILABLE, "portguard is ending\n"),
         Err(_) => plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "portguard is too busy to answer: try again\n",
         ),
     })
+}
+
+/// The metrics, in the form that the request asks for.
+fn scraped(status: &Status, rules: MetricsRules, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let exposition = exposition(headers);
+    let text = render(status, rules, exposition);
+    let compressed = if takes_gzip(headers) {
+        gzip(&text)
+    } else {
+        None
+    };
+    let is_compressed = compressed.is_some();
+    let body = compressed.unwrap_or_else(|| text.into_bytes());
+    let mut response = answer(StatusCode::OK, exposition.content_type(), body.into());
+    let headers = response.headers_mut();
+    if is_compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    response
 }
 
 /// The daemon's status; `None` where it is ending.
@@ -141,6 +169,6 @@ fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
-    response.headers_mut().insert(TYPE, kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

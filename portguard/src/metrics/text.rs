@@ -1,24 +1,60 @@
-//! Prometheus's text format, version 0.0.4.
+//! Prometheus's text format, version 0.0.4, and OpenMetrics, version 1.0.0.
 
-use super::families::{Family, Kind, families};
+use super::families::families;
+use super::family::{Family, Kind, Value};
+use super::process_families::PROCESS;
+use super::rules::MetricsRules;
 use crate::status::Status;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+/// A format of scrapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposition {
+    /// That of Prometheus, which every scraper reads.
+    Prometheus,
+    /// OpenMetrics, for those who ask for it.
+    OpenMetrics,
+}
+
+impl Exposition {
+    /// Its media type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// The text of a scrape. docs/metrics.md says what is in it.
 #[must_use]
-pub fn render(status: &Status) -> String {
+pub fn render(status: &Status, rules: MetricsRules, exposition: Exposition) -> String {
+    encoded(families(status, rules), exposition)
+}
+
+/// The text for the textfile directory of node_exporter, whose own process is that of `process_*` there.
+#[must_use]
+pub fn render_textfile(status: &Status, rules: MetricsRules) -> String {
+    let mut families = families(status, rules);
+    families.retain(|family| !family.name.starts_with(PROCESS));
+    encoded(families, Exposition::Prometheus)
+}
+
+fn encoded(families: Vec<Family>, exposition: Exposition) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(families(status))));
-    let mut text = String::new();
+    registry.register_collector(Box::new(Snapshot(families)));
+    let mut out = String::new();
     // Writing into a string cannot fail.
-    let _ = prometheus_text::encode(&mut text, &registry);
-    text
+    let _ = match exposition {
+        Exposition::Prometheus => prometheus_text::encode(&mut out, &registry),
+        Exposition::OpenMetrics => text::encode(&mut out, &registry),
+    };
+    out
 }
 
 /// Values as they were at one moment, not counted here.
@@ -43,9 +79,15 @@ fn encode(family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     for sample in &family.samples {
         let labels = sample.labels.as_slice();
         let mut metric = metric.encode_family(&labels)?;
-        match family.kind {
-            Kind::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&sample.value, None)?,
-            Kind::Gauge => metric.encode_gauge(&sample.value)?,
+        match (family.kind, sample.value) {
+            (Kind::Counter, Value::Whole(value)) => {
+                metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+            (Kind::Counter, Value::Seconds(value)) => {
+                metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+            (Kind::Gauge, Value::Whole(value)) => metric.encode_gauge(&value)?,
+            (Kind::Gauge, Value::Seconds(value)) => metric.encode_gauge(&value)?,
         }
     }
     Ok(())

@@ -70,7 +70,7 @@ fn is_new(path: &Path) -> bool {
 }
 
 /// What can be seen of the policy's files without reading them. A file that differs from one moment to the next is
-/// being written, whoever does that and however.
+/// being written, by any process and in any way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 

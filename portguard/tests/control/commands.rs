@@ -101,6 +101,7 @@ fn status_exits_1_with_problems() {
             reloads: Some(Reloads {
                 done: 2,
                 failed: 1,
+                last_success: None,
                 last: Some("2026-01-03T00:00:00Z".into()),
                 error: Some(MISTAKE.into()),
             }),

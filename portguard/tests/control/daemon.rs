@@ -145,19 +145,10 @@ pub(crate) fn status() -> Status {
             version: "0.1.0".into(),
             since: "2026-01-02T03:04:05.678901234Z".into(),
             uptime: 273_605,
+            usage: None,
         }),
         kernel: "6.12.0".into(),
-        policy: Some(PolicyInForce {
-            hash: "b7b9142ff996".into(),
-            revision: "fedcba987654".into(),
-            origin: vec!["/etc/portguard/policies".into()],
-            generation: 3,
-            since: "2026-01-03T00:00:00.1Z".into(),
-            mode: Mode::Enforce,
-            default: Verdict::Kernel,
-            protect: "1-1023".into(),
-            scope: Scope::Host,
-        }),
+        policy: Some(policy()),
         rules: vec![
             rule(
                 Some("web"),
@@ -182,9 +173,12 @@ pub(crate) fn status() -> Status {
             kernel: 0,
         },
         dropped: [("ring_full".to_owned(), 0), ("uid_quota".to_owned(), 0)].into(),
+        events: Some(15),
+        programs: Vec::new(),
         reloads: Some(Reloads {
             done: 2,
             failed: 0,
+            last_success: Some("2026-01-03T00:00:00Z".into()),
             last: Some("2026-01-03T00:00:00.1Z".into()),
             error: None,
         }),
@@ -194,6 +188,20 @@ pub(crate) fn status() -> Status {
         fallback: None,
         violations: Some(0),
         hardening: None,
+    }
+}
+
+fn policy() -> PolicyInForce {
+    PolicyInForce {
+        hash: "b7b9142ff996".into(),
+        revision: "fedcba987654".into(),
+        origin: vec!["/etc/portguard/policies".into()],
+        generation: 3,
+        since: "2026-01-03T00:00:00.1Z".into(),
+        mode: Mode::Enforce,
+        default: Verdict::Kernel,
+        protect: "1-1023".into(),
+        scope: Scope::Host,
     }
 }
 

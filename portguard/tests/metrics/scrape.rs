@@ -2,7 +2,7 @@
 
 use crate::{scrape, status, value};
 use portguard::control::{PendingRequest, Reply, Request};
-use portguard::metrics::{CONTENT_TYPE, MetricsAddress, listen, serve};
+use portguard::metrics::{Exposition, MetricsAddress, MetricsRules, listen, serve};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -46,7 +46,7 @@ impl Server {
                 let listener = listen(&"127.0.0.1:0".parse().unwrap(), None).unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let (sender, requests) = mpsc::channel(1);
-                tokio::spawn(serve(listener, sender));
+                tokio::spawn(serve(listener, sender, MetricsRules::All));
                 tokio::spawn(answer(requests, does));
                 let _ = stopped.await;
             });
@@ -106,16 +106,49 @@ fn metrics_server_answers_scrape() {
     let server = Server::start(Loop::Answers);
     let (head, body) = server.get("GET /metrics");
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
-    assert!(
-        head.contains(&format!("content-type: {CONTENT_TYPE}")),
-        "{head}"
-    );
+    let plain = Exposition::Prometheus.content_type();
+    assert!(head.contains(&format!("content-type: {plain}")), "{head}");
     let scraped = scrape(&body);
     assert_eq!(value(&scraped, "portguard_enforcing", &[]), Some(1.0));
     let (head, none) = server.get("HEAD /metrics");
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
     let length = format!("content-length: {}", body.len());
     assert!(head.contains(&length) && none.is_empty(), "{head}");
+}
+
+/// The head and the body of an answer that need not be text.
+fn bytes(server: &Server, headers: &str) -> (String, Vec<u8>) {
+    let mut stream = server.connect();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: portguard\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap().to_lowercase(), body)
+}
+
+#[test]
+fn metrics_server_answers_in_the_form_that_is_asked_for() {
+    let server = Server::start(Loop::Answers);
+    let (head, body) = bytes(&server, "Accept: application/openmetrics-text\r\n");
+    let open = Exposition::OpenMetrics.content_type();
+    assert!(head.contains(&format!("content-type: {open}")), "{head}");
+    assert!(
+        body.ends_with(b"# EOF\n") && !head.contains("gzip"),
+        "{head}"
+    );
+    let (_, plain) = server.get("GET /metrics");
+    let (head, body) = bytes(&server, "Accept-Encoding: gzip\r\n");
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    assert!(head.contains("vary: accept, accept-encoding"), "{head}");
+    let mut text = String::new();
+    let mut decoder = flate2::read::GzDecoder::new(&body[..]);
+    decoder.read_to_string(&mut text).unwrap();
+    assert!(text == plain && body.len() < plain.len(), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Scrapes over a Unix socket.
 
 use crate::scrape::{Loop, answer};
-use portguard::metrics::{Listener, MetricsAddress, MetricsError, listen, serve};
+use portguard::metrics::{Listener, MetricsAddress, MetricsError, MetricsRules, listen, serve};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ async fn metrics_unix_socket_answers_curl_and_is_removed() {
     let metadata = path.symlink_metadata().unwrap();
     assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (0o660, group));
     let (sender, requests) = mpsc::channel(1);
-    let server = tokio::spawn(serve(listener, sender));
+    let server = tokio::spawn(serve(listener, sender, MetricsRules::All));
     tokio::spawn(answer(requests, Loop::Answers));
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--max-time", "30", "--unix-socket"]);

@@ -112,6 +112,7 @@ fn host(steps: &Steps, selection: &Selection, build: &Receiver<bool>) {
         steps.plain("cargo doc", steps::documentation);
         steps.plain("dependencies", steps::dependencies);
         steps.run("advisories", steps::advisories);
+        steps.run("alerts", steps::alerts);
         steps.run("policies", || if_built(built, steps::policies));
         steps.run("fuzz", || if_built(built, fuzz::short));
     }

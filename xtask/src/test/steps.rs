@@ -136,6 +136,30 @@ pub(super) fn policies() -> Result<Count> {
     Ok(count)
 }
 
+/// Tests the alerts and recording rules by promtool. Nothing is counted, and the summary shows it, where that cannot be
+/// had.
+pub(super) fn alerts() -> Result<Count> {
+    let promtool = match tools::promtool() {
+        Ok(promtool) => promtool,
+        Err(error) => {
+            eprintln!(
+                "xtask: WARNING: {error:#}.\n\
+                 xtask: WARNING: the alerts in dist/prometheus were NOT tested."
+            );
+            return Ok(Count::default());
+        }
+    };
+    let directory = repo::path("dist/prometheus");
+    for arguments in [
+        ["check", "rules", "portguard.rules.yml"],
+        ["test", "rules", "portguard.rules.test.yml"],
+    ] {
+        let mut promtool = shell::command(&promtool);
+        shell::run(promtool.current_dir(&directory).args(arguments))?;
+    }
+    Ok(Count::one(true))
+}
+
 /// Runs the tests on the kernel of this machine.
 pub(super) fn native(filter: Option<&str>) -> Result<StepResult> {
     tools::for_native()?;

@@ -1,4 +1,5 @@
-//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`.
+//! The tools that cargo builds: cargo-deny, which checks the dependencies against `deny.toml`, and cargo-cyclonedx, which
+//! lists them.
 
 use crate::{repo, shell};
 use anyhow::Result;
@@ -8,6 +9,23 @@ use std::process::Command;
 /// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     find_or_build("cargo-deny", "some minutes")
+}
+
+/// mdBook, without its server.
+pub(crate) fn mdbook() -> Result<PathBuf> {
+    let own = repo::path("target/tools/bin/mdbook");
+    if !own.is_file() {
+        eprintln!("xtask: building mdbook, some minutes");
+        let mut cargo = install(&["mdbook", "--locked", "--version", "0.5.4"]);
+        cargo.args(["--no-default-features", "--features", "search"]);
+        shell::run(&mut cargo)?;
+    }
+    Ok(own)
+}
+
+/// cargo-cyclonedx.
+pub(crate) fn cargo_cyclonedx() -> Result<PathBuf> {
+    find_or_build("cargo-cyclonedx", "two minutes")
 }
 
 /// The path of a tool: in target/tools, or installed, or else built into target/tools.

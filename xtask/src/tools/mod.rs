@@ -4,13 +4,17 @@ mod apt;
 mod bpf_core;
 mod bpf_linker;
 mod cargo_tools;
+mod nfpm;
+mod promtool;
 
 pub(crate) use bpf_core::{BpfCore, DEBIAN_RUSTC};
 pub(crate) use bpf_linker::linker_path;
-pub(crate) use cargo_tools::cargo_deny;
+pub(crate) use cargo_tools::{cargo_cyclonedx, cargo_deny, mdbook};
+pub(crate) use nfpm::nfpm;
+pub(crate) use promtool::promtool;
 
 use crate::shell;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use apt::Program;
 use std::path::Path;
 
@@ -30,6 +34,16 @@ const NATIVE: &[Program] = &[
     ("ip", "iproute2"),
 ];
 
+/// The programs that make packages and check them.
+const PACKAGES: &[Program] = &[
+    ("objcopy", "binutils"),
+    ("lintian", "lintian"),
+    ("rpm", "rpm"),
+    ("rpmlint", "rpmlint"),
+    ("zstd", "zstd"),
+    ("pip3", "python3-pip"),
+];
+
 /// The programs of guests and of the native tests.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     GUESTS.iter().chain(NATIVE).map(|(program, _)| *program)
@@ -45,6 +59,31 @@ pub(crate) fn for_building() -> Result<BpfCore> {
 /// Installs QEMU and the programs that pack the files of guests.
 pub(crate) fn for_guests() -> Result<()> {
     apt::install_programs(GUESTS)
+}
+
+/// Installs the programs that make packages and check them.
+pub(crate) fn for_packages() -> Result<()> {
+    apt::install_programs(PACKAGES)
+}
+
+/// Installs packages unless this program is there; fails where they do not have it.
+pub(crate) fn install_program(program: &str, packages: &[&str]) -> Result<()> {
+    if shell::which(program).is_none() {
+        apt::install(packages)?;
+    }
+    ensure!(
+        shell::which(program).is_some(),
+        "{} did not install {program}",
+        packages.join(" ")
+    );
+    Ok(())
+}
+
+/// Whether the compiler has the standard library for a target.
+pub(crate) fn has_std(triple: &str) -> Result<bool> {
+    let mut rustc = shell::command("rustc");
+    rustc.args(["--print", "target-libdir", "--target", triple]);
+    Ok(Path::new(shell::query(&mut rustc)?.trim()).is_dir())
 }
 
 /// Installs the C++ compiler that builds libFuzzer.

@@ -23,6 +23,8 @@ pub(crate) struct GuestSpec {
     pub(crate) bpf_lsm: bool,
     /// Whether systemd is its first process and starts portguard by the shipped unit.
     pub(crate) systemd: bool,
+    /// A disk with its file system, which is left as it was at the end; the guest may reboot then.
+    pub(crate) disk: Option<PathBuf>,
     /// Whether its clock counts instructions, on one CPU.
     pub(crate) counting: bool,
     /// Whether to print the console while it runs.
@@ -44,6 +46,7 @@ impl GuestSpec {
             files: Vec::new(),
             bpf_lsm: true,
             systemd: false,
+            disk: None,
             counting: false,
             live: false,
             limit: LIMIT,

@@ -4,6 +4,7 @@ mod accelerator;
 mod apt_sources;
 pub(crate) mod cache;
 mod debian_archive;
+pub(crate) mod disk;
 mod guest;
 mod initrd;
 pub(crate) mod kernel;

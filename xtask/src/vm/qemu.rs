@@ -84,7 +84,13 @@ fn command(
     };
     qemu.args(["-m", &MEMORY.to_string(), "-nodefaults", "-nic", "none"]);
     qemu.args(["-display", "none", "-serial", "stdio", "-monitor", "none"]);
-    qemu.arg("-no-reboot");
+    match &guest.disk {
+        Some(disk) => qemu.args([
+            "-drive",
+            &format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()),
+        ]),
+        None => qemu.arg("-no-reboot"),
+    };
     if guest.counting {
         qemu.args(["-icount", "shift=0,sleep=off", "-smp", "1"]);
     } else {

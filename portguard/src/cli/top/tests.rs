@@ -64,6 +64,7 @@ fn status() -> Status {
             version: "0.1.0".into(),
             since: String::new(),
             uptime: 3_700,
+            usage: None,
         }),
         kernel: "6.12.0".into(),
         policy: Some(PolicyInForce {
@@ -88,6 +89,8 @@ fn status() -> Status {
             kernel: 2,
         },
         dropped: [("ring_full".to_owned(), 5)].into(),
+        events: Some(5),
+        programs: Vec::new(),
         reloads: Some(Reloads::default()),
         pins: None,
         problems: Vec::new(),

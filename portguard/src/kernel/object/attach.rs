@@ -7,8 +7,10 @@ use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::records::FaultLog;
 use crate::kernel::object::hook::{Features, Hook, LSM_PROGRAMS, all_programs};
 use crate::kernel::object::load::{Loaded, cgroup_program, load_programs, lsm_program};
+use crate::kernel::object::program_cost::program_costs;
 use crate::kernel::preflight::environment::Environment;
 use crate::kernel::preflight::other_programs::ATTACH_TYPES;
+use crate::status::ProgramCost;
 use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
@@ -255,6 +257,12 @@ impl Programs {
                 EbpfLogger::init_from_id(id).ok()
             }
         }
+    }
+
+    /// See [`crate::kernel::Enforcer::program_costs`].
+    pub(in crate::kernel) fn costs(&self) -> Vec<ProgramCost> {
+        let object = self.object.as_ref();
+        object.map_or_else(Vec::new, |object| program_costs(object, all_programs()))
     }
 
     /// Ids of the programs, in the order of [`all_programs`]; 0 for one that is not attached.

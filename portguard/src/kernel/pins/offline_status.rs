@@ -46,6 +46,8 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
         rules,
         decisions: counts.decisions,
         dropped: BTreeMap::from(counts.dropped_by_reason()),
+        events: None,
+        programs: Vec::new(),
         reloads: None,
         pins: Some(directory.display().to_string()),
         problems,

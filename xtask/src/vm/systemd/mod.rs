@@ -135,6 +135,15 @@ fn not_before_host(suite: &str, os_release: &str) -> String {
     }
 }
 
+/// The suite for a kernel: the first that is listed, or that of this machine if it is newer.
+pub(super) fn suite(series: &str) -> Result<String> {
+    let listed = OF_KERNEL.iter().find(|(known, _)| *known == series);
+    let first = listed.and_then(|(_, suites)| suites.first());
+    let first = first.with_context(|| format!("no suite is listed for kernel {series}"))?;
+    let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    Ok(not_before_host(first, &os))
+}
+
 /// Fetches the packages of a suite into the cache, all of them or none.
 fn fetch_from(suite: &str) -> Result<PathBuf> {
     let home = cache::directory().join("systemd").join(suite);
