@@ -120,68 +120,70 @@ fn value(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     }
 }
 
+/// The samples of [`status`]: name, labels, value.
+const SAMPLES: &[(&str, &[(&str, &str)], f64)] = &[
+    ("portguard_enforcing", &[], 1.0),
+    ("portguard_state", &[("state", "enforce")], 1.0),
+    ("portguard_state", &[("state", "degraded")], 0.0),
+    ("portguard_problems", &[], 1.0),
+    ("portguard_hook_info", &[("hook", "lsm")], 1.0),
+    (
+        "portguard_policy_applied_timestamp_seconds",
+        &[],
+        1_767_323_046.0,
+    ),
+    ("portguard_decisions_total", &[("verdict", "allow")], 3.0),
+    ("portguard_decisions_total", &[("verdict", "kernel")], 5.0),
+    (
+        "portguard_rule_decisions_total",
+        &[("rule", "web"), ("verdict", "allow"), ("enforced", "true")],
+        3.0,
+    ),
+    (
+        "portguard_rule_decisions_total",
+        &[("rule", ""), ("verdict", "kernel"), ("enforced", "true")],
+        5.0,
+    ),
+    ("portguard_events_total", &[], 9.0),
+    ("portguard_policy_rules", &[], 1.0),
+    ("portguard_program_runs_total", &[("program", "bind4")], 8.0),
+    (
+        "portguard_program_run_seconds_total",
+        &[("program", "bind4")],
+        0.000_005_12,
+    ),
+    (
+        "portguard_reload_last_success_timestamp_seconds",
+        &[],
+        1_767_323_047.0,
+    ),
+    ("process_cpu_seconds_total", &[], 1.25),
+    ("process_open_fds", &[], 20.0),
+    (
+        "portguard_events_dropped_total",
+        &[("reason", "ring_full")],
+        0.0,
+    ),
+    (
+        "portguard_events_dropped_total",
+        &[("reason", "stdout")],
+        7.0,
+    ),
+    ("portguard_reloads_total", &[("result", "success")], 2.0),
+    ("portguard_reloads_total", &[("result", "failure")], 1.0),
+    ("portguard_reload_failed", &[], 1.0),
+    ("portguard_reattached_total", &[], 4.0),
+    ("portguard_existing_violations", &[], 6.0),
+    ("portguard_build_info", &[("version", "1.2.3")], 1.0),
+    ("process_start_time_seconds", &[], 1_767_323_045.0),
+];
+
 #[test]
 fn metrics_render_full_status() {
     let scrape = scrape(&prometheus(&status()));
     let value = |name, labels: &[_]| value(&scrape, name, labels);
-    let total = "portguard_rule_decisions_total";
-    for (name, labels, is) in [
-        ("portguard_enforcing", &[][..], 1.0),
-        ("portguard_state", &[("state", "enforce")], 1.0),
-        ("portguard_state", &[("state", "degraded")], 0.0),
-        ("portguard_problems", &[], 1.0),
-        ("portguard_hook_info", &[("hook", "lsm")], 1.0),
-        (
-            "portguard_policy_applied_timestamp_seconds",
-            &[],
-            1_767_323_046.0,
-        ),
-        ("portguard_decisions_total", &[("verdict", "allow")], 3.0),
-        ("portguard_decisions_total", &[("verdict", "kernel")], 5.0),
-        (
-            total,
-            &[("rule", "web"), ("verdict", "allow"), ("enforced", "true")],
-            3.0,
-        ),
-        (
-            total,
-            &[("rule", ""), ("verdict", "kernel"), ("enforced", "true")],
-            5.0,
-        ),
-        ("portguard_events_total", &[], 9.0),
-        ("portguard_policy_rules", &[], 1.0),
-        ("portguard_program_runs_total", &[("program", "bind4")], 8.0),
-        (
-            "portguard_program_run_seconds_total",
-            &[("program", "bind4")],
-            0.000_005_12,
-        ),
-        (
-            "portguard_reload_last_success_timestamp_seconds",
-            &[],
-            1_767_323_047.0,
-        ),
-        ("process_cpu_seconds_total", &[], 1.25),
-        ("process_open_fds", &[], 20.0),
-        (
-            "portguard_events_dropped_total",
-            &[("reason", "ring_full")],
-            0.0,
-        ),
-        (
-            "portguard_events_dropped_total",
-            &[("reason", "stdout")],
-            7.0,
-        ),
-        ("portguard_reloads_total", &[("result", "success")], 2.0),
-        ("portguard_reloads_total", &[("result", "failure")], 1.0),
-        ("portguard_reload_failed", &[], 1.0),
-        ("portguard_reattached_total", &[], 4.0),
-        ("portguard_existing_violations", &[], 6.0),
-        ("portguard_build_info", &[("version", "1.2.3")], 1.0),
-        ("process_start_time_seconds", &[], 1_767_323_045.0),
-    ] {
-        assert_eq!(value(name, labels), Some(is), "{name} {labels:?}");
+    for (name, labels, is) in SAMPLES {
+        assert_eq!(value(name, labels), Some(*is), "{name} {labels:?}");
     }
     let policy = [
         ("hash", "0123456789ab"),

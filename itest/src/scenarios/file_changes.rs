@@ -323,7 +323,10 @@ fn reload_command(env: &TestEnv, instance: Instance) -> anyhow::Result<()> {
     let hash = hash.as_str().context("hash")?;
     ensure!(
         output.status.code() == Some(0)
-            && stdout == format!("policy {hash} is in force: rules +1 ~1\n"),
+            && stdout
+                == format!(
+                    "policy {hash} is in force: rules +1 ~1, denials narrowed: only; weaker than before\n"
+                ),
         "{output:?}"
     );
     ensure!(

@@ -147,11 +147,8 @@ fn enforce(args: &Args) -> Result<Exit, Exit> {
     }
     let sinks = Sinks::open(&args.sinks, args.output.format(), &sandbox).map_err(lacking)?;
     let server = server(args)?;
-    let pins = args
-        .pin
-        .then(|| Pins::open(&args.bpffs))
-        .transpose()
-        .map_err(lacking)?;
+    let pins = args.pin.then(|| Pins::open(&args.bpffs));
+    let pins = pins.transpose().map_err(lacking)?;
     let enforcer = Enforcer::start(&environment, args.hook.into(), pins).map_err(lacking)?;
     announce_policy(args, &fresh);
     announce_hook(&fresh.policy, &enforcer);

@@ -155,7 +155,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         let (read, _) = runtime.block_on(async {
-            let mut job = PolicyJob::default();
+            let mut job = PolicyJob::new(Sandbox::off());
             job.read(loader, Resolved::new(), Arc::default(), Vec::new());
             job.finished().await
         });

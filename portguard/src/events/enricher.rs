@@ -5,6 +5,7 @@ use super::event::{DecisionEvent, Mode};
 use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
 use crate::events::executables::Executables;
+use crate::events::path_cache::BoundedPath;
 use crate::kernel::{Aggregated, Features};
 use crate::status::Description;
 use jiff::Timestamp;
@@ -91,7 +92,7 @@ impl Enricher {
     /// Resolves what the record only numbers; `None` for a protocol that this version does not know.
     pub fn enrich(&mut self, aggregated: &Aggregated) -> Option<DecisionEvent> {
         let (event, several) = (&aggregated.event, aggregated.several);
-        let (one_process, one_comm) = (several.process == 0, several.comm == 0);
+        let [one_process, one_comm] = [several.process, several.comm].map(|flag| flag == 0);
         let one_exe = one_process && several.executable == 0 && event.executable != 0;
         let protocol = Protocol::from_index(event.protocol)?;
         let word = RuleWord(event.verdict);
@@ -101,8 +102,7 @@ impl Enricher {
         let refused = has(EventFlags::ENFORCED) && verdict == Verdict::Deny;
         let family = family(event);
         let cgroup = self.cgroups.path(event.cgroup_id);
-        let whole = cgroup.as_ref().filter(|path| !path.cut);
-        let path = whole.map_or("", |path| path.text.as_str());
+        let path = whole_path(cgroup.as_ref());
         let exe = self.executables.path(event.executable).filter(|_| one_exe);
         let exe_deleted = one_exe && event.exe_flags & Event::EXE_DELETED != 0;
         let mut policies = self.policies.iter();
@@ -209,6 +209,11 @@ fn exe_text(path: &str, deleted: bool) -> String {
     // As in /proc/PID/exe.
     let mark = if deleted { " (deleted)" } else { "" };
     format!("{path}{mark}")
+}
+
+/// The path of a cgroup; empty where it is cut or not known.
+fn whole_path(path: Option<&BoundedPath>) -> &str {
+    path.filter(|path| !path.cut).map_or("", |path| &path.text)
 }
 
 /// `MAJOR:MINOR`, from the bits of `MKDEV` of `include/linux/kdev_t.h` (Linux 5.10 to 7.2).

@@ -148,17 +148,7 @@ pub(crate) fn status() -> Status {
             usage: None,
         }),
         kernel: "6.12.0".into(),
-        policy: Some(PolicyInForce {
-            hash: "b7b9142ff996".into(),
-            revision: "fedcba987654".into(),
-            origin: vec!["/etc/portguard/policies".into()],
-            generation: 3,
-            since: "2026-01-03T00:00:00.1Z".into(),
-            mode: Mode::Enforce,
-            default: Verdict::Kernel,
-            protect: "1-1023".into(),
-            scope: Scope::Host,
-        }),
+        policy: Some(policy()),
         rules: vec![
             rule(
                 Some("web"),
@@ -198,6 +188,20 @@ pub(crate) fn status() -> Status {
         fallback: None,
         violations: Some(0),
         hardening: None,
+    }
+}
+
+fn policy() -> PolicyInForce {
+    PolicyInForce {
+        hash: "b7b9142ff996".into(),
+        revision: "fedcba987654".into(),
+        origin: vec!["/etc/portguard/policies".into()],
+        generation: 3,
+        since: "2026-01-03T00:00:00.1Z".into(),
+        mode: Mode::Enforce,
+        default: Verdict::Kernel,
+        protect: "1-1023".into(),
+        scope: Scope::Host,
     }
 }
 

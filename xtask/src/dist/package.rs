@@ -74,7 +74,7 @@ mod tests {
         let unit = read("dist/systemd/portguard.service");
         for line in [
             "EnvironmentFile=-/etc/default/portguard",
-            "ExecStart=/usr/bin/portguard run $PORTGUARD_OPTIONS",
+            "ExecStart=/usr/bin/portguard run --bpffs /run/portguard/bpffs $PORTGUARD_OPTIONS",
         ] {
             assert!(unit.lines().any(|found| found == line), "{line}");
         }

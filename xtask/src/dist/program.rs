@@ -52,7 +52,14 @@ pub(super) fn split(target: Target, built: &Path) -> Result<Program> {
 
 /// The build. `--locked`: what is shipped has the dependencies of Cargo.lock.
 fn cargo(target: Target) -> Command {
-    let mut cargo = build::cargo(&["build", "--locked", "--profile", "shipped", "-p", "portguard"]);
+    let mut cargo = build::cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        "shipped",
+        "-p",
+        "portguard",
+    ]);
     cargo.args(["--features", FEATURES, "--target", target.triple()]);
     // Not RUSTFLAGS: with --target, these are for the program alone and not for build scripts.
     let variable = format!(
