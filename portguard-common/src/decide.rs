@@ -36,6 +36,15 @@ pub struct Decision {
     pub reason: Reason,
 }
 
+impl Decision {
+    /// What the rule or the default says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self) -> RuleWord {
+        RuleWord::new(self.verdict, self.report, self.audit).with_errno(self.errno)
+    }
+}
+
 /// The parts of a bind that are looked up outside the image, each only where the policy needs it.
 pub trait Lookup {
     /// The class of the caller's cgroup (see [`crate::TrieNode`]), or [`UNRESOLVED_CLASS`].
@@ -80,7 +89,7 @@ pub fn decide_bind<I: Image + ?Sized>(
     lookup: &impl Lookup,
 ) -> Option<Decision> {
     // What cannot be read is handled without branches: each would be walked once more by the verifier.
-    let found = if header.has(HeaderFlags::CGROUP_PATHS) {
+    let found = if header.has(HeaderFlags::CGROUP_RULES) {
         lookup.cgroup_class()
     } else {
         // No rule names a cgroup then, and every class has all rules.

@@ -13,8 +13,7 @@
 //! | user pages | sorted [`UserWord`]s, 512 a page |
 //! | runs of vectors | port, user, cgroup and address classes: which rules hold for a class |
 //! | rule words | one byte a rule |
-//! | hits | decisions by the default, then by each rule: the only words that the programs write |
-//! | earlier hits | as many pages, with the hits of earlier policies; written by the loader only |
+//! | earlier hits | decisions by earlier policies, by the default and by each rule: written by the loader |
 //! | description | JSON that describes the policy, so that it can be shown without its files |
 //!
 //! A vector has one bit for each rule, and a summary word with one bit for each of its 64 words that
@@ -187,6 +186,13 @@ impl RuleWord {
         Errno::from_bits(self.0 >> Self::ERRNO)
     }
 
+    /// The verdict and the errno alone, as events have them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outcome(self) -> Self {
+        Self(self.0 & !(Self::REPORT | Self::AUDIT))
+    }
+
     /// Whether a decision by this rule is not enforced.
     #[inline(always)]
     #[must_use]
@@ -249,6 +255,12 @@ impl UserWord {
     pub const fn class(self) -> u32 {
         self.0 as u32 & Self::CLASS_MASK
     }
+
+    /// The uid from which on it holds.
+    #[must_use]
+    pub const fn start(self) -> u32 {
+        (self.0 >> Self::CLASS_BITS) as u32
+    }
 }
 
 /// Settings of a policy that are one bit each.
@@ -260,8 +272,6 @@ impl HeaderFlags {
     pub const ENFORCE: u64 = 1;
     /// `scope: all` (else binds outside the host's network namespace are not decided).
     pub const ALL_NETNS: u64 = 2;
-    /// The paths of callers' cgroups are needed: by rules, or for events.
-    pub const CGROUP_PATHS: u64 = 4;
     /// At least one rule names a cgroup or a unit.
     pub const CGROUP_RULES: u64 = 16;
     /// At least one rule names a group.
@@ -322,7 +332,7 @@ header_words! {
     unresolved_class / set_unresolved_class = 14;
     /// First page of the vectors of address classes; addresses that no rule names have class 0.
     address_vectors / set_address_vectors = 15;
-    /// First page of the hits; as many pages of earlier hits follow.
+    /// First page of the earlier hits.
     hits_page / set_hits_page = 21;
     /// First page of the description.
     description_page / set_description_page = 22;

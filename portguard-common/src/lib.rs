@@ -11,9 +11,11 @@ extern crate std;
 mod cgroup_trie;
 mod decide;
 mod event;
+mod field;
 mod group_rules;
 mod image;
 mod lpm_keys;
+mod memo;
 mod request;
 mod vector;
 mod verdict;
@@ -30,6 +32,7 @@ pub use event::{
     EventFlags, ExecutableRecord, MAX_AGGREGATES, MAX_EXECUTABLE_STEPS, NO_OWNER, RecordKind,
     Several, UID_EXECUTABLES, UID_QUOTA,
 };
+pub use field::Field;
 pub use group_rules::{FixedGroups, GroupRules};
 pub use image::{
     ABI_VERSION, CLASSES_PER_PAGE, Header, HeaderFlags, Image, MAX_CLASSES, MAX_PAGES, MAX_RULES,
@@ -37,6 +40,7 @@ pub use image::{
     VECTORS_PER_PAGE, VectorWords, WORDS_PER_MASK, class_number, hits_pages, hits_slot,
 };
 pub use lpm_keys::{AddressKey, GroupKey};
+pub use memo::{Answer, Entry, Kind, MEMO_ANSWERS, MEMO_CLASSES, MEMO_HITS, Memo, PortClass};
 pub use request::{Family, Protocol, Request};
 pub use vector::Vector;
 pub use verdict::{EACCES, EADDRINUSE, EPERM, Errno, Hook, Reason, Verdict};

@@ -136,7 +136,7 @@ fn image(default: Verdict, rules: &[Rule]) -> Vec<Page> {
 }
 
 fn flags(rules: &[Rule]) -> u64 {
-    let mut flags = HeaderFlags::ENFORCE | HeaderFlags::CGROUP_PATHS;
+    let mut flags = HeaderFlags::ENFORCE;
     if rules.iter().any(|rule| rule.cgroup) {
         flags |= HeaderFlags::CGROUP_RULES;
     }

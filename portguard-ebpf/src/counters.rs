@@ -1,30 +1,32 @@
-//! Counters: of decisions, of what went wrong, and of each rule's hits.
+//! Counters: of decisions, and of what went wrong.
 
-use crate::maps::{COUNTERS, MapImage};
+use crate::maps::MapImage;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
-use portguard_common::{Counter, Image as _, PAGE_WORDS, hits_slot};
+use portguard_common::{Counter, Image as _, RuleWord};
+
+/// One slot for each [`Counter`]. Shared memory with atomic adds, so that preemption loses none.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.counters")]
+static mut COUNTERS: [u64; Counter::COUNT as usize] = [0; Counter::COUNT as usize];
 
 /// Adds one to a counter.
 #[inline(always)]
 pub fn count(counter: Counter) {
-    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: a map value, eight bytes and aligned, which programs only touch by atomic adds.
-        unsafe { increment(slot) };
-    }
+    // SAFETY: within the counters.
+    let slot = unsafe { (&raw mut COUNTERS).cast::<u64>().add(counter as usize) };
+    // SAFETY: as above, aligned, which programs only touch by atomic adds.
+    unsafe { increment(slot) };
 }
 
-/// Counts a decision by `rule` in the policy's own pages.
+/// Adds one to the counter of a decision's verdict.
 #[inline(always)]
-pub fn count_hit(image: &MapImage<'_>, hits_page: u64, rule: u16) {
-    let slot = hits_slot(rule);
-    let page = hits_page as u32 + slot / PAGE_WORDS as u32;
-    if let Some(words) = image.0.get_ptr_mut(page) {
-        let at = MapImage::opaque(slot) as usize & (PAGE_WORDS - 1);
-        // SAFETY: within the page.
-        let word = unsafe { words.cast::<u64>().add(at) };
-        // SAFETY: a word of a map value, aligned, which programs only touch by atomic adds.
-        unsafe { increment(word) };
-    }
+pub fn count_verdict(word: RuleWord) {
+    // The first counters have the numbers of the verdicts.
+    let at = MapImage::opaque(u32::from(word.0)) as usize & 3;
+    // SAFETY: within the counters, of which there are more than four.
+    let slot = unsafe { (&raw mut COUNTERS).cast::<u64>().add(at) };
+    // SAFETY: as above, aligned, which programs only touch by atomic adds.
+    unsafe { increment(slot) };
 }
 
 /// Adds one to a word of a map value.

@@ -19,9 +19,11 @@ mod counters;
 mod events;
 mod executable;
 mod identity;
+mod in_force;
 mod kernel_read;
 mod maps;
 mod socket;
+mod typed;
 #[path = "decide_test/wire.rs"]
 mod wire;
 
@@ -30,8 +32,9 @@ use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::{btf_map, fexit};
 use aya_ebpf::programs::FExitContext;
 use identity::{cgroup, groups, owners};
+use in_force::{InForce, image};
 use kernel_read::Address;
-use maps::{MapImage, POLICY, Path};
+use maps::{MapImage, Path};
 use portguard_common::{
     GroupRules, Header, HeaderFlags, Image as _, Lookup, MAX_CGROUP_DEPTH, Protocol, Request,
     UNRESOLVED_CLASS, decide_bind, is_protected,
@@ -86,7 +89,10 @@ extern "C" fn portguard_test_decide(i: u64) -> u64 {
 
 #[inline(always)]
 fn decide(request: &TestRequest) -> TestResult {
-    let Some(image) = POLICY.get(0).map(MapImage) else {
+    let Some(slot) = InForce::now().map(|policy| policy.slot()) else {
+        return FAULT;
+    };
+    let Some(image) = image(slot) else {
         return FAULT;
     };
     if !is_protected(&image, request.port) {
@@ -104,7 +110,11 @@ fn decide(request: &TestRequest) -> TestResult {
         uid: request.uid,
         euid: request.euid,
     };
-    let caller = Caller { header, request };
+    let caller = Caller {
+        header,
+        slot,
+        request,
+    };
     let decided = decide_bind(&image, &header, &bind, &caller);
     if header.has(HeaderFlags::GROUP_RULES) || caller.has_owners() {
         groups::release();
@@ -129,6 +139,7 @@ fn decide(request: &TestRequest) -> TestResult {
 /// The caller of a request.
 struct Caller<'a> {
     header: Header<'a>,
+    slot: u32,
     request: &'a TestRequest,
 }
 
@@ -176,9 +187,10 @@ impl Lookup for Caller<'_> {
                 if i as u32 >= self.request.owner_count {
                     break;
                 }
+                let policy = owners::policy(self.slot, generation);
                 let (uid, gid) = (u64::from(uid), u64::from(gid));
-                if owners::portguard_add_owner(generation, uid, gid) != owners::ALL {
-                    return owners::CHANGED;
+                if owners::portguard_add_owner(policy, uid, gid) != owners::ALL {
+                    return owners::MISSING;
                 }
             }
             owners::ALL

@@ -7,55 +7,43 @@ use crate::executable::Executable;
 use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::{Bound, Socket};
+use crate::typed::{
+    current_gid, current_parent, current_start_time, current_uids, has_owners, write_current_comm,
+};
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_get_current_comm;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use portguard_common::{
-    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter,
-    Decision, Errno, Event, EventFlags, Family, MAX_CGROUP_DEPTH, NAME_BYTES, RecordKind, RuleWord,
-    Several, UID_EXECUTABLES, UID_QUOTA, Verdict,
+    AGGREGATE_MORE, AGGREGATE_SEVERAL, AggregateKey, AggregateWords, CgroupRecord, Counter, Event,
+    Family, MAX_CGROUP_DEPTH, NAME_BYTES, NO_OWNER, RecordKind, RuleWord, Several, UID_EXECUTABLES,
+    UID_QUOTA,
 };
 
-/// An evaluated bind: the decision, and what an event says of it.
-pub struct Evaluated {
+/// What an event says of a decision.
+pub struct Reported {
     pub port: u16,
     pub socket: Socket,
-    pub decision: Decision,
+    pub word: RuleWord,
+    pub rule: u16,
     pub generation: u32,
-    /// The id of the cgroup that the decision is about: the caller may be in another one by now.
+    /// The id of the cgroup that the decision is about.
     pub cgroup_id: u64,
-    /// [`EventFlags`].
+    /// [`portguard_common::EventFlags`].
     pub flags: u8,
-}
-
-impl Evaluated {
-    #[inline(always)]
-    pub fn enforced(&self, verdict: Verdict) -> bool {
-        self.flags & EventFlags::ENFORCED != 0 && self.decision.verdict as u8 == verdict as u8
-    }
-
-    /// The errno with which the bind is refused.
-    #[inline(always)]
-    pub fn refusal(&self) -> Option<Errno> {
-        self.enforced(Verdict::Deny).then_some(self.decision.errno)
-    }
 }
 
 /// Reports a decision.
 #[inline(always)]
-pub fn decision(evaluated: &Evaluated, bound: &Bound) {
-    let decision = &evaluated.decision;
-    let verdict = RuleWord::new(decision.verdict, false, false).with_errno(decision.errno);
-    let decided = u64::from(verdict.0)
-        | u64::from(evaluated.flags | bound.flags) << 8
-        | u64::from(decision.rule) << 16
-        | u64::from(evaluated.generation) << 32;
-    let bind = u64::from(evaluated.port)
-        | (evaluated.socket.protocol as u64) << 16
+pub fn decision(reported: &Reported, bound: &Bound) {
+    let decided = u64::from(reported.word.outcome().0)
+        | u64::from(reported.flags | bound.flags) << 8
+        | u64::from(reported.rule) << 16
+        | u64::from(reported.generation) << 32;
+    let bind = u64::from(reported.port)
+        | (reported.socket.protocol as u64) << 16
         | bound.inet6 << 24
-        | u64::from(evaluated.socket.netns) << 32;
+        | u64::from(reported.socket.netns) << 32;
     let [high, low] = bound.words;
-    portguard_report(decided, bind, high, low, evaluated.cgroup_id);
+    portguard_report(decided, bind, high, low, reported.cgroup_id);
 }
 
 /// Global to the verifier, which checks it once and not at each call; and its stack is not that of the decision.
@@ -64,16 +52,20 @@ pub fn decision(evaluated: &Evaluated, bound: &Bound) {
 extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgroup: u64) -> u64 {
     // SAFETY: two words and 16 bytes, of which any are a value.
     let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([high, low]) };
-    let ids = bpf_get_current_uid_gid();
+    let (uid, euid) = current_uids();
     report(&AggregateKey {
         cgroup_id: cgroup,
         address,
-        uid: ids as u32,
-        euid: Task::current().euid(),
-        gid: (ids >> 32) as u32,
+        uid,
+        euid,
+        gid: current_gid(),
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,
-        userns_owner: Task::current().userns_owner(),
+        userns_owner: if has_owners() {
+            Task::current().userns_owner()
+        } else {
+            NO_OWNER
+        },
         port: bind as u16,
         rule: (decided >> 16) as u16,
         protocol: (bind >> 16) as u8,
@@ -99,11 +91,11 @@ fn report(key: &AggregateKey) {
     if add(aggregates, key) {
         return;
     }
-    if !takes_quota(aggregates, key.uid) {
+    if !takes_quota(key.uid) {
         count(Counter::UidQuota);
         return;
     }
-    let program = program(Some((aggregates, key.uid)));
+    let program = program(Some(key.uid));
     if aggregates.insert(key, &EMPTY, BPF_NOEXIST.into()).is_err() {
         // Another CPU was faster, or the window's map is full.
         if !add(aggregates, key) {
@@ -156,23 +148,23 @@ fn mark_several(entry: *mut AggregateWords) {
     let first = entry.cast::<Event>();
     // SAFETY: a word of the entry.
     let several = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) }.cast::<Several>();
-    let task = Task::current();
     // SAFETY: within the entry, which begins with the words of an `Event`; any bytes are a number.
     let pid = unsafe { core::ptr::read_volatile(&raw const (*first).pid) };
     // SAFETY: as above.
     let start_time = unsafe { core::ptr::read_volatile(&raw const (*first).start_time) };
     // An id is used again within a second where there are few.
-    if pid != current_process() || start_time != task.start_time() {
+    if pid != current_process() || start_time != current_start_time() {
         // SAFETY: a byte of the entry, to which only ones are written.
         unsafe { core::ptr::write_volatile(&raw mut (*several).process, 1) };
     }
     // SAFETY: as above.
-    if unsafe { core::ptr::read_volatile(&raw const (*first).exec) } != task.exec() {
+    if unsafe { core::ptr::read_volatile(&raw const (*first).exec) } != Task::current().exec() {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(&raw mut (*several).executable, 1) };
     }
     let mut comm = [0u64; 2];
-    current_comm((&raw mut comm).cast());
+    // SAFETY: our own.
+    unsafe { write_current_comm(&raw mut comm) };
     // SAFETY: within the entry, at a multiple of eight.
     let known = unsafe { core::ptr::read_volatile((&raw const (*first).comm).cast::<[u64; 2]>()) };
     if (comm[0] ^ known[0]) | (comm[1] ^ known[1]) != 0 {
@@ -184,13 +176,6 @@ fn mark_several(entry: *mut AggregateWords) {
 #[inline(always)]
 fn current_process() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
-}
-
-/// Writes the name of the running thread.
-#[inline(always)]
-fn current_comm(into: *mut [u8; 16]) {
-    // SAFETY: the destination has the 16 bytes that the helper gets as its size.
-    unsafe { bpf_get_current_comm(into.cast(), 16) };
 }
 
 #[inline(always)]
@@ -205,49 +190,63 @@ fn increment_more(entry: *mut AggregateWords) {
 ///
 /// CPUs at the same moment may take one too many each.
 #[inline(always)]
-fn takes_quota(aggregates: &Aggregates, uid: u32) -> bool {
-    let key = AggregateKey::quota(uid);
+fn takes_quota(uid: u32) -> bool {
+    portguard_take_quota(u64::from(uid)) != 0
+}
+
+/// A function of its own for its stack: a key is 80 bytes, and all functions that call each other have 512.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_take_quota(uid: u64) -> u64 {
+    let Some(aggregates) = AGGREGATES.get(0) else {
+        return 1;
+    };
+    let key = AggregateKey::quota(uid as u32);
     let Some(entry) = aggregates.get_ptr_mut(&key) else {
         // A full map has no room for this entry either; then the room in the ring is the limit.
         let _ = aggregates.insert(&key, &FIRST_OF_UID, BPF_NOEXIST.into());
-        return true;
+        return 1;
     };
     // SAFETY: a word of the entry.
     let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_MORE) };
     // SAFETY: as above: eight bytes and aligned, one load.
     if unsafe { core::ptr::read_volatile(taken) } >= UID_QUOTA {
-        return false;
+        return 0;
     }
     increment_more(entry);
-    true
+    1
 }
 
-/// The caller's program, for an event that is sent now, after its path where the daemon does not know it. `quota` has the
-/// map and the uid by which paths are limited.
+/// The caller's program, for an event that is sent now, after its path where the daemon does not know it. `quota` is the
+/// uid by which paths are limited.
 #[inline(always)]
-fn program(quota: Option<(&Aggregates, u32)>) -> Executable {
+fn program(quota: Option<u32>) -> Executable {
     let program = Executable::current();
-    if program.is_new() && quota.is_none_or(|(aggregates, uid)| takes_path(aggregates, uid)) {
+    if program.is_new() && quota.is_none_or(|uid| portguard_take_path(u64::from(uid)) != 0) {
         program.send_path();
     }
     program
 }
 
 /// Takes one of the paths that `uid` may have sent in this window, as [`takes_quota`].
-#[inline(always)]
-fn takes_path(aggregates: &Aggregates, uid: u32) -> bool {
-    let Some(entry) = aggregates.get_ptr_mut(&AggregateKey::quota(uid)) else {
-        return false;
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_take_path(uid: u64) -> u64 {
+    let Some(aggregates) = AGGREGATES.get(0) else {
+        return 1;
+    };
+    let Some(entry) = aggregates.get_ptr_mut(&AggregateKey::quota(uid as u32)) else {
+        return 0;
     };
     // SAFETY: a word of the entry.
     let taken = unsafe { entry.cast::<u64>().add(AGGREGATE_SEVERAL) };
     // SAFETY: as above: eight bytes and aligned, one load.
     if unsafe { core::ptr::read_volatile(taken) } >= UID_EXECUTABLES {
-        return false;
+        return 0;
     }
     // SAFETY: as above, aligned, which programs only touch by atomic adds.
     unsafe { increment(taken) };
-    true
+    1
 }
 
 /// Reports a decision by an event of its own.
@@ -272,7 +271,7 @@ fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     // SAFETY: no arguments.
     event.time = unsafe { bpf_ktime_get_ns() };
     event.cgroup_id = key.cgroup_id;
-    event.start_time = Task::current().start_time();
+    event.start_time = current_start_time();
     event.uid = key.uid;
     event.euid = key.euid;
     event.gid = key.gid;
@@ -281,13 +280,13 @@ fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     event.port = key.port;
     event.rule = key.rule;
     event.address = key.address;
-    // Straight into the record: a copy on the stack would be zeroed by a byte loop first.
-    current_comm(&raw mut event.comm);
+    // SAFETY: 16 bytes of the event at a multiple of eight.
+    unsafe { write_current_comm((&raw mut event.comm).cast()) };
     event.family = key.family;
     event.protocol = key.protocol;
     event.verdict = key.verdict;
     event.flags = key.flags;
-    event.ppid = Task::current().parent();
+    event.ppid = current_parent();
     event.executable = program.id;
     event.exe_inode = program.inode;
     event.exec = program.exec;

@@ -20,6 +20,8 @@ constants! {
     SET_RETVAL;
     /// 1 where the cgroup programs decide and report every bind, as no LSM program runs.
     CGROUP_DECIDES;
+    /// 1 where all programs may call `bpf_get_current_task_btf` (cgroup programs from Linux 6.1 on).
+    TYPED_TASK;
     /// Inode number of the initial network namespace.
     HOST_NETNS;
     OFF_TASK_CRED;
@@ -68,10 +70,7 @@ constants! {
     OFF_CGROUP_PARENT;
     OFF_KN_NAME;
     OFF_KN_ID;
-    OFF_SOCKET_SK;
     OFF_SK_FAMILY;
-    OFF_SK_TYPE;
-    OFF_SK_PROTOCOL;
     OFF_SK_NET;
     /// The port that the socket is bound to, host byte order.
     OFF_SK_NUM;
@@ -83,9 +82,6 @@ constants! {
 /// User namespaces that can be inside each other, the initial one not counted: `create_user_ns` makes none in one whose
 /// level is above 32.
 pub const MAX_USER_NAMESPACES: u32 = 33;
-
-/// `PF_KTHREAD` of `include/linux/sched.h` (5.10 to 7.2).
-const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// An address in the kernel. Reading one that faults yields zero, never a fault.
 #[derive(Clone, Copy)]
@@ -214,8 +210,8 @@ impl Task {
     }
 
     #[inline(always)]
-    pub fn is_kernel_thread(self) -> bool {
-        self.0.read::<u32>(&OFF_TASK_FLAGS) & PF_KTHREAD != 0
+    pub fn flags(self) -> u32 {
+        self.0.read(&OFF_TASK_FLAGS)
     }
 
     /// Its cgroup in the v2 hierarchy, `struct cgroup`.

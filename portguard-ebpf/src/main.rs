@@ -18,10 +18,12 @@ mod events;
 mod executable;
 mod hooks;
 mod identity;
+mod in_force;
 mod kernel_read;
 mod maps;
 mod sctp;
 mod socket;
+mod typed;
 
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};

@@ -1,4 +1,5 @@
-//! Every map: its key, its value and who writes it.
+//! Every map that is looked up: its key, its value and who writes it. `in_force` and `counters` have the others, whose
+//! memory the programs reach directly.
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
@@ -6,7 +7,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_map;
 use core::arch::asm;
 use portguard_common::{
-    AddressKey, AggregateKey, AggregateWords, Counter, GroupKey, GroupRules, Image, MAX_AGGREGATES,
+    AddressKey, AggregateKey, AggregateWords, GroupKey, GroupRules, Image, MAX_AGGREGATES,
     MAX_CGROUP_DEPTH, NAME_BYTES, NameKey, PAGE_WORDS, Page, TrieKey, TrieNode, VectorWords,
 };
 
@@ -17,10 +18,10 @@ use portguard_common::{
 /// `bpf_map_meta_equal`).
 pub type Pages = Array<[u64; PAGE_WORDS], 1, { BPF_F_INNER_MAP as usize }>;
 
-/// Slot 0 has the policy in force; it is empty until the loader has proved that the programs run.
+/// One slot has the image of the policy in force, see `in_force`; the other is empty, or has the next one.
 /// Written by the loader only.
 #[btf_map]
-pub static POLICY: ArrayOfMaps<Pages, 1> = ArrayOfMaps::new();
+pub static POLICY: ArrayOfMaps<Pages, 2> = ArrayOfMaps::new();
 
 /// Children in the cgroup tries of all generations. Written by the loader only.
 #[btf_map]
@@ -121,10 +122,6 @@ pub type Aggregates = HashMap<AggregateKey, AggregateWords, { MAX_AGGREGATES as 
 /// exact, without a lock.
 #[btf_map]
 pub static AGGREGATES: ArrayOfMaps<Aggregates, 1> = ArrayOfMaps::new();
-
-/// One slot for each [`Counter`]. Shared memory with atomic adds, so that preemption loses none.
-#[btf_map]
-pub static COUNTERS: Array<u64, { Counter::COUNT as usize }> = Array::new();
 
 /// An image in its map.
 pub struct MapImage<'a>(pub &'a Pages);

@@ -4,16 +4,13 @@
 //! other, and undoes all where one is refused.
 
 use crate::counters::count;
-use crate::evaluate::Fault;
-use crate::hooks::{evaluate, policy, refused_with, report};
-use crate::kernel_read::{
-    Address, HOST_NETNS, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_NUM,
-};
+use crate::evaluate::{Fault, evaluate};
+use crate::hooks::{refused_with, report};
+use crate::in_force::InForce;
+use crate::kernel_read::{Address, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_NUM};
 use crate::socket::{AF_INET, AF_INET6, Socket, bind_address, bound_to};
 use aya_ebpf::programs::LsmContext;
-use portguard_common::{
-    Counter, EACCES, Errno, Family, Header, HeaderFlags, Image as _, Protocol, is_protected,
-};
+use portguard_common::{Counter, EACCES, Errno, Family, HeaderFlags, Protocol};
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of `include/uapi/linux/sctp.h`. The hook's other calls are connect and
 /// ASCONF, some of them in softirq with a foreign `current`.
@@ -121,36 +118,43 @@ fn decide(
     family: Family,
     port: u16,
 ) -> Result<Option<Errno>, Fault> {
-    let Some(image) = policy() else {
+    let Some(policy) = InForce::now() else {
         return Ok(None);
     };
-    if !is_protected(&image, port) {
+    let class = policy.class(port);
+    let socket = socket(sock);
+    if !class.is_protected() || !policy.is_for(socket.netns) {
         return Ok(None);
     }
-    let socket = Socket {
+    let entry = policy.entry(class, socket.protocol);
+    let evaluated = evaluate(&policy, entry, port, socket.protocol, || {
+        bind_address(address, family, sock)
+    })?;
+    policy.count(evaluated.answer);
+    report(
+        &policy,
+        &evaluated,
+        || (port, socket, 0),
+        || bound_to(address, family, sock),
+    );
+    Ok(evaluated.answer.refusal())
+}
+
+#[inline(always)]
+fn socket(sock: Address) -> Socket {
+    Socket {
         protocol: Protocol::Sctp,
         netns: sock.follow(&OFF_SK_NET).read(&OFF_NET_INUM),
-    };
-    let header = image.page(0).map(Header).ok_or(Fault)?;
-    let Some(evaluated) = evaluate(&header, socket, port, 0, true, || {
-        bind_address(address, family, sock)
-    })?
-    else {
-        return Ok(None);
-    };
-    report(&evaluated, || bound_to(address, family, sock));
-    Ok(evaluated.refusal())
+    }
 }
 
 /// Whether the policy decides and enforces binds of this port by this socket.
 #[inline(always)]
 fn has_a_say(sock: Address, port: u16) -> bool {
-    let Some(image) = policy() else { return false };
-    let Some(header) = image.page(0).map(Header) else {
+    let Some(policy) = InForce::now() else {
         return false;
     };
-    let netns: u32 = sock.follow(&OFF_SK_NET).read(&OFF_NET_INUM);
-    header.has(HeaderFlags::ENFORCE)
-        && is_protected(&image, port)
-        && (netns == HOST_NETNS.load() || header.has(HeaderFlags::ALL_NETNS))
+    policy.has(HeaderFlags::ENFORCE)
+        && policy.class(port).is_protected()
+        && policy.is_for(socket(sock).netns)
 }

@@ -4,18 +4,19 @@
 //! programs have most of it in their context.
 
 use crate::address::BindAddress;
-use crate::kernel_read::{
-    Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_PROTOCOL, OFF_SK_TYPE,
-};
-use aya_ebpf::Global;
+use crate::kernel_read::{Address, BIT_SK_IPV6ONLY, OFF_NET_INUM, OFF_SK_NET};
+use crate::typed::load;
 use aya_ebpf::bindings::bpf_sock_addr;
-use portguard_common::{EventFlags, Family, Protocol};
+use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
+use portguard_common::{EventFlags, Family, Field, Protocol};
 
 const AF_UNSPEC: u16 = 0;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 const AF_SMC: u16 = 43;
+const IPPROTO_TCP: u16 = 6;
 const IPPROTO_SCTP: u16 = 132;
+const SOCK_RAW: u16 = 3;
 
 /// Offsets in `struct sockaddr_in` and `sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`).
 const IN_ADDR: u64 = 4;
@@ -99,8 +100,18 @@ impl SockAddr {
     /// What an event says of the address.
     #[inline(always)]
     pub fn bound(self, sock: *const u8) -> Bound {
-        let family = Family::of_address(self.family());
-        bound_to(Address(self.typed as u64), family, Address(sock as u64))
+        match Family::of_address(self.family()) {
+            Family::Inet => {
+                // SAFETY: within `struct sockaddr`, which is 16 bytes.
+                let word = unsafe { *self.typed.add(IN_ADDR as usize).cast::<u32>() };
+                Bound::new(Family::Inet, [u64::from(word), 0], Address(sock as u64))
+            }
+            Family::Inet6 => bound_to(
+                Address(self.typed as u64),
+                Family::Inet6,
+                Address(sock as u64),
+            ),
+        }
     }
 }
 
@@ -170,35 +181,33 @@ fn dual_stack(sock: Address) -> u64 {
     u64::from(!(byte >> (bit % 8)) & 1)
 }
 
-/// The field at `offset` of a BTF-typed pointer.
-#[inline(always)]
-fn typed<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
-    // SAFETY: the offset is that of a `T` in the pointed-to type by the kernel's BTF; the verifier
-    // checks the access and the JIT guards it against faults.
-    unsafe { *base.add(offset.load() as usize).cast::<T>() }
-}
-
 impl Socket {
     /// The socket behind a BTF-typed `struct sock`, or `None` where portguard does not decide the bind.
     #[inline(always)]
     pub fn of_sock(sock: *const u8, address: SockAddr) -> Option<Self> {
-        let family: u16 = typed(sock, &OFF_SK_FAMILY);
-        let number: u16 = typed(sock, &OFF_SK_PROTOCOL);
-        if !address.is_taken_by(family, number) {
+        let family = load!(u16, sock, Field::SkFamily);
+        let number = load!(u16, sock, Field::SkProtocol);
+        let protocol = if family == AF_INET && number == IPPROTO_TCP && address.family() == AF_INET
+        {
+            // Most binds: what follows would find the same.
+            if load!(u16, sock, Field::SkType) == SOCK_RAW {
+                return None;
+            }
+            Protocol::Tcp
+        } else if !address.is_taken_by(family, number) {
             return None;
-        }
-        let protocol = if family == AF_SMC {
+        } else if family == AF_SMC {
             Protocol::Tcp
         } else {
-            Protocol::of_socket(typed(sock, &OFF_SK_TYPE), number)?
+            Protocol::of_socket(load!(u16, sock, Field::SkType), number)?
         };
-        let net: *const u8 = typed(sock, &OFF_SK_NET);
+        let net = load!(pointer, sock, Field::SkNet);
         if net.is_null() {
             return None;
         }
         Some(Self {
             protocol,
-            netns: typed(net, &OFF_NET_INUM),
+            netns: load!(u32, net, Field::NetInum),
         })
     }
 }
@@ -209,10 +218,13 @@ pub struct CgroupBind(pub *mut bpf_sock_addr);
 
 macro_rules! context_field {
     ($name:ident) => {
+        context_field!($name, $name);
+    };
+    ($name:ident, $field:ident) => {
         #[inline(always)]
         fn $name(self) -> u32 {
             // SAFETY: the program's own context; the verifier rewrites the load of this field.
-            unsafe { core::ptr::read_volatile(&raw const (*self.0).$name) }
+            unsafe { core::ptr::read_volatile(&raw const (*self.0).$field) }
         }
     };
 }
@@ -222,31 +234,40 @@ impl CgroupBind {
     context_field!(user_port);
     context_field!(user_ip4);
     context_field!(type_);
-    context_field!(protocol);
+    context_field!(number, protocol);
 
     #[inline(always)]
     pub fn port(self) -> u16 {
         u16::from_be(self.user_port() as u16)
     }
 
-    /// The socket, or `None` where portguard does not decide the bind. The kernel has checked the
-    /// length, and checks the address family after us (`__inet_bind`, `__inet6_bind`).
+    /// The protocol of the socket, or `None` where it has no ports.
     #[inline(always)]
-    pub fn socket(self, family: Family) -> Option<Socket> {
+    pub fn protocol(self) -> Option<Protocol> {
+        Protocol::of_socket(self.type_() as u16, self.number() as u16)
+    }
+
+    /// Whether a socket of `family` accepts the address. The kernel has checked the length, and checks the address
+    /// family after us (`__inet_bind`, `__inet6_bind`).
+    #[inline(always)]
+    pub fn is_taken(self, family: Family) -> bool {
         let user_family = self.user_family() as u16;
-        let taken = match family {
+        match family {
             Family::Inet => {
                 user_family == AF_INET || (user_family == AF_UNSPEC && self.user_ip4() == 0)
             }
             Family::Inet6 => user_family == AF_INET6,
-        };
-        if !taken {
-            return None;
         }
-        Some(Socket {
-            protocol: Protocol::of_socket(self.type_() as u16, self.protocol() as u16)?,
-            netns: self.netns(),
-        })
+    }
+
+    /// Whether the socket is in the initial network namespace.
+    #[inline(always)]
+    pub fn is_in_initial_netns(self) -> bool {
+        // SAFETY: the program's own context.
+        let own = unsafe { bpf_get_netns_cookie(self.0.cast()) };
+        // SAFETY: null stands for the initial namespace.
+        let initial = unsafe { bpf_get_netns_cookie(core::ptr::null_mut()) };
+        own == initial
     }
 
     /// The socket.
@@ -259,7 +280,7 @@ impl CgroupBind {
 
     /// Inode number of the socket's network namespace.
     #[inline(always)]
-    fn netns(self) -> u32 {
+    pub fn netns(self) -> u32 {
         self.sock().follow(&OFF_SK_NET).read(&OFF_NET_INUM)
     }
 

@@ -3,6 +3,7 @@
 use crate::account_lookup::AccountLookup;
 use crate::policy_names::{self, DEADLINE, PolicyNames, Resolved};
 use crate::status::Description;
+use portguard_common::Memo;
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::compile::{Tables, compile};
 use portguard_policy::policy::{
@@ -30,6 +31,8 @@ pub struct CompiledPolicy {
     pub policy: Arc<Policy>,
     /// Its tables.
     pub tables: Tables,
+    /// The memo of its decisions.
+    pub memo: Box<Memo>,
     /// The description kept beside its tables.
     pub description: Description,
     /// Warnings, as `check` prints them.
@@ -123,6 +126,7 @@ impl PolicyLoader {
             policy.mode = mode;
         }
         let tables = compile(&policy).map_err(|error| format!("{error}\n"))?;
+        let memo = tables.memo().ok_or("no memory for the policy\n")?;
         let mut problems = unknown(&policy.unknown);
         if found.late > 0 {
             problems.push(format!(
@@ -134,6 +138,7 @@ impl PolicyLoader {
             description: Description::new(&policy, &tables, &self.paths, sources.revision()),
             policy: Arc::new(policy),
             tables,
+            memo,
             warnings: loaded.warnings.render(color),
             problems,
             fingerprint,

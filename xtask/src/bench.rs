@@ -20,11 +20,15 @@ struct Line<'a> {
 }
 
 /// The verb `bench`.
-pub(crate) fn run(series: &str, mode: Mode) -> Result<ExitCode> {
+pub(crate) fn run(series: &str, only: Option<&str>, mode: Mode) -> Result<ExitCode> {
     kernel::selected(&[series.to_owned()])?;
     build::everything(Profile::Release)?;
     tools::for_guests()?;
-    let mut guest = GuestSpec::new(series, "bench", &["bench"]);
+    let arguments: &[&str] = match only {
+        Some(text) => &["bench", "only", text],
+        None => &["bench"],
+    };
+    let mut guest = GuestSpec::new(series, "bench", arguments);
     guest.counting = true;
     guest.live = true;
     let booted = vm::boot(&guest)?;

@@ -126,6 +126,9 @@ enum Verb {
         /// The kernel
         #[arg(long, value_name = "SERIES", default_value = "6.12")]
         vm: String,
+        /// Only rows of portguard whose name contains this
+        #[arg(long, value_name = "TEXT", conflicts_with_all = ["record", "compare"])]
+        only: Option<String>,
         #[command(flatten)]
         mode: ModeArgs,
     },
@@ -234,7 +237,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Release { .. } => release::check(),
         Verb::Docs => docs::run(),
         Verb::Package { vm, no_build } => package::run(&vm, no_build),
-        Verb::Bench { vm, mode } => bench::run(&vm, mode.into()),
+        Verb::Bench { vm, only, mode } => bench::run(&vm, only.as_deref(), mode.into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `portguard-itest bench`: the cost of portguard in a bind(2), beside an empty LSM program and Landlock.
+//! `portguard-itest bench`: the cost of portguard in a bind(2), beside what others cost.
 //!
 //! For a guest of one CPU under `-icount shift=0`, where figures are instructions and repeat to a few in a
 //! thousand. Each is also given as a ratio to a bare bind of the same boot. A row is
@@ -8,40 +8,51 @@
 mod measure;
 mod policies;
 mod rivals;
+mod rows;
+mod session;
 
-use crate::harness::cgroups::within;
-use crate::harness::frozen::Frozen;
-use crate::harness::instance::Instance;
-use crate::harness::{Kind, TestEnv};
-use crate::oracle::{Action, Model};
-use measure::{OUTSIDE, PROTECTED, cost, cost_after};
-use rustix::io::Errno;
+use measure::become_threaded;
+use rivals::{Cost, Empty};
 
-/// The numbers of ports of the Landlock domains.
-const LANDLOCK_PORTS: [u16; 3] = [1, 1000, 4096];
+/// The numbers of ports of the Landlock domains, and of rules of portguard's policies.
+const SIZES: [u16; 3] = [1, 1000, 4096];
 
-/// The verb `bench`; `bench landlock PORTS` is the part that needs its own process.
+/// The numbers of rules of systemd's program, of which 128 are the most.
+const SYSTEMD_RULES: [u16; 4] = [1, 8, 32, 128];
+
+/// The verb `bench`, or `bench only TEXT` for the rows of portguard whose name contains the text; `bench landlock PORTS`
+/// is the part that needs its own process.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
     match args {
-        [] => all(),
+        [] => all(""),
+        [verb, text] if verb == "only" => all(text),
         [verb, ports] if verb == "landlock" => rivals::in_landlock(ports.parse()?),
-        _ => anyhow::bail!("bench takes no arguments"),
+        _ => anyhow::bail!("bench takes no arguments, or `only TEXT`"),
     }
 }
 
 /// The figures to compare with, as far as they could be measured.
 struct Yardsticks {
-    bare: f64,
-    bare_outside: f64,
-    empty_outside: Option<f64>,
-    landlock: [Option<f64>; LANDLOCK_PORTS.len()],
+    bare: Cost,
+    empty_lsm: Option<Cost>,
+    both_empty: Option<Cost>,
+    landlock: [Option<f64>; SIZES.len()],
+    systemd: [Option<f64>; SYSTEMD_RULES.len()],
+    /// Part of the name of the rows to measure.
+    only: String,
 }
 
-fn all() -> anyhow::Result<()> {
-    let yard = yardsticks()?;
-    silent_rows(&yard);
-    cgroup_rows(&yard);
-    event_rows(&yard);
+impl Yardsticks {
+    /// Whether to measure a row.
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+}
+
+fn all(only: &str) -> anyhow::Result<()> {
+    become_threaded();
+    let yard = yardsticks(only)?;
+    rows::all(&yard);
     Ok(())
 }
 
@@ -62,114 +73,39 @@ fn measured<T>(name: &str, figure: anyhow::Result<T>) -> Option<T> {
         .ok()
 }
 
-fn yardsticks() -> anyhow::Result<Yardsticks> {
-    let bare = cost(PROTECTED, Ok(()))?;
-    yardstick("bare bind", bare, bare);
-    let bare_outside = cost(OUTSIDE, Ok(()))?;
-    yardstick("bare bind, port not privileged", bare_outside, bare_outside);
-    let empty = measured("empty LSM program", rivals::empty_program());
-    if let Some((protected, outside)) = empty {
-        yardstick("empty LSM program", protected, bare);
-        yardstick(
-            "empty LSM program, port not privileged",
-            outside,
-            bare_outside,
-        );
-    }
-    let landlock = LANDLOCK_PORTS.map(|ports| {
-        let name = format!("Landlock, ports: {ports}");
-        measured(&name, rivals::landlock(ports)).inspect(|insns| yardstick(&name, *insns, bare))
+fn yardsticks(only: &str) -> anyhow::Result<Yardsticks> {
+    let bare = Cost::measure()?;
+    let both_ports = |name: &str, cost: Cost| {
+        yardstick(name, cost.protected, bare.protected);
+        let name = format!("{name}, port not privileged");
+        yardstick(&name, cost.outside, bare.outside);
+    };
+    both_ports("bare bind", bare);
+    let empty = |name, which| {
+        measured(name, rivals::empty_programs(which)).inspect(|cost| both_ports(name, *cost))
+    };
+    let empty_lsm = empty("empty LSM program", Empty::Lsm);
+    empty("empty cgroup program", Empty::Cgroup);
+    let both_empty = empty("both empty programs", Empty::Both);
+    let one = |name: &str, figure| {
+        measured(name, figure).inspect(|insns| yardstick(name, *insns, bare.protected))
+    };
+    let landlock = SIZES.map(|ports| {
+        one(
+            &format!("Landlock, ports: {ports}"),
+            rivals::landlock(ports),
+        )
+    });
+    let systemd = SYSTEMD_RULES.map(|rules| {
+        let name = format!("systemd's SocketBindAllow=, rules: {rules}");
+        one(&name, rivals::systemd(rules))
     });
     Ok(Yardsticks {
         bare,
-        bare_outside,
-        empty_outside: empty.map(|(_, outside)| outside),
+        empty_lsm,
+        both_empty,
         landlock,
+        systemd,
+        only: only.to_owned(),
     })
-}
-
-fn start(model: &Model) -> anyhow::Result<Instance> {
-    Instance::start(&TestEnv::new(Kind::Guest)?, &model.to_yaml())
-}
-
-/// Measures while portguard enforces a policy and its daemon is stopped.
-fn under(model: &Model, port: u16, expected: Result<(), Errno>) -> anyhow::Result<f64> {
-    let instance = start(model)?;
-    let _frozen = Frozen::new(&instance)?;
-    cost(port, expected)
-}
-
-/// The target "no more than" a figure, if that is known.
-fn at_most(limit: Option<f64>, which: &str) -> String {
-    match limit {
-        Some(limit) => format!("<= {limit:.0} ({which})"),
-        None => format!("<= {which}"),
-    }
-}
-
-/// Binds without an event.
-fn silent_rows(yard: &Yardsticks) {
-    let quiet = |name: &str, model: &Model, target: &str| {
-        measured(name, under(model, PROTECTED, Ok(())))
-            .inspect(|insns| row(name, *insns, yard.bare, target))
-    };
-    let outside = "outside protect";
-    if let Some(insns) = measured(outside, under(&policies::own_ports(1), OUTSIDE, Ok(()))) {
-        let limit = at_most(yard.empty_outside.map(|e| e + 60.0), "empty LSM + 60");
-        row(outside, insns, yard.bare_outside, &limit);
-    }
-    let mut one = None;
-    for (rules, rival) in [1, 1000, 4096].into_iter().zip(yard.landlock) {
-        let target = at_most(rival, &format!("Landlock, ports: {rules}"));
-        let name = format!("no event, rules: {rules}");
-        let insns = quiet(&name, &policies::own_ports(rules), &target);
-        one = one.or(insns);
-    }
-    let target = at_most(one.map(|one| one * 1.1), "1.1 x one rule");
-    quiet(
-        "no event, 4096 rules on the port, the last matches",
-        &policies::one_port(4096),
-        &target,
-    );
-    quiet("no event, a grant", &policies::one(Action::Allow), "");
-    let refused = "no event, a denial";
-    let denied = under(&policies::one(Action::Deny), PROTECTED, Err(Errno::ACCESS));
-    if let Some(insns) = measured(refused, denied) {
-        row(refused, insns, yard.bare, "");
-    }
-}
-
-/// Binds in the cgroup of the last rule.
-fn cgroup_rows(yard: &Yardsticks) {
-    let figures = within(policies::CGROUP, || {
-        for rules in [1, 1000, 4096] {
-            let name = format!("no event, rules by cgroup: {rules}");
-            let figure = under(&policies::cgroups(rules), PROTECTED, Ok(()));
-            if let Some(insns) = measured(&name, figure) {
-                row(&name, insns, yard.bare, "");
-            }
-        }
-    });
-    measured("no event, rules by cgroup", figures);
-}
-
-/// Binds with an event.
-fn event_rows(yard: &Yardsticks) {
-    let target = at_most(Some(yard.bare * 1.4), "1.4 x bare");
-    let name = "with event, daemon behind";
-    if let Some(insns) = measured(name, under(&policies::reported(), PROTECTED, Ok(()))) {
-        row(name, insns, yard.bare, &target);
-    }
-    // The ring buffer is empty at each bind, so each event wakes the daemon.
-    let name = "with event, ring empty";
-    if let Some(insns) = measured(name, caught_up()) {
-        row(name, insns, yard.bare, &target);
-    }
-}
-
-fn caught_up() -> anyhow::Result<f64> {
-    let instance = start(&policies::reported())?;
-    let frozen = Frozen::new(&instance)?;
-    // If the daemon is gone, so is its program, and the ratio shows it.
-    cost_after(PROTECTED, Ok(()), || drop(frozen.catch_up()))
 }

@@ -1,6 +1,7 @@
 //! What another program with bpf(2) rights can do to links and pins: detach and replace them.
 
 use anyhow::{Context as _, ensure};
+use aya::programs::links::LinkType;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::io;
@@ -12,6 +13,7 @@ use std::path::Path;
 const OBJ_PIN: i32 = 6;
 const OBJ_GET: i32 = 7;
 const MAP_CREATE: i32 = 0;
+const LINK_GET_FD_BY_ID: i32 = 30;
 const LINK_DETACH: i32 = 34;
 
 /// Zeroed room for the attributes of every command used here.
@@ -69,6 +71,21 @@ pub(crate) fn detach(path: &Path) -> anyhow::Result<()> {
     let mut attribute = Attribute::default();
     attribute[0] = number(&link);
     bpf(LINK_DETACH, attribute)?;
+    Ok(())
+}
+
+/// Detaches every program that is linked to a cgroup, whosever it is.
+pub(crate) fn detach_cgroup_links() -> anyhow::Result<()> {
+    for link in aya::programs::loaded_links() {
+        let link = link?;
+        if link.link_type()? == LinkType::Cgroup {
+            let mut attribute = Attribute::default();
+            attribute[0] = u64::from(link.id());
+            let link = descriptor(bpf(LINK_GET_FD_BY_ID, attribute)?);
+            attribute[0] = number(&link);
+            bpf(LINK_DETACH, attribute)?;
+        }
+    }
     Ok(())
 }
 

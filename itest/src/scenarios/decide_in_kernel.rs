@@ -108,7 +108,8 @@ impl InKernel {
         let policy = parsed(&model.to_yaml()).policy;
         let tables = compile(&policy)?;
         let description = Description::new(&policy, &tables, &[], String::new());
-        self.0.install(&tables, &description)?;
+        let memo = tables.memo().context("no memory")?;
+        self.0.install(&tables, &memo, &description)?;
         Ok(tables)
     }
 }
@@ -141,6 +142,8 @@ impl Programs {
         for name in &pins {
             loader.map_pin_path(name, directory.join(name));
         }
+        // A section there, whose name no pin may have.
+        loader.map_pin_path(".bss.active", directory.join("ACTIVE"));
         let mut object = loader.load_file(object("decide_test.o")?)?;
         let (requests, names, results) = (
             Array::try_from(taken(&mut object, "TEST_REQUESTS")?)?,

@@ -57,6 +57,24 @@ pub fn current_class(header: &Header<'_>, id: u64) -> u32 {
     class
 }
 
+/// The class of the cgroup with this `id`, where it is known and its path was read.
+#[inline(always)]
+pub fn known_class(id: u64, generation: u64) -> Option<u32> {
+    let class = cached_class(id, generation)?;
+    (MapImage::opaque(class) != UNRESOLVED_CLASS).then_some(class)
+}
+
+/// Makes sure that the path of the cgroup with this `id`, the caller's, was reported: an event can name it then, though it
+/// no longer exists. `header` is that of the policy in force, of this generation.
+#[inline(always)]
+pub fn make_known<'a>(id: u64, generation: u64, header: impl FnOnce() -> Option<Header<'a>>) {
+    if cached_class(id, generation).is_none()
+        && let Some(header) = header()
+    {
+        walk_and_cache(&header, id);
+    }
+}
+
 #[inline(always)]
 fn cached_class(id: u64, generation: u64) -> Option<u32> {
     let slot = CGROUPS.get_ptr(&id)?;

@@ -24,15 +24,16 @@ const CHUNKS: u32 = 65_536 / CHUNK;
 
 /// The rules that the caller's groups leave, and those that its owners add where it `has_owners`. Where a rule names a
 /// group, and where there are owners, [`release`] gives back the memory that this takes; where there is none, that is
-/// counted. `None` where the loader has not put the policy's entries into [`GROUPS_OF`], or another policy came into
-/// force.
+/// counted. `None` where the loader has not put the policy's entries into [`GROUPS_OF`], or a table is missing.
 #[inline(always)]
-pub fn collect(header: &Header<'_>, has_owners: bool) -> Option<&'static GroupRules> {
+pub fn collect(header: &Header<'_>, slot: u32, has_owners: bool) -> Option<&'static GroupRules> {
     let generation = header.generation();
     let groups = || {
         portguard_groups(generation);
     };
-    collect_by(header, has_owners, groups, || portguard_owners(generation))
+    collect_by(header, has_owners, groups, || {
+        portguard_owners(owners::policy(slot, generation))
+    })
 }
 
 /// The same, of groups and owners that these add.

@@ -12,25 +12,31 @@ use portguard_common::{GroupKey, Header, HeaderFlags, Image as _, deny_vector, u
 pub const ALL: u64 = 0;
 /// There are more of them than are read.
 pub const TOO_MANY: u64 = 1;
-/// Another policy came into force meanwhile, or a table is missing.
-pub const CHANGED: u64 = 2;
+/// A table is missing.
+pub const MISSING: u64 = 2;
 
-/// In place of the address of a namespace: there is none above, and [`CHANGED`].
+/// In place of the address of a namespace: there is none above, and [`MISSING`].
 const END: u64 = 0;
 const STOP: u64 = 1;
 
-/// Adds the owners of the running task's user namespaces to this thread's entry of `GROUPS_OF`.
+/// A policy: its generation, and from bit 32 the slot of its image.
+#[inline(always)]
+pub fn policy(slot: u32, generation: u64) -> u64 {
+    u64::from(slot) << 32 | generation & 0xffff
+}
+
+/// Adds the owners of the running task's user namespaces to this thread's entry of `GROUPS_OF`, under a [`policy`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn portguard_owners(generation: u64) -> u64 {
+pub extern "C" fn portguard_owners(policy: u64) -> u64 {
     let mut namespace = Task::current().user_namespace().0.0;
     for _ in 0..=MAX_USER_NAMESPACES {
-        namespace = portguard_owner(generation, namespace);
+        namespace = portguard_owner(policy, namespace);
         if namespace == END {
             return ALL;
         }
         if namespace == STOP {
-            return CHANGED;
+            return MISSING;
         }
     }
     TOO_MANY
@@ -39,43 +45,40 @@ pub extern "C" fn portguard_owners(generation: u64) -> u64 {
 /// Adds the owner of a namespace: the namespace above, [`END`] or [`STOP`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn portguard_owner(generation: u64, namespace: u64) -> u64 {
+extern "C" fn portguard_owner(policy: u64, namespace: u64) -> u64 {
     let namespace = UserNamespace(Address(namespace));
     // The initial one is of everyone.
     if namespace.level() == 0 {
         return END;
     }
     let (uid, gid) = (namespace.owner(), namespace.group());
-    if portguard_add_owner(generation, u64::from(uid), u64::from(gid)) != ALL {
+    if portguard_add_owner(policy, u64::from(uid), u64::from(gid)) != ALL {
         return STOP;
     }
     namespace.parent().0.0
 }
 
-/// Adds an owner.
-///
-/// The policy is looked up again, since a global function takes no pointers, and must be the one of `generation`.
+/// Adds an owner, under a [`policy`]: a global function takes no pointers.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn portguard_add_owner(generation: u64, uid: u64, gid: u64) -> u64 {
-    let (Some(image), Some(rules)) = (POLICY.get(0).map(MapImage), own_group_rules()) else {
-        return CHANGED;
+pub extern "C" fn portguard_add_owner(policy: u64, uid: u64, gid: u64) -> u64 {
+    let slot = (policy >> 32) as u32 & 1;
+    let (Some(image), Some(rules)) = (POLICY.get(slot).map(MapImage), own_group_rules()) else {
+        return MISSING;
     };
     let Some(header) = image.page(0).map(Header) else {
-        return CHANGED;
+        return MISSING;
     };
-    if header.generation() != generation {
-        return CHANGED;
-    }
     let (Some(denies), Some(user)) = (
         deny_vector(&image, &header),
         user_vector(&image, &header, uid as u32),
     ) else {
-        return CHANGED;
+        return MISSING;
     };
     rules.add_owner_uid(denies, user);
     if header.has(HeaderFlags::GROUP_RULES) {
-        let key = Key::new(GroupKey::BITS, GroupKey::new(generation, gid as u32));
+        let key = GroupKey::new(header.generation(), gid as u32);
+        let key = Key::new(GroupKey::BITS, key);
         if let Some(named) = GROUPS.get(&key) {
             rules.add_owner_gid(denies, named);
         }

@@ -2,6 +2,7 @@
 
 use super::error::CompileError;
 use crate::policy::Rule;
+use foldhash::fast::RandomState;
 use portguard_common::{
     MAX_CLASSES, Protocol, VECTOR_WORDS, Verdict, WORDS_PER_MASK, class_number,
 };
@@ -63,14 +64,14 @@ impl RuleSet {
 
 /// Distinct rule sets, numbered.
 pub(super) struct Classes {
-    numbers: HashMap<RuleSet, usize>,
+    numbers: HashMap<RuleSet, usize, RandomState>,
     sets: Vec<RuleSet>,
 }
 
 impl Classes {
     pub(super) fn new() -> Self {
         Self {
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             sets: Vec::new(),
         }
     }

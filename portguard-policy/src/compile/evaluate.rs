@@ -4,11 +4,23 @@ use super::bind::Bind;
 use super::lpm;
 use super::tables::{GroupEntry, Tables, edges_of};
 use portguard_common::{
-    AddressKey, CLASSES_PER_PAGE, Decision, GroupKey, GroupRules, Header, HeaderFlags, Image,
-    Lookup, MAX_CGROUP_DEPTH, NameKey, Request, TrieKey, TrieNode, UNRESOLVED_CLASS, VECTOR_WORDS,
-    VectorWords, decide_bind, deny_vector, is_protected, user_vector,
+    AddressKey, Answer, CLASSES_PER_PAGE, Decision, GroupKey, GroupRules, Header, HeaderFlags,
+    Image, Kind, Lookup, MAX_CGROUP_DEPTH, Memo, NameKey, Page, Request, TrieKey, TrieNode,
+    UNRESOLVED_CLASS, VECTOR_WORDS, VectorWords, decide_bind, deny_vector, is_protected,
+    user_vector,
 };
 use std::net::{IpAddr, Ipv4Addr};
+
+/// What a memo says of a bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// The port is not protected.
+    Unprotected,
+    /// The decision.
+    Answer(Answer),
+    /// Nothing: it depends on more than the memo knows.
+    Nothing,
+}
 
 /// The caller and the address of a bind, looked up in the tables.
 struct Caller<'a> {
@@ -77,6 +89,40 @@ impl Tables {
         decide_bind(image, &header, &request, &caller)
     }
 
+    /// Looks a bind up in the memo of these tables, as the programs do.
+    #[must_use]
+    pub fn remembered(&self, memo: &Memo, bind: &Bind<'_>) -> Remembered {
+        let class = memo.class::<[Page]>(bind.port);
+        if !class.is_protected() {
+            return Remembered::Unprotected;
+        }
+        let Some(header) = self.pages.first().map(Header) else {
+            return Remembered::Nothing;
+        };
+        let entry = memo.entry::<[Page]>(class, bind.protocol);
+        if entry.is(Kind::Alone) {
+            return Remembered::Answer(entry.answer());
+        }
+        let owned = entry.asks_owners() && !bind.owners.is_empty();
+        if entry.is(Kind::ByUser) && bind.uid == bind.euid && !owned {
+            return Remembered::Answer(memo.answer_for_user::<[Page]>(entry, bind.uid));
+        }
+        let class = if entry.is(Kind::ByCgroup) {
+            self.cgroup_class(&header, bind.cgroup)
+        } else if entry.is(Kind::ByAddress) {
+            match self.address_classes(bind.address, bind.dual_stack) {
+                (one, other) if one == other => one,
+                _ => return Remembered::Nothing,
+            }
+        } else {
+            return Remembered::Nothing;
+        };
+        if class == UNRESOLVED_CLASS {
+            return Remembered::Nothing;
+        }
+        Remembered::Answer(memo.answer_for_class::<[Page]>(entry, class))
+    }
+
     /// The rules that match a cgroup; where its path is too deep to be resolved, those that count then.
     pub(crate) fn rules_of_cgroup(&self, path: &[&str]) -> Option<VectorWords> {
         let header = Header(self.pages.as_slice().page(0)?);
@@ -99,7 +145,7 @@ impl Tables {
         Some([self.vector(first, one)?, self.vector(first, other)?])
     }
 
-    fn vector(&self, first_page: u64, class: u32) -> Option<VectorWords> {
+    pub(super) fn vector(&self, first_page: u64, class: u32) -> Option<VectorWords> {
         let page = first_page as u32 + class / CLASSES_PER_PAGE;
         let page = self.pages.as_slice().page(page)?;
         let start = (class % CLASSES_PER_PAGE) as usize * VECTOR_WORDS;

@@ -9,12 +9,14 @@ mod error;
 mod evaluate;
 mod glob_dfa;
 mod lpm;
+mod memo;
 mod pages;
 mod tables;
 mod witness;
 
 pub use bind::{Bind, Owner};
 pub use error::CompileError;
+pub use evaluate::Remembered;
 pub use tables::{AddressEntry, GroupEntry, NameEntry, Tables, TrieEntry};
 
 pub(crate) use classes::ports_of_rules;

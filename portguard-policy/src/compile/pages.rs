@@ -44,8 +44,7 @@ pub(super) fn build(
     header.set_rule_page(image.rule_page(policy));
     header.set_rule_count(policy.rules.len() as u64);
     header.set_hits_page(image.next());
-    // Of this policy, and of the policies before it.
-    let hits = 2 * hits_pages(policy.rules.len());
+    let hits = hits_pages(policy.rules.len());
     image.pages.extend(std::iter::repeat_n(Page::ZERO, hits));
     if let Some(first) = image.pages.first_mut() {
         *first = header;
@@ -99,10 +98,6 @@ fn header_flags(policy: &Policy) -> u64 {
     }
     if named {
         flags |= HeaderFlags::CGROUP_RULES;
-    }
-    // A walk of the path also records it, so that an event can name a cgroup that no longer exists.
-    if named || policy.log != Log::None {
-        flags |= HeaderFlags::CGROUP_PATHS;
     }
     flags
 }

@@ -1,9 +1,9 @@
 //! Says when users and groups may have changed.
 
+use super::pulse::Pulse;
 use crate::watch::PolicyWatch;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
 
 /// How often names are looked up without a known change: a directory service, or a dynamic user of systemd, changes
 /// no file.
@@ -12,11 +12,12 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// The files of the accounts of this machine.
 const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
-/// The watch on the files, and the time of the next look-up.
+/// The watch on the files, and the timer of the look-ups.
 pub(super) struct AccountWatcher {
     /// `None` where the kernel refuses it; then there is only the interval.
     watch: Option<PolicyWatch>,
-    next: Instant,
+    /// `None` where the kernel refuses it; then only the files count.
+    pulse: Option<Pulse>,
 }
 
 impl AccountWatcher {
@@ -24,7 +25,7 @@ impl AccountWatcher {
     pub(super) fn open() -> Self {
         Self {
             watch: PolicyWatch::new(&FILES.map(PathBuf::from)).ok(),
-            next: Instant::now() + INTERVAL,
+            pulse: Pulse::new(INTERVAL).ok(),
         }
     }
 
@@ -36,10 +37,15 @@ impl AccountWatcher {
                 None => std::future::pending().await,
             }
         };
+        let tick = async {
+            match &self.pulse {
+                Some(pulse) => pulse.tick().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = changed => {}
-            () = sleep_until(self.next) => {}
+            () = tick => {}
         }
-        self.next = Instant::now() + INTERVAL;
     }
 }

@@ -1,6 +1,7 @@
 //! The event loop: one thread that waits for signals, file changes, kernel records and requests.
 
 use super::error::{DaemonError, system};
+use super::pulse::Pulse;
 use super::requests::answer;
 use super::signals::{Signals, at, flush, next_tick};
 use super::state::Daemon;
@@ -9,7 +10,7 @@ use crate::kernel::watch_faults;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::interval;
 
 /// Runs the daemon until a signal or `detach` ends it.
 pub(super) async fn run_until_shutdown(
@@ -21,9 +22,7 @@ pub(super) async fn run_until_shutdown(
     let on_terminal = std::io::stdout().is_terminal();
     let faults = daemon.enforcer.fault_log().map(watch_faults).transpose();
     let mut faults = faults.map_err(system("watch the programs' log"))?;
-    let mut check = interval(check_every);
-    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    check.tick().await;
+    let check = Pulse::new(check_every).map_err(system("make a timer"))?;
     let mut watchdog = daemon.manager.watchdog_period().map(interval);
     while !daemon.detached {
         let behind = daemon.events.is_behind();
@@ -47,7 +46,7 @@ pub(super) async fn run_until_shutdown(
             result = daemon.events.readable() => result.map_err(system("watch the ring buffer"))?,
             () = std::future::ready(()), if behind => daemon.events.drain(),
             () = at(window_end) => daemon.events.end_window(&mut daemon.enforcer)?,
-            _ = check.tick() => daemon.check_hooks(),
+            () = check.tick() => daemon.check_hooks(),
             () = next_tick(&mut watchdog) => daemon.manager.watchdog(),
             Some(request) = requests.recv() => answer(daemon, request),
             () = flush(&mut faults) => {}

@@ -14,6 +14,7 @@ mod policy_saver;
 mod policy_state;
 mod policy_watcher;
 mod process_usage;
+mod pulse;
 mod requests;
 mod run;
 mod signals;

@@ -82,7 +82,8 @@ impl<'a> Daemon<'a> {
         let number = self.enforcer.next_generation();
         self.events
             .register_policy(&fresh.description.numbered(number));
-        self.enforcer.install(&fresh.tables, &fresh.description)
+        self.enforcer
+            .install(&fresh.tables, &fresh.memo, &fresh.description)
     }
 
     /// Begins to reload the policy from its files; `waiting` gets the result.

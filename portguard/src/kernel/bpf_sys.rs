@@ -8,6 +8,7 @@ use std::path::Path;
 
 /// `enum bpf_cmd` of `include/uapi/linux/bpf.h` (Linux 5.10).
 const BPF_MAP_LOOKUP_ELEM: i32 = 1;
+const BPF_MAP_UPDATE_ELEM: i32 = 2;
 const BPF_MAP_DELETE_ELEM: i32 = 3;
 const BPF_OBJ_PIN: i32 = 6;
 const BPF_OBJ_GET: i32 = 7;
@@ -167,29 +168,32 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     })
 }
 
-/// `BPF_MAP_*_ELEM`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct SlotAttribute {
-    fd: u32,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+/// `BPF_MAP_*_ELEM` on the element `key` of an array.
+fn element(command: i32, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Result<()> {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Attribute {
+        fd: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut attribute = Attribute {
+        fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: (&raw const key).addr() as u64,
+        value,
+        flags: 0,
+    };
+    bpf(command, &mut attribute).map(|_| ())
 }
 
 /// The id of the map in slot `key` of an array of maps; `None` where the slot is empty.
 pub(super) fn slot_id(map: BorrowedFd<'_>, key: u32) -> io::Result<Option<u32>> {
     let mut id = 0u32;
-    let mut attribute = SlotAttribute {
-        fd: map.as_raw_fd().cast_unsigned(),
-        padding: 0,
-        key: (&raw const key).addr() as u64,
-        value: (&raw mut id).addr() as u64,
-        flags: 0,
-    };
-    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attribute) {
-        Ok(_) => Ok(Some(id)),
+    match element(BPF_MAP_LOOKUP_ELEM, map, key, (&raw mut id).addr() as u64) {
+        Ok(()) => Ok(Some(id)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -197,14 +201,24 @@ pub(super) fn slot_id(map: BorrowedFd<'_>, key: u32) -> io::Result<Option<u32>> 
 
 /// Empties slot `key` of an array of maps.
 pub(super) fn delete_slot(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
-    let mut attribute = SlotAttribute {
-        fd: map.as_raw_fd().cast_unsigned(),
-        padding: 0,
-        key: (&raw const key).addr() as u64,
-        value: 0,
-        flags: 0,
-    };
-    bpf(BPF_MAP_DELETE_ELEM, &mut attribute).map(|_| ())
+    element(BPF_MAP_DELETE_ELEM, map, key, 0)
+}
+
+/// Writes the value of an array of one. A large one need not be on the stack, where aya's methods have it.
+///
+/// `value` has the size of the map's value.
+pub(super) fn write_only_value(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    element(BPF_MAP_UPDATE_ELEM, map, 0, value.as_ptr().addr() as u64)
+}
+
+/// Reads the value of an array of one into `value`, which has its size.
+pub(super) fn read_only_value(map: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
+    element(
+        BPF_MAP_LOOKUP_ELEM,
+        map,
+        0,
+        value.as_mut_ptr().addr() as u64,
+    )
 }
 
 /// Ids of the programs of one cgroup on one hook.

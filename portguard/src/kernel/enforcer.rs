@@ -262,7 +262,7 @@ impl Enforcer {
     /// The rules of the policy in force and the default, with their hits.
     pub fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
         match &self.in_force {
-            Some(image) => image.hits(),
+            Some(image) => image.hits(&self.maps),
             None => Ok(Vec::new()),
         }
     }

@@ -4,12 +4,13 @@ use crate::kernel::enforcer::Enforcer;
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_insert::insert;
 use crate::kernel::maps::policy_map::KernelImage;
+use crate::kernel::maps::slots::Slot;
 use crate::kernel::maps::wire::Wire;
 use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
 use portguard_common::{
-    AddressKey, FixedGroups, GroupKey, GroupRules, NameKey, TrieKey, TrieNode, VectorWords,
+    AddressKey, FixedGroups, GroupKey, GroupRules, Memo, NameKey, TrieKey, TrieNode, VectorWords,
 };
 use portguard_policy::compile::Tables;
 
@@ -23,14 +24,15 @@ impl Enforcer {
     }
 
     /// Puts a policy in force. Until the last write binds see the previous policy, and never a mix: all tables have
-    /// the policy's number in their keys, or belong to the one slot that is written last. That write returns once no
-    /// program reads the old tables; then they are removed.
+    /// the policy's number in their keys, or are in the place that the one word names that is written last. Once no
+    /// program uses the old tables they are removed.
     ///
     /// # Errors
     /// Where a map cannot be written; then the old policy is still in force, and the new one is removed.
     pub fn install(
         &mut self,
         tables: &Tables,
+        memo: &Memo,
         description: &Description,
     ) -> Result<(), KernelError> {
         let generation = self.next_generation();
@@ -39,7 +41,7 @@ impl Enforcer {
             self.forget_cgroups()?;
         }
         let description = description.numbered(generation);
-        let mut image = match self.fill_and_switch(tables, description) {
+        let mut image = match self.fill_and_switch(tables, memo, description) {
             Ok(image) => image,
             Err(error) => {
                 self.remove_stale_entries()?;
@@ -48,9 +50,12 @@ impl Enforcer {
         };
         if let Some(old) = self.in_force.take() {
             // Its hits no longer change. Where they cannot be carried over they restart at 0, which changes no decision.
-            let carried = old.hits().and_then(|hits| image.carry(&hits));
+            let carried = old.hits(&self.maps).and_then(|hits| image.carry(&hits));
             if let Err(error) = carried {
                 log::warn!("cannot carry over the rules' hits, which restart at 0: {error}");
+            }
+            if let Err(error) = old.leave_slot(&self.maps) {
+                log::warn!("the memory of the old policy is kept until the next reload: {error}");
             }
         }
         self.in_force = Some(image);
@@ -60,13 +65,15 @@ impl Enforcer {
     fn fill_and_switch(
         &mut self,
         tables: &Tables,
+        memo: &Memo,
         description: Description,
     ) -> Result<KernelImage, KernelError> {
         self.fill(tables, description.policy.generation)?;
-        let image = KernelImage::create(tables, description)?;
+        let slot = Slot::in_force(&self.maps)?.map_or(Slot::First, Slot::other);
+        let image = KernelImage::create(tables, description, slot)?;
         // Before the switch: what is in force is pinned at each moment.
         image.pin(&self.maps)?;
-        image.switch(&mut self.maps)?;
+        image.switch(&mut self.maps, memo)?;
         Ok(image)
     }
 

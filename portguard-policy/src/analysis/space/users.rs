@@ -60,6 +60,8 @@ pub(super) type UserSplit = (Vec<Users>, Vec<Users>);
 /// Atoms: the sets of uids that the same rules name.
 pub(super) struct UserAtoms {
     sets: Vec<Uids>,
+    /// The first uid of each atom, in order, and the atom.
+    firsts: Vec<(u32, usize)>,
     /// The atoms of a single uid.
     single: FixedBitSet,
 }
@@ -111,7 +113,16 @@ impl UserAtoms {
                 matches!(set.as_slice(), [one] if one.start() == one.end()),
             );
         }
-        Self { sets, single }
+        let firsts = sets.iter().enumerate();
+        let mut firsts: Vec<(u32, usize)> = firsts
+            .filter_map(|(i, set)| Some((*set.first()?.start(), i)))
+            .collect();
+        firsts.sort_unstable();
+        Self {
+            sets,
+            firsts,
+            single,
+        }
     }
 
     /// All callers: those with equal uids, and the others.
@@ -129,11 +140,14 @@ impl UserAtoms {
     pub(super) fn of(&self, rule: &Rule) -> Option<Rc<FixedBitSet>> {
         let users = merged(rule.users.as_deref()?);
         let mut atoms = FixedBitSet::with_capacity(self.sets.len());
-        for (i, set) in self.sets.iter().enumerate() {
-            let first = set.first().map_or(0, |range| *range.start());
-            let after = users.partition_point(|range| *range.start() <= first);
-            let before = after.checked_sub(1).and_then(|at| users.get(at));
-            atoms.set(i, before.is_some_and(|range| range.contains(&first)));
+        for range in &users {
+            // All of an atom is named, or nothing of it.
+            let begin = self
+                .firsts
+                .partition_point(|(first, _)| first < range.start());
+            let firsts = self.firsts.get(begin..).unwrap_or_default();
+            let named = firsts.iter().take_while(|(first, _)| first <= range.end());
+            named.for_each(|(_, atom)| atoms.insert(*atom));
         }
         Some(Rc::new(atoms))
     }

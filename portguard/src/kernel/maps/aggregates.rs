@@ -107,7 +107,7 @@ impl Aggregates {
 
 /// The window of an earlier daemon.
 fn left_in(maps: &Maps) -> Result<Option<Window>, KernelError> {
-    let left = maps.inner(AGGREGATES)?.map(Window::try_from);
+    let left = maps.inner(AGGREGATES, 0)?.map(Window::try_from);
     left.transpose().map_err(map_error(AGGREGATES))
 }
 

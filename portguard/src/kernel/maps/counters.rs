@@ -59,6 +59,7 @@ impl Counts {
 /// Reads one.
 pub(in crate::kernel) fn count(maps: &Maps, counter: Counter) -> Result<u64, KernelError> {
     let name = "COUNTERS";
-    let counters: Array<_, u64> = maps.view(name)?;
-    counters.get(&(counter as u32), 0).map_err(map_error(name))
+    let counters: Array<_, [u64; Counter::COUNT as usize]> = maps.view(name)?;
+    let counts = counters.get(&0, 0).map_err(map_error(name))?;
+    Ok(counts.get(counter as usize).copied().unwrap_or(0))
 }

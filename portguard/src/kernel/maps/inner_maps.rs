@@ -12,7 +12,7 @@ use rustix::fd::{AsFd as _, BorrowedFd};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The maps of maps; each has one slot.
+/// The maps of maps.
 pub(in crate::kernel) const OUTER: [&str; 2] = ["POLICY", "AGGREGATES"];
 
 /// The pin of an inner map.
@@ -37,12 +37,16 @@ pub(in crate::kernel) fn id_of<V: InnerMap>(
 }
 
 impl Maps {
-    /// The map in the slot of `outer`, by its pin; `None` where the slot is empty.
+    /// The map in a slot of `outer`, by its pin; `None` where the slot is empty.
     ///
     /// # Errors
     /// Its pin is gone.
-    pub(in crate::kernel) fn inner(&self, outer: &'static str) -> Result<Option<Map>, KernelError> {
-        let id = bpf_sys::slot_id(self.fd(outer)?, 0).map_err(slot_error(outer))?;
+    pub(in crate::kernel) fn inner(
+        &self,
+        outer: &'static str,
+        slot: u32,
+    ) -> Result<Option<Map>, KernelError> {
+        let id = bpf_sys::slot_id(self.fd(outer)?, slot).map_err(slot_error(outer))?;
         let Some(id) = id else { return Ok(None) };
         let Some(directory) = self.pinned_in() else {
             return Ok(None);
@@ -51,7 +55,7 @@ impl Maps {
         map.map(Some).map_err(map_error(outer))
     }
 
-    /// Pins a map that is in the slot of `outer` or is about to be; not where the other maps are not pinned.
+    /// Pins a map that is in a slot of `outer` or is about to be; not where the other maps are not pinned.
     pub(in crate::kernel) fn pin_inner<V: InnerMap>(
         &self,
         outer: &'static str,
@@ -89,10 +93,10 @@ impl Maps {
     }
 }
 
-/// Whether the map in the slot of `outer`, if there is one, is pinned in `directory`.
-pub(in crate::kernel) fn has_inner_pin(directory: &Path, outer: &str) -> bool {
+/// Whether the map in a slot of `outer`, if there is one, is pinned in `directory`.
+pub(in crate::kernel) fn has_inner_pin(directory: &Path, outer: &str, slot: u32) -> bool {
     let outer_map = bpf_sys::open_pin(&directory.join(outer));
-    match outer_map.and_then(|map| bpf_sys::slot_id(map.as_fd(), 0)) {
+    match outer_map.and_then(|map| bpf_sys::slot_id(map.as_fd(), slot)) {
         Ok(Some(id)) => pinned_id(&pin_path(directory, outer, id)) == Some(id),
         Ok(None) => true,
         Err(_) => false,

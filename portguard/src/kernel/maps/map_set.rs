@@ -7,9 +7,14 @@ use rustix::fd::{AsFd as _, BorrowedFd};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every map that the daemon reads or writes.
-pub(in crate::kernel) const NAMES: [&str; 12] = [
+/// Every map that the daemon reads or writes, by the name of its pin.
+pub(in crate::kernel) const NAMES: [&str; 17] = [
     "POLICY",
+    "ACTIVE",
+    "MEMO_1",
+    "MEMO_2",
+    "HITS_1",
+    "HITS_2",
     "AGGREGATES",
     "COUNTERS",
     "EVENTS",
@@ -22,6 +27,20 @@ pub(in crate::kernel) const NAMES: [&str; 12] = [
     "EXECUTABLES",
     "SCRATCH",
 ];
+
+/// The name of a map in the object. Maps whose memory the programs reach directly are sections there, whose names no pin
+/// may have.
+pub(in crate::kernel) fn name_in_object(name: &'static str) -> &'static str {
+    match name {
+        "ACTIVE" => ".bss.active",
+        "MEMO_1" => ".bss.memo1",
+        "MEMO_2" => ".bss.memo2",
+        "HITS_1" => ".bss.hits1",
+        "HITS_2" => ".bss.hits2",
+        "COUNTERS" => ".bss.counters",
+        other => other,
+    }
+}
 
 /// The maps.
 pub(in crate::kernel) struct Maps {
@@ -37,7 +56,8 @@ impl Maps {
         reuse: Option<&Path>,
     ) -> Result<Self, KernelError> {
         let take = |name: &'static str| {
-            let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+            let map = ebpf.take_map(name_in_object(name));
+            let map = map.ok_or(KernelError::Missing(name))?;
             Ok((name, map))
         };
         let maps: Result<_, KernelError> = NAMES.into_iter().map(take).collect();
@@ -91,10 +111,10 @@ impl Maps {
         T::try_from(map).map_err(map_error(name))
     }
 
-    /// The descriptor of a map of maps.
+    /// The descriptor of an array.
     pub(in crate::kernel) fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, KernelError> {
         match self.maps.get(name) {
-            Some(Map::ArrayOfMaps(data)) => Ok(data.fd().as_fd()),
+            Some(Map::ArrayOfMaps(data) | Map::Array(data)) => Ok(data.fd().as_fd()),
             _ => Err(KernelError::Missing(name)),
         }
     }

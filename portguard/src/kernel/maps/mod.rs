@@ -7,5 +7,6 @@ pub(in crate::kernel) mod map_insert;
 pub(in crate::kernel) mod map_set;
 pub(in crate::kernel) mod policy_map;
 pub(in crate::kernel) mod records;
+pub(in crate::kernel) mod slots;
 pub(in crate::kernel) mod stale_entries;
 pub(in crate::kernel) mod wire;

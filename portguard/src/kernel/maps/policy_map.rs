@@ -1,17 +1,20 @@
-//! The map that holds a policy's image: written once, then only the hit counters change.
+//! The map that holds a policy's image, written once.
 
+use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::inner_maps::id_of;
+use crate::kernel::maps::map_insert::insert;
 use crate::kernel::maps::map_set::Maps;
+use crate::kernel::maps::slots::Slot;
 use crate::kernel::maps::wire::Wire;
 use crate::status::{Description, RuleHits};
 use aya::maps::{Array, ArrayOfMaps, MapData};
-use portguard_common::{Header, PAGE_WORDS, Page, hits_pages, hits_slot};
+use portguard_common::{Header, Memo, PAGE_WORDS, Page, hits_pages, hits_slot};
 use portguard_policy::compile::Tables;
 use std::collections::HashMap;
 use zerocopy::IntoBytes as _;
 
-/// The map of slot 0.
+/// The map of the slots.
 const POLICY: &str = "POLICY";
 
 /// `BPF_F_INNER_MAP` of `include/uapi/linux/bpf.h` (Linux 5.10).
@@ -19,6 +22,7 @@ const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// An image in its map, with its description.
 pub(in crate::kernel) struct KernelImage {
+    slot: Slot,
     pages: Array<MapData, Wire<Page>>,
     generation: u16,
     hits_page: u32,
@@ -26,10 +30,11 @@ pub(in crate::kernel) struct KernelImage {
 }
 
 impl KernelImage {
-    /// Writes the image of `tables`, under the number that its description has.
+    /// Writes the image of `tables`, under the number that its description has; it is to come into this slot.
     pub(in crate::kernel) fn create(
         tables: &Tables,
         description: Description,
+        slot: Slot,
     ) -> Result<Self, KernelError> {
         let generation = description.policy.generation;
         let text = serde_json::to_vec(&description).unwrap_or_default();
@@ -49,6 +54,7 @@ impl KernelImage {
         }
         let hits_page = pages.first().map_or(0, |page| Header(page).hits_page());
         Ok(Self {
+            slot,
             pages: map,
             generation,
             hits_page: hits_page as u32,
@@ -58,7 +64,10 @@ impl KernelImage {
 
     /// The image that is in force; `None` where there is none of this version.
     pub(in crate::kernel) fn in_force(maps: &Maps) -> Result<Option<Self>, KernelError> {
-        let Some(pages) = maps.inner(POLICY)? else {
+        let Some(slot) = Slot::in_force(maps)? else {
+            return Ok(None);
+        };
+        let Some(pages) = maps.inner(POLICY, slot.index())? else {
             return Ok(None);
         };
         let pages: Array<MapData, Wire<Page>> = pages.try_into().map_err(map_error(POLICY))?;
@@ -75,6 +84,7 @@ impl KernelImage {
             return Ok(None);
         };
         Ok(Some(Self {
+            slot,
             generation: header.generation() as u16,
             hits_page: header.hits_page() as u32,
             pages,
@@ -93,11 +103,34 @@ impl KernelImage {
         Ok(())
     }
 
-    /// Puts it in force by one write, which returns once no program reads the previous image any more
-    /// (`maybe_wait_bpf_programs`, 5.10 to 7.2).
-    pub(in crate::kernel) fn switch(&self, maps: &mut Maps) -> Result<(), KernelError> {
-        let mut slot: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.table(POLICY)?;
-        slot.set(0, &self.pages, 0).map_err(map_error(POLICY))
+    /// Puts it and its memo in force by one write. Returns once no program uses the previous policy any more.
+    pub(in crate::kernel) fn switch(
+        &self,
+        maps: &mut Maps,
+        memo: &Memo,
+    ) -> Result<(), KernelError> {
+        self.slot.write(maps, memo, self.generation)?;
+        self.put_into_slot(maps)?;
+        self.slot.activate(maps)?;
+        // Changes nothing but waits, as each write of a slot does, for all programs that began before
+        // (`maybe_wait_bpf_programs`, 5.10 to 7.2).
+        self.put_into_slot(maps)
+    }
+
+    fn put_into_slot(&self, maps: &mut Maps) -> Result<(), KernelError> {
+        let mut images: ArrayOfMaps<_, Array<MapData, Wire<Page>>> = maps.table(POLICY)?;
+        let index = self.slot.index();
+        insert(POLICY, || images.set(index, &self.pages, 0))
+    }
+
+    /// Empties the slot of an image that is no longer in force, which gives its memory back.
+    pub(in crate::kernel) fn leave_slot(&self, maps: &Maps) -> Result<(), KernelError> {
+        bpf_sys::delete_slot(maps.fd(POLICY)?, self.slot.index()).map_err(|source| {
+            KernelError::Slot {
+                name: POLICY,
+                source,
+            }
+        })
     }
 
     /// The number of the policy.
@@ -111,11 +144,11 @@ impl KernelImage {
     }
 
     /// Rules and default with their hits, including those carried over from earlier policies.
-    pub(in crate::kernel) fn hits(&self) -> Result<Vec<RuleHits>, KernelError> {
+    pub(in crate::kernel) fn hits(&self, maps: &Maps) -> Result<Vec<RuleHits>, KernelError> {
         let rules = &self.description.rules;
         let pages = hits_pages(rules.len().saturating_sub(1)) as u32;
-        let now = self.words(self.hits_page, pages)?;
-        let earlier = self.words(self.hits_page + pages, pages)?;
+        let now = self.slot.read_hits(maps)?;
+        let earlier = self.words(self.hits_page, pages)?;
         let hits = rules.iter().enumerate().map(|(number, rule)| {
             let slot = slot_of(number, rules.len());
             let count = |words: &[u64]| words.get(slot).copied().unwrap_or(0);
@@ -142,8 +175,7 @@ impl KernelImage {
                 *word = known.unwrap_or(0);
             }
         }
-        let first = self.hits_page + pages as u32;
-        for (number, chunk) in (first..).zip(words.chunks(PAGE_WORDS)) {
+        for (number, chunk) in (self.hits_page..).zip(words.chunks(PAGE_WORDS)) {
             let page = Wire(page_of(chunk.as_bytes()));
             self.pages.set(number, page, 0).map_err(map_error(POLICY))?;
         }

@@ -1,7 +1,7 @@
 //! The eBPF object in this binary: its bytes, its digest, and the maps that it declares.
 
 use crate::kernel::error::KernelError;
-use crate::kernel::maps::map_set::{NAMES, Shape};
+use crate::kernel::maps::map_set::{NAMES, Shape, name_in_object};
 use crate::kernel::preflight::condition::{Condition, Severity};
 use aya_obj::Object;
 use sha2::{Digest as _, Sha256};
@@ -50,7 +50,7 @@ pub(in crate::kernel) fn declared_shapes() -> Result<BTreeMap<&'static str, Shap
     let object =
         Object::parse(object()?).map_err(|error| KernelError::Object(Box::new(error.into())))?;
     let declared = NAMES.into_iter().filter_map(|name| {
-        let map = object.maps.get(name)?;
+        let map = object.maps.get(name_in_object(name))?;
         Some((name, Shape::declared(map)))
     });
     Ok(declared.collect())

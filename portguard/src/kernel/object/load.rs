@@ -33,20 +33,27 @@ pub fn load_programs(
     // Used for all attempts: a new loader parses the kernel's BTF, which takes longest.
     let mut loader = EbpfLoader::new();
     prepare(&mut loader, environment, &offsets, hook, maps);
+    let object = offsets.put_into(object()?)?;
     let mut features = Features {
         grants: true,
         set_errno: true,
     };
+    let mut typed_task = true;
     loop {
-        let mut ebpf = load_object(&mut loader, features)?;
+        let mut ebpf = load_object(&mut loader, &object, features, typed_task)?;
         if features.grants && cgroup_program(&mut ebpf, GRANT_PROBE)?.load().is_err() {
-            // A kernel without grants cannot choose the errno either, which came later.
+            // A kernel without grants has neither what came later: a chosen errno, and the task by a typed pointer.
             features.grants = false;
             features.set_errno = false;
+            typed_task = false;
             continue;
         }
         match load_cgroup_programs(&mut ebpf) {
             Ok(()) => {}
+            Err(_) if typed_task => {
+                typed_task = false;
+                continue;
+            }
             Err(_) if features.set_errno => {
                 features.set_errno = false;
                 continue;
@@ -75,7 +82,7 @@ fn prepare<'a>(
     loader.verifier_log_level(VerifierLogLevel::STATS);
     for name in map_set::NAMES {
         if let Some(directory) = maps {
-            loader.map_pin_path(name, directory.join(name));
+            loader.map_pin_path(map_set::name_in_object(name), directory.join(name));
         }
     }
     for (global, offset) in offsets.iter() {
@@ -85,11 +92,17 @@ fn prepare<'a>(
     loader.override_global("HOST_NETNS", &environment.host_netns, true);
 }
 
-fn load_object(loader: &mut EbpfLoader<'_>, features: Features) -> Result<Ebpf, KernelError> {
+fn load_object(
+    loader: &mut EbpfLoader<'_>,
+    object: &[u8],
+    features: Features,
+    typed_task: bool,
+) -> Result<Ebpf, KernelError> {
     loader.override_global("GRANTS", flag(features.grants), true);
     loader.override_global("SET_RETVAL", flag(features.set_errno), true);
+    loader.override_global("TYPED_TASK", flag(typed_task), true);
     loader
-        .load(object()?)
+        .load(object)
         .map_err(|error| KernelError::Object(Box::new(error)))
 }
 

@@ -33,7 +33,10 @@ pub fn pinned_status() -> Result<Option<Status>, KernelError> {
     let policy = image
         .as_ref()
         .map(|image| image.description().policy.clone());
-    let rules = image.as_ref().map_or(Ok(Vec::new()), KernelImage::hits)?;
+    let rules = match &image {
+        Some(image) => image.hits(&maps)?,
+        None => Vec::new(),
+    };
     Ok(Some(Status {
         enforcing: Enforcing::of(policy.as_ref(), &problems),
         hook: manifest.map(|manifest| manifest.hook),

@@ -6,6 +6,7 @@ use crate::kernel::bpf_sys;
 use crate::kernel::error::KernelError;
 use crate::kernel::maps::inner_maps::{OUTER, has_inner_pin};
 use crate::kernel::maps::map_set::{self, Maps};
+use crate::kernel::maps::slots::Slot;
 use crate::kernel::object::attach::Programs;
 use crate::kernel::object::embedded::declared_shapes;
 use crate::kernel::object::hook::all_programs;
@@ -121,7 +122,11 @@ impl Pins {
                 return Err(UnusablePins::MapShape(name));
             }
         }
-        let unpinned = |name: &&str| !has_inner_pin(&directory, name);
+        let unpinned = |name: &&str| match *name {
+            "POLICY" => Slot::in_force_of(&directory)
+                .is_some_and(|slot| !has_inner_pin(&directory, name, slot.index())),
+            _ => !has_inner_pin(&directory, name, 0),
+        };
         match OUTER.into_iter().find(unpinned) {
             Some(name) => Err(UnusablePins::MissingInner(name)),
             None => Ok(()),

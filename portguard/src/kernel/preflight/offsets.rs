@@ -1,14 +1,21 @@
 //! The kernel offsets that the programs use, from the running kernel's BTF.
 
-use crate::kernel::error::{BtfError, OffsetError};
+use crate::kernel::error::{BtfError, KernelError, OffsetError};
 use crate::kernel::preflight::btf::Btf;
+use object::read::{File, Object as _, ObjectSection as _, SectionKind};
+use portguard_common::Field;
 
-/// The programs' globals for offsets, and their values.
+/// The offsets that the programs use.
 #[derive(Clone, Debug)]
-pub struct Offsets(Vec<(&'static str, u32)>);
+pub struct Offsets {
+    /// The programs' globals, and their values.
+    globals: Vec<(&'static str, u32)>,
+    /// What stands in instructions for an offset.
+    fields: Vec<(Field, u16)>,
+}
 
 /// Global, structure, member: the same names on Linux 5.10 to 7.2.
-const FIELDS: [(&str, &str, &str); 49] = [
+const FIELDS: [(&str, &str, &str); 46] = [
     ("OFF_TASK_CRED", "task_struct", "cred"),
     ("OFF_TASK_FLAGS", "task_struct", "flags"),
     ("OFF_TASK_CGROUPS", "task_struct", "cgroups"),
@@ -52,10 +59,7 @@ const FIELDS: [(&str, &str, &str); 49] = [
     ("OFF_CGROUP_PARENT", "cgroup", "self.parent"),
     ("OFF_KN_NAME", "kernfs_node", "name"),
     ("OFF_KN_ID", "kernfs_node", "id"),
-    ("OFF_SOCKET_SK", "socket", "sk"),
     ("OFF_SK_FAMILY", "sock", "__sk_common.skc_family"),
-    ("OFF_SK_TYPE", "sock", "sk_type"),
-    ("OFF_SK_PROTOCOL", "sock", "sk_protocol"),
     ("OFF_SK_NET", "sock", "__sk_common.skc_net.net"),
     ("OFF_SK_NUM", "sock", "__sk_common.skc_num"),
     ("OFF_NET_INUM", "net", "ns.inum"),
@@ -64,20 +68,112 @@ const FIELDS: [(&str, &str, &str); 49] = [
 impl Offsets {
     /// Looks up every field.
     pub fn from_btf(btf: &Btf) -> Result<Self, OffsetError> {
-        let mut offsets = Vec::with_capacity(FIELDS.len());
+        let mut globals = Vec::with_capacity(FIELDS.len());
         for (global, structure, member) in FIELDS {
-            offsets.push((global, btf.offset(structure, member)?));
+            globals.push((global, btf.offset(structure, member)?));
         }
         let bit = btf.bit_offset("sock", "__sk_common.skc_ipv6only")?;
-        offsets.push(("BIT_SK_IPV6ONLY", bit));
+        globals.push(("BIT_SK_IPV6ONLY", bit));
+        let mut fields = Vec::with_capacity(Field::ALL.len());
+        for field in Field::ALL {
+            let (structure, member, more) = field.place();
+            let offset = btf.offset(structure, member)? + more;
+            // An instruction has 15 bits for it.
+            let offset = u16::try_from(offset)
+                .ok()
+                .filter(|offset| *offset < 1 << 15);
+            let far = || BtfError::Unknown(format!("{structure}.{member} within 32 KiB"));
+            fields.push((field, offset.ok_or_else(far)?));
+        }
         if btf.offset("cgroup", "self")? != 0 {
             return Err(BtfError::Unknown("cgroup.self at offset 0".into()).into());
         }
-        Ok(Self(offsets))
+        Ok(Self { globals, fields })
     }
 
     /// Global name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = &(&'static str, u32)> {
-        self.0.iter()
+        self.globals.iter()
+    }
+
+    /// The object with the offsets in its instructions.
+    ///
+    /// # Errors
+    /// Where the object cannot be read.
+    pub(in crate::kernel) fn put_into(&self, object: &[u8]) -> Result<Vec<u8>, KernelError> {
+        let mut bytes = object.to_vec();
+        let file: File<'_> = File::parse(object).map_err(|error| {
+            KernelError::Object(Box::new(aya_obj::ParseError::ElfError(error).into()))
+        })?;
+        for section in file.sections() {
+            if section.kind() != SectionKind::Text {
+                continue;
+            }
+            let range = section.file_range().unwrap_or_default();
+            let range = range.0 as usize..(range.0 + range.1) as usize;
+            let code = bytes.get_mut(range).unwrap_or_default();
+            for instruction in code.as_chunks_mut::<8>().0 {
+                self.put_into_instruction(instruction);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// `struct bpf_insn`: code, registers, offset (2), immediate (4).
+    fn put_into_instruction(&self, instruction: &mut [u8; 8]) {
+        let [code, _, low, high, ..] = *instruction;
+        if !LOADS.contains(&code) {
+            return;
+        }
+        let number = i16::from_le_bytes([low, high]);
+        let known = self
+            .fields
+            .iter()
+            .find(|(field, _)| *field as i16 == number);
+        if let Some((_, offset)) = known {
+            instruction[2..4].copy_from_slice(&offset.to_le_bytes());
+        }
+    }
+}
+
+/// `BPF_LDX | BPF_MEM` of 4, 2 and 8 bytes.
+const LOADS: [u8; 3] = [0x61, 0x69, 0x79];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offset_is_put_into_loads_of_its_field_only() {
+        let offsets = Offsets {
+            globals: Vec::new(),
+            fields: vec![(Field::CredUid, 0x1234)],
+        };
+        let number = (Field::CredUid as i16).to_le_bytes();
+        let put = |code| {
+            let mut instruction = [code, 0x21, number[0], number[1], 0, 0, 0, 0];
+            offsets.put_into_instruction(&mut instruction);
+            u16::from_le_bytes([instruction[2], instruction[3]])
+        };
+        for load in LOADS {
+            assert_eq!(put(load), 0x1234);
+        }
+        // A store, and a load of another field.
+        assert_eq!(put(0x7b), Field::CredUid as u16);
+        let mut other = [0x61, 0x21, 8, 0, 0, 0, 0, 0];
+        offsets.put_into_instruction(&mut other);
+        assert_eq!(other, [0x61, 0x21, 8, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn offset_into_what_is_no_object_is_an_error() {
+        let offsets = Offsets {
+            globals: Vec::new(),
+            fields: Vec::new(),
+        };
+        let error = offsets
+            .put_into(b"no object")
+            .map_err(|error| error.to_string());
+        assert!(error.is_err_and(|text| text.starts_with("cannot load the eBPF object: ")));
     }
 }
