@@ -173,7 +173,7 @@ impl Bound {
 
 /// 1 where a socket's `skc_ipv6only` is not set.
 ///
-/// Another thread may set it between the decision and the bind itself: see the README's limits.
+/// Another thread may set it between the decision and the bind itself: see the limits in docs/overview.md.
 #[inline(always)]
 fn dual_stack(sock: Address) -> u64 {
     let bit = BIT_SK_IPV6ONLY.load();

@@ -120,8 +120,11 @@ fn value(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     }
 }
 
+/// A metric, its labels, and its value.
+type Expected = (&'static str, &'static [(&'static str, &'static str)], f64);
+
 /// The samples of [`status`]: name, labels, value.
-const SAMPLES: &[(&str, &[(&str, &str)], f64)] = &[
+const SAMPLES: &[Expected] = &[
     ("portguard_enforcing", &[], 1.0),
     ("portguard_state", &[("state", "enforce")], 1.0),
     ("portguard_state", &[("state", "degraded")], 0.0),

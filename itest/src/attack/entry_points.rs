@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub(super) enum Coverage {
     /// Decided and reported, once.
     Decided,
-    /// There is no hook: a limit that the README names.
+    /// There is no hook: a limit that docs/overview.md names.
     Missed,
 }
 

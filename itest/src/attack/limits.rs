@@ -1,9 +1,9 @@
-//! Ways to a port that are out of scope, and the words that name each in the README's limits.
+//! Ways to a port that are out of scope, and the words that name each in the limits of docs/overview.md.
 
 /// A way that portguard does not decide.
 pub struct Limit {
     pub way: &'static str,
-    /// A part of the README's section "Limits".
+    /// A part of the section "Limits".
     pub named: &'static str,
 }
 
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn readme_names_every_limit() {
-        let readme = include_str!("../../../README.md");
+        let readme = include_str!("../../../docs/overview.md");
         let (_, rest) = readme.split_once("\n## Limits\n").expect("a section");
         let section = rest.split("\n## ").next().unwrap_or_default();
         // Line breaks do not matter.
