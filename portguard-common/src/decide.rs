@@ -207,7 +207,8 @@ fn first_match<I: Image + ?Sized>(
     let ports = port_vector(image, header, request)?;
     let real = user_vector(image, header, request.uid)?;
     let effective = if request.uid == request.euid {
-        real
+        // A copy would be linked to the original, and the verifier would walk all that follows once more for it.
+        real.unlinked::<I>()
     } else {
         user_vector(image, header, request.euid)?
     };

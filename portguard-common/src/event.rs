@@ -248,7 +248,7 @@ impl CgroupRecord {
 }
 
 /// The most steps from a program up to the root of its mount namespace: each name is one, and each mount.
-pub const MAX_EXECUTABLE_STEPS: usize = 32;
+pub const MAX_EXECUTABLE_STEPS: usize = 24;
 
 /// The path of a program at its first event. Where the program, or a directory above it, gets another name, it is another
 /// record with another id.

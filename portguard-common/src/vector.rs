@@ -18,6 +18,12 @@ impl<'a> Vector<'a> {
         Self { page, start }
     }
 
+    /// The same vector, which to the verifier is no copy of another.
+    #[inline(always)]
+    pub(crate) fn unlinked<I: Image + ?Sized>(self) -> Self {
+        Self::at(self.page, I::opaque(self.start))
+    }
+
     /// Word `i` of the vector, its summary the first.
     #[inline(always)]
     pub(crate) const fn word(&self, i: usize) -> u64 {

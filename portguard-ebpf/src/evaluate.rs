@@ -197,7 +197,12 @@ extern "C" fn portguard_decide(bind: u64, high: u64, low: u64, cgroup_id: u64) -
         has_owners: header.has(HeaderFlags::OWNER_RULES) && has_owners(),
     };
     let decided = decide_bind(&image, &header, &request, &caller);
-    if header.has(HeaderFlags::GROUP_RULES) || caller.has_owners {
+    // Asked again: a value that is kept over the decision is another state to the verifier, which then walks all of it twice.
+    // And by a number that the compiler does not know for the flags, or it makes this two functions with a loop each.
+    let flags = u64::from(MapImage::opaque(header.flags() as u32));
+    if flags & HeaderFlags::GROUP_RULES != 0
+        || flags & HeaderFlags::OWNER_RULES != 0 && has_owners()
+    {
         groups::release();
     }
     let Some(decision) = decided else {
