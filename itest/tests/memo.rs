@@ -79,7 +79,9 @@ fn check_policy(
     tally: &mut Tally,
 ) -> Result<(), TestCaseError> {
     let tables = tables_of(model);
-    let memo = tables.memo().expect("memory");
+    let Some(memo) = tables.memo() else {
+        panic!("no memory");
+    };
     let (ports, uids) = (ports(model), uids(model));
     for bind in binds {
         for port in &ports {
@@ -119,8 +121,10 @@ fn memo_says_what_decide_bind_says() {
 }
 
 fn memo_of(text: &str) -> (Tables, Box<Memo>) {
-    let tables = compile(&parsed(text).policy).expect("tables");
-    let memo = tables.memo().expect("memory");
+    let tables = compile(&parsed(text).policy).unwrap_or_else(|error| panic!("{error}"));
+    let Some(memo) = tables.memo() else {
+        panic!("no memory");
+    };
     (tables, memo)
 }
 

@@ -6,7 +6,7 @@ use crate::kernel::bpf_sys;
 use crate::kernel::error::{KernelError, map_error};
 use crate::kernel::maps::map_set::Maps;
 use aya::maps::Array;
-use portguard_common::{MEMO_HITS, Memo};
+use portguard_common::{Counter, MEMO_HITS, Memo};
 use rustix::fd::AsFd as _;
 use std::path::Path;
 use zerocopy::IntoBytes as _;
@@ -105,6 +105,29 @@ impl Slot {
             .map_err(|source| KernelError::Slot { name, source })?;
         Ok(hits)
     }
+}
+
+/// What is in the pinned maps whose memory the programs reach directly, by name.
+///
+/// aya writes the contents that the object gives them when it loads an object, also where the map is pinned: they must
+/// be given what they have, or programs that are attached would see no policy.
+pub(in crate::kernel) fn pinned_contents(directory: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let hits = MEMO_HITS * size_of::<u64>();
+    let sizes = [
+        (ACTIVE, size_of::<u64>()),
+        ("MEMO_1", size_of::<Memo>()),
+        ("MEMO_2", size_of::<Memo>()),
+        ("HITS_1", hits),
+        ("HITS_2", hits),
+        ("COUNTERS", Counter::COUNT as usize * size_of::<u64>()),
+    ];
+    let read = |(name, size): (&'static str, usize)| {
+        let map = bpf_sys::open_pin(&directory.join(name)).ok()?;
+        let mut value = vec![0; size];
+        bpf_sys::read_only_value(map.as_fd(), &mut value).ok()?;
+        Some((name, value))
+    };
+    sizes.into_iter().filter_map(read).collect()
 }
 
 fn write(maps: &Maps, name: &'static str, value: &[u8]) -> Result<(), KernelError> {

@@ -1,7 +1,7 @@
 //! Loads the object and its programs, with as many features as the kernel's verifier accepts.
 
 use crate::kernel::error::{KernelError, refused};
-use crate::kernel::maps::map_set;
+use crate::kernel::maps::{map_set, slots};
 use crate::kernel::object::embedded::object;
 use crate::kernel::object::hook::{CGROUP_PROGRAMS, Features, Hook, LSM_PROGRAMS};
 use crate::kernel::preflight::environment::Environment;
@@ -30,9 +30,13 @@ pub fn load_programs(
     maps: Option<&Path>,
 ) -> Result<Loaded, KernelError> {
     let offsets = environment.offsets()?;
+    let contents = maps.map(slots::pinned_contents).unwrap_or_default();
     // Used for all attempts: a new loader parses the kernel's BTF, which takes longest.
     let mut loader = EbpfLoader::new();
     prepare(&mut loader, environment, &offsets, hook, maps);
+    for (name, content) in &contents {
+        loader.override_global(name, content.as_slice(), true);
+    }
     let object = offsets.put_into(object()?)?;
     let mut features = Features {
         grants: true,
