@@ -8,6 +8,7 @@ use crate::counters::count;
 use crate::identity::{cgroup, groups};
 use crate::in_force::{InForce, image};
 use crate::kernel_read::current_cgroup_id;
+use crate::maps::MapImage;
 use crate::typed::{current_uids, has_owners};
 use portguard_common::{
     Answer, Counter, Entry, GroupRules, Header, HeaderFlags, Image as _, Kind, Lookup, Protocol,
