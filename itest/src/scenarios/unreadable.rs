@@ -43,6 +43,9 @@ impl<V: Pod> Full<V> {
     }
 }
 
+/// Words of a value of `GROUPS_OF`.
+const WORDS_OF_A_CALLER: usize = size_of::<portguard_common::GroupRules>() / size_of::<u64>();
+
 fn groups_without_memory(env: &TestEnv) -> anyhow::Result<()> {
     let policy = "{ version: 1, default: kernel, rules: [
         { name: web, action: allow, ports: [80], groups: [33] },
@@ -57,7 +60,7 @@ fn groups_without_memory(env: &TestEnv) -> anyhow::Result<()> {
         check(&web(), allow("web"))?;
         check(&root(), default("kernel"))?;
         // The rules that the groups of a thread leave.
-        let full = Full::new("GROUPS_OF", [0u64; portguard_common::VECTOR_WORDS + 1])?;
+        let full = Full::new("GROUPS_OF", [0u64; WORDS_OF_A_CALLER])?;
         check(&web(), default("kernel").because("no_memory"))?;
         check(&root(), deny("not"))?;
         full.empty()?;
