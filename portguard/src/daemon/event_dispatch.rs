@@ -101,10 +101,10 @@ impl EventDispatch {
         (begin, true)
     }
 
-    /// The next queued event. It waits for the path of its program, which may still be in the ring.
+    /// The next queued event. It waits for the records that were in the ring before it: the first of its decisions, and
+    /// the path of its program.
     fn next_queued(&mut self) -> Option<Aggregated> {
-        let next = self.queued.front()?;
-        if self.older > 0 && self.enricher.lacks_path(&next.event) {
+        if self.older > 0 {
             return None;
         }
         self.queued.pop_front()
