@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The daemon's output goes to files instead of the journal.
 const OUTPUT: &str = "ExecStart=\n\
@@ -92,6 +92,8 @@ fn socket_group() -> anyhow::Result<()> {
 /// What fails with these settings.
 fn failures_with(env: &TestEnv, settings: &str) -> anyhow::Result<Vec<String>> {
     let mut failures = Vec::new();
+    // Bound before the start, by a process that has more capabilities than the daemon.
+    let _held = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 45), 81))?;
     let started = match fresh(env, settings) {
         Ok(Some(drop_in)) => drop_in,
         Ok(None) => return Ok(vec![format!("it does not start: {}", last_words())]),
@@ -106,6 +108,7 @@ fn failures_with(env: &TestEnv, settings: &str) -> anyhow::Result<Vec<String>> {
         }
     }
     failures.extend(missing_in_events()?);
+    failures.extend(unlisted_sockets()?);
     for verb in ["status", "reload"] {
         let output = command("portguard", &[verb])?;
         if !output.status.success() {
@@ -151,6 +154,25 @@ fn missing_in_events() -> anyhow::Result<Vec<String>> {
     Ok(failures)
 }
 
+/// Why the sockets that were bound before the start are not listed, if they are not.
+fn unlisted_sockets() -> anyhow::Result<Option<String>> {
+    let until = Instant::now() + DEADLINE;
+    while Instant::now() < until {
+        let output = command("portguard", &["status", "--json"])?;
+        let status: Value = serde_json::from_slice(&output.stdout)?;
+        if !status["violations"].is_null() {
+            return Ok(None);
+        }
+        let stderr = std::fs::read_to_string("/run/portguard-itest.err")?;
+        let mut lines = stderr.lines();
+        if let Some(line) = lines.find(|line| line.contains("existing sockets cannot")) {
+            return Ok(Some(line.trim_start_matches("portguard: ").to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(Some("existing sockets are not listed".to_owned()))
+}
+
 /// The event of a bind at this address.
 fn event_of(address: Ipv4Addr) -> anyhow::Result<Value> {
     let until = Instant::now() + DEADLINE;
@@ -166,6 +188,6 @@ fn event_of(address: Ipv4Addr) -> anyhow::Result<Value> {
         ensure!(Instant::now() < until, "no event of {address}");
         // Another decision ends the window in which equal ones are aggregated.
         bind_by(33).context("a bind")?;
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
