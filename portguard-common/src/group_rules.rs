@@ -75,14 +75,15 @@ impl FixedGroups {
     #[inline(always)]
     #[must_use]
     pub const fn groupless(generation: u64) -> Self {
-        Self(Self::NO_THREAD | generation << 1)
+        Self(Self::NO_THREAD | generation << 2)
     }
 
-    /// Those, and every enforced `deny` rule: for a caller whose groups or owners cannot be collected.
+    /// Those, and every enforced `deny` rule that names a group: for a caller whose groups cannot be collected. Where it
+    /// `has_owners`, those that name users too, as an owner may be one of them.
     #[inline(always)]
     #[must_use]
-    pub const fn without_memory(generation: u64) -> Self {
-        Self(Self::NO_THREAD | generation << 1 | 1)
+    pub const fn without_memory(generation: u64, has_owners: bool) -> Self {
+        Self(Self::NO_THREAD | generation << 2 | (has_owners as u64) << 1 | 1)
     }
 
     /// The entry with this key; `None` if the key is a thread's.
@@ -104,7 +105,7 @@ impl FixedGroups {
     /// The generation of its policy.
     #[must_use]
     pub const fn generation(self) -> u64 {
-        (self.0 & !Self::NO_THREAD) >> 1
+        (self.0 & !Self::NO_THREAD) >> 2
     }
 }
 
@@ -114,9 +115,10 @@ mod tests {
 
     #[test]
     fn fixed_groups_of_a_generation_have_its_number_and_differ() {
-        let (groupless, without) = (FixedGroups::groupless(7), FixedGroups::without_memory(7));
-        assert_ne!(groupless, without);
-        for fixed in [groupless, without] {
+        let groupless = FixedGroups::groupless(7);
+        let [alone, owned] = [false, true].map(|owners| FixedGroups::without_memory(7, owners));
+        assert!(groupless != alone && groupless != owned && alone != owned);
+        for fixed in [groupless, alone, owned] {
             assert_eq!(fixed.generation(), 7);
             assert_eq!(FixedGroups::from_key(fixed.key()), Some(fixed));
         }

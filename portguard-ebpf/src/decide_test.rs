@@ -174,7 +174,7 @@ impl Lookup for Caller<'_> {
         let generation = self.header.generation();
         let unread = self.request.unreadable & NO_MEMORY != 0;
         if unread && (self.header.has(HeaderFlags::GROUP_RULES) || self.has_owners()) {
-            return groups::without_memory(&self.header);
+            return groups::without_memory(&self.header, self.has_owners());
         }
         let add_groups = || {
             let gids = Address::of(&raw const self.request.gids);

@@ -51,7 +51,7 @@ pub fn collect_by(
     let thread = bpf_get_current_pid_tgid();
     if GROUPS_OF.insert(&thread, groupless?, 0).is_err() {
         count(Counter::Unresolved);
-        return without_memory(header);
+        return without_memory(header, has_owners);
     }
     if header.has(HeaderFlags::GROUP_RULES) {
         add_groups();
@@ -61,7 +61,7 @@ pub fn collect_by(
             owners::ALL => {}
             owners::TOO_MANY => {
                 count(Counter::Unresolved);
-                return without_memory(header);
+                return without_memory(header, has_owners);
             }
             _ => return None,
         }
@@ -71,8 +71,8 @@ pub fn collect_by(
 
 /// The rules of a caller whose groups or owners cannot be collected.
 #[inline(always)]
-pub fn without_memory(header: &Header<'_>) -> Option<&'static GroupRules> {
-    rules_of(FixedGroups::without_memory(header.generation()).key())
+pub fn without_memory(header: &Header<'_>, has_owners: bool) -> Option<&'static GroupRules> {
+    rules_of(FixedGroups::without_memory(header.generation(), has_owners).key())
 }
 
 /// The rules under a key of [`GROUPS_OF`].

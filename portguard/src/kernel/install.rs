@@ -10,7 +10,8 @@ use crate::status::Description;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapError};
 use portguard_common::{
-    AddressKey, FixedGroups, GroupKey, GroupRules, Memo, NameKey, TrieKey, TrieNode, VectorWords,
+    AddressKey, FixedGroups, GroupKey, GroupRules, Memo, NameKey, TrieKey, TrieNode, VECTOR_WORDS,
+    VectorWords,
 };
 use portguard_policy::compile::Tables;
 
@@ -111,7 +112,11 @@ impl Enforcer {
                 GroupRules::new(tables.groupless),
             ),
             (
-                FixedGroups::without_memory(generation),
+                FixedGroups::without_memory(generation, false),
+                GroupRules::without_memory(tables.groups_unread, [0; VECTOR_WORDS]),
+            ),
+            (
+                FixedGroups::without_memory(generation, true),
                 GroupRules::without_memory(tables.groups_unread, tables.owners_unread),
             ),
         ] {
