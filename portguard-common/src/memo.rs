@@ -104,7 +104,7 @@ impl Entry {
     /// The entry of a port for which `decide_bind` is called.
     pub const GENERAL: Self = Self(Self::ACTS);
 
-    /// This answer, whoever binds.
+    /// This answer, for every caller.
     #[must_use]
     pub const fn alone(answer: Answer) -> Self {
         let acts = if answer.acts() { Self::ACTS } else { 0 };

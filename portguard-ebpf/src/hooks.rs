@@ -1,5 +1,6 @@
 //! The hooks: the order of their checks, cheapest first, and their return values.
 
+use crate::address::BindAddress;
 use crate::counters::count;
 use crate::evaluate::{Evaluated, Fault, evaluate};
 use crate::events::{self, Reported};
@@ -11,12 +12,12 @@ use crate::typed::{is_kernel_thread, load};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use portguard_common::{
-    Counter, EACCES, EADDRINUSE, EPERM, Errno, EventFlags, Family, Field, HeaderFlags,
+    Counter, EACCES, EADDRINUSE, EPERM, Errno, EventFlags, Family, Field, HeaderFlags, PortClass,
 };
 
 /// Reports a decision, where it is to be reported.
 #[inline(always)]
-pub fn report(
+fn report(
     policy: &InForce,
     evaluated: &Evaluated,
     socket: impl FnOnce() -> (u16, Socket, u8),
@@ -87,18 +88,32 @@ pub fn socket_bind(ctx: &LsmContext) -> Result<i32, Fault> {
     if !policy.is_for(socket.netns) {
         return Ok(0);
     }
-    let entry = policy.entry(class, socket.protocol);
-    let evaluated = evaluate(&policy, entry, port, socket.protocol, || {
-        address.bind_address(sock)
-    })?;
-    policy.count(evaluated.answer);
-    report(
+    let refusal = decide(
         &policy,
-        &evaluated,
-        || (port, socket, 0),
+        class,
+        port,
+        socket,
+        || address.bind_address(sock),
         || address.bound(sock),
-    );
-    Ok(refused_with(evaluated.answer.refusal()))
+    )?;
+    Ok(refused_with(refusal))
+}
+
+/// Decides, counts and reports a bind that an LSM program sees; the errno where it is refused.
+#[inline(always)]
+pub fn decide(
+    policy: &InForce,
+    class: PortClass,
+    port: u16,
+    socket: Socket,
+    address: impl Fn() -> BindAddress,
+    bound: impl FnOnce() -> Bound,
+) -> Result<Option<Errno>, Fault> {
+    let entry = policy.entry(class, socket.protocol);
+    let evaluated = evaluate(policy, entry, port, socket.protocol, address)?;
+    policy.count(evaluated.answer);
+    report(policy, &evaluated, || (port, socket, 0), bound);
+    Ok(evaluated.answer.refusal())
 }
 
 /// The return value of an LSM program that refuses with this errno, a literal each: from Linux 6.12 on the verifier has

@@ -4,8 +4,8 @@
 //! other, and undoes all where one is refused.
 
 use crate::counters::count;
-use crate::evaluate::{Fault, evaluate};
-use crate::hooks::{refused_with, report};
+use crate::evaluate::Fault;
+use crate::hooks::{self, refused_with};
 use crate::in_force::InForce;
 use crate::kernel_read::{Address, OFF_NET_INUM, OFF_SK_FAMILY, OFF_SK_NET, OFF_SK_NUM};
 use crate::socket::{AF_INET, AF_INET6, Socket, bind_address, bound_to};
@@ -126,18 +126,14 @@ fn decide(
     if !class.is_protected() || !policy.is_for(socket.netns) {
         return Ok(None);
     }
-    let entry = policy.entry(class, socket.protocol);
-    let evaluated = evaluate(&policy, entry, port, socket.protocol, || {
-        bind_address(address, family, sock)
-    })?;
-    policy.count(evaluated.answer);
-    report(
+    hooks::decide(
         &policy,
-        &evaluated,
-        || (port, socket, 0),
+        class,
+        port,
+        socket,
+        || bind_address(address, family, sock),
         || bound_to(address, family, sock),
-    );
-    Ok(evaluated.answer.refusal())
+    )
 }
 
 #[inline(always)]

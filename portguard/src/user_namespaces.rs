@@ -1,13 +1,11 @@
 //! The owners of a process's user namespaces: who is behind the uids in them.
 
+use crate::kernel::INITIAL_USER_NAMESPACE;
 use portguard_policy::compile::Owner;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-
-/// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h` (Linux 5.10 to 7.2).
-const INITIAL: u64 = 0xEFFF_FFFD;
 
 /// `NS_GET_PARENT` and `NS_GET_OWNER_UID` of `include/uapi/linux/nsfs.h`.
 const GET_PARENT: libc::Ioctl = 0xb702;
@@ -21,7 +19,7 @@ const GET_OWNER_UID: libc::Ioctl = 0xb704;
 pub fn owners(pid: u32) -> io::Result<Vec<Owner>> {
     let mut namespace = File::open(format!("/proc/{pid}/ns/user"))?;
     let mut owners = Vec::new();
-    while namespace.metadata()?.ino() != INITIAL {
+    while namespace.metadata()?.ino() != INITIAL_USER_NAMESPACE {
         let uid = owner(&namespace)?;
         owners.push(Owner { uid, gid: None });
         namespace = match parent(&namespace) {
@@ -60,7 +58,7 @@ mod tests {
     #[test]
     fn owners_are_none_in_the_initial_namespace() -> io::Result<()> {
         let own = owners(std::process::id())?;
-        let initial = std::fs::metadata("/proc/self/ns/user")?.ino() == INITIAL;
+        let initial = std::fs::metadata("/proc/self/ns/user")?.ino() == INITIAL_USER_NAMESPACE;
         assert_eq!(own.is_empty(), initial);
         assert!(owners(u32::MAX).is_err());
         Ok(())

@@ -1,8 +1,11 @@
 //! Binds that must be refused without a gap.
 
+use super::unit::{main_pid, signal, wait_for_another};
+use crate::harness::TestEnv;
 use crate::harness::bind_load::BindLoad;
 use crate::harness::probe::{Attempt, BindResult, Probe};
 use anyhow::ensure;
+use rustix::process::Signal;
 
 /// Root, who is denied port 80, binds it continuously during an action: the number of binds, all of them refused.
 pub(super) fn meanwhile(action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<u64> {
@@ -15,6 +18,17 @@ pub(super) fn meanwhile(action: impl FnOnce() -> anyhow::Result<()>) -> anyhow::
         "binds ended with {ended:?}"
     );
     Ok(refused)
+}
+
+/// Kills the daemon, and waits until systemd has started another. Enforcement outlives it.
+pub(super) fn killed(env: &TestEnv) -> anyhow::Result<()> {
+    let daemon = main_pid()?;
+    let refused = meanwhile(|| {
+        signal(daemon, Signal::KILL)?;
+        wait_for_another(daemon)
+    })?;
+    println!("  kill -9 and the restart: {refused} binds, all refused");
+    in_force(env.grants())
 }
 
 /// The errno of a bind of port 80 by this user.

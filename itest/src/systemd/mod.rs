@@ -25,14 +25,16 @@ const TESTS: &[(&str, TestFn)] = &[
 ];
 
 pub fn run(filter: Option<&str>) -> anyhow::Result<()> {
-    let tests: Vec<Test> = TESTS
-        .iter()
-        .map(|&(name, run)| Test {
-            name,
-            needs: Needs::Nothing,
-            guests: Guests::All,
-            run: Run::Alone(run),
-        })
-        .collect();
-    harness::run(Kind::Guest, filter, &tests)
+    harness::run(Kind::Guest, filter, &tests(TESTS))
+}
+
+/// The tests of a table of this suite.
+fn tests(table: &[(&'static str, TestFn)]) -> Vec<Test> {
+    let test = |&(name, run): &(&'static str, TestFn)| Test {
+        name,
+        needs: Needs::Nothing,
+        guests: Guests::All,
+        run: Run::Alone(run),
+    };
+    table.iter().map(test).collect()
 }

@@ -183,6 +183,11 @@ pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError 
     }
 }
 
+/// Makes an error of a slot of the map `name`, or of its one value.
+pub(super) fn slot_error(name: &'static str) -> impl Fn(io::Error) -> KernelError {
+    move |source| KernelError::Slot { name, source }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,5 +29,6 @@ pub use preflight::btf::Btf;
 pub use preflight::condition::{Condition, Severity};
 pub use preflight::environment::{Environment, can_grant, release_text};
 pub use preflight::local_ports::local_ports;
+pub use preflight::namespaces::INITIAL_USER_NAMESPACE;
 pub use preflight::offsets::Offsets;
 pub use preflight::other_programs::{BindHook, BindProgram, bind_programs};

@@ -39,29 +39,18 @@ const ALL: &[Format] = &[Deb, Rpm, Apk, Arch, Tar];
 const SYSTEMD: &[Format] = &[Deb, Rpm, Arch, Tar];
 
 const fn file(from: &'static str, to: &'static str, only: &'static [Format]) -> Item {
-    let from = From::Checkout(from);
-    let mode = 0o644;
-    Item {
-        from,
-        to,
-        mode,
-        only,
-    }
+    item(From::Checkout(from), to, 0o644, only)
 }
 
 const fn document(from: &'static str, to: &'static str, only: &'static [Format]) -> Item {
-    let from = From::Document(from);
-    let mode = 0o644;
-    Item {
-        from,
-        to,
-        mode,
-        only,
-    }
+    item(From::Document(from), to, 0o644, only)
 }
 
 const fn executable(from: From, to: &'static str, only: &'static [Format]) -> Item {
-    let mode = 0o755;
+    item(from, to, 0o755, only)
+}
+
+const fn item(from: From, to: &'static str, mode: u32, only: &'static [Format]) -> Item {
     Item {
         from,
         to,

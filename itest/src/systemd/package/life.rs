@@ -3,13 +3,11 @@
 use super::dpkg::{BROKEN, NEW, OLD, apt, apt_done, printed, version};
 use crate::harness::TestEnv;
 use crate::harness::lines::DEADLINE;
-use crate::systemd::guarded::{bind_by, in_force, meanwhile};
+use crate::systemd::guarded::{bind_by, in_force, killed, meanwhile};
 use crate::systemd::unit::{
-    DropIn, UNIT, command, journal, main_pid, property, signal, systemctl, unit, wait_for_another,
-    write_policy,
+    DropIn, UNIT, command, journal, main_pid, property, systemctl, unit, write_policy,
 };
 use anyhow::{Context as _, ensure};
-use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -84,13 +82,7 @@ pub(super) fn one_file(env: &TestEnv) -> anyhow::Result<()> {
 
 /// Enforcement outlives the daemon, and systemd starts another.
 pub(super) fn kill(env: &TestEnv) -> anyhow::Result<()> {
-    let daemon = main_pid()?;
-    let refused = meanwhile(|| {
-        signal(daemon, Signal::KILL)?;
-        wait_for_another(daemon)
-    })?;
-    println!("  kill -9 and the restart: {refused} binds, all refused");
-    in_force(env.grants())
+    killed(env)
 }
 
 /// The next version takes over.

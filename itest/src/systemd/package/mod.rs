@@ -6,8 +6,9 @@ mod dpkg;
 mod end;
 mod life;
 
+use super::tests;
 use crate::harness::runner::TestFn;
-use crate::harness::{self, Guests, Kind, Needs, Run, Test};
+use crate::harness::{self, Kind};
 use anyhow::Context as _;
 use std::fs;
 use std::path::Path;
@@ -48,14 +49,4 @@ pub fn run() -> anyhow::Result<()> {
     // systemd ends this process.
     std::thread::sleep(harness::lines::DEADLINE);
     anyhow::bail!("no reboot, and {} is there", Path::new(REBOOTED).display())
-}
-
-fn tests(table: &[(&'static str, TestFn)]) -> Vec<Test> {
-    let test = |&(name, run): &(&'static str, TestFn)| Test {
-        name,
-        needs: Needs::Nothing,
-        guests: Guests::All,
-        run: Run::Alone(run),
-    };
-    table.iter().map(test).collect()
 }

@@ -88,20 +88,23 @@ fn listener(process: &Process, held: Held) -> Option<Listener> {
 /// Sockets that listen on a privileged port, by inode.
 fn sockets(proc: &Path) -> Result<HashMap<u64, Held>, HostError> {
     let mut sockets = HashMap::new();
+    let mut add = |protocol, address: SocketAddr, uid, inode| {
+        if (1..=PRIVILEGED).contains(&address.port()) {
+            let held = Held {
+                address,
+                protocol,
+                uid,
+            };
+            sockets.insert(inode, held);
+        }
+    };
     for file in ["net/tcp", "net/tcp6"] {
         if let Some(text) = read(&proc.join(file))? {
             let entries = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {
-                let (address, uid) = (entry.local_address, entry.uid);
-                if entry.state == TcpState::Listen && (1..=PRIVILEGED).contains(&address.port()) {
-                    let protocol = Protocol::Tcp;
-                    let held = Held {
-                        address,
-                        protocol,
-                        uid,
-                    };
-                    sockets.insert(entry.inode, held);
+                if entry.state == TcpState::Listen {
+                    add(Protocol::Tcp, entry.local_address, entry.uid, entry.inode);
                 }
             }
         }
@@ -111,16 +114,7 @@ fn sockets(proc: &Path) -> Result<HashMap<u64, Held>, HostError> {
             let entries = UdpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
                 .map(|all| all.0);
             for entry in entries.into_iter().flatten() {
-                let (address, uid) = (entry.local_address, entry.uid);
-                if (1..=PRIVILEGED).contains(&address.port()) {
-                    let protocol = Protocol::Udp;
-                    let held = Held {
-                        address,
-                        protocol,
-                        uid,
-                    };
-                    sockets.insert(entry.inode, held);
-                }
+                add(Protocol::Udp, entry.local_address, entry.uid, entry.inode);
             }
         }
     }

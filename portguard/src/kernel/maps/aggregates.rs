@@ -1,7 +1,7 @@
 //! Aggregation: equal decisions within about a second become one event with their count.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error, slot_error};
 use crate::kernel::maps::inner_maps::id_of;
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::maps::wire::Wire;
@@ -96,10 +96,7 @@ impl Aggregates {
             return Ok(Vec::new());
         };
         // As a write, this returns when no program uses the map any more.
-        bpf_sys::delete_slot(maps.fd(AGGREGATES)?, 0).map_err(|source| KernelError::Slot {
-            name: AGGREGATES,
-            source,
-        })?;
+        bpf_sys::delete_slot(maps.fd(AGGREGATES)?, 0).map_err(slot_error(AGGREGATES))?;
         maps.keep_inner(AGGREGATES, &[]);
         empty(&mut left)
     }

@@ -4,12 +4,11 @@
 //! (`BPF_MAP_GET_FD_BY_ID`, 5.10 to 7.2). A pin that has the id in its name is opened without.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error, slot_error};
 use crate::kernel::maps::map_set::Maps;
 use crate::kernel::pin_error::PinError;
 use aya::maps::{InnerMap, Map, MapData};
 use rustix::fd::{AsFd as _, BorrowedFd};
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The maps of maps.
@@ -22,10 +21,6 @@ fn pin_path(directory: &Path, outer: &str, id: u32) -> PathBuf {
 
 fn fd_of<V: InnerMap>(map: &V) -> BorrowedFd<'_> {
     map.fd().as_fd()
-}
-
-fn slot_error(name: &'static str) -> impl Fn(io::Error) -> KernelError {
-    move |source| KernelError::Slot { name, source }
 }
 
 /// The id of an inner map.

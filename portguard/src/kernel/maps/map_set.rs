@@ -1,6 +1,6 @@
 //! The maps of the programs by name, from a fresh object or from pins.
 
-use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error, slot_error};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
 use rustix::fd::{AsFd as _, BorrowedFd};
@@ -128,7 +128,7 @@ impl Maps {
             return Err(KernelError::Missing(name));
         };
         let fd = data.fd().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|source| KernelError::Slot { name, source })?;
+        let fd = fd.map_err(slot_error(name))?;
         let map = MapData::from_fd(fd).and_then(Map::from_map_data);
         map.and_then(T::try_from).map_err(map_error(name))
     }

@@ -1,7 +1,7 @@
 //! The map that holds a policy's image, written once.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error, slot_error};
 use crate::kernel::maps::inner_maps::id_of;
 use crate::kernel::maps::map_insert::insert;
 use crate::kernel::maps::map_set::Maps;
@@ -125,12 +125,7 @@ impl KernelImage {
 
     /// Empties the slot of an image that is no longer in force, which gives its memory back.
     pub(in crate::kernel) fn leave_slot(&self, maps: &Maps) -> Result<(), KernelError> {
-        bpf_sys::delete_slot(maps.fd(POLICY)?, self.slot.index()).map_err(|source| {
-            KernelError::Slot {
-                name: POLICY,
-                source,
-            }
-        })
+        bpf_sys::delete_slot(maps.fd(POLICY)?, self.slot.index()).map_err(slot_error(POLICY))
     }
 
     /// The number of the policy.

@@ -3,7 +3,7 @@
 //! A place is a slot of `POLICY`, which has the image, and a memo with its hits. One word says which is in force.
 
 use crate::kernel::bpf_sys;
-use crate::kernel::error::{KernelError, map_error};
+use crate::kernel::error::{KernelError, map_error, slot_error};
 use crate::kernel::maps::map_set::Maps;
 use aya::maps::Array;
 use portguard_common::{Counter, MEMO_HITS, Memo};
@@ -101,8 +101,7 @@ impl Slot {
     pub(in crate::kernel) fn read_hits(self, maps: &Maps) -> Result<Vec<u64>, KernelError> {
         let name = self.hits();
         let mut hits = vec![0u64; MEMO_HITS];
-        bpf_sys::read_only_value(maps.fd(name)?, hits.as_mut_bytes())
-            .map_err(|source| KernelError::Slot { name, source })?;
+        bpf_sys::read_only_value(maps.fd(name)?, hits.as_mut_bytes()).map_err(slot_error(name))?;
         Ok(hits)
     }
 }
@@ -112,25 +111,21 @@ impl Slot {
 /// aya writes the contents that the object gives them when it loads an object, also where the map is pinned: they must
 /// be given what they have, or programs that are attached would see no policy.
 pub(in crate::kernel) fn pinned_contents(directory: &Path) -> Vec<(&'static str, Vec<u8>)> {
-    let hits = MEMO_HITS * size_of::<u64>();
-    let sizes = [
-        (ACTIVE, size_of::<u64>()),
-        ("MEMO_1", size_of::<Memo>()),
-        ("MEMO_2", size_of::<Memo>()),
-        ("HITS_1", hits),
-        ("HITS_2", hits),
-        ("COUNTERS", Counter::COUNT as usize * size_of::<u64>()),
-    ];
+    let of_slots = [Slot::First, Slot::Second].into_iter().flat_map(|slot| {
+        let hits = MEMO_HITS * size_of::<u64>();
+        [(slot.memo(), size_of::<Memo>()), (slot.hits(), hits)]
+    });
+    let counters = Counter::COUNT as usize * size_of::<u64>();
+    let others = [(ACTIVE, size_of::<u64>()), ("COUNTERS", counters)];
     let read = |(name, size): (&'static str, usize)| {
         let map = bpf_sys::open_pin(&directory.join(name)).ok()?;
         let mut value = vec![0; size];
         bpf_sys::read_only_value(map.as_fd(), &mut value).ok()?;
         Some((name, value))
     };
-    sizes.into_iter().filter_map(read).collect()
+    of_slots.chain(others).filter_map(read).collect()
 }
 
 fn write(maps: &Maps, name: &'static str, value: &[u8]) -> Result<(), KernelError> {
-    bpf_sys::write_only_value(maps.fd(name)?, value)
-        .map_err(|source| KernelError::Slot { name, source })
+    bpf_sys::write_only_value(maps.fd(name)?, value).map_err(slot_error(name))
 }

@@ -5,7 +5,7 @@ pub(in crate::kernel) mod condition;
 pub(in crate::kernel) mod environment;
 mod host;
 pub(in crate::kernel) mod local_ports;
-mod namespaces;
+pub(in crate::kernel) mod namespaces;
 pub(in crate::kernel) mod offsets;
 pub(in crate::kernel) mod other_programs;
 mod securityfs;

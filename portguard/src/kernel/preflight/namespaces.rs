@@ -3,6 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+/// Inode number of the initial user namespace.
+pub const INITIAL_USER_NAMESPACE: u64 = Kind::User.initial_inode();
+
 /// A kind of namespace whose initial one has a fixed inode number.
 #[derive(Clone, Copy)]
 enum Kind {
