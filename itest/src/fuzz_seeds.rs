@@ -4,6 +4,7 @@
 
 use portguard::kernel::{Btf, Offsets, parse_record};
 use portguard_common::{CgroupRecord, Event, EventFlags, ExecutableRecord, RecordKind, Verdict};
+use std::collections::BTreeMap;
 use std::path::Path;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -87,91 +88,42 @@ fn events(directory: &Path) -> anyhow::Result<()> {
     write(directory, "both", &[cgroup, decision].concat())
 }
 
-/// Structures with the members that portguard asks for, some of them in anonymous structures.
-const STRUCTURES: &[(&str, &[(&str, &str)])] = &[
-    ("", &[("cred", "")]),
-    (
-        "task_struct",
-        &[
-            ("flags", ""),
-            ("", "@"),
-            ("cgroups", ""),
-            ("group_leader", ""),
-            ("real_parent", ""),
-            ("tgid", ""),
-            ("start_boottime", ""),
-            ("mm", ""),
-            ("self_exec_id", ""),
-        ],
-    ),
-    (
-        "cred",
-        &[("gid", ""), ("euid", ""), ("egid", ""), ("group_info", "")],
-    ),
-    ("group_info", &[("ngroups", ""), ("gid", "")]),
-    ("css_set", &[("dfl_cgrp", "")]),
-    ("css", &[("parent", "")]),
-    ("cgroup", &[("self", "css"), ("kn", ""), ("level", "")]),
-    ("kernfs_node", &[("name", ""), ("id", "")]),
-    ("mm_struct", &[("exe_file", "")]),
-    ("path", &[("mnt", ""), ("dentry", "")]),
-    ("file", &[("f_path", "path"), ("f_inode", "")]),
-    ("inode", &[("i_sb", ""), ("i_ino", "")]),
-    ("super_block", &[("s_dev", "")]),
-    ("hlist_bl_node", &[("next", ""), ("pprev", "")]),
-    ("qstr", &[("hash_len", ""), ("name", "")]),
-    (
-        "dentry",
-        &[
-            ("d_seq", ""),
-            ("d_hash", "hlist_bl_node"),
-            ("d_parent", ""),
-            ("d_name", "qstr"),
-        ],
-    ),
-    ("vfsmount", &[("mnt_root", "")]),
-    (
-        "mount",
-        &[
-            ("mnt_parent", ""),
-            ("mnt_mountpoint", ""),
-            ("mnt", "vfsmount"),
-        ],
-    ),
-    ("socket", &[("sk", "")]),
-    ("pnet", &[("net", "")]),
-    (
-        "common",
-        &[
-            ("skc_family", ""),
-            ("skc_ipv6only", ""),
-            ("skc_net", "pnet"),
-            ("skc_num", ""),
-        ],
-    ),
-    (
-        "sock",
-        &[
-            ("__sk_common", "common"),
-            ("sk_type", ""),
-            ("sk_protocol", ""),
-        ],
-    ),
-    ("ns_common", &[("inum", "")]),
-    ("net", &[("ns", "ns_common")]),
-    ("s", &[("a", "s2")]),
-    ("s2", &[("b", "")]),
-];
+/// The structures of a BTF, each with its members and the structure that a member is.
+type Structures = BTreeMap<String, Vec<(String, Option<String>)>>;
+
+/// The structures that portguard asks for; one of a member is named by the path to it. A member of
+/// `task_struct` is in an anonymous structure, as some are in the kernel.
+fn structures() -> Structures {
+    let mut structures = Structures::new();
+    for (structure, path) in Offsets::members() {
+        let mut of = structure.to_owned();
+        let mut names = path.split('.').peekable();
+        while let Some(name) = names.next() {
+            let inner = names.peek().map(|_| format!("{of}.{name}"));
+            let members = structures.entry(of).or_default();
+            match members.iter_mut().find(|(member, _)| member == name) {
+                Some((_, known)) => *known = known.take().or_else(|| inner.clone()),
+                None => members.push((name.to_owned(), inner.clone())),
+            }
+            of = inner.unwrap_or_default();
+        }
+    }
+    let task = structures.entry("task_struct".into()).or_default();
+    let inside = task.split_off(1);
+    task.push((String::new(), Some(String::new())));
+    structures.insert(String::new(), inside);
+    structures
+}
 
 fn btf(directory: &Path) -> anyhow::Result<()> {
-    let bytes = small_btf();
+    let bytes = small_btf(&structures());
     Offsets::from_btf(&Btf::parse(bytes.clone())?)?;
     write(directory, "every-offset", &bytes)
 }
 
-/// BTF of [`STRUCTURES`]: type 1 is an `int`, type 2 a `typedef` of the first structure, the others
-/// follow. The type `@` is that typedef.
-fn small_btf() -> Vec<u8> {
+/// BTF of `structures`: type 1 is an `int`, type 2 a `typedef` of the first structure, which is the
+/// anonymous one; the others follow. A member without a name has the type 2.
+fn small_btf(structures: &Structures) -> Vec<u8> {
     const FIRST: u32 = 3;
     let mut strings = vec![0];
     let mut text = |name: &str| {
@@ -185,15 +137,15 @@ fn small_btf() -> Vec<u8> {
     };
     let mut words = vec![text("int"), 1 << 24, 4, 32];
     words.extend([text("anonymous_t"), 8 << 24, FIRST]);
-    for (name, members) in STRUCTURES {
+    for (name, members) in structures {
         let size = 8 * members.len() as u32;
         words.extend([text(name), 4 << 24 | members.len() as u32, size]);
         for (i, (member, of)) in members.iter().enumerate() {
-            let place = STRUCTURES.iter().position(|(name, _)| name == of);
-            let id = match (*of, place) {
-                ("@", _) => 2,
-                ("", _) | (_, None) => 1,
-                (_, Some(place)) => FIRST + place as u32,
+            let place = structures.keys().position(|name| Some(name) == of.as_ref());
+            let id = match place {
+                None => 1,
+                Some(0) => 2,
+                Some(place) => FIRST + place as u32,
             };
             words.extend([text(member), id, 64 * i as u32]);
         }
@@ -210,4 +162,18 @@ fn small_btf() -> Vec<u8> {
     }
     bytes.extend(strings);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_offset_is_in_the_seed() -> anyhow::Result<()> {
+        let btf = Btf::parse(small_btf(&structures()))?;
+        Offsets::from_btf(&btf)?;
+        let flags = btf.offset("task_struct", "flags")?;
+        assert!(flags > 0, "flags are in the anonymous structure");
+        Ok(())
+    }
 }

@@ -65,14 +65,33 @@ const FIELDS: [(&str, &str, &str); 46] = [
     ("OFF_NET_INUM", "net", "ns.inum"),
 ];
 
+/// A bit field, since it has no byte of its own.
+const IPV6ONLY: (&str, &str) = ("sock", "__sk_common.skc_ipv6only");
+
 impl Offsets {
+    /// The structures and members that [`Self::from_btf`] looks up.
+    pub fn members() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let globals = FIELDS
+            .iter()
+            .map(|(_, structure, member)| (*structure, *member));
+        let fields = Field::ALL.iter().map(|field| {
+            let (structure, member, _) = field.place();
+            (structure, member)
+        });
+        // It is the first member of `struct cgroup`.
+        [("cgroup", "self"), IPV6ONLY]
+            .into_iter()
+            .chain(globals)
+            .chain(fields)
+    }
+
     /// Looks up every field.
     pub fn from_btf(btf: &Btf) -> Result<Self, OffsetError> {
         let mut globals = Vec::with_capacity(FIELDS.len());
         for (global, structure, member) in FIELDS {
             globals.push((global, btf.offset(structure, member)?));
         }
-        let bit = btf.bit_offset("sock", "__sk_common.skc_ipv6only")?;
+        let bit = btf.bit_offset(IPV6ONLY.0, IPV6ONLY.1)?;
         globals.push(("BIT_SK_IPV6ONLY", bit));
         let mut fields = Vec::with_capacity(Field::ALL.len());
         for field in Field::ALL {
