@@ -40,6 +40,10 @@ pub struct Btf {
     strings: usize,
     /// Offset of each type's `struct btf_type`; id 0 is void.
     types: Vec<u32>,
+    /// The ids of the structures, and of the functions. Linux 7.0 and later sort types by name, so that a search of all
+    /// types for some tens of structures takes seconds on a slow processor.
+    structures: Vec<u32>,
+    functions: Vec<u32>,
 }
 
 /// The words of a `struct btf_type`.
@@ -83,6 +87,8 @@ impl Btf {
             bytes,
             strings: 0,
             types: vec![0],
+            structures: Vec::new(),
+            functions: Vec::new(),
         };
         let magic = btf.bytes.get(..2).and_then(|b| b.try_into().ok());
         if magic.map(u16::from_ne_bytes) != Some(MAGIC) {
@@ -98,6 +104,12 @@ impl Btf {
         btf.strings = section(btf.word(16)?);
         while at < end {
             let known = btf.read_type(at)?;
+            let id = btf.types.len() as u32;
+            match known.kind() {
+                kind::STRUCT => btf.structures.push(id),
+                kind::FUNC => btf.functions.push(id),
+                _ => {}
+            }
             btf.types.push(at as u32);
             at += 12 + trailing_bytes(known)?;
         }
@@ -121,7 +133,9 @@ impl Btf {
     /// Offset in bits of a member, which may be a bit field; otherwise as [`Btf::offset`].
     pub fn bit_offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
         let unknown = || BtfError::Unknown(format!("{structure}.{path}"));
-        let mut id = self.structure(structure)?.ok_or_else(unknown)?;
+        let mut id = self
+            .find(&self.structures, structure)?
+            .ok_or_else(unknown)?;
         let mut bits = 0u32;
         for name in path.split('.') {
             let (offset, member) = self
@@ -135,18 +149,14 @@ impl Btf {
 
     /// Whether the kernel has a function of this name.
     pub fn has_function(&self, name: &str) -> Result<bool, BtfError> {
-        Ok(self.find(kind::FUNC, name)?.is_some())
+        Ok(self.find(&self.functions, name)?.is_some())
     }
 
-    fn structure(&self, name: &str) -> Result<Option<u32>, BtfError> {
-        self.find(kind::STRUCT, name)
-    }
-
-    fn find(&self, kind: u32, name: &str) -> Result<Option<u32>, BtfError> {
-        for (id, at) in self.types.iter().enumerate().skip(1) {
-            let known = self.read_type(*at as usize)?;
-            if known.kind() == kind && self.name_is(known.name, name) {
-                return Ok(u32::try_from(id).ok());
+    /// The first of these types with the name.
+    fn find(&self, ids: &[u32], name: &str) -> Result<Option<u32>, BtfError> {
+        for id in ids {
+            if self.name_is(self.type_of(*id)?.name, name) {
+                return Ok(Some(*id));
             }
         }
         Ok(None)
@@ -195,11 +205,7 @@ impl Btf {
 
     fn without_modifiers(&self, mut id: u32) -> Result<Type, BtfError> {
         for _ in 0..MAX_DEPTH {
-            let at = self.types.get(id as usize).copied();
-            let at = at.ok_or(BtfError::Damaged(
-                "a type refers to one that does not exist",
-            ))?;
-            let known = self.read_type(at as usize)?;
+            let known = self.type_of(id)?;
             match known.kind() {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
                     id = known.link;
@@ -208,6 +214,14 @@ impl Btf {
             }
         }
         Err(BtfError::Damaged("types refer to each other in a loop"))
+    }
+
+    fn type_of(&self, id: u32) -> Result<Type, BtfError> {
+        let at = self.types.get(id as usize).copied();
+        let at = at.ok_or(BtfError::Damaged(
+            "a type refers to one that does not exist",
+        ))?;
+        self.read_type(at as usize)
     }
 
     fn read_type(&self, at: usize) -> Result<Type, BtfError> {
