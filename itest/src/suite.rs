@@ -21,6 +21,7 @@ pub fn all() -> Vec<Test> {
             .flat_map(|table| alone(table, Guests::All)),
     );
     tests.extend(alone(attack::TESTS, Guests::All));
+    tests.extend(alone(attack::LIFECYCLE, Guests::Some));
     for (tables, guests) in [
         (&scenarios::LIFECYCLE[..], Guests::Some),
         (&faults::OF_KERNEL[..], Guests::Some),
@@ -29,7 +30,7 @@ pub fn all() -> Vec<Test> {
     ] {
         tests.extend(tables.iter().flat_map(|table| alone(table, guests)));
     }
-    tests.extend(alone(scenarios::LAST, Guests::All));
+    tests.extend(alone(scenarios::LAST, Guests::Some));
     tests
 }
 

@@ -23,13 +23,17 @@ pub(crate) const TESTS: Table = &[
         Needs::Guest,
         matrix::every_entry_point,
     ),
-    ("attack_storm", Needs::Guest, storm::storm),
     ("attack_chosen_port", Needs::Guest, local_ports::chosen_port),
     (
         "attack_local_port_range",
         Needs::Guest,
         local_ports::local_port_range,
     ),
+];
+
+/// Of load, and of the programs of others.
+pub(crate) const LIFECYCLE: Table = &[
+    ("attack_storm", Needs::Guest, storm::storm),
     (
         "attack_undone_denials",
         Needs::Guest,

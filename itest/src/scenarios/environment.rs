@@ -23,6 +23,10 @@ pub(super) const TESTS: Table = &[
         Needs::NoLsm,
         hook_lsm_needs_bpf_in_lsm,
     ),
+];
+
+/// Of messages and exit codes.
+pub(super) const MESSAGES: Table = &[
     ("run_unprivileged", Needs::Nothing, run_unprivileged),
     ("exit_codes", Needs::Nothing, exit_codes),
     (

@@ -18,14 +18,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-pub(super) const TESTS: Table = &[
-    ("exe_of_short_lived_programs", Needs::Nothing, short_lived),
+/// Of what the kernel's structures tell.
+pub(super) const PATHS: Table = &[
     ("exe_before_an_exec", Needs::Nothing, before_an_exec),
+    ("exe_that_is_removed", Needs::Nothing, removed),
+    ("exe_in_mounts", Needs::Nothing, mounted),
+];
+
+/// Of the order of records, and of long paths.
+pub(super) const RECORDS: Table = &[
+    ("exe_of_short_lived_programs", Needs::Nothing, short_lived),
     ("exe_of_folded_binds", Needs::Nothing, folded),
     ("exe_under_the_name_of_the_bind", Needs::Nothing, renamed),
-    ("exe_that_is_removed", Needs::Nothing, removed),
     ("exe_below_many_directories", Needs::Nothing, deep),
-    ("exe_in_mounts", Needs::Nothing, mounted),
 ];
 
 const POLICY: &str = "version: 1\nrules: [{ name: low, action: deny, ports: [701] }]\n";

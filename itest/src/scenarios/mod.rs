@@ -58,20 +58,23 @@ pub(crate) const SHARED: [SharedTable; 11] = [
 ];
 
 /// Tests whose result may differ from kernel to kernel.
-pub(crate) const KERNEL: [Table; 9] = [
+pub(crate) const KERNEL: [Table; 4] = [
     decisions::TESTS,
     decide_in_kernel::TESTS,
+    environment::TESTS,
+    executables::PATHS,
+];
+
+/// Tests of what a daemon does by the kernel: reloads, namespaces, pins, attached programs, rings, the sockets of
+/// others.
+pub(crate) const LIFECYCLE: [Table; 17] = [
     unreadable::TESTS,
     lifetime::TESTS,
     reload::TESTS,
-    environment::TESTS,
-    executables::TESTS,
+    environment::MESSAGES,
+    executables::RECORDS,
     missing_features::TESTS,
     namespaces::TESTS,
-];
-
-/// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 10] = [
     flood::TESTS,
     aggregation::TESTS,
     lifetime::ENDS,
