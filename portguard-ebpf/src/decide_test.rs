@@ -179,7 +179,7 @@ impl Lookup for Caller<'_> {
         let add_groups = || {
             let gids = Address::of(&raw const self.request.gids);
             let count = u64::from(self.request.gid_count);
-            groups::portguard_group_chunk(generation, gids.0, 0, count);
+            groups::portguard_group_block(generation, gids.0, 0, count);
         };
         groups::collect_by(&self.header, self.has_owners(), add_groups, || {
             let all = self.request.owners.iter();

@@ -232,16 +232,14 @@ extern "C" fn portguard_descend() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_name_class(generation: u64) -> u64 {
-    let Some(walk) = own_walk() else { return 0 };
     let mut state = 0;
-    for i in 0..NAME_BYTES {
-        let byte = walk.0.key.name[i];
-        if byte == 0 {
-            break;
-        }
-        state = portguard_name_step(generation, state, u64::from(byte));
+    for chunk in 0..NAME_BYTES / NAME_CHUNK {
+        state = portguard_name_chunk(generation, state, (chunk * NAME_CHUNK) as u64);
         if state == NO_STATE {
             return 0;
+        }
+        if state & AT_END != 0 {
+            break;
         }
     }
     let end = NameKey::new(generation, state as u32, NameKey::END);
@@ -249,8 +247,35 @@ extern "C" fn portguard_name_class(generation: u64) -> u64 {
     unsafe { NAMES.get(&end) }.map_or(0, |class| u64::from(*class))
 }
 
+/// Bytes of a name that are read by one call: the verifier walks each round of a loop.
+const NAME_CHUNK: usize = 16;
+
 /// In place of a state: no name with `*` matches any longer.
 const NO_STATE: u64 = u64::MAX;
+
+/// Set in a state at the end of the name. States are numbers of 32 bits.
+const AT_END: u64 = 1 << 32;
+
+/// The state that follows `state` after the bytes of this thread's name from `first` on, at most [`NAME_CHUNK`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn portguard_name_chunk(generation: u64, mut state: u64, first: u64) -> u64 {
+    let Some(walk) = own_walk() else {
+        return NO_STATE;
+    };
+    let first = MapImage::opaque(first as u32) as usize & (NAME_BYTES - NAME_CHUNK);
+    for i in 0..NAME_CHUNK {
+        let byte = walk.0.key.name[first + i];
+        if byte == 0 {
+            return state | AT_END;
+        }
+        state = portguard_name_step(generation, state, u64::from(byte));
+        if state == NO_STATE {
+            return NO_STATE;
+        }
+    }
+    state
+}
 
 /// The state that follows `state` at `byte`.
 #[unsafe(no_mangle)]

@@ -17,10 +17,13 @@ use portguard_common::{
     Counter, FixedGroups, GroupKey, GroupRules, Header, HeaderFlags, VECTOR_WORDS,
 };
 
-/// Gids that are read by one call.
-const CHUNK: u32 = 256;
-/// Chunks of `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
-const CHUNKS: u32 = 65_536 / CHUNK;
+/// `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
+const MAX_GROUPS: u32 = 65_536;
+/// Gids that are read by one call of [`portguard_group_chunk`].
+const CHUNK: u32 = 32;
+/// Gids that are read by one call of [`portguard_group_block`]. Three short loops, since the verifier walks each round of
+/// each: 128 in place of 65,536.
+const BLOCK: u32 = 1_024;
 
 /// The rules that the caller's groups leave, and those that its owners add where it `has_owners`. Where a rule names a
 /// group, and where there are owners, [`release`] gives back the memory that this takes; where there is none, that is
@@ -98,16 +101,26 @@ extern "C" fn portguard_groups(generation: u64) -> u64 {
     portguard_group(generation, u64::from(cred.read::<u32>(&OFF_CRED_EGID)));
     let info = cred.follow(&OFF_CRED_GROUP_INFO);
     let count: u32 = info.read(&OFF_GROUPS_COUNT);
-    for chunk in 0..CHUNKS {
-        if chunk * CHUNK >= count {
+    for block in 0..MAX_GROUPS / BLOCK {
+        let first = block * BLOCK;
+        if first >= count {
             break;
         }
-        portguard_group_chunk(
-            generation,
-            info.0,
-            u64::from(chunk * CHUNK),
-            u64::from(count),
-        );
+        portguard_group_block(generation, info.0, first.into(), count.into());
+    }
+    0
+}
+
+/// Adds the groups from number `first` on, at most [`BLOCK`], of `count`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn portguard_group_block(generation: u64, info: u64, first: u64, count: u64) -> u64 {
+    for chunk in 0..u64::from(BLOCK / CHUNK) {
+        let first = first + chunk * u64::from(CHUNK);
+        if first >= count {
+            break;
+        }
+        portguard_group_chunk(generation, info, first, count);
     }
     0
 }
@@ -115,7 +128,7 @@ extern "C" fn portguard_groups(generation: u64) -> u64 {
 /// Adds the groups from number `first` on, at most [`CHUNK`], of `count`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn portguard_group_chunk(generation: u64, info: u64, first: u64, count: u64) -> u64 {
+extern "C" fn portguard_group_chunk(generation: u64, info: u64, first: u64, count: u64) -> u64 {
     for i in 0..u64::from(CHUNK) {
         if first + i >= count {
             break;
