@@ -45,8 +45,11 @@ impl Profile {
     }
 }
 
-/// The program that is shipped.
+/// The command.
 pub(crate) const PROGRAM: &str = "portguard";
+
+/// The daemon, which the command becomes for `run`.
+pub(crate) const DAEMON: &str = "portguardd";
 
 /// The program that has the tests of kernels.
 pub(crate) const TESTS: &str = "portguard-itest";
@@ -62,7 +65,7 @@ pub(crate) fn everything(profile: Profile) -> Result<()> {
     objects()?;
     let packages = ["-p", "portguard", "-p", "portguard-itest"];
     shell::run(cargo(&["build", &profile.argument()]).args(packages))?;
-    ensure_embedded(&profile.program(PROGRAM), &repo::path(OBJECT))
+    ensure_all_embed(profile)
 }
 
 /// The same for the suite, with all features and with the unit and property tests, in one build: apart they would be
@@ -70,7 +73,7 @@ pub(crate) fn everything(profile: Profile) -> Result<()> {
 pub(crate) fn with_tests() -> Result<()> {
     objects()?;
     shell::run(tests().arg("--no-run"))?;
-    ensure_embedded(&Profile::Suite.program(PROGRAM), &repo::path(OBJECT))
+    ensure_all_embed(Profile::Suite)
 }
 
 /// The unit and property tests of all crates but two, which are tested apart: the policy crate and xtask.
@@ -195,6 +198,15 @@ fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     std::fs::write(to, new).with_context(|| format!("writing {}", to.display()))?;
     eprintln!("xtask: {} changed", to.display());
     Ok(())
+}
+
+/// Fails unless the daemon contains the object, and the command, whose `doctor` loads it.
+fn ensure_all_embed(profile: Profile) -> Result<()> {
+    let object = repo::path(OBJECT);
+    let programs = [PROGRAM, DAEMON].map(|name| profile.program(name));
+    programs
+        .iter()
+        .try_for_each(|program| ensure_embedded(program, &object))
 }
 
 /// Fails unless the program contains the object, whole.

@@ -98,9 +98,9 @@ enum Verb {
         /// Only the static program and the container image
         #[arg(long, conflicts_with = "target")]
         image: bool,
-        /// Pack this program and build none, to try the packages
-        #[arg(long, value_name = "PATH", conflicts_with = "image")]
-        program: Option<PathBuf>,
+        /// Pack the programs of this directory and build none, to try the packages
+        #[arg(long, value_name = "DIRECTORY", conflicts_with = "image")]
+        programs: Option<PathBuf>,
     },
     /// Check what a release needs: the changelog, the versions, schemas and recorded figures
     Release {
@@ -228,11 +228,11 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Dist {
             target,
             image,
-            program,
+            programs,
         } => dist::run(&dist::Options {
             targets: target,
             image,
-            program,
+            programs,
         }),
         Verb::Release { .. } => release::check(),
         Verb::Docs => docs::run(),

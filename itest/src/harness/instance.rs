@@ -29,6 +29,12 @@ pub fn program() -> PathBuf {
         .unwrap_or_else(|| "/bin/portguard".into())
 }
 
+/// The daemon's binary, which [`program`] becomes.
+#[must_use]
+pub fn daemon_program() -> PathBuf {
+    program().with_file_name("portguardd")
+}
+
 /// A policy in a temporary file.
 pub fn policy_file(text: &str) -> anyhow::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;

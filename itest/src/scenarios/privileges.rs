@@ -76,7 +76,7 @@ fn dropped(env: &TestEnv) -> anyhow::Result<()> {
     // Threads that come later have no more.
     instance.reload(POLICY)?;
     let threads = threads(instance.pid())?;
-    for name in ["portguard", "accounts", "sink-stdout", "sink-file"] {
+    for name in ["portguardd", "accounts", "sink-stdout", "sink-file"] {
         ensure!(
             threads.contains_key(name),
             "no {name}: {:?}",

@@ -6,7 +6,7 @@ use super::unit::{
     write_policy,
 };
 use crate::harness::TestEnv;
-use crate::harness::instance::program;
+use crate::harness::instance::{daemon_program, program};
 use crate::harness::lines::DEADLINE;
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -104,7 +104,7 @@ pub(super) fn kill(env: &TestEnv) -> anyhow::Result<()> {
 pub(super) fn upgrade(env: &TestEnv) -> anyhow::Result<()> {
     unit("start")?;
     let daemon = main_pid()?;
-    let path = fs::canonicalize(program())?;
+    let path = fs::canonicalize(daemon_program())?;
     let next = path.with_extension("new");
     fs::copy(&path, &next)?;
     fs::rename(&next, &path)?;

@@ -1,6 +1,8 @@
 //! `portguard check`: are these policy files valid, and do their tests pass?
 
-use super::{Exit, Loading, counted, objects, test_report};
+use super::{Loading, objects, test_report};
+use crate::counted::counted;
+use crate::exit::Exit;
 use crate::stderr::{self, log_line};
 use crate::stdout::{self, out_line};
 use portguard_policy::analysis::policy_tests::{TestResult, run_policy_tests};

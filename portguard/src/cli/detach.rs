@@ -1,8 +1,9 @@
 //! `portguard detach`: stops enforcing, with or without a daemon.
 
+use super::Daemon;
 use super::failure::{Unavailable, unexpected_reply};
-use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
+use crate::exit::Exit;
 use crate::kernel::{BPFFS, PINS, PinError, Pins};
 use crate::stderr::log_line;
 use crate::stdout::out_line;

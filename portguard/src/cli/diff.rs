@@ -1,7 +1,10 @@
 //! `portguard diff`: which binds change, and for whom.
 
 use super::host_names::ForHost;
-use super::{Exit, STDIN, counted, objects, table::table};
+use super::{objects, table::table};
+use crate::counted::counted;
+use crate::exit::Exit;
+use crate::policy_paths::STDIN;
 use crate::stdout::{self, out_line};
 use anyhow::bail;
 use portguard_policy::analysis::diff::{Change, diff};

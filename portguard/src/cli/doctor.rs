@@ -1,12 +1,11 @@
 //! `portguard doctor`: can this host enforce a policy?
 
-use super::Exit;
+use crate::exit::Exit;
 use crate::kernel::{
     BindProgram, Condition, Enforcer, Environment, Hook, HookChoice, Severity, bind_programs,
     object, object_condition, pins_condition,
 };
 use crate::sandbox;
-use crate::stderr::log_line;
 use crate::stdout::out_line;
 use portguard_policy::escape::escape;
 use serde::Serialize;
@@ -42,18 +41,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         [] => None,
         paths => Some(super::load(paths)?),
     };
-    conditions.extend(policy.as_ref().map(super::doctor_units::units_condition));
+    conditions.extend(policy.as_ref().map(crate::run::units_condition));
     conditions.push(local_ports(&policy.unwrap_or_default().protect));
     conditions.push(pins_condition());
     conditions.extend(other_programs(&environment));
     conditions.push(sandbox(&sandbox::missing()));
-    let missing = conditions.iter().any(is_missing);
+    let missing = conditions.iter().any(Condition::is_missing);
     conditions.push(if missing {
         not_tried()
     } else {
         trial(&environment)
     });
-    let works = !conditions.iter().any(is_missing);
+    let works = !conditions.iter().any(Condition::is_missing);
     let rows: Vec<Row<'_>> = conditions.iter().map(row).collect();
     if args.json {
         let report = serde_json::json!({ "works": works, "conditions": rows });
@@ -185,10 +184,6 @@ fn not_tried() -> Condition {
     }
 }
 
-pub(super) fn is_missing(condition: &Condition) -> bool {
-    condition.severity == Severity::Missing
-}
-
 /// Loads and attaches the programs for a moment, with no policy: they let everything pass.
 fn trial(environment: &Environment) -> Condition {
     let name = TRIAL;
@@ -229,38 +224,6 @@ fn trial(environment: &Environment) -> Condition {
             fix: None,
         },
     }
-}
-
-/// A condition with its fix, for an error.
-pub(super) fn sentence(condition: &Condition) -> String {
-    let fix = condition.fix.as_deref();
-    let fix = fix.map_or_else(String::new, |fix| format!("; {fix}"));
-    format!("{}: {}{fix}", condition.name, condition.found)
-}
-
-/// Prints whether the eBPF programs are missing in this build, and the fix; true where they are.
-pub(super) fn print_missing_object() -> bool {
-    print_if_missing([&object_condition(&object())])
-}
-
-/// Prints what `run` lacks, and the fixes; true where anything is missing.
-pub(super) fn print_missing(environment: &Environment) -> bool {
-    print_if_missing(environment.missing())
-}
-
-fn print_if_missing<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> bool {
-    let mut any = false;
-    for condition in conditions
-        .into_iter()
-        .filter(|condition| is_missing(condition))
-    {
-        any = true;
-        log_line!("portguard: {}: {}", condition.name, condition.found);
-        if let Some(fix) = &condition.fix {
-            log_line!("  fix: {fix}");
-        }
-    }
-    any
 }
 
 #[cfg(test)]

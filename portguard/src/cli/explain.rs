@@ -2,8 +2,10 @@
 
 use super::caller::{CallerArgs, cgroup};
 use super::difference::Difference;
+use super::objects;
 use super::recorded_events::{self, RecordedBind, RecordedDecision, protocol};
-use super::{Exit, PolicyPaths, STDIN, objects};
+use crate::exit::Exit;
+use crate::policy_paths::{PolicyPaths, STDIN};
 use crate::stdout::{self, out_line};
 use anyhow::{anyhow, bail};
 use portguard_common::Protocol;

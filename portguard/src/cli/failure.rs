@@ -1,7 +1,8 @@
 //! How a command that failed says why: text on standard error, or with `--json` one object on standard output.
 
-use super::{Exit, objects};
+use super::objects;
 use crate::control::ControlError;
+use crate::exit::Exit;
 use crate::stderr::{self, log_line};
 use crate::stdout::{StdoutError, out_line};
 use portguard_policy::policy::Diagnostics;

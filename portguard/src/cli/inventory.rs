@@ -1,8 +1,11 @@
 //! `portguard inventory`: sockets already bound to protected ports, and the policy's verdict on each.
 
-use super::{Exit, PolicyPaths, counted, failure::Unavailable, table::table};
+use super::{failure::Unavailable, table::table};
+use crate::counted::counted;
+use crate::exit::Exit;
 use crate::inventory::{By, Closed, DestroyError, Holder, Inventory, PlaceKind, take};
 use crate::kernel::Environment;
+use crate::policy_paths::PolicyPaths;
 use crate::stderr::log_line;
 use crate::stdout::{self, out_line};
 use portguard_common::Verdict;
@@ -36,11 +39,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = super::load(&args.policy.get())?;
     let tables = compile(&policy)?;
     let environment = Environment::probe();
-    if let Some(lacking) = environment
-        .namespaces()
-        .filter(|found| super::doctor::is_missing(found))
-    {
-        return Err(Unavailable(super::doctor::sentence(lacking)).into());
+    if let Some(lacking) = environment.namespaces().filter(|found| found.is_missing()) {
+        return Err(Unavailable(lacking.sentence()).into());
     }
     let inventory = take(&policy, &tables, environment.host_netns)
         .map_err(|error| Unavailable(error.to_string()))?;

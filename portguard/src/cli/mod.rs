@@ -6,15 +6,12 @@ mod detach;
 mod diff;
 mod difference;
 mod doctor;
-mod doctor_units;
 mod explain;
 mod failure;
-mod first_policy;
 mod host_names;
 mod inventory;
 mod monitor;
 mod objects;
-mod output;
 mod pages;
 mod recorded;
 mod recorded_events;
@@ -33,45 +30,17 @@ mod who_can_bind;
 
 use crate::control::SOCKET;
 use crate::kernel::{can_grant, local_ports};
+use crate::policy_paths::PolicyPaths;
 use crate::stderr;
 use crate::stdout::StdoutError;
 use clap::{Parser, Subcommand};
 use host_names::ForHost;
 use portguard_policy::analysis::lint::{Host, lint};
 use portguard_policy::local_ports::LocalPorts;
-use portguard_policy::policy::{self, DEFAULT_PATHS, Diagnostics, Loaded, Policy, SystemNames};
+use portguard_policy::policy::{self, Diagnostics, Loaded, Policy, SystemNames};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// What a command ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// 0: done, or the answer is yes.
-    Success,
-    /// 1: the answer is no, or the command failed.
-    NotSo,
-    /// 3: this host lacks something, or the daemon cannot be reached.
-    Environment,
-}
-
-impl Exit {
-    /// 0 if `yes`, else 1.
-    const fn of(yes: bool) -> Self {
-        if yes { Self::Success } else { Self::NotSo }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Success => 0,
-            Exit::NotSo => 1,
-            // 2 is clap's own, for wrong usage.
-            Exit::Environment => 3,
-        })
-    }
-}
 
 /// Controls who may bind which port on this host: allows, grants or denies binds by user and cgroup from a
 /// YAML policy, in the kernel, and reports every decision.
@@ -85,7 +54,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Enforce a policy in the foreground and report decisions
-    Run(run::Args),
+    Run(crate::run::Args),
     /// Check policy files and run their tests
     Check(check::Args),
     /// Run the tests of a policy
@@ -119,13 +88,7 @@ enum Verb {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
-        .format(|out, record| {
-            use std::io::Write;
-            writeln!(out, "portguard: {}: {}", record.target(), record.args())
-        })
-        .init();
+    crate::process::prepare();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -136,7 +99,7 @@ pub fn main() -> ExitCode {
     }
     let json = cli.verb.json();
     let exit = match cli.verb {
-        Verb::Run(args) => Ok(run::run(&args)),
+        Verb::Run(_) => Ok(run::run()),
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Schema(args) => schema::run(&args),
@@ -189,48 +152,12 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// `1 rule`, `2 rules`.
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// The daemon that a command talks to.
 #[derive(clap::Args)]
 struct Daemon {
     /// The daemon's socket
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-}
-
-/// Standard input, where a command takes it for a file.
-const STDIN: &str = "-";
-
-/// The policy of a command: `portguard explain FILE` and `portguard explain --policy FILE` are the same.
-#[derive(clap::Args)]
-struct PolicyPaths {
-    /// Policy files or directories, or - for standard input; together they form one policy
-    /// [default: /usr/lib/portguard/policies and /etc/portguard/policies]
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// The same as PATH
-    #[arg(long = "policy", value_name = "PATH")]
-    policy: Vec<PathBuf>,
-}
-
-impl PolicyPaths {
-    fn get(&self) -> Vec<PathBuf> {
-        let given: Vec<PathBuf> = self.policy.iter().chain(&self.paths).cloned().collect();
-        if given.is_empty() {
-            DEFAULT_PATHS.map(PathBuf::from).to_vec()
-        } else {
-            given
-        }
-    }
-
-    /// Whether any of it comes from standard input.
-    fn is_stdin(&self) -> bool {
-        self.get().iter().any(|path| path.as_os_str() == STDIN)
-    }
 }
 
 /// Policies named on the command line.

@@ -1,9 +1,10 @@
 //! `portguard monitor`: shows decisions of the running daemon.
 
-use super::output::Output;
-use super::{Daemon, Exit, top};
+use super::{Daemon, top};
 use crate::control::{Dropped, Filter, Monitor, MonitorItem};
 use crate::events::sinks::Format;
+use crate::exit::Exit;
+use crate::output::Output;
 use crate::stderr::log_line;
 use anyhow::Context as _;
 use clap::ValueEnum;

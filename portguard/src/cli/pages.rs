@@ -1,6 +1,7 @@
 //! `portguard completions` and `portguard man`: made from the definitions of the command line itself.
 
-use super::{Cli, Exit};
+use super::Cli;
+use crate::exit::Exit;
 use crate::stdout;
 use anyhow::Context as _;
 use clap::CommandFactory as _;

@@ -1,9 +1,9 @@
 //! Decision events that a file or standard input holds, as `explain` and `suggest` read them: JSON lines of `run` and
 //! `monitor`, entries of `journalctl -o json`, and rows of the terminal's table.
 
-use super::STDIN;
 use super::recorded::Recorded;
 use super::table_row;
+use crate::policy_paths::STDIN;
 use anyhow::{Context as _, anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::escape::unescape;

@@ -1,8 +1,9 @@
 //! `portguard reload`: replaces the policy in force, atomically.
 
+use super::Daemon;
 use super::failure::unexpected_reply;
-use super::{Daemon, Exit};
 use crate::control::{Reply, Request, ask};
+use crate::exit::Exit;
 use crate::stderr::{self, log_line};
 use crate::stdout::out_line;
 

@@ -1,7 +1,7 @@
 //! `portguard schema`: the JSON Schema of policy files and of decision events.
 
-use super::Exit;
 use crate::events::DecisionEvent;
+use crate::exit::Exit;
 use crate::stdout::out_line;
 
 #[derive(clap::Args)]

@@ -1,10 +1,11 @@
 //! `portguard status`: what is enforced, as reported by the daemon or, without one, by the pins.
 
+use super::Daemon;
 use super::failure::{Unavailable, unexpected_reply};
 use super::span::{moment, span};
 use super::table::table;
-use super::{Daemon, Exit};
 use crate::control::{ControlError, Reply, Request, ask};
+use crate::exit::Exit;
 use crate::kernel::pinned_status;
 use crate::metrics::{MetricsRules, render_textfile};
 use crate::status::{Decisions, Enforcing, Hardening, RuleHits, Status};
@@ -228,11 +229,12 @@ fn counters(lines: &mut Lines, status: &Status) {
         _ => lines.add("dropped", &format!("{dropped}: {reasons}")),
     }
     if status.reattached > 0 {
-        let times = super::counted(status.reattached.try_into().unwrap_or(usize::MAX), "time");
+        let times =
+            crate::counted::counted(status.reattached.try_into().unwrap_or(usize::MAX), "time");
         lines.add("hooks", &format!("re-attached {times}"));
     }
     if let Some(held) = status.violations.filter(|held| *held > 0) {
-        let sockets = super::counted(held.try_into().unwrap_or(usize::MAX), "socket");
+        let sockets = crate::counted::counted(held.try_into().unwrap_or(usize::MAX), "socket");
         let text = format!("{sockets} already bound in violation of the policy");
         lines.add("violations", &text);
     }

@@ -1,8 +1,9 @@
 //! `portguard suggest`: generates a policy from recorded decisions or from this host.
 
 use super::recorded_events::{self, RecordedBind};
-use super::{Exit, counted};
 use crate::account_names::AccountNames;
+use crate::counted::counted;
+use crate::exit::Exit;
 use crate::stderr::log_line;
 use crate::stdout;
 use anyhow::{Context as _, bail};

@@ -1,6 +1,6 @@
 //! Tables: as wide as the terminal, and without a frame, so that they can be cut and grepped.
 
-use super::output::columns;
+use crate::output::columns;
 use comfy_table::{ContentArrangement, Table, presets};
 
 /// Narrower terminals wrap lines: narrower columns would have a letter a line.

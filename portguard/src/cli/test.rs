@@ -1,6 +1,7 @@
 //! `portguard test`: do the policy's tests pass?
 
-use super::{Exit, Loading, test_report};
+use super::{Loading, test_report};
+use crate::exit::Exit;
 use crate::stderr::log_line;
 use crate::stdout::{self, out_line};
 use anyhow::Context as _;

@@ -1,6 +1,7 @@
 //! `portguard explain --all`: who may bind a port.
 
-use super::{Exit, objects, table::table};
+use super::{objects, table::table};
+use crate::exit::Exit;
 use crate::stdout::{self, out_line};
 use portguard_common::Protocol;
 use portguard_policy::analysis::space::{

@@ -1,7 +1,7 @@
 //! The files of a package: where each comes from, where it is installed, and in which formats.
 
 use super::documents::Documents;
-use super::program::Program;
+use super::program::Programs;
 use super::release::Release;
 use super::target::Format;
 use crate::repo;
@@ -14,8 +14,10 @@ use std::time::SystemTime;
 /// Where a file comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum From {
-    /// The program.
-    Program,
+    /// The command.
+    Command,
+    /// The daemon.
+    Daemon,
     /// A file of the checkout.
     Checkout(&'static str),
     /// A document that [`Documents`] makes.
@@ -62,7 +64,9 @@ const fn item(from: From, to: &'static str, mode: u32, only: &'static [Format]) 
 /// The files, but for the manual pages: their number is that of the commands.
 #[rustfmt::skip]
 const ITEMS: &[Item] = &[
-    executable(From::Program, "usr/bin/portguard", ALL),
+    executable(From::Command, "usr/bin/portguard", ALL),
+    // Not on the PATH: `portguard run` starts it.
+    executable(From::Daemon, "usr/lib/portguard/portguardd", ALL),
     executable(From::Checkout("dist/package-scripts"), "usr/lib/portguard/package-scripts", &[Deb, Rpm, Apk, Arch]),
     file("dist/systemd/portguard.service", "usr/lib/systemd/system/portguard.service", SYSTEMD),
     file("dist/systemd/portguard.preset", "usr/lib/systemd/system-preset/90-portguard.preset", SYSTEMD),
@@ -100,7 +104,7 @@ const ITEMS: &[Item] = &[
 /// Puts the files of a format below an empty directory, as they are installed.
 pub(super) fn stage(
     format: Format,
-    program: &Program,
+    programs: &Programs,
     documents: &Documents,
     release: &Release,
     tree: &Path,
@@ -108,7 +112,8 @@ pub(super) fn stage(
     let _ = fs::remove_dir_all(tree);
     for item in ITEMS.iter().filter(|item| item.only.contains(&format)) {
         let from = match item.from {
-            From::Program => program.stripped.clone(),
+            From::Command => programs.command.stripped.clone(),
+            From::Daemon => programs.daemon.stripped.clone(),
             From::Checkout(path) => repo::path(path),
             From::Document(name) => documents.path(name),
         };
@@ -175,6 +180,7 @@ mod tests {
             let paths = paths(format);
             for wanted in [
                 "usr/bin/portguard",
+                "usr/lib/portguard/portguardd",
                 "usr/lib/systemd/system/portguard.service",
                 "usr/lib/systemd/system-preset/90-portguard.preset",
                 "usr/lib/sysusers.d/portguard.conf",

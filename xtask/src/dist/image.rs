@@ -1,9 +1,9 @@
-//! The container image: the static program and its default policy, as an OCI archive.
+//! The container image: the static programs and its default policy, as an OCI archive.
 
 use super::contents;
 use super::documents::Documents;
 use super::paths::{artefacts, work};
-use super::program::Program;
+use super::program::Programs;
 use super::release::Release;
 use super::target::{Format, Target};
 use crate::{shell, tools};
@@ -26,13 +26,13 @@ const DIRECTORIES: [&str; 5] = [
 /// Makes the image by buildah, without running anything in it.
 pub(super) fn make(
     target: Target,
-    program: &Program,
+    programs: &Programs,
     documents: &Documents,
     release: &Release,
 ) -> Result<()> {
     tools::install_program("buildah", &["buildah"])?;
     let whole = work(target.name()).join("image-files");
-    contents::stage(Format::Tar, program, documents, release, &whole)?;
+    contents::stage(Format::Tar, programs, documents, release, &whole)?;
     let tree = work(target.name()).join("image");
     let _ = fs::remove_dir_all(&tree);
     for kept in KEPT {

@@ -21,7 +21,7 @@ use crate::{shell, tools};
 use anyhow::{Context, Result, ensure};
 use documents::Documents;
 use paths::{artefacts, work};
-use program::Program;
+use program::{Program, Programs};
 use release::Release;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,15 +34,15 @@ pub(crate) struct Options {
     pub(crate) targets: Vec<Target>,
     /// The container image, and of the rest what it is made of.
     pub(crate) image: bool,
-    /// A program that is built already, for the first target alone.
-    pub(crate) program: Option<PathBuf>,
+    /// The directory of programs that are built already, for the first target alone.
+    pub(crate) programs: Option<PathBuf>,
 }
 
 impl Options {
     fn targets(&self) -> Vec<Target> {
         match (self.image, self.targets.as_slice()) {
             (true, []) => vec![Target::X86_64Static],
-            (_, []) if self.program.is_some() => vec![Target::X86_64],
+            (_, []) if self.programs.is_some() => vec![Target::X86_64],
             (_, []) => Target::ALL.to_vec(),
             (_, some) => some.to_vec(),
         }
@@ -55,9 +55,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let programs = programs(options)?;
     let documents = Documents::make(&runnable(&programs)?, &release)?;
     clear()?;
-    for (target, program) in &programs {
+    for (target, of_target) in &programs {
         for into in [artefacts(), work("again")] {
-            pack_all(*target, program, &documents, &release, &into)?;
+            pack_all(*target, of_target, &documents, &release, &into)?;
         }
     }
     archive::ensure_equal(&artefacts(), &work("again"))?;
@@ -66,8 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             lint::check(*format, *target, &release.version, &artefacts())?;
         }
     }
-    if let Some((target, program)) = programs.iter().find(|(target, _)| target.is_static()) {
-        image::make(*target, program, &documents, &release)?;
+    if let Some((target, of_target)) = programs.iter().find(|(target, _)| target.is_static()) {
+        image::make(*target, of_target, &documents, &release)?;
     }
     fs::copy(
         documents.path("portguard.cdx.json"),
@@ -116,10 +116,10 @@ pub(crate) fn versions_for_tests() -> Result<Vec<(PathBuf, &'static str)>> {
 }
 
 /// The programs, built with all that this needs.
-fn programs(options: &Options) -> Result<Vec<(Target, Program)>> {
+fn programs(options: &Options) -> Result<Vec<(Target, Programs)>> {
     let targets = options.targets();
     tools::for_packages()?;
-    if let (Some(built), Some(target)) = (&options.program, targets.first()) {
+    if let (Some(built), Some(target)) = (&options.programs, targets.first()) {
         eprintln!("xtask: packing {} as it is", built.display());
         return Ok(vec![(*target, program::split(*target, built)?)]);
     }
@@ -145,11 +145,11 @@ fn install_compilers(targets: &[Target]) -> Result<()> {
     Ok(())
 }
 
-/// A program of these that runs on this machine, or else one that is built for it.
-fn runnable(programs: &[(Target, Program)]) -> Result<PathBuf> {
+/// A command of these that runs on this machine, or else one that is built for it.
+fn runnable(programs: &[(Target, Programs)]) -> Result<PathBuf> {
     let mut native = programs.iter().filter(|(target, _)| target.is_native());
-    if let Some((_, program)) = native.next() {
-        return Ok(program.stripped.clone());
+    if let Some((_, programs)) = native.next() {
+        return Ok(programs.command.stripped.clone());
     }
     build::everything(Profile::Release)?;
     Ok(Profile::Release.program(build::PROGRAM))
@@ -166,17 +166,17 @@ fn clear() -> Result<()> {
     Ok(())
 }
 
-/// Packs a program in all formats of its target.
+/// Packs the programs in all formats of their target.
 fn pack_all(
     target: Target,
-    program: &Program,
+    programs: &Programs,
     documents: &Documents,
     release: &Release,
     into: &Path,
 ) -> Result<()> {
     for format in target.formats() {
         let tree = work(target.name()).join(format.name());
-        contents::stage(*format, program, documents, release, &tree)?;
+        contents::stage(*format, programs, documents, release, &tree)?;
         match format.packager() {
             Some(packager) => package::pack(target, packager, release, &tree, into)?,
             None => {
@@ -186,15 +186,24 @@ fn pack_all(
             }
         }
     }
-    debug_symbols(target, program, release, into)
+    debug_symbols(target, programs, release, into)
 }
 
-/// Packs the debug symbols of a program, at the path where gdb looks for those of /usr/bin/portguard.
-fn debug_symbols(target: Target, program: &Program, release: &Release, into: &Path) -> Result<()> {
+/// Packs the debug symbols of the programs, at the paths where gdb looks for them.
+fn debug_symbols(
+    target: Target,
+    programs: &Programs,
+    release: &Release,
+    into: &Path,
+) -> Result<()> {
     let tree = work(target.name()).join("debug");
-    let directory = tree.join("usr/lib/debug/usr/bin");
-    fs::create_dir_all(&directory)?;
-    fs::copy(&program.debug, directory.join("portguard.debug"))?;
+    let places = ["usr/bin", "usr/lib/portguard"];
+    for (program, place) in programs.all().into_iter().zip(places) {
+        let Program { debug, .. } = program;
+        let directory = tree.join("usr/lib/debug").join(place);
+        fs::create_dir_all(&directory)?;
+        fs::copy(debug, directory.join(debug.file_name().context("no name")?))?;
+    }
     let name = format!("portguard-{}-{}-debug", release.version, target.name());
     archive::pack(&tree, &name, release, &into.join(format!("{name}.tar.gz")))
 }

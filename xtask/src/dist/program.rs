@@ -1,16 +1,17 @@
-//! The program as it is shipped: optimised, without paths of the machine that built it, its debug symbols apart.
+//! The programs as they are shipped: optimised, without paths of the machine that built them, their debug symbols apart.
 
 use super::paths::work;
 use super::target::Target;
-use crate::{build, repo, shell};
+use crate::build::{self, DAEMON, PROGRAM};
+use crate::{repo, shell};
 use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The most that the stripped program may have.
+/// The most that a stripped program may have.
 const MAX_BYTES: u64 = 10_000_000;
 
-/// The features of the shipped program: all that need no library of the host.
+/// The features of the shipped programs: all that need no library of the host.
 const FEATURES: &str = "otlp";
 
 /// A program and its debug symbols.
@@ -21,37 +22,57 @@ pub(super) struct Program {
     pub(super) debug: PathBuf,
 }
 
-/// Builds the program for a target, and takes its debug symbols apart.
-pub(super) fn build(target: Target) -> Result<Program> {
-    shell::run(&mut cargo(target))?;
-    let built = repo::path("target")
-        .join(target.triple())
-        .join("shipped/portguard");
-    let program = split(target, &built)?;
-    let size = std::fs::metadata(&program.stripped)?.len();
-    ensure!(
-        size < MAX_BYTES,
-        "{} has {size} bytes, more than {MAX_BYTES}",
-        program.stripped.display()
-    );
-    Ok(program)
+/// What is shipped for a target.
+pub(super) struct Programs {
+    pub(super) command: Program,
+    pub(super) daemon: Program,
 }
 
-/// Takes the debug symbols of a program that is built apart.
-pub(super) fn split(target: Target, built: &Path) -> Result<Program> {
+impl Programs {
+    pub(super) const fn all(&self) -> [&Program; 2] {
+        [&self.command, &self.daemon]
+    }
+}
+
+/// Builds the programs for a target, and takes their debug symbols apart.
+pub(super) fn build(target: Target) -> Result<Programs> {
+    shell::run(&mut cargo(target, PROGRAM))?;
+    // Apart: together both would have the crates of either.
+    shell::run(cargo(target, DAEMON).arg("--no-default-features"))?;
+    let built = repo::path("target").join(target.triple()).join("shipped");
+    let programs = split(target, &built)?;
+    for program in programs.all() {
+        let size = std::fs::metadata(&program.stripped)?.len();
+        ensure!(
+            size < MAX_BYTES,
+            "{} has {size} bytes, more than {MAX_BYTES}",
+            program.stripped.display()
+        );
+    }
+    Ok(programs)
+}
+
+/// Takes the debug symbols of the programs in a directory apart.
+pub(super) fn split(target: Target, built: &Path) -> Result<Programs> {
     let directory = work(target.name());
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("creating {}", directory.display()))?;
-    let program = Program {
-        stripped: directory.join("portguard"),
-        debug: directory.join("portguard.debug"),
+    let one = |name: &str| {
+        let program = Program {
+            stripped: directory.join(name),
+            debug: directory.join(format!("{name}.debug")),
+        };
+        separate(target, &built.join(name), &program)?;
+        anyhow::Ok(program)
     };
-    separate(target, built, &program)?;
-    Ok(program)
+    Ok(Programs {
+        command: one(PROGRAM)?,
+        daemon: one(DAEMON)?,
+    })
 }
 
-/// The build. `--locked`: what is shipped has the dependencies of Cargo.lock.
-fn cargo(target: Target) -> Command {
+/// The build of a program. `--locked`: what is shipped has the dependencies of Cargo.lock.
+fn cargo(target: Target, program: &str) -> Command {
     let mut cargo = build::cargo(&[
         "build",
         "--locked",
@@ -59,6 +80,8 @@ fn cargo(target: Target) -> Command {
         "shipped",
         "-p",
         "portguard",
+        "--bin",
+        program,
     ]);
     cargo.args(["--features", FEATURES, "--target", target.triple()]);
     // Not RUSTFLAGS: with --target, these are for the program alone and not for build scripts.
@@ -102,10 +125,11 @@ mod tests {
 
     #[test]
     fn cargo_builds_with_the_lock_file_and_without_paths() {
-        let line = shell::line(&cargo(Target::Aarch64));
+        let line = shell::line(&cargo(Target::Aarch64, DAEMON));
         for part in [
             "--locked",
             "--profile shipped",
+            "--bin portguardd",
             "--target aarch64-unknown-linux-gnu",
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=",
             "--remap-path-prefix=",

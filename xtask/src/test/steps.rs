@@ -54,13 +54,27 @@ fn ebpf_crates(tree: &str) -> Vec<&'static str> {
     EBPF_CRATES.into_iter().filter(named).collect()
 }
 
-/// Checks that neither the compiler nor clippy warns, with the default features and with all.
+/// Checks that neither the compiler nor clippy warns: of everything, and of the daemon with the features it is shipped
+/// with.
 pub(super) fn clippy() -> Result<()> {
     tools::for_fuzzing()?;
-    for features in [None, Some("--all-features")] {
-        let mut cargo = build::cargo(&["clippy", "--all-targets", "--workspace"]);
-        cargo.arg(Profile::Suite.argument());
-        cargo.args(["--exclude", "portguard-ebpf"]).args(features);
+    let everything = [
+        "--all-targets",
+        "--workspace",
+        "--exclude",
+        "portguard-ebpf",
+        "--all-features",
+    ];
+    let daemon = [
+        "-p",
+        "portguard",
+        "--no-default-features",
+        "--bins",
+        "--lib",
+    ];
+    for of in [&everything[..], &daemon] {
+        let mut cargo = build::cargo(&["clippy"]);
+        cargo.arg(Profile::Suite.argument()).args(of);
         shell::run(cargo.args(["--", "-D", "warnings"]))?;
     }
     Ok(())

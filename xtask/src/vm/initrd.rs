@@ -34,7 +34,7 @@ const DIRECTORIES: &[&str] = &[
 ];
 
 /// The programs of this repository; a guest gets those that are built.
-const PROGRAMS: &[&str] = &["portguard", "portguard-itest"];
+const PROGRAMS: &[&str] = &["portguard", "portguardd", "portguard-itest"];
 
 /// Where the libraries of the programs in a guest come from.
 #[derive(Clone, Copy, PartialEq, Eq)]

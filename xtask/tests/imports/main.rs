@@ -28,7 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("portguard-common", &["lib.rs"]),
     ("portguard-ebpf", &["main.rs"]),
     ("portguard-policy", &["lib.rs"]),
-    ("portguard", &["lib.rs", "main.rs"]),
+    ("portguard", &["lib.rs", "main.rs", "bin/portguardd.rs"]),
     ("itest", &["lib.rs", "main.rs"]),
     ("xtask", &["main.rs"]),
 ];

@@ -3,7 +3,7 @@
 use crate::harness::Table;
 use crate::harness::bind_load::BindLoad;
 use crate::harness::events::decisions;
-use crate::harness::instance::{Instance, policy_file, program};
+use crate::harness::instance::{Instance, daemon_program, policy_file, program};
 use crate::harness::{Needs, TestEnv};
 use crate::scenarios::checks::{allow, deny, expect_decision};
 use crate::scenarios::missing_features::in_own_mounts;
@@ -282,7 +282,7 @@ fn fault_binary_replaced(env: &TestEnv) -> anyhow::Result<()> {
     let hook = env.auto_hook();
     let arguments = ["--pin", "--no-fold", "--check-every", "1"];
     let mut instance = Instance::start_by(env, POLICY, hook, &arguments)?;
-    let replaced = Replaced::new(&program())?;
+    let replaced = Replaced::new(&daemon_program())?;
     expect_decision(env, &instance, &granted(), allow("web"))?;
     instance.signal(Signal::HUP)?;
     instance.wait_for("is in force")?;

@@ -9,9 +9,9 @@ mod tally;
 mod tests;
 mod view;
 
-use super::Exit;
 use crate::control::{ControlError, Filter, Monitor, MonitorItem, Reply, Request, ask};
 use crate::events::DecisionEvent;
+use crate::exit::Exit;
 use crate::status::Status;
 use crate::stderr::log_line;
 use anyhow::Context as _;

@@ -24,6 +24,22 @@ pub struct Condition {
     pub fix: Option<String>,
 }
 
+impl Condition {
+    /// Whether `run` cannot work because of it.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.severity == Severity::Missing
+    }
+
+    /// It with its fix, for an error.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let fix = self.fix.as_deref();
+        let fix = fix.map_or_else(String::new, |fix| format!("; {fix}"));
+        format!("{}: {}{fix}", self.name, self.found)
+    }
+}
+
 pub(super) fn good(name: &'static str, found: impl Into<String>) -> Condition {
     Condition {
         name,

@@ -15,7 +15,7 @@ fn unmatched(policy: &Policy, first_process: &str) -> Option<(String, String)> {
 }
 
 /// Whether the units that a policy names can match.
-pub(super) fn units_condition(policy: &Policy) -> Condition {
+pub fn units_condition(policy: &Policy) -> Condition {
     condition(unmatched_units(policy))
 }
 

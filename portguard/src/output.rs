@@ -4,8 +4,9 @@ use crate::events::sinks::{Format, Layout};
 use clap::ValueEnum;
 use std::io::IsTerminal as _;
 
+/// The format of decisions.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Output {
+pub enum Output {
     /// Text on a terminal, JSON elsewhere
     Auto,
     /// One table row per decision
@@ -15,7 +16,9 @@ pub(super) enum Output {
 }
 
 impl Output {
-    pub(super) fn format(self) -> Format {
+    /// The format, with the colors and width of the terminal.
+    #[must_use]
+    pub fn format(self) -> Format {
         let stdout = std::io::stdout();
         let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         match self {
@@ -30,7 +33,8 @@ impl Output {
 }
 
 /// The columns of the terminal on standard output; `None` where it is none, or has no size as a serial line may.
-pub(super) fn columns() -> Option<u16> {
+#[must_use]
+pub fn columns() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     Some(size.ws_col).filter(|columns| *columns > 0)
 }

@@ -1,7 +1,7 @@
 //! The policy that `run` starts with: that of its files, or what stands in where they are broken.
 
-use super::Exit;
 use crate::daemon::{Fallback, FallbackKind};
+use crate::exit::Exit;
 use crate::loader::{CompiledPolicy, PolicyLoader};
 use crate::policy_names::Resolved;
 use crate::policy_store::{KeptPolicy, PolicyStore};
