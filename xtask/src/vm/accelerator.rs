@@ -18,7 +18,7 @@ use std::time::Duration;
 const DEVICE: &str = "/dev/kvm";
 
 /// How long the guest of the probe may take; with KVM it takes a second or two.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// What the probes have found.
 #[derive(Default)]
