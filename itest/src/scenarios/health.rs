@@ -139,7 +139,7 @@ fn two_daemons(env: &TestEnv) -> anyhow::Result<()> {
     for (socket, message) in [
         (
             &socket,
-            format!("process {} (portguard) already listens on", first.pid()),
+            format!("process {} (portguardd) already listens on", first.pid()),
         ),
         (
             &other,

@@ -35,7 +35,7 @@ impl Peer {
         self.uid == 0 || group.is_some_and(|group| self.groups.contains(&group))
     }
 
-    /// The process, for messages: `process 12 (portguard)`.
+    /// The process, for messages: `process 12 (portguardd)`.
     pub(super) fn name(&self) -> String {
         if self.pid == 0 {
             return "a process of another pid namespace".into();

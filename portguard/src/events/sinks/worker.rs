@@ -61,6 +61,8 @@ struct Shared {
     dropped: AtomicU64,
     /// A request to reopen that the queue had no room for.
     reopen: AtomicBool,
+    /// Nothing more is written: what waits counts as dropped.
+    stop: AtomicBool,
 }
 
 /// The thread's handle and counters.
@@ -165,15 +167,31 @@ impl Worker {
         self.sender = None;
     }
 
-    /// Waits for that, until `end` at the latest.
+    /// Waits for that until `end`, and then stops the thread before its next decision: what it would write later is
+    /// counted as dropped. A thread that is blocked is left behind.
     pub(super) fn wait(&mut self, end: Instant) {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        while !thread.is_finished() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
+        if !ended(&thread, end) {
+            self.shared.stop.store(true, Ordering::Relaxed);
+            ended(&thread, Instant::now() + STOPS_WITHIN);
         }
     }
+}
+
+/// How long a thread that is not blocked may take for one decision.
+const STOPS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Waits for the thread, until `end` at the latest; whether it has ended.
+fn ended(thread: &JoinHandle<()>, end: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 /// Bytes of a line but for its texts: names of the fields, numbers, words.
@@ -226,6 +244,9 @@ fn work(
                 }
             }
         };
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
         if shared.reopen.swap(false, Ordering::Relaxed) {
             record(writer.reopen());
         }
@@ -238,4 +259,44 @@ fn work(
         }
     }
     record(writer.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::sinks::text::tests::decided;
+
+    /// Counts what it writes, slowly.
+    struct Slow(Arc<AtomicU64>);
+
+    impl Writer for Slow {
+        fn write(&mut self, event: &SharedEvent) -> WriteResult {
+            std::thread::sleep(Duration::from_millis(10));
+            self.0.fetch_add(event.event().count, Ordering::Relaxed);
+            WriteResult {
+                written: event.event().count,
+                ..WriteResult::default()
+            }
+        }
+    }
+
+    #[test]
+    fn worker_writes_nothing_that_it_counted_as_dropped() -> Result<(), SinkError> {
+        let written = Arc::new(AtomicU64::new(0));
+        let writer = Box::new(Slow(Arc::clone(&written)));
+        let mut worker = Worker::start("slow", writer, &Sandbox::off())?;
+        let event = Arc::new(SharedEvent::new(decided()));
+        for _ in 0..200 {
+            worker.send(&event, true);
+        }
+        worker.close();
+        worker.wait(Instant::now() + Duration::from_millis(50));
+        let all = 200 * event.event().count;
+        let dropped = worker.dropped();
+        assert!(dropped > 0, "all were written");
+        // Longer than a write takes.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(written.load(Ordering::Relaxed) + dropped, all);
+        Ok(())
+    }
 }
