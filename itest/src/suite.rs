@@ -23,6 +23,7 @@ pub fn all() -> Vec<Test> {
     tests.extend(alone(attack::TESTS, Guests::All));
     tests.extend(alone(attack::LIFECYCLE, Guests::Some));
     for (tables, guests) in [
+        (&scenarios::LOAD_AND_ORDER[..], Guests::Two),
         (&scenarios::LIFECYCLE[..], Guests::Some),
         (&faults::OF_KERNEL[..], Guests::Some),
         (&scenarios::DAEMON[..], Guests::One),

@@ -3,6 +3,7 @@
 mod actors;
 mod entry_points;
 mod foreign_programs;
+mod kernel_binds;
 mod limits;
 mod local_ports;
 mod matrix;
@@ -56,5 +57,10 @@ pub(crate) const SHARED: SharedTable = &[
         "attack_rewritten_ports",
         Needs::Nothing,
         foreign_programs::rewritten_ports,
+    ),
+    (
+        "attack_tunnel_port",
+        Needs::Guest,
+        kernel_binds::tunnel_port,
     ),
 ];

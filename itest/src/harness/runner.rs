@@ -53,6 +53,8 @@ pub enum Guests {
     /// Those of the oldest kernel, the newest and one between, and of the guests without the LSM the one between: for
     /// long tests that depend on the kernel in what they create, pin, count or remove.
     Some,
+    /// The same without the oldest: for long tests of load, order and messages.
+    Two,
     /// The one between, with the LSM: for tests of what the daemon does with files, sockets and readers.
     One,
 }
@@ -63,7 +65,8 @@ impl Guests {
         match (self, env.kind) {
             (Self::All, _) | (_, Kind::Native) => true,
             (Self::Some, Kind::Guest) => !matches!(env.kernel, (6, 1 | 18)),
-            (Self::Some, Kind::GuestWithoutLsm) => between,
+            (Self::Two, Kind::Guest) => between || env.kernel == (7, 2),
+            (Self::Some | Self::Two, Kind::GuestWithoutLsm) => between,
             (Self::One, kind) => between && kind == Kind::Guest,
         }
     }
@@ -73,6 +76,7 @@ impl Guests {
         match self {
             Self::All => "every guest",
             Self::Some => "5.10, 6.12 and 7.2, without the LSM on 6.12",
+            Self::Two => "6.12 and 7.2, without the LSM on 6.12",
             Self::One => "6.12 with the LSM",
         }
     }

@@ -65,26 +65,29 @@ pub(crate) const KERNEL: [Table; 4] = [
     executables::PATHS,
 ];
 
-/// Tests of what a daemon does by the kernel: reloads, namespaces, pins, attached programs, rings, the sockets of
-/// others.
-pub(crate) const LIFECYCLE: [Table; 17] = [
+/// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
+pub(crate) const LIFECYCLE: [Table; 12] = [
     unreadable::TESTS,
-    lifetime::TESTS,
     reload::TESTS,
-    environment::MESSAGES,
-    executables::RECORDS,
     missing_features::TESTS,
-    namespaces::TESTS,
     flood::TESTS,
-    aggregation::TESTS,
     lifetime::ENDS,
     pins::TESTS,
     health::TESTS,
-    inventory::TESTS,
     without_process::TESTS,
     dropped_user::TESTS,
     enforce_existing::TESTS,
     privileges::TESTS,
+    inventory::TESTS,
+];
+
+/// Tests of load, namespaces, messages, and the order and number of records.
+pub(crate) const LOAD_AND_ORDER: [Table; 5] = [
+    lifetime::TESTS,
+    environment::MESSAGES,
+    executables::RECORDS,
+    namespaces::TESTS,
+    aggregation::TESTS,
 ];
 
 /// Tests of what a daemon does with files, pins of others, sockets of its own and readers.

@@ -21,6 +21,7 @@ pub(super) const PROTOCOLS: &[&str] = &[
     "sctp_diag",
     "dccp_diag",
     "udp_tunnel",
+    "vxlan",
     "nfs",
     "nfsv3",
     "lockd",
