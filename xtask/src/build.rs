@@ -76,13 +76,18 @@ pub(crate) fn with_tests() -> Result<()> {
     ensure_all_embed(Profile::Suite)
 }
 
-/// The unit and property tests of all crates but xtask, which is tested apart.
+/// The unit and property tests of all crates but two, which are tested apart: the policy crate and xtask.
 pub(crate) fn tests() -> Command {
     let profile = Profile::Suite.argument();
     let mut cargo = cargo(&["test", &profile, "--all-features", "--workspace"]);
     cargo.arg("--no-fail-fast");
     // The eBPF programs have none, and the fuzz targets are run by libFuzzer.
-    let apart = ["portguard-ebpf", "portguard-fuzz", "xtask"];
+    let apart = [
+        "portguard-ebpf",
+        "portguard-fuzz",
+        "portguard-policy",
+        "xtask",
+    ];
     cargo.args(apart.iter().flat_map(|package| ["--exclude", package]));
     cargo
 }

@@ -47,8 +47,7 @@ fn request(kind: u16, flags: u16, link_flags: u32, attributes: &[u8]) -> anyhow:
     message.extend(kind.to_ne_bytes());
     message.extend((flags | NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
     // Number and port of the message; then family, type and index of the link.
-    message.extend([0; 8]);
-    message.extend([0; 8]);
+    message.extend([0; 16]);
     // Its flags, and which of them change.
     message.extend(link_flags.to_ne_bytes());
     message.extend(link_flags.to_ne_bytes());
@@ -77,9 +76,9 @@ struct Vxlan(Vec<u8>);
 
 impl Vxlan {
     /// Adds one that is down: it has no socket yet.
-    fn add(name: &str, port: u16) -> anyhow::Result<Self> {
+    fn add(port: u16) -> anyhow::Result<Self> {
         use uapi::*;
-        let name = attribute(IFLA_IFNAME, format!("{name}\0").as_bytes())?;
+        let name = attribute(IFLA_IFNAME, b"pgvxlan\0")?;
         let data = [
             attribute(IFLA_VXLAN_ID, &7u32.to_ne_bytes())?,
             attribute(IFLA_VXLAN_PORT, &port.to_be_bytes())?,
@@ -113,20 +112,15 @@ impl Drop for Vxlan {
 pub(super) fn tunnel_port(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     for hook in env.deciding_hooks() {
         let instance = shared.enforce_by(env, hook, POLICY)?;
-        let denied = Vxlan::add("pgvxlan", 701)?.set_up()?;
+        let denied = Vxlan::add(701)?.set_up()?;
         let expected = env.denial("cgroup");
         ensure!(
             denied == expected,
             "{hook}: errno {denied}, expected {expected}"
         );
-        let other = Vxlan::add("pgvxlan", 702)?.set_up()?;
+        let other = Vxlan::add(702)?.set_up()?;
         ensure!(other == 0, "{hook}: port 702: errno {other}");
-        let lines = instance.lines_until_now()?;
-        let events: Result<Vec<Value>, _> = lines
-            .iter()
-            .map(|line| serde_json::from_str(line))
-            .collect();
-        let events = events?;
+        let events = instance.events()?;
         let of_tunnels: Vec<&Value> = events.iter().filter(|event| event["port"] == 701).collect();
         let [event] = of_tunnels[..] else {
             bail!("{hook}: events {events:?}");

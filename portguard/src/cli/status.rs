@@ -5,6 +5,7 @@ use super::failure::{Unavailable, unexpected_reply};
 use super::span::{moment, span};
 use super::table::table;
 use crate::control::{ControlError, Reply, Request, ask};
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::kernel::pinned_status;
 use crate::metrics::{MetricsRules, render_textfile};
@@ -229,12 +230,11 @@ fn counters(lines: &mut Lines, status: &Status) {
         _ => lines.add("dropped", &format!("{dropped}: {reasons}")),
     }
     if status.reattached > 0 {
-        let times =
-            crate::counted::counted(status.reattached.try_into().unwrap_or(usize::MAX), "time");
+        let times = counted(status.reattached.try_into().unwrap_or(usize::MAX), "time");
         lines.add("hooks", &format!("re-attached {times}"));
     }
     if let Some(held) = status.violations.filter(|held| *held > 0) {
-        let sockets = crate::counted::counted(held.try_into().unwrap_or(usize::MAX), "socket");
+        let sockets = counted(held.try_into().unwrap_or(usize::MAX), "socket");
         let text = format!("{sockets} already bound in violation of the policy");
         lines.add("violations", &text);
     }

@@ -99,7 +99,7 @@ fn host(steps: &Steps, selection: &Selection, build: &Receiver<bool>) {
     let (host, native) = (selection.host(), selection.everything() || selection.native);
     if host || selection.quick {
         steps.plain("formatting", steps::formatting);
-        steps.plain("policy crate alone", steps::policy_crate);
+        steps.run("policy crate alone", steps::policy_crate);
         steps.run("xtask", steps::xtask);
     }
     // An error means that the other thread panicked, which ends the run.
