@@ -163,6 +163,7 @@ fn check(policy: &Policy) {
             uid,
             euid: uid,
             gids: &gids,
+            setgid: None,
             owners: &[],
             cgroup: &cgroup,
             address: network.map_or(Ipv4Addr::LOCALHOST.into(), |n| n.network()),
@@ -192,6 +193,7 @@ fn check(policy: &Policy) {
             &tables,
             &Bind {
                 gids: &[],
+                setgid: None,
                 owners: &[],
                 address: wildcard,
                 dual_stack: true,

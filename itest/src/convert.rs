@@ -2,7 +2,7 @@
 
 use crate::oracle::{Action, Model, OracleBind, Proto};
 use portguard_common::{Decision, Errno, Protocol, Verdict};
-use portguard_policy::compile::{Bind, Owner, Tables, compile};
+use portguard_policy::compile::{Bind, Gids, Owner, Tables, compile};
 use portguard_policy::policy::{Loaded, StaticNames};
 
 /// Parses a policy without errors.
@@ -39,12 +39,14 @@ pub fn with_bind<T>(bind: &OracleBind, then: impl FnOnce(&Bind<'_>) -> T) -> T {
         gid: Some(gid),
     };
     let owners: Vec<Owner> = bind.owners.iter().map(owner).collect();
+    let gids = Gids::new(bind.gid, bind.egid, bind.groups.iter().copied());
     then(&Bind {
         port: bind.port,
         protocol: protocol(bind.protocol),
         uid: bind.uid,
         euid: bind.euid,
-        gids: &bind.gids,
+        gids: &gids.all,
+        setgid: gids.setgid,
         owners: &owners,
         cgroup: &cgroup,
         address: bind.address,

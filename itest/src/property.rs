@@ -150,6 +150,8 @@ fn matches_decision(
         ("enforced", decision.enforced.into()),
         ("uid", bind.uid.into()),
         ("euid", bind.euid.into()),
+        ("gid", bind.gid.into()),
+        ("egid", bind.egid.into()),
         ("protocol", bind.protocol.name().into()),
         ("cgroup", crate::oracle::slashed(&bind.cgroup).into()),
     ] {

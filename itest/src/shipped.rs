@@ -142,11 +142,9 @@ fn bind_of(test: &PolicyTest) -> OracleBind {
         },
         uid: test.user,
         euid: test.user,
-        gids: if test.groups.is_empty() {
-            vec![test.user]
-        } else {
-            test.groups.clone()
-        },
+        gid: test.user,
+        egid: test.user,
+        groups: test.groups.clone(),
         owners: Vec::new(),
         cgroup: test.cgroup.clone(),
         // A test without an address binds one of the loopback interface.

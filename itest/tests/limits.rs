@@ -53,7 +53,9 @@ fn sweep(users: usize) -> impl Iterator<Item = OracleBind> {
                     .filter(|n| !n.is_empty())
                     .map(str::to_owned)
                     .collect(),
-                gids: vec![uid],
+                gid: uid,
+                egid: uid,
+                groups: Vec::new(),
                 owners: Vec::new(),
                 address: [127, 0, 0, 1].into(),
                 v6only: false,
@@ -170,7 +172,9 @@ fn last_of_4096_rules_decides() {
         uid: 2 * 4095,
         euid: 2 * 4095,
         cgroup: Vec::new(),
-        gids: vec![0],
+        gid: 0,
+        egid: 0,
+        groups: Vec::new(),
         owners: Vec::new(),
         address: [127, 0, 0, 1].into(),
         v6only: false,

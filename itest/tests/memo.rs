@@ -223,6 +223,7 @@ fn memo_of_the_largest_policies_is_correct_as_far_as_it_goes() {
                     uid,
                     euid: uid,
                     gids: &[],
+                    setgid: None,
                     owners: &[],
                     cgroup,
                     address: std::net::Ipv4Addr::LOCALHOST.into(),

@@ -101,8 +101,8 @@ pub struct Event {
     pub exe_flags: u32,
     /// Who made the outermost user namespace around the caller, or [`NO_OWNER`].
     pub userns_owner: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Effective gid.
+    pub egid: u32,
 }
 
 impl Event {
@@ -134,6 +134,8 @@ pub struct AggregateKey {
     pub generation: u32,
     /// [`Event::userns_owner`].
     pub userns_owner: u32,
+    /// Effective gid.
+    pub egid: u32,
     /// Port.
     pub port: u16,
     /// Number of the deciding rule.
@@ -149,7 +151,7 @@ pub struct AggregateKey {
     /// [`crate::Family`].
     pub family: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
 }
 
 impl AggregateKey {
@@ -171,6 +173,7 @@ impl AggregateKey {
             netns: 0,
             generation: 0,
             userns_owner: 0,
+            egid: 0,
             port: 0,
             rule: 0,
             protocol: 0,
@@ -178,7 +181,7 @@ impl AggregateKey {
             flags: 0,
             kind: Self::QUOTA,
             family: 0,
-            reserved: [0; 7],
+            reserved: [0; 3],
         }
     }
 }

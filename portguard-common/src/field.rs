@@ -21,6 +21,7 @@ pub enum Field {
     CredUid,
     CredEuid,
     CredGid,
+    CredEgid,
     CredUserNs,
     UserNsLevel,
     SocketSk,
@@ -33,7 +34,7 @@ pub enum Field {
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TaskTgid,
         Self::TaskComm0,
         Self::TaskComm4,
@@ -47,6 +48,7 @@ impl Field {
         Self::CredUid,
         Self::CredEuid,
         Self::CredGid,
+        Self::CredEgid,
         Self::CredUserNs,
         Self::UserNsLevel,
         Self::SocketSk,
@@ -74,6 +76,7 @@ impl Field {
             Self::CredUid => ("cred", "uid", 0),
             Self::CredEuid => ("cred", "euid", 0),
             Self::CredGid => ("cred", "gid", 0),
+            Self::CredEgid => ("cred", "egid", 0),
             Self::CredUserNs => ("cred", "user_ns", 0),
             Self::UserNsLevel => ("user_namespace", "level", 0),
             Self::SocketSk => ("socket", "sk", 0),

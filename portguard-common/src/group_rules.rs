@@ -45,11 +45,20 @@ impl GroupRules {
         }
     }
 
-    /// Adds the `deny` rules that name an owner's gid; `named` are all rules that do.
+    /// Adds the `deny` rules among those that name a gid: of an owner, and the real and the effective one of a caller for
+    /// which these differ.
     #[inline(always)]
-    pub fn add_owner_gid(&mut self, denies: Vector<'_>, named: &VectorWords) {
+    pub fn add_denies_of_gid(&mut self, denies: Vector<'_>, named: &VectorWords) {
         for (i, word) in self.rules.iter_mut().enumerate() {
             *word |= named[i] & denies.word(i);
+        }
+    }
+
+    /// Adds the rules that name both the real and the effective gid, where these differ.
+    #[inline(always)]
+    pub fn add_rules_of_both_gids(&mut self, real: &VectorWords, effective: &VectorWords) {
+        for (i, word) in self.rules.iter_mut().enumerate() {
+            *word |= real[i] & effective[i];
         }
     }
 

@@ -298,7 +298,7 @@ fn gid_of_an_owner_meets_deny_rules_alone() {
     let image = image(Kernel, &rules);
     let denies = deny_vector(image.as_slice(), &Header(&image[0])).expect("a whole image");
     let mut groups = GroupRules::new(vector(&rules, |rule| !rule.group));
-    groups.add_owner_gid(denies, &vector(&rules, |rule| rule.group));
+    groups.add_denies_of_gid(denies, &vector(&rules, |rule| rule.group));
     let decision = decide(&image, &Caller { class: 0, groups });
     assert_eq!((decision.verdict, decision.rule), (Deny, 1));
 }

@@ -172,6 +172,7 @@ impl Lookup for Caller<'_> {
     #[inline(always)]
     fn group_rules(&self) -> Option<&GroupRules> {
         let generation = self.header.generation();
+        let policy = owners::policy(self.slot, generation);
         let unread = self.request.unreadable & NO_MEMORY != 0;
         if unread && (self.header.has(HeaderFlags::GROUP_RULES) || self.has_owners()) {
             return groups::without_memory(&self.header, self.has_owners());
@@ -180,6 +181,10 @@ impl Lookup for Caller<'_> {
             let gids = Address::of(&raw const self.request.gids);
             let count = u64::from(self.request.gid_count);
             groups::portguard_group_block(generation, gids.0, 0, count);
+            if self.request.setgid != 0 {
+                let [real, effective] = self.request.differing_gids.map(u64::from);
+                groups::portguard_setgid(policy, real, effective);
+            }
         };
         groups::collect_by(&self.header, self.has_owners(), add_groups, || {
             let all = self.request.owners.iter();
@@ -187,7 +192,6 @@ impl Lookup for Caller<'_> {
                 if i as u32 >= self.request.owner_count {
                     break;
                 }
-                let policy = owners::policy(self.slot, generation);
                 let (uid, gid) = (u64::from(uid), u64::from(gid));
                 if owners::portguard_add_owner(policy, uid, gid) != owners::ALL {
                     return owners::MISSING;

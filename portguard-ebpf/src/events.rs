@@ -8,7 +8,7 @@ use crate::kernel_read::{Task, kernfs_name};
 use crate::maps::{AGGREGATES, Aggregates, EVENTS, Path};
 use crate::socket::{Bound, Socket};
 use crate::typed::{
-    current_gid, current_parent, current_start_time, current_uids, has_owners, write_current_comm,
+    current_gids, current_parent, current_start_time, current_uids, has_owners, write_current_comm,
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
@@ -53,12 +53,13 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
     // SAFETY: two words and 16 bytes, of which any are a value.
     let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([high, low]) };
     let (uid, euid) = current_uids();
+    let (gid, egid) = current_gids();
     report(&AggregateKey {
         cgroup_id: cgroup,
         address,
         uid: uid as u32,
         euid: euid as u32,
-        gid: current_gid(),
+        gid,
         netns: (bind >> 32) as u32,
         generation: (decided >> 32) as u32,
         userns_owner: if has_owners() {
@@ -66,6 +67,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         } else {
             NO_OWNER
         },
+        egid,
         port: bind as u16,
         rule: (decided >> 16) as u16,
         protocol: (bind >> 16) as u8,
@@ -73,7 +75,7 @@ extern "C" fn portguard_report(decided: u64, bind: u64, high: u64, low: u64, cgr
         flags: (decided >> 8) as u8,
         kind: AggregateKey::DECISION,
         family: Family::Inet as u8 + (bind >> 24 & 1) as u8 * INET6_AFTER_INET,
-        reserved: [0; 7],
+        reserved: [0; 3],
     });
     0
 }
@@ -293,7 +295,7 @@ fn fill(event: &mut Event, key: &AggregateKey, program: &Executable) {
     event.exe_dev = program.dev;
     event.exe_flags = program.flags;
     event.userns_owner = key.userns_owner;
-    event.reserved = 0;
+    event.egid = key.egid;
 }
 
 /// Reports the path of a cgroup.

@@ -155,6 +155,12 @@ impl Task {
         self.cred().read(&OFF_CRED_EUID)
     }
 
+    /// Effective gid, as [`Self::euid`].
+    #[inline(always)]
+    pub fn egid(self) -> u32 {
+        self.cred().read(&OFF_CRED_EGID)
+    }
+
     /// Its `struct cred`, all of whose ids are of the initial user namespace.
     #[inline(always)]
     pub fn cred(self) -> Address {

@@ -2,6 +2,7 @@
 //! memory the programs reach directly.
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, RingBuf};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_map;
@@ -47,6 +48,13 @@ pub static GROUPS: LpmTrie<GroupKey, VectorWords, { 1 << 16 }> = LpmTrie::new();
 #[btf_map]
 pub static GROUPS_OF: HashMap<u64, GroupRules, 16384, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+
+/// The rules that name a gid.
+#[inline(always)]
+pub fn rules_of_gid(generation: u64, gid: u64) -> Option<&'static VectorWords> {
+    let key = GroupKey::new(generation, gid as u32);
+    GROUPS.get(&Key::new(GroupKey::BITS, key))
+}
 
 /// This thread's entry of [`GROUPS_OF`].
 #[inline(always)]

@@ -84,13 +84,20 @@ pub fn current_uids() -> (u64, u64) {
     }
 }
 
-/// Real gid of the caller.
+/// Real and effective gid of the caller.
 #[inline(always)]
-pub fn current_gid() -> u32 {
+pub fn current_gids() -> (u32, u32) {
     if TYPED_TASK.load() != 0 {
-        load!(u32, TypedTask::current().cred(), Field::CredGid)
+        let cred = TypedTask::current().cred();
+        (
+            load!(u32, cred, Field::CredGid),
+            load!(u32, cred, Field::CredEgid),
+        )
     } else {
-        (bpf_get_current_uid_gid() >> 32) as u32
+        (
+            (bpf_get_current_uid_gid() >> 32) as u32,
+            Task::current().egid(),
+        )
     }
 }
 

@@ -160,6 +160,7 @@ fn decision(policy: &Policy) -> Option<&str> {
         uid: 1000,
         euid: 1000,
         gids: &[1000],
+        setgid: None,
         owners: &[],
         cgroup: &[],
         dual_stack: true,

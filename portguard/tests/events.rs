@@ -27,6 +27,7 @@ fn denied() -> DecisionEvent {
         user: Some("alice".into()),
         euid: 0,
         gid: 1000,
+        egid: 1000,
         userns_owner: None,
         pid: Some(4242),
         ppid: Some(4200),
@@ -84,7 +85,7 @@ fn granted() -> DecisionEvent {
 
 const DENIED: &str = include_str!("event.json");
 
-const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"mode":"enforce","granted":true,"rule":null,"policy":"0123456789ab","revision":"fedcba987654","port":80,"protocol":"udp","family":"inet6","address":"::","v6only":true,"uid":1000,"user":null,"euid":0,"gid":1000,"userns_owner":null,"pid":null,"ppid":null,"start_time":null,"comm":null,"exe":"/usr/bin/ncat (deleted)","exe_cut":false,"exe_deleted":true,"exe_dev":"254:1","exe_inode":12,"cgroup":null,"cgroup_cut":false,"cgroup_id":7,"unit":null,"container_id":null,"pod_uid":null,"netns":1,"hook":"cgroup","errno":null,"count":12,"several":true,"reason":"unresolved_cgroup","host":"edge-1","boot_id":"5e0c1d2f-3a4b-4c5d-8e6f-708192a3b4c5"}
+const GRANTED: &str = r#"{"time":"2026-01-02T03:04:05.678901234Z","verdict":"allow","enforced":true,"mode":"enforce","granted":true,"rule":null,"policy":"0123456789ab","revision":"fedcba987654","port":80,"protocol":"udp","family":"inet6","address":"::","v6only":true,"uid":1000,"user":null,"euid":0,"gid":1000,"egid":1000,"userns_owner":null,"pid":null,"ppid":null,"start_time":null,"comm":null,"exe":"/usr/bin/ncat (deleted)","exe_cut":false,"exe_deleted":true,"exe_dev":"254:1","exe_inode":12,"cgroup":null,"cgroup_cut":false,"cgroup_id":7,"unit":null,"container_id":null,"pod_uid":null,"netns":1,"hook":"cgroup","errno":null,"count":12,"several":true,"reason":"unresolved_cgroup","host":"edge-1","boot_id":"5e0c1d2f-3a4b-4c5d-8e6f-708192a3b4c5"}
 "#;
 
 #[test]

@@ -87,6 +87,7 @@ proptest! {
                 uid: seen.uids[0],
                 euid: seen.uids[1],
                 gids: &[7],
+                setgid: None,
                 owners: &[],
                 cgroup: &cgroup,
                 address: [127, 0, 0, 1].into(),

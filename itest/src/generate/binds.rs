@@ -17,7 +17,10 @@ pub(super) struct Aim {
     uid: Near<u32>,
     /// `None`: the same as the real uid.
     euid: Option<Near<u32>>,
-    gids: Vec<u32>,
+    gid: u32,
+    /// `None`: the same as the real gid.
+    egid: Option<u32>,
+    groups: Vec<u32>,
     owners: Vec<(Near<u32>, u32)>,
     address: (IpAddr, bool),
     path: (Option<Index>, Path, Twist),
@@ -66,22 +69,33 @@ pub(super) fn aim(config: &GeneratorConfig) -> impl Strategy<Value = Aim> + use<
         near(config.uid(), config.beyond),
         weighted(0.3, near(config.uid(), config.beyond)),
         (weighted(0.6, any::<Index>()), config.path(), twist),
-        (fields::gids(), fields::address(), owners(config)),
+        (gids(), fields::address(), owners(config)),
         weighted(0.25, any::<Index>()),
     )
         .prop_map(
-            |(port, protocol, uid, euid, path, (gids, address, owners), rule)| Aim {
+            |(port, protocol, uid, euid, path, ((gid, egid, groups), address, owners), rule)| Aim {
                 port,
                 protocol,
                 uid,
                 euid,
-                gids,
+                gid,
+                egid,
+                groups,
                 owners,
                 address,
                 path,
                 rule,
             },
         )
+}
+
+/// Real, effective and supplementary gids. The first two differ where a program has the setgid bit.
+fn gids() -> impl Strategy<Value = (u32, Option<u32>, Vec<u32>)> {
+    (
+        fields::gid(),
+        weighted(0.3, fields::gid()),
+        fields::groups(),
+    )
 }
 
 /// The owners of user namespaces: mostly none. Real binds are made in the initial one.
@@ -181,7 +195,9 @@ impl Edges {
             protocol: aim.protocol,
             uid,
             euid: aim.euid.as_ref().map_or(uid, |near| self.uid(near)),
-            gids: aim.gids.clone(),
+            gid: aim.gid,
+            egid: aim.egid.unwrap_or(aim.gid),
+            groups: aim.groups.clone(),
             owners: (aim.owners.iter())
                 .map(|(uid, gid)| (self.uid(uid), *gid))
                 .collect(),
@@ -215,7 +231,9 @@ fn hit(bind: &mut OracleBind, rule: &ModelRule) {
     if let Some(&(gid, _)) = first(rule.groups.as_ref()) {
         match bind.owners.first_mut() {
             Some((_, owner)) if rule.action == Action::Deny => *owner = gid,
-            _ => bind.gids.push(gid),
+            // As a supplementary one, and as the only one.
+            _ if bind.groups.is_empty() => (bind.gid, bind.egid) = (gid, gid),
+            _ => bind.groups.push(gid),
         }
     }
 }

@@ -50,8 +50,8 @@ pub(super) fn gid() -> impl Strategy<Value = u32> {
     select(GIDS.to_vec())
 }
 
-pub(super) fn gids() -> impl Strategy<Value = Vec<u32>> {
-    vec(gid(), 1..=4).prop_map(unique)
+pub(super) fn groups() -> impl Strategy<Value = Vec<u32>> {
+    vec(gid(), 0..=2).prop_map(unique)
 }
 
 /// An address, and `IPV6_V6ONLY`, which excludes IPv4-mapped addresses.

@@ -23,13 +23,12 @@ impl From<&OracleBind> for Probe {
                 ..Attempt::new(libc::AF_INET6, kind, protocol, inet6(address, bind.port))
             },
         };
-        let real = bind.gids.first().copied().unwrap_or(bind.uid);
         let mut probe = Self::user(bind.uid)
             .uids(bind.uid, bind.euid)
             .in_cgroup(bind.cgroup.join("/"))
             .bind(attempt);
-        probe.gids = [real, bind.gids.get(1).copied().unwrap_or(real)];
-        probe.groups = bind.gids.get(2..).unwrap_or_default().to_vec();
+        probe.gids = [bind.gid, bind.egid];
+        probe.groups.clone_from(&bind.groups);
         probe
     }
 }

@@ -68,13 +68,18 @@ impl ModelRule {
         self.action == Action::Deny && self.users.is_some() && !bind.owners.is_empty()
     }
 
-    /// "effective, real or any supplementary gid", "and in a `deny` rule that of an owner"
+    /// "any supplementary gid, or the effective and the real gid", "a `deny` rule when either is", "and that of an owner"
     fn matches_group(&self, bind: &OracleBind) -> bool {
         let Some(groups) = &self.groups else {
             return true;
         };
         let mut owners = bind.owners.iter();
-        bind.gids.iter().any(|gid| within(groups, *gid))
+        let (real, effective) = (within(groups, bind.gid), within(groups, bind.egid));
+        let own = match self.action {
+            Action::Deny => real || effective,
+            Action::Allow | Action::Kernel => real && effective,
+        };
+        own || bind.groups.iter().any(|gid| within(groups, *gid))
             || self.action == Action::Deny && owners.any(|(_, gid)| within(groups, *gid))
     }
 
@@ -228,7 +233,9 @@ mod tests {
             protocol: Proto::Tcp,
             uid,
             euid,
-            gids: vec![uid],
+            gid: uid,
+            egid: uid,
+            groups: Vec::new(),
             owners: Vec::new(),
             cgroup: cgroup.iter().map(|&name| name.to_owned()).collect(),
             address: [127, 0, 0, 1].into(),

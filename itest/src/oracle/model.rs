@@ -153,8 +153,12 @@ pub struct OracleBind {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
-    /// Real, effective and supplementary gids.
-    pub gids: Vec<u32>,
+    /// Real gid.
+    pub gid: u32,
+    /// Effective gid.
+    pub egid: u32,
+    /// Supplementary gids.
+    pub groups: Vec<u32>,
     /// Uid and gid of the owners of its user namespaces.
     pub owners: Vec<(u32, u32)>,
     pub cgroup: Path,
@@ -194,11 +198,19 @@ impl OracleBind {
             protocol: Proto::Tcp,
             uid,
             euid: uid,
-            gids: vec![uid],
+            gid: uid,
+            egid: uid,
+            groups: Vec::new(),
             owners: Vec::new(),
             cgroup,
             address: ADDRESS.into(),
             v6only: false,
         }
+    }
+
+    /// Whether the analysis is about such callers: in the initial user namespace, and not in a setgid program.
+    #[must_use]
+    pub fn is_analysed(&self) -> bool {
+        self.owners.is_empty() && self.gid == self.egid
     }
 }

@@ -143,6 +143,7 @@ pub(super) fn expect_decision(
         ("uid", json!(uid)),
         ("euid", json!(euid)),
         ("gid", json!(probe.gids[0])),
+        ("egid", json!(probe.gids[1])),
         ("hook", json!(instance.hook)),
         ("errno", json!(errno)),
         ("count", json!(1)),

@@ -17,7 +17,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use portguard::kernel::{BPFFS, Enforcer, Environment, HookChoice, Pins};
 use portguard::status::Description;
 use portguard_common::{Decision, Errno, Reason, Verdict};
-use portguard_policy::compile::{Tables, compile};
+use portguard_policy::compile::{Gids, Setgid, Tables, compile};
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use std::collections::HashMap;
@@ -240,12 +240,16 @@ impl Request {
     ) -> anyhow::Result<TestRequest> {
         let bind = &self.bind;
         let (high, low) = halves(bind.address);
+        let own = Gids::new(bind.gid, bind.egid, bind.groups.iter().copied());
+        let setgid = own.setgid;
         let mut request = TestRequest {
             high,
             low,
             uid: bind.uid,
             euid: bind.euid,
-            gid_count: bind.gids.len().try_into()?,
+            gid_count: own.all.len().try_into()?,
+            differing_gids: setgid.map_or([0; 2], |Setgid { gid, egid }| [gid, egid]),
+            setgid: setgid.is_some().into(),
             owner_count: bind.owners.len().try_into()?,
             depth: bind.cgroup.len().try_into()?,
             port: bind.port,
@@ -265,9 +269,9 @@ impl Request {
         };
         let gids = request
             .gids
-            .get_mut(..bind.gids.len())
+            .get_mut(..own.all.len())
             .context("too many gids")?;
-        gids.copy_from_slice(&bind.gids);
+        gids.copy_from_slice(&own.all);
         let owners = request
             .owners
             .get_mut(..bind.owners.len())

@@ -22,6 +22,11 @@ use std::time::{Duration, Instant};
 pub(super) const TESTS: SharedTable = &[
     ("groups_three_hundred", Needs::Nothing, groups_three_hundred),
     (
+        "groups_of_setgid_program",
+        Needs::Nothing,
+        groups_of_setgid_program,
+    ),
+    (
         "event_names_the_process",
         Needs::Nothing,
         event_names_the_process,
@@ -37,8 +42,7 @@ pub(super) const LAST: Table = &[("lockdown_confidentiality", Needs::Guest, lock
 fn groups_three_hundred(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     const LAST: u32 = 70_300;
     let bind = |port, last| OracleBind {
-        // Real and effective, then 300 more.
-        gids: [1000, 1000].into_iter().chain(70_001..=last).collect(),
+        groups: (70_001..=last).collect(),
         ..OracleBind::tcp(port, 1000, Vec::new())
     };
     let policy = format!(
@@ -53,23 +57,77 @@ fn groups_three_hundred(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::R
         bind(81, fewer),
     ]
     .map(|bind| Probe::from(&bind));
+    expect_verdicts(
+        env,
+        shared,
+        &policy,
+        &probes,
+        &["allow", "kernel", "deny", "kernel"],
+    )
+}
+
+/// A user who runs a program of a group may not do what the group alone may, nor what is denied to the group or to them.
+fn groups_of_setgid_program(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
+    const USER: u32 = 1000;
+    const PROGRAM: u32 = 2000;
+    let policy = format!(
+        "version: 1\nrules:\n  \
+         - {{ name: allow-program, action: allow, ports: [80], groups: [{PROGRAM}] }}\n  \
+         - {{ name: allow-user, action: allow, ports: [81], groups: [{USER}] }}\n  \
+         - {{ name: allow-both, action: allow, ports: [82], groups: [{USER}, {PROGRAM}] }}\n  \
+         - {{ name: deny-program, action: deny, ports: [83], groups: [{PROGRAM}] }}\n  \
+         - {{ name: deny-user, action: deny, ports: [84], groups: [{USER}] }}\n  \
+         - {{ name: deny-other, action: deny, ports: [85], groups: [3000] }}\n"
+    );
+    let of_program = |port, groups: &[u32]| {
+        let bind = OracleBind {
+            gid: USER,
+            egid: PROGRAM,
+            groups: groups.to_vec(),
+            ..OracleBind::tcp(port, USER, Vec::new())
+        };
+        Probe::from(&bind)
+    };
+    let probes = [
+        of_program(80, &[]),
+        of_program(81, &[]),
+        of_program(82, &[]),
+        of_program(83, &[]),
+        of_program(84, &[]),
+        of_program(85, &[]),
+        // A member of the group, who needs no such program.
+        of_program(80, &[PROGRAM]),
+    ];
+    let verdicts = [
+        "kernel", "kernel", "allow", "deny", "deny", "kernel", "allow",
+    ];
+    expect_verdicts(env, shared, &policy, &probes, &verdicts)
+}
+
+/// The binds of a user, none of root, end as these verdicts say, by each hook.
+fn expect_verdicts(
+    env: &TestEnv,
+    shared: &mut SharedInstance,
+    policy: &str,
+    probes: &[Probe],
+    expected: &[&str],
+) -> anyhow::Result<()> {
     for hook in env.deciding_hooks() {
-        let instance = shared.enforce_by(env, hook, &policy)?;
-        let actual = errnos(&probes)?;
-        let granted = if env.grants() { 0 } else { libc::EACCES };
-        let expected = [granted, libc::EACCES, env.denial(hook), libc::EACCES];
-        ensure!(
-            actual == expected,
-            "{hook}: {actual:?}, expected {expected:?}"
-        );
+        let instance = shared.enforce_by(env, hook, policy)?;
+        let errnos = errnos(probes)?;
         let events = instance.events()?;
         let verdicts: Vec<&str> = events
             .iter()
             .map(|event| event["verdict"].as_str().unwrap_or_default())
             .collect();
+        ensure!(verdicts == expected, "{hook}: {verdicts:?}");
+        let expected: Vec<i32> = expected
+            .iter()
+            .map(|verdict| env.enforced(hook, verdict, true, libc::EACCES))
+            .collect();
         ensure!(
-            verdicts == ["allow", "kernel", "deny", "kernel"],
-            "{hook}: {verdicts:?}"
+            errnos == expected,
+            "{hook}: {errnos:?}, expected {expected:?}"
         );
     }
     Ok(())

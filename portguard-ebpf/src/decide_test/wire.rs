@@ -22,8 +22,10 @@ pub(super) struct TestRequest {
     pub(super) uid: u32,
     /// Effective uid.
     pub(super) euid: u32,
-    /// Every gid that counts.
+    /// Gids that every rule looks at.
     pub(super) gids: [u32; MAX_GIDS],
+    /// Real and effective gid, with [`TestRequest::setgid`].
+    pub(super) differing_gids: [u32; 2],
     /// Uid and gid of the owners of its user namespaces.
     pub(super) owners: [[u32; 2]; MAX_OWNERS],
     /// Gids in use.
@@ -44,8 +46,10 @@ pub(super) struct TestRequest {
     pub(super) dual_stack: u8,
     /// What cannot be read of the caller: [`NO_MEMORY`], [`UNRESOLVED_CGROUP`].
     pub(super) unreadable: u8,
+    /// 1 where the real and the effective gid differ.
+    pub(super) setgid: u8,
     /// Zero.
-    pub(super) reserved: [u8; 6],
+    pub(super) reserved: [u8; 5],
 }
 
 /// In [`TestRequest::unreadable`]: there is no memory to collect the groups and the owners.

@@ -1,6 +1,9 @@
 //! The rules that the caller's groups leave, in an entry that has room for what its owners add.
 //!
-//! Real, effective and every supplementary gid count, of which a task may have 65,536 (`NGROUPS_MAX`).
+//! Every supplementary gid counts, of which a task may have 65,536 (`NGROUPS_MAX`), and the real gid where it is the
+//! effective one too. Where the two differ, as in a program with the setgid bit, a `deny` rule takes either of them and
+//! the others both.
+//!
 //! The functions without a mangled name are global to the verifier, which checks each of them once and not
 //! once for each call. Loops of this length would be impossible otherwise.
 
@@ -10,12 +13,9 @@ use crate::kernel_read::{
     Address, OFF_CRED_EGID, OFF_CRED_GID, OFF_CRED_GROUP_INFO, OFF_GROUPS_COUNT, OFF_GROUPS_GID,
     Task,
 };
-use crate::maps::{GROUPS, GROUPS_OF};
-use aya_ebpf::btf_maps::lpm_trie::Key;
+use crate::maps::{GROUPS_OF, own_group_rules, rules_of_gid};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use portguard_common::{
-    Counter, FixedGroups, GroupKey, GroupRules, Header, HeaderFlags, VECTOR_WORDS,
-};
+use portguard_common::{Counter, FixedGroups, GroupRules, Header, HeaderFlags, VECTOR_WORDS};
 
 /// `NGROUPS_MAX` (`include/uapi/linux/limits.h`).
 const MAX_GROUPS: u32 = 65_536;
@@ -30,13 +30,11 @@ const BLOCK: u32 = 1_024;
 /// counted. `None` where the loader has not put the policy's entries into [`GROUPS_OF`], or a table is missing.
 #[inline(always)]
 pub fn collect(header: &Header<'_>, slot: u32, has_owners: bool) -> Option<&'static GroupRules> {
-    let generation = header.generation();
+    let policy = owners::policy(slot, header.generation());
     let groups = || {
-        portguard_groups(generation);
+        portguard_groups(policy);
     };
-    collect_by(header, has_owners, groups, || {
-        portguard_owners(owners::policy(slot, generation))
-    })
+    collect_by(header, has_owners, groups, || portguard_owners(policy))
 }
 
 /// The same, of groups and owners that these add.
@@ -93,12 +91,19 @@ pub fn release() {
     let _ = GROUPS_OF.remove(&bpf_get_current_pid_tgid());
 }
 
+/// Adds the groups of the running task, under a policy of [`owners::policy`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn portguard_groups(generation: u64) -> u64 {
+extern "C" fn portguard_groups(policy: u64) -> u64 {
+    let generation = owners::generation(policy);
     let cred = Task::current().cred();
-    portguard_group(generation, u64::from(cred.read::<u32>(&OFF_CRED_GID)));
-    portguard_group(generation, u64::from(cred.read::<u32>(&OFF_CRED_EGID)));
+    let real = u64::from(cred.read::<u32>(&OFF_CRED_GID));
+    let effective = u64::from(cred.read::<u32>(&OFF_CRED_EGID));
+    if real == effective {
+        portguard_group(generation, real);
+    } else {
+        portguard_setgid(policy, real, effective);
+    }
     let info = cred.follow(&OFF_CRED_GROUP_INFO);
     let count: u32 = info.read(&OFF_GROUPS_COUNT);
     for block in 0..MAX_GROUPS / BLOCK {
@@ -139,12 +144,31 @@ extern "C" fn portguard_group_chunk(generation: u64, info: u64, first: u64, coun
     0
 }
 
+/// Adds a real and an effective gid that differ, under a policy of [`owners::policy`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn portguard_setgid(policy: u64, real: u64, effective: u64) -> u64 {
+    owners::portguard_deny_group(policy, real);
+    owners::portguard_deny_group(policy, effective);
+    let generation = owners::generation(policy);
+    let (Some(real), Some(effective)) = (
+        rules_of_gid(generation, real),
+        rules_of_gid(generation, effective),
+    ) else {
+        return 0;
+    };
+    let Some(rules) = own_group_rules() else {
+        return 0;
+    };
+    rules.add_rules_of_both_gids(real, effective);
+    1
+}
+
 /// Adds one group.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn portguard_group(generation: u64, gid: u64) -> u64 {
-    let key = Key::new(GroupKey::BITS, GroupKey::new(generation, gid as u32));
-    let Some(named) = GROUPS.get(&key) else {
+    let Some(named) = rules_of_gid(generation, gid) else {
         return 0;
     };
     let Some(rules) = GROUPS_OF.get_ptr_mut(&bpf_get_current_pid_tgid()) else {

@@ -3,10 +3,10 @@
 //! A user who is denied a port could take it otherwise as one of their subordinate uids, in a user namespace on the
 //! host's network.
 
+use crate::in_force::image;
 use crate::kernel_read::{Address, MAX_USER_NAMESPACES, Task, UserNamespace};
-use crate::maps::{GROUPS, MapImage, POLICY, own_group_rules};
-use aya_ebpf::btf_maps::lpm_trie::Key;
-use portguard_common::{GroupKey, Header, HeaderFlags, Image as _, deny_vector, user_vector};
+use crate::maps::{own_group_rules, rules_of_gid};
+use portguard_common::{Header, HeaderFlags, Image as _, deny_vector, user_vector};
 
 /// The owners are added.
 pub const ALL: u64 = 0;
@@ -23,6 +23,18 @@ const STOP: u64 = 1;
 #[inline(always)]
 pub fn policy(slot: u32, generation: u64) -> u64 {
     u64::from(slot) << 32 | generation & 0xffff
+}
+
+/// The slot of a [`policy`].
+#[inline(always)]
+fn slot(policy: u64) -> u32 {
+    (policy >> 32) as u32 & 1
+}
+
+/// The generation of a [`policy`].
+#[inline(always)]
+pub fn generation(policy: u64) -> u64 {
+    policy & 0xffff
 }
 
 /// Adds the owners of the running task's user namespaces to this thread's entry of `GROUPS_OF`, under a [`policy`].
@@ -62,8 +74,7 @@ extern "C" fn portguard_owner(policy: u64, namespace: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn portguard_add_owner(policy: u64, uid: u64, gid: u64) -> u64 {
-    let slot = (policy >> 32) as u32 & 1;
-    let (Some(image), Some(rules)) = (POLICY.get(slot).map(MapImage), own_group_rules()) else {
+    let (Some(image), Some(rules)) = (image(slot(policy)), own_group_rules()) else {
         return MISSING;
     };
     let Some(header) = image.page(0).map(Header) else {
@@ -77,11 +88,26 @@ pub extern "C" fn portguard_add_owner(policy: u64, uid: u64, gid: u64) -> u64 {
     };
     rules.add_owner_uid(denies, user);
     if header.has(HeaderFlags::GROUP_RULES) {
-        let key = GroupKey::new(header.generation(), gid as u32);
-        let key = Key::new(GroupKey::BITS, key);
-        if let Some(named) = GROUPS.get(&key) {
-            rules.add_owner_gid(denies, named);
-        }
+        return portguard_deny_group(policy, gid);
+    }
+    ALL
+}
+
+/// Adds the `deny` rules that name a group, under a [`policy`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn portguard_deny_group(policy: u64, gid: u64) -> u64 {
+    let (Some(image), Some(rules)) = (image(slot(policy)), own_group_rules()) else {
+        return MISSING;
+    };
+    let Some(header) = image.page(0).map(Header) else {
+        return MISSING;
+    };
+    let Some(denies) = deny_vector(&image, &header) else {
+        return MISSING;
+    };
+    if let Some(named) = rules_of_gid(generation(policy), gid) {
+        rules.add_denies_of_gid(denies, named);
     }
     ALL
 }

@@ -13,6 +13,46 @@ pub struct Owner {
     pub gid: Option<u32>,
 }
 
+/// The real and the effective gid of a caller, where they differ: as in a program with the setgid bit.
+///
+/// A `deny` rule takes either of them, an `allow` or `kernel` rule takes both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setgid {
+    /// Real gid.
+    pub gid: u32,
+    /// Effective gid.
+    pub egid: u32,
+}
+
+/// The gids of a caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gids {
+    /// Those that every rule looks at: the supplementary gids, and the real gid where it is the effective one too. Each
+    /// once.
+    pub all: Vec<u32>,
+    /// The others.
+    pub setgid: Option<Setgid>,
+}
+
+impl Gids {
+    /// Of a real, an effective and the supplementary gids.
+    #[must_use]
+    pub fn new(gid: u32, egid: u32, supplementary: impl IntoIterator<Item = u32>) -> Self {
+        let mut gids = Self::default();
+        if gid == egid {
+            gids.all.push(gid);
+        } else {
+            gids.setgid = Some(Setgid { gid, egid });
+        }
+        for gid in supplementary {
+            if !gids.all.contains(&gid) {
+                gids.all.push(gid);
+            }
+        }
+        gids
+    }
+}
+
 /// A bind to be decided in userspace.
 #[derive(Clone, Copy, Debug)]
 pub struct Bind<'a> {
@@ -24,8 +64,10 @@ pub struct Bind<'a> {
     pub uid: u32,
     /// Effective uid.
     pub euid: u32,
-    /// All gids of the caller: real, effective and supplementary.
+    /// The gids of the caller: [`Gids::all`].
     pub gids: &'a [u32],
+    /// Its real and effective gid where they differ: [`Gids::setgid`].
+    pub setgid: Option<Setgid>,
     /// The owners of the caller's user namespaces, whom only `deny` rules look at; none in the initial one.
     pub owners: &'a [Owner],
     /// The caller's cgroup: its components below the root.
@@ -47,6 +89,7 @@ impl<'a> Bind<'a> {
             uid: test.user,
             euid: test.user,
             gids: &test.groups,
+            setgid: None,
             owners: &[],
             cgroup,
             address: test.address,

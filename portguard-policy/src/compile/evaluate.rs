@@ -36,10 +36,17 @@ impl Tables {
         let image = self.pages.as_slice();
         let mut rules = GroupRules::new(self.rules_of_groups(bind.gids));
         let denies = deny_vector(image, header)?;
+        if let Some(differing) = bind.setgid {
+            let real = self.rules_of_gid(differing.gid);
+            let effective = self.rules_of_gid(differing.egid);
+            rules.add_denies_of_gid(denies, &real);
+            rules.add_denies_of_gid(denies, &effective);
+            rules.add_rules_of_both_gids(&real, &effective);
+        }
         for owner in bind.owners {
             rules.add_owner_uid(denies, user_vector(image, header, owner.uid)?);
             if let Some(gid) = owner.gid {
-                rules.add_owner_gid(denies, &self.rules_of_gid(gid));
+                rules.add_denies_of_gid(denies, &self.rules_of_gid(gid));
             }
         }
         Some(rules)

@@ -14,7 +14,7 @@ mod pages;
 mod tables;
 mod witness;
 
-pub use bind::{Bind, Owner};
+pub use bind::{Bind, Gids, Owner, Setgid};
 pub use error::CompileError;
 pub use evaluate::Remembered;
 pub use tables::{AddressEntry, GroupEntry, NameEntry, Tables, TrieEntry};

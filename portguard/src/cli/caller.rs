@@ -3,7 +3,7 @@
 use crate::cgroup_mount::cgroup_mount;
 use crate::user_namespaces;
 use anyhow::Context as _;
-use portguard_policy::compile::Owner;
+use portguard_policy::compile::{Gids, Owner};
 use portguard_policy::policy::{NameService as _, SystemNames};
 use portguard_policy::units;
 use procfs::process::Process;
@@ -36,7 +36,7 @@ pub(super) struct CallerArgs {
 pub(super) struct Caller {
     pub(super) uid: u32,
     pub(super) euid: u32,
-    pub(super) gids: Vec<u32>,
+    pub(super) gids: Gids,
     /// The owners of its user namespaces.
     pub(super) owners: Vec<Owner>,
     /// Names below the root of the tree.
@@ -60,7 +60,10 @@ impl CallerArgs {
         Ok(Caller {
             uid: self.user.id,
             euid: self.user.id,
-            gids,
+            gids: Gids {
+                all: gids,
+                setgid: None,
+            },
             owners: self.userns_owner.iter().map(User::as_owner).collect(),
             cgroup,
         })
@@ -70,10 +73,6 @@ impl CallerArgs {
 fn of_process(pid: i32) -> anyhow::Result<Caller> {
     let process = Process::new(pid)?;
     let status = process.status()?;
-    let mut gids = vec![status.egid, status.rgid];
-    gids.extend(status.groups);
-    gids.sort_unstable();
-    gids.dedup();
     let of_v2 = process
         .cgroups()?
         .into_iter()
@@ -82,7 +81,7 @@ fn of_process(pid: i32) -> anyhow::Result<Caller> {
     Ok(Caller {
         uid: status.ruid,
         euid: status.euid,
-        gids,
+        gids: Gids::new(status.rgid, status.egid, status.groups),
         owners: user_namespaces::owners(pid.cast_unsigned())?,
         cgroup: names(&path),
     })

@@ -11,9 +11,9 @@ use anyhow::{anyhow, bail};
 use portguard_common::Protocol;
 use portguard_policy::analysis::explain::{Explained, Passed, explain};
 use portguard_policy::analysis::space::Effect;
-use portguard_policy::compile::{Bind, Owner, compile};
+use portguard_policy::compile::{Bind, Gids, Owner, Setgid, compile};
 use portguard_policy::escape::escape;
-use portguard_policy::policy::{Field, NameService as _, Policy, Rule, SystemNames};
+use portguard_policy::policy::{Field, Policy, Rule};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ struct Question {
     protocol: Protocol,
     uid: u32,
     euid: u32,
-    gids: Vec<u32>,
+    gids: Gids,
     /// The owners of its user namespaces.
     owners: Vec<Owner>,
     /// Names below the root of the tree.
@@ -113,9 +113,7 @@ fn from_arguments(args: &Args, port: u16) -> anyhow::Result<Question> {
 }
 
 fn from_event(bind: RecordedBind) -> anyhow::Result<Question> {
-    let user = bind.user.as_deref();
-    let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
-    gids.extend(bind.gid);
+    let gids = bind.gids();
     let path = bind.cgroup.as_deref().unwrap_or("/");
     Ok(Question {
         port: bind.port,
@@ -140,7 +138,8 @@ fn print(policy: &Policy, digest: &str, question: &Question, as_json: bool) -> a
         protocol: question.protocol,
         uid: question.uid,
         euid: question.euid,
-        gids: &question.gids,
+        gids: &question.gids.all,
+        setgid: question.gids.setgid,
         owners: &question.owners,
         cgroup: &cgroup,
         address: question.address,
@@ -191,15 +190,11 @@ fn as_text(question: &Question, explained: Option<&Explained<'_>>) -> String {
 
 /// What of the bind a field does not match.
 fn mismatch(field: Field, question: &Question) -> String {
-    let ids = |ids: &[u32]| match ids {
-        [] => "none".to_owned(),
-        ids => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
-    };
     let has = match field {
         Field::Ports => question.port.to_string(),
         Field::Protocols => question.protocol.as_str().to_owned(),
         Field::Users => users(question),
-        Field::Groups => ids(&question.gids),
+        Field::Groups => groups(question),
         // Not `IPV6_V6ONLY`: it answers on IPv4 too.
         Field::Addresses if question.address == IpAddr::from([0u16; 8]) => {
             ":: with 0.0.0.0".to_owned()
@@ -224,6 +219,20 @@ fn users(question: &Question) -> String {
     text
 }
 
+/// The gids of the caller.
+fn groups(question: &Question) -> String {
+    let all: Vec<String> = question.gids.all.iter().map(u32::to_string).collect();
+    let all = all.join(",");
+    match question.gids.setgid {
+        None if all.is_empty() => "none".to_owned(),
+        None => all,
+        Some(Setgid { gid, egid }) => {
+            let comma = if all.is_empty() { "" } else { ", " };
+            format!("real {gid}, effective {egid}{comma}{all}")
+        }
+    }
+}
+
 fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_json::Value {
     let rule = explained.and_then(|explained| explained.rule);
     let skipped = explained.map(|explained| explained.passed.iter().map(skipped));
@@ -234,7 +243,8 @@ fn as_object(question: &Question, explained: Option<&Explained<'_>>) -> serde_js
             address: question.address,
             uid: question.uid,
             euid: question.euid,
-            gids: &question.gids,
+            gids: &question.gids.all,
+            setgid: question.gids.setgid,
             owners: &question.owners,
             cgroup: &question.cgroup,
         }),

@@ -2,7 +2,7 @@
 
 use portguard_common::{Protocol, Verdict};
 use portguard_policy::analysis::space::{BindSpace, Callers, Effect, EffectByRule, Row, UidRanges};
-use portguard_policy::compile::Owner;
+use portguard_policy::compile::{Owner, Setgid};
 use portguard_policy::policy::{Diagnostic, Diagnostics, Location, Severity};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -15,7 +15,10 @@ pub(super) struct Question<'a> {
     pub(super) address: IpAddr,
     pub(super) uid: u32,
     pub(super) euid: u32,
+    /// Those that every rule looks at.
     pub(super) gids: &'a [u32],
+    /// The real and the effective gid where they differ.
+    pub(super) setgid: Option<Setgid>,
     /// The owners of the caller's user namespaces.
     pub(super) owners: &'a [Owner],
     /// Components below the root of the tree.
@@ -31,6 +34,7 @@ pub(super) fn bind(question: &Question<'_>) -> Value {
         "uid": question.uid,
         "euid": question.euid,
         "gids": question.gids,
+        "setgid": question.setgid.map(|Setgid { gid, egid }| json!({ "gid": gid, "egid": egid })),
         "userns_owners": question.owners.iter().map(|owner| owner.uid).collect::<Vec<_>>(),
         "cgroup": format!("/{}", question.cgroup.join("/")),
     })

@@ -11,6 +11,7 @@ pub(super) struct Recorded {
     pub(super) uid: u32,
     pub(super) euid: Option<u32>,
     pub(super) gid: Option<u32>,
+    pub(super) egid: Option<u32>,
     pub(super) userns_owner: Option<u32>,
     pub(super) user: Option<String>,
     pub(super) cgroup: Option<String>,

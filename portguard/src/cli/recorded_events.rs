@@ -6,7 +6,9 @@ use super::table_row;
 use crate::policy_paths::STDIN;
 use anyhow::{Context as _, anyhow, bail};
 use portguard_common::Protocol;
+use portguard_policy::compile::Gids;
 use portguard_policy::escape::unescape;
+use portguard_policy::policy::{NameService as _, SystemNames};
 use serde_json::{Map, Value};
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -18,7 +20,8 @@ pub(super) struct RecordedBind {
     pub(super) protocol: Protocol,
     pub(super) uid: u32,
     pub(super) euid: u32,
-    pub(super) gid: Option<u32>,
+    /// Real gid, and the effective one.
+    pub(super) gids: Option<(u32, u32)>,
     /// Who made the outermost user namespace around the caller.
     pub(super) userns_owner: Option<u32>,
     pub(super) user: Option<String>,
@@ -31,6 +34,21 @@ pub(super) struct RecordedBind {
     /// Program or thread name.
     pub(super) program: Option<String>,
     pub(super) decision: RecordedDecision,
+}
+
+impl RecordedBind {
+    /// The gids of the event, and the groups that the user has now.
+    pub(super) fn gids(&self) -> Gids {
+        let user = self.user.as_deref();
+        let groups = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
+        match self.gids {
+            Some((gid, egid)) => Gids::new(gid, egid, groups),
+            None => Gids {
+                all: groups,
+                setgid: None,
+            },
+        }
+    }
 }
 
 /// How the bind was decided when it was made.
@@ -142,7 +160,7 @@ fn text_of(value: Value) -> Option<String> {
 /// A value of a journal field, all of which are text.
 fn typed(name: &str, text: &str) -> Value {
     match name {
-        "port" | "uid" | "euid" | "gid" | "userns_owner" | "count" => text
+        "port" | "uid" | "euid" | "gid" | "egid" | "userns_owner" | "count" => text
             .parse::<u64>()
             .map_or_else(|_| Value::from(text), Value::from),
         _ => Value::from(text),
@@ -158,7 +176,7 @@ fn bind(event: Recorded) -> anyhow::Result<RecordedBind> {
         protocol: protocol(&event.protocol).map_err(|reason| anyhow!(reason))?,
         uid: event.uid,
         euid: event.euid.unwrap_or(event.uid),
-        gid: event.gid,
+        gids: event.gid.map(|gid| (gid, event.egid.unwrap_or(gid))),
         userns_owner: event.userns_owner,
         user: event.user,
         cgroup: cgroup.transpose()?,

@@ -9,7 +9,7 @@ use crate::stdout;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use portguard_common::Verdict;
-use portguard_policy::compile::{Bind, Owner, Tables, compile};
+use portguard_policy::compile::{Bind, Gids, Owner, Tables, compile};
 use portguard_policy::policy::{NameService as _, Policy, SystemNames};
 use portguard_policy::suggest::{Demand, Who, inspect, owner_of, policy_beside};
 use portguard_policy::units;
@@ -48,9 +48,8 @@ pub(super) struct Args {
 
 /// What is known of who made a bind, beside its uids.
 #[derive(Default)]
-struct Caller<'a> {
-    user: Option<&'a str>,
-    gid: Option<u32>,
+struct Caller {
+    gids: Gids,
     userns_owner: Option<u32>,
 }
 
@@ -71,10 +70,7 @@ impl Existing {
     }
 
     /// Whether a rule allows the bind or leaves it to the kernel, or nothing decides it.
-    fn covers(&self, demand: &Demand, caller: &Caller<'_>) -> bool {
-        let user = caller.user;
-        let mut gids = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
-        gids.extend(caller.gid);
+    fn covers(&self, demand: &Demand, caller: &Caller) -> bool {
         let path = demand
             .cgroup
             .clone()
@@ -89,7 +85,8 @@ impl Existing {
             protocol: demand.protocol,
             uid,
             euid,
-            gids: &gids,
+            gids: &caller.gids.all,
+            setgid: caller.gids.setgid,
             owners: &owners,
             cgroup: &cgroup,
             address: demand.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
@@ -133,10 +130,9 @@ impl Seen {
                     seen.refused += bind.count;
                     continue;
                 }
-                let user = bind.user.clone();
                 let caller = Caller {
-                    user: user.as_deref(),
-                    gid: bind.gid,
+                    // Looked up only where a policy is asked.
+                    gids: existing.map_or_else(Gids::default, |_| bind.gids()),
                     userns_owner: bind.userns_owner,
                 };
                 let demand = demand(bind);
@@ -182,7 +178,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         for demand in found.demands {
             let user = name_of(&mut AccountNames::default(), demand.uids[1]);
             let caller = Caller {
-                user: user.as_deref(),
+                gids: Gids {
+                    all: user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(&user)),
+                    setgid: None,
+                },
                 ..Caller::default()
             };
             if (existing.as_ref()).is_some_and(|policy| policy.covers(&demand, &caller)) {

@@ -94,6 +94,7 @@ pub(super) fn as_object(result: &TestResult<'_>) -> Value {
             uid: test.user,
             euid: test.user,
             gids: &test.groups,
+            setgid: None,
             owners: &[],
             cgroup: &test.cgroup,
         }),

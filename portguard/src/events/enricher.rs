@@ -126,6 +126,7 @@ impl Enricher {
             user: self.users.escaped(event.uid),
             euid: event.euid,
             gid: event.gid,
+            egid: event.egid,
             userns_owner: Some(event.userns_owner).filter(|owner| *owner != NO_OWNER),
             pid: one_process.then_some(event.pid),
             ppid: one_process.then_some(event.ppid),

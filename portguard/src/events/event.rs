@@ -57,6 +57,8 @@ pub struct DecisionEvent {
     pub euid: u32,
     /// Real gid.
     pub gid: u32,
+    /// Effective gid.
+    pub egid: u32,
     /// Uid of who made the outermost user namespace around the caller, and so is behind its uid; null in the initial
     /// namespace.
     #[serde(default)]

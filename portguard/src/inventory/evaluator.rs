@@ -8,7 +8,7 @@ use super::processes::{Process, unit_of};
 use crate::account_names::AccountNames;
 use crate::events::cgroup_paths::CgroupPaths;
 use portguard_common::{Decision, Family, Verdict};
-use portguard_policy::compile::{Bind, Owner, Tables};
+use portguard_policy::compile::{Bind, Gids, Owner, Tables};
 use portguard_policy::escape::{escape, unescape};
 use portguard_policy::policy::{Mode, Policy};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) struct Evaluator<'a> {
 struct Caller<'a> {
     uid: u32,
     euid: u32,
-    gids: &'a [u32],
+    gids: &'a Gids,
     owners: &'a [Owner],
     cgroup: String,
 }
@@ -161,9 +161,10 @@ impl<'a> Evaluator<'a> {
             owners,
             cgroup,
         };
+        let unknown = Gids::default();
         let made_in_path = || made_in.and_then(unescape).unwrap_or_default();
         let Some(likely) = likely else {
-            return self.decide(socket, &creator(&[], &[], made_in_path()));
+            return self.decide(socket, &creator(&unknown, &[], made_in_path()));
         };
         let now = Caller {
             uid: likely.uid,
@@ -183,7 +184,7 @@ impl<'a> Evaluator<'a> {
         callers.push(now);
         let mut cgroups = processes.iter().map(|process| process.cgroup.as_deref());
         if made_in.is_some() && cgroups.all(|at| at != made_in) {
-            callers.push(creator(&[], &[], made_in_path()));
+            callers.push(creator(&unknown, &[], made_in_path()));
         }
         let mut first = None;
         for caller in &callers {
@@ -204,7 +205,8 @@ impl<'a> Evaluator<'a> {
             protocol: socket.protocol(),
             uid: caller.uid,
             euid: caller.euid,
-            gids: caller.gids,
+            gids: &caller.gids.all,
+            setgid: caller.gids.setgid,
             owners: caller.owners,
             cgroup: &cgroup,
             address: socket.id.source_address,
@@ -238,7 +240,7 @@ mod tests {
             uid,
             euid: uid,
             user: None,
-            gids: vec![uid],
+            gids: Gids::new(uid, uid, []),
             cgroup: Some(cgroup.into()),
             unit: unit_of(cgroup),
             cgroup_path: cgroup.into(),

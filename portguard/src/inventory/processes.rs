@@ -3,12 +3,12 @@
 use super::error::InventoryError;
 use super::places::{Place, contents_of, inode_of};
 use crate::user_namespaces;
-use portguard_policy::compile::Owner;
+use portguard_policy::compile::{Gids, Owner};
 use portguard_policy::escape::escape;
 use portguard_policy::units;
 use procfs::FromBufRead as _;
 use procfs::process::Status;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
@@ -30,8 +30,9 @@ pub struct Process {
     pub euid: u32,
     /// Its name, escaped, where it has one.
     pub user: Option<String>,
-    /// Effective, real and supplementary gids.
-    pub gids: Vec<u32>,
+    /// Its gids, each once: the supplementary ones, the real and the effective one.
+    #[serde(serialize_with = "every_gid")]
+    pub gids: Gids,
     /// Path of its cgroup, escaped; null where it is not in the v2 tree.
     pub cgroup: Option<String>,
     /// The systemd unit of its cgroup.
@@ -188,13 +189,6 @@ impl Process {
         let exe: Option<PathBuf> = fs::read_link(directory.join("exe")).ok();
         let cgroup = fs::read(directory.join("cgroup")).unwrap_or_default();
         let cgroup = v2_path(&cgroup);
-        let mut gids = vec![status.egid, status.rgid];
-        for gid in status.groups {
-            if !gids.contains(&gid) {
-                gids.push(gid);
-            }
-        }
-        gids.dedup();
         Some(Self {
             userns_owners: user_namespaces::owners(pid).unwrap_or_default(),
             pid,
@@ -204,12 +198,19 @@ impl Process {
             euid: status.euid,
             // The names are looked up once for all.
             user: None,
-            gids,
+            gids: Gids::new(status.rgid, status.egid, status.groups),
             cgroup: cgroup.map(escape),
             unit: cgroup.and_then(|path| unit_of(&escape(path))),
             cgroup_path: String::from_utf8_lossy(cgroup.unwrap_or_default()).into_owned(),
         })
     }
+}
+
+/// All gids of a process in one list.
+fn every_gid<S: Serializer>(gids: &Gids, serializer: S) -> Result<S::Ok, S::Error> {
+    let differing = gids.setgid.iter().flat_map(|ids| [ids.egid, ids.gid]);
+    let differing = differing.filter(|gid| !gids.all.contains(gid));
+    serializer.collect_seq(differing.chain(gids.all.iter().copied()))
 }
 
 /// The path in the v2 tree, from /proc/PID/cgroup.

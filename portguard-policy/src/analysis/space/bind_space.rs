@@ -218,6 +218,8 @@ impl<'a> BindSpace<'a> {
             uid,
             euid,
             gids: &gids,
+            // Programs without the setgid bit: see docs/analysis.md.
+            setgid: None,
             // In the initial user namespace: see docs/analysis.md.
             owners: &[],
             cgroup: &path,

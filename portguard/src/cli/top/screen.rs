@@ -234,10 +234,11 @@ fn details(latest: &DecisionEvent) -> Vec<Line<'static>> {
             )),
         ]),
         Line::raw(format!(
-            "user {}, euid {}, gid {}; process {} {} ({})",
+            "user {}, euid {}, gid {}, egid {}; process {} {} ({})",
             user(latest),
             latest.euid,
             latest.gid,
+            latest.egid,
             latest
                 .pid
                 .map_or_else(|| "*".to_owned(), |pid| pid.to_string()),

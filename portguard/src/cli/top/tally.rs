@@ -286,6 +286,7 @@ pub(in crate::cli::top) mod tests {
             user: (uid == 33).then(|| "www-data".into()),
             euid: uid,
             gid: uid,
+            egid: uid,
             userns_owner: None,
             comm: Some("nginx".into()),
             exe: Some("/usr/sbin/nginx".into()),

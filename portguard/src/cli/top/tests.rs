@@ -195,7 +195,7 @@ fn top_shows_details_of_selected_row() {
     );
     assert_eq!(
         lines[20],
-        "user 1000, euid 1000, gid 1000; process 4242 /usr/sbin/nginx (nginx)"
+        "user 1000, euid 1000, gid 1000, egid 1000; process 4242 /usr/sbin/nginx (nginx)"
     );
     assert_eq!(lines[21], "cgroup /system.slice/nginx.service; netns 1");
 }
