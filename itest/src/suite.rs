@@ -8,7 +8,12 @@ use crate::scenarios::{self, faults};
 #[must_use]
 pub fn decisions() -> Vec<Test> {
     let tables = scenarios::SHARED.into_iter().chain([attack::SHARED]);
-    tables.flat_map(shared).collect()
+    let mut tests: Vec<Test> = tables
+        .flat_map(|table| shared(table, Guests::All))
+        .collect();
+    let load = scenarios::SHARED_LOAD.into_iter();
+    tests.extend(load.flat_map(|table| shared(table, Guests::Two)));
+    tests
 }
 
 /// All tests, those of decisions first: their daemon is stopped before any other test.
@@ -35,11 +40,11 @@ pub fn all() -> Vec<Test> {
     tests
 }
 
-fn shared(table: SharedTable) -> impl Iterator<Item = Test> {
-    table.iter().map(|&(name, needs, run)| Test {
+fn shared(table: SharedTable, guests: Guests) -> impl Iterator<Item = Test> {
+    table.iter().map(move |&(name, needs, run)| Test {
         name,
         needs,
-        guests: Guests::All,
+        guests,
         run: Run::Shared(run),
     })
 }

@@ -193,7 +193,9 @@ impl Lookup for Caller<'_> {
                     break;
                 }
                 let (uid, gid) = (u64::from(uid), u64::from(gid));
-                if owners::portguard_add_owner(policy, uid, gid) != owners::ALL {
+                if owners::portguard_add_owner(policy, uid) != owners::ALL
+                    || owners::portguard_deny_group(policy, gid) != owners::ALL
+                {
                     return owners::MISSING;
                 }
             }

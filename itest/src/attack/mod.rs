@@ -18,22 +18,20 @@ pub use storm::run as storm;
 
 use crate::harness::{Needs, SharedTable, Table};
 
-pub(crate) const TESTS: Table = &[
-    (
-        "attack_every_entry_point",
-        Needs::Guest,
-        matrix::every_entry_point,
-    ),
+pub(crate) const TESTS: Table = &[(
+    "attack_every_entry_point",
+    Needs::Guest,
+    matrix::every_entry_point,
+)];
+
+/// Of load, of the programs of others, and of ports that the kernel chooses.
+pub(crate) const LIFECYCLE: Table = &[
     ("attack_chosen_port", Needs::Guest, local_ports::chosen_port),
     (
         "attack_local_port_range",
         Needs::Guest,
         local_ports::local_port_range,
     ),
-];
-
-/// Of load, and of the programs of others.
-pub(crate) const LIFECYCLE: Table = &[
     ("attack_storm", Needs::Guest, storm::storm),
     (
         "attack_undone_denials",
@@ -59,8 +57,8 @@ pub(crate) const SHARED: SharedTable = &[
         foreign_programs::rewritten_ports,
     ),
     (
-        "attack_tunnel_port",
+        "attack_binds_by_the_kernel",
         Needs::Guest,
-        kernel_binds::tunnel_port,
+        kernel_binds::by_the_kernel,
     ),
 ];

@@ -13,6 +13,7 @@ pub(crate) mod frozen;
 pub mod instance;
 pub(crate) mod lines;
 pub(crate) mod monitor_client;
+pub(crate) mod netlink;
 pub(crate) mod oracle_probe;
 pub mod probe;
 pub mod probe_child;

@@ -50,24 +50,27 @@ pub struct Test {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guests {
     All,
-    /// Those of the oldest kernel, the newest and one between, and of the guests without the LSM the one between: for
-    /// long tests that depend on the kernel in what they create, pin, count or remove.
+    /// Those of the oldest kernel, the newest and one between: for long tests that depend on the kernel in what they
+    /// create, pin, count or remove. Without the LSM, what this machine does not run, on the one between.
     Some,
-    /// The same without the oldest: for long tests of load, order and messages.
+    /// The same without the oldest: for long tests of load, order and messages. None without the LSM.
     Two,
-    /// The one between, with the LSM: for tests of what the daemon does with files, sockets and readers.
+    /// What this machine does not run, on the one between with the LSM: for tests of what the daemon does with files,
+    /// sockets and readers.
     One,
 }
 
 impl Guests {
-    fn include(self, env: &TestEnv) -> bool {
+    fn include(self, env: &TestEnv, needs: Needs) -> bool {
         let between = env.kernel == (6, 12);
+        let native = matches!(needs, Needs::Nothing | Needs::Native);
         match (self, env.kind) {
             (Self::All, _) | (_, Kind::Native) => true,
             (Self::Some, Kind::Guest) => !matches!(env.kernel, (6, 1 | 18)),
             (Self::Two, Kind::Guest) => between || env.kernel == (7, 2),
-            (Self::Some | Self::Two, Kind::GuestWithoutLsm) => between,
-            (Self::One, kind) => between && kind == Kind::Guest,
+            (Self::Some, Kind::GuestWithoutLsm) => between && !native,
+            (Self::One, Kind::Guest) => between && !native,
+            (Self::Two | Self::One, Kind::GuestWithoutLsm) => false,
         }
     }
 
@@ -75,9 +78,11 @@ impl Guests {
     const fn text(self) -> &'static str {
         match self {
             Self::All => "every guest",
-            Self::Some => "5.10, 6.12 and 7.2, without the LSM on 6.12",
-            Self::Two => "6.12 and 7.2, without the LSM on 6.12",
-            Self::One => "6.12 with the LSM",
+            Self::Some => {
+                "this machine, 5.10, 6.12 and 7.2; what this machine cannot, without the LSM on 6.12 too"
+            }
+            Self::Two => "this machine, and 6.12 and 7.2 with the LSM",
+            Self::One => "this machine; what it cannot, on 6.12 with the LSM",
         }
     }
 }
@@ -122,7 +127,7 @@ pub fn run(kind: Kind, filter: Option<&str>, tests: &[Test]) -> anyhow::Result<(
         .iter()
         .filter(|test| filter.is_none_or(|part| test.name.contains(part)))
     {
-        if filter.is_none() && !test.guests.include(&env) {
+        if filter.is_none() && !test.guests.include(&env, test.needs) {
             println!("n/a {}: runs on {}", test.name, test.guests.text());
             continue;
         }

@@ -5,7 +5,7 @@ use crate::harness::cgroups::Cgroups;
 use crate::harness::env::by_kernel;
 use crate::harness::instance::Instance;
 use crate::harness::probe::{Attempt, Probe};
-use crate::harness::{Needs, SharedInstance, SharedTable, Table, TestEnv};
+use crate::harness::{Kind, Needs, SharedInstance, SharedTable, Table, TestEnv};
 use anyhow::ensure;
 
 pub(super) const TESTS: Table = &[(
@@ -46,6 +46,9 @@ fn hooks_decide_and_release(env: &TestEnv) -> anyhow::Result<()> {
         let before = errno_of(&web())?;
         ensure!(before == libc::EACCES, "uid 33 may bind 80 already");
         let instance = Instance::start_with(env, POLICY, hook, "json")?;
+        if *hook == "auto" {
+            expect_auto_is_reported(env, &instance.stderr)?;
+        }
         let event = expect_decision(env, &instance, &web(), allow("web"))?;
         ensure!(
             event["protocol"] == "tcp"
@@ -75,6 +78,24 @@ fn hooks_decide_and_release(env: &TestEnv) -> anyhow::Result<()> {
             after == (libc::EACCES, 0),
             "{hook}: grants or denials outlive portguard: {after:?}"
         );
+    }
+    Ok(())
+}
+
+/// The hook that `--hook auto` chose is named, and what it cannot do.
+fn expect_auto_is_reported(env: &TestEnv, stderr: &str) -> anyhow::Result<()> {
+    ensure!(
+        stderr.contains(&format!("hook {}", env.auto_hook())),
+        "no hook named: {stderr}"
+    );
+    if env.auto_hook() == "cgroup" {
+        ensure!(
+            stderr.contains("LSM") && stderr.contains("SCTP"),
+            "no limits named: {stderr}"
+        );
+    }
+    if env.kind == Kind::GuestWithoutLsm {
+        ensure!(stderr.contains("bpf"), "no cause named: {stderr}");
     }
     Ok(())
 }

@@ -7,23 +7,16 @@ use crate::harness::cgroups::Cgroups;
 use crate::harness::events::parse;
 use crate::harness::instance::{Instance, policy_file, program};
 use crate::harness::probe::{Attempt, Probe};
-use crate::harness::{Kind, Needs, SharedInstance, SharedTable, Table, TestEnv};
+use crate::harness::{Needs, SharedInstance, SharedTable, Table, TestEnv};
 use anyhow::ensure;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-pub(super) const TESTS: Table = &[
-    (
-        "hook_auto_is_reported",
-        Needs::Nothing,
-        hook_auto_is_reported,
-    ),
-    (
-        "hook_lsm_needs_bpf_in_lsm",
-        Needs::NoLsm,
-        hook_lsm_needs_bpf_in_lsm,
-    ),
-];
+pub(super) const TESTS: Table = &[(
+    "hook_lsm_needs_bpf_in_lsm",
+    Needs::NoLsm,
+    hook_lsm_needs_bpf_in_lsm,
+)];
 
 /// Of messages and exit codes.
 pub(super) const MESSAGES: Table = &[
@@ -60,25 +53,6 @@ fn ended(arguments: &[&str], uid: Option<u32>) -> anyhow::Result<(Option<i32>, S
         output.status.code(),
         String::from_utf8_lossy(&text).into_owned(),
     ))
-}
-
-fn hook_auto_is_reported(env: &TestEnv) -> anyhow::Result<()> {
-    let instance = Instance::start_with(env, POLICY, "auto", "json")?;
-    let stderr = &instance.stderr;
-    ensure!(
-        stderr.contains(&format!("hook {}", env.auto_hook())),
-        "no hook named: {stderr}"
-    );
-    if env.auto_hook() == "cgroup" {
-        ensure!(
-            stderr.contains("LSM") && stderr.contains("SCTP"),
-            "no limits named: {stderr}"
-        );
-    }
-    if env.kind == Kind::GuestWithoutLsm {
-        ensure!(stderr.contains("bpf"), "no cause named: {stderr}");
-    }
-    Ok(())
 }
 
 fn hook_lsm_needs_bpf_in_lsm(_: &TestEnv) -> anyhow::Result<()> {

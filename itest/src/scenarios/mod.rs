@@ -57,6 +57,9 @@ pub(crate) const SHARED: [SharedTable; 11] = [
     subordinate_ids::TESTS,
 ];
 
+/// Tests of decisions that are the same on every kernel, if those of the others are.
+pub(crate) const SHARED_LOAD: [SharedTable; 1] = [policies::SHIPPED];
+
 /// Tests whose result may differ from kernel to kernel.
 pub(crate) const KERNEL: [Table; 4] = [
     decisions::TESTS,
@@ -65,29 +68,29 @@ pub(crate) const KERNEL: [Table; 4] = [
     executables::PATHS,
 ];
 
-/// Tests of what a daemon does by the kernel: pins, attached programs, rings, the sockets of others.
-pub(crate) const LIFECYCLE: [Table; 12] = [
+/// Tests of what a daemon does by the kernel: pins, attached programs, capabilities, the ends of others' sockets.
+pub(crate) const LIFECYCLE: [Table; 8] = [
     unreadable::TESTS,
-    reload::TESTS,
     missing_features::TESTS,
-    flood::TESTS,
     lifetime::ENDS,
     pins::TESTS,
     health::TESTS,
     without_process::TESTS,
-    dropped_user::TESTS,
     enforce_existing::TESTS,
     privileges::TESTS,
-    inventory::TESTS,
 ];
 
-/// Tests of load, namespaces, messages, and the order and number of records.
-pub(crate) const LOAD_AND_ORDER: [Table; 5] = [
+/// Tests of load, namespaces, messages, the sockets of others, and the order and number of records.
+pub(crate) const LOAD_AND_ORDER: [Table; 9] = [
     lifetime::TESTS,
     environment::MESSAGES,
     executables::RECORDS,
     namespaces::TESTS,
     aggregation::TESTS,
+    reload::TESTS,
+    flood::TESTS,
+    dropped_user::TESTS,
+    inventory::TESTS,
 ];
 
 /// Tests of what a daemon does with files, pins of others, sockets of its own and readers.

@@ -280,7 +280,7 @@ fn pins_killed_at_any_moment(env: &TestEnv) -> anyhow::Result<()> {
     pinned(env, hook)?.end(Signal::KILL)?;
     let load = BindLoad::start(2, 81, u64::MAX);
     let file = crate::harness::instance::policy_file(OTHER)?;
-    let every = if env.repeats_fully() { 1 } else { 2 };
+    let every = if env.repeats_fully() { 1 } else { 3 };
     for moment in (0..12u64).step_by(every) {
         let mut child = Command::new(program())
             .args(["run", "--pin", "--socket", "/tmp/killed", "--policy"])

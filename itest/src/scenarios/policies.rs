@@ -3,10 +3,9 @@
 use crate::harness::{Kind, Needs, SharedInstance, SharedTable, TestEnv};
 use crate::{property, shipped};
 
-pub(super) const TESTS: SharedTable = &[
-    ("shipped_policies", Needs::Nothing, shipped::run),
-    ("random_policies", Needs::Nothing, random_policies),
-];
+pub(super) const TESTS: SharedTable = &[("random_policies", Needs::Nothing, random_policies)];
+
+pub(super) const SHIPPED: SharedTable = &[("shipped_policies", Needs::Nothing, shipped::run)];
 
 fn random_policies(env: &TestEnv, shared: &mut SharedInstance) -> anyhow::Result<()> {
     let policies = match env.kind {

@@ -6,7 +6,7 @@
 use crate::in_force::image;
 use crate::kernel_read::{Address, MAX_USER_NAMESPACES, Task, UserNamespace};
 use crate::maps::{own_group_rules, rules_of_gid};
-use portguard_common::{Header, HeaderFlags, Image as _, deny_vector, user_vector};
+use portguard_common::{Header, Image as _, deny_vector, user_vector};
 
 /// The owners are added.
 pub const ALL: u64 = 0;
@@ -64,16 +64,19 @@ extern "C" fn portguard_owner(policy: u64, namespace: u64) -> u64 {
         return END;
     }
     let (uid, gid) = (namespace.owner(), namespace.group());
-    if portguard_add_owner(policy, u64::from(uid), u64::from(gid)) != ALL {
+    // One after the other: the stacks of functions that call each other are limited together.
+    if portguard_add_owner(policy, u64::from(uid)) != ALL
+        || portguard_deny_group(policy, u64::from(gid)) != ALL
+    {
         return STOP;
     }
     namespace.parent().0.0
 }
 
-/// Adds an owner, under a [`policy`]: a global function takes no pointers.
+/// Adds an owner's uid, under a [`policy`]: a global function takes no pointers.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn portguard_add_owner(policy: u64, uid: u64, gid: u64) -> u64 {
+pub extern "C" fn portguard_add_owner(policy: u64, uid: u64) -> u64 {
     let (Some(image), Some(rules)) = (image(slot(policy)), own_group_rules()) else {
         return MISSING;
     };
@@ -87,9 +90,6 @@ pub extern "C" fn portguard_add_owner(policy: u64, uid: u64, gid: u64) -> u64 {
         return MISSING;
     };
     rules.add_owner_uid(denies, user);
-    if header.has(HeaderFlags::GROUP_RULES) {
-        return portguard_deny_group(policy, gid);
-    }
     ALL
 }
 

@@ -22,6 +22,7 @@ pub(super) const PROTOCOLS: &[&str] = &[
     "dccp_diag",
     "udp_tunnel",
     "vxlan",
+    "l2tp_netlink",
     "nfs",
     "nfsv3",
     "lockd",
