@@ -29,17 +29,17 @@ pub fn runner(cases: u32) -> (u64, TestRunner) {
 /// A runner of this many cases from a given seed.
 #[must_use]
 pub fn runner_from(seed: u64, cases: u32) -> TestRunner {
-    let mut bytes = [0; 32];
-    for (byte, given) in bytes.iter_mut().zip(seed.to_le_bytes()) {
-        *byte = given;
-    }
+    // Never zero, which that generator cannot leave; the multiplier is of SplitMix64.
+    let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let bytes = [seed.to_le_bytes(), mixed.to_le_bytes()].concat();
     let config = Config {
         cases,
         failure_persistence: None,
         max_shrink_iters: 2000,
         ..Config::default()
     };
-    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+    // A guest spends a fifth less on its requests than with ChaCha, whose vectors QEMU emulates.
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &bytes))
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -12,7 +12,7 @@ pub fn decisions() -> Vec<Test> {
         .flat_map(|table| shared(table, Guests::All))
         .collect();
     let load = scenarios::SHARED_LOAD.into_iter();
-    tests.extend(load.flat_map(|table| shared(table, Guests::Two)));
+    tests.extend(load.flat_map(|table| shared(table, Guests::Between)));
     tests
 }
 
@@ -28,7 +28,8 @@ pub fn all() -> Vec<Test> {
     tests.extend(alone(attack::TESTS, Guests::All));
     tests.extend(alone(attack::LIFECYCLE, Guests::Some));
     for (tables, guests) in [
-        (&scenarios::LOAD_AND_ORDER[..], Guests::Two),
+        (&scenarios::LOAD_AND_ORDER[..], Guests::Between),
+        (&scenarios::RELOAD_AND_SOCKETS[..], Guests::Two),
         (&scenarios::LIFECYCLE[..], Guests::Some),
         (&faults::OF_KERNEL[..], Guests::Some),
         (&scenarios::DAEMON[..], Guests::One),

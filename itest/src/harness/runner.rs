@@ -53,8 +53,10 @@ pub enum Guests {
     /// Those of the oldest kernel, the newest and one between: for long tests that depend on the kernel in what they
     /// create, pin, count or remove. Without the LSM, what this machine does not run, on the one between.
     Some,
-    /// The same without the oldest: for long tests of load, order and messages. None without the LSM.
+    /// The same without the oldest: for tests of reloads and of what the kernel tells of sockets. None without the LSM.
     Two,
+    /// The one between, with the LSM: for tests of load, order and messages.
+    Between,
     /// What this machine does not run, on the one between with the LSM: for tests of what the daemon does with files,
     /// sockets and readers.
     One,
@@ -69,8 +71,9 @@ impl Guests {
             (Self::Some, Kind::Guest) => !matches!(env.kernel, (6, 1 | 18)),
             (Self::Two, Kind::Guest) => between || env.kernel == (7, 2),
             (Self::Some, Kind::GuestWithoutLsm) => between && !native,
+            (Self::Between, Kind::Guest) => between,
             (Self::One, Kind::Guest) => between && !native,
-            (Self::Two | Self::One, Kind::GuestWithoutLsm) => false,
+            (Self::Two | Self::Between | Self::One, Kind::GuestWithoutLsm) => false,
         }
     }
 
@@ -82,6 +85,7 @@ impl Guests {
                 "this machine, 5.10, 6.12 and 7.2; what this machine cannot, without the LSM on 6.12 too"
             }
             Self::Two => "this machine, and 6.12 and 7.2 with the LSM",
+            Self::Between => "this machine, and 6.12 with the LSM",
             Self::One => "this machine; what it cannot, on 6.12 with the LSM",
         }
     }

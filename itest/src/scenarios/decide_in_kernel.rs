@@ -4,10 +4,10 @@
 //! a started portguard, and decides without a bind: 100,000 requests in a few seconds.
 
 use crate::convert::{Outcome, errno, oracle_outcome, outcome, parsed, verdict, with_bind};
-use crate::generate::{self, GeneratorConfig};
+use crate::generate::{self, GeneratorConfig, LAST_UID};
 use crate::harness::foreign_object::object;
 use crate::harness::{Needs, Table, TestEnv};
-use crate::oracle::{Model, OracleBind, Unreadable};
+use crate::oracle::{Model, OracleBind, Proto, Unreadable};
 use crate::seed::{cases, runner_from, seed};
 use crate::verify::end_of_log;
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -37,6 +37,8 @@ pub(super) const TESTS: Table = &[(
 const POLICIES: u32 = 50;
 /// Requests under each policy: 100,000 in all.
 const REQUESTS: usize = 2_000;
+/// How many of them are drawn. The others are [`near`] these: drawing takes an emulated guest most of the time.
+const DRAWN: usize = REQUESTS / 4;
 
 // SAFETY: plain numbers without padding.
 unsafe impl aya::Pod for TestRequest {}
@@ -68,15 +70,16 @@ fn decide_matches_oracle_in_kernel(_: &TestEnv) -> anyhow::Result<()> {
     let mut tally = Tally::default();
     for number in 0..policies {
         let (model, binds) = match number % 10 {
-            9 => drawn(&generate::sparse_case(600..=4096, REQUESTS), &mut runner)?,
+            9 => drawn(&generate::sparse_case(600..=4096, DRAWN), &mut runner)?,
             _ => drawn(
-                &generate::case(&GeneratorConfig::wide(), 0..=24, REQUESTS),
+                &generate::case(&GeneratorConfig::wide(), 0..=24, DRAWN),
                 &mut runner,
             )?,
         };
         let tables = kernel.install(&model)?;
         let requests = binds
             .into_iter()
+            .flat_map(near)
             .enumerate()
             .map(|(i, bind)| Request::new(i, bind));
         let requests: Vec<Request> = requests.collect();
@@ -97,6 +100,29 @@ fn drawn<T>(strategy: &impl Strategy<Value = T>, runner: &mut TestRunner) -> any
     Ok(tree
         .map_err(|reason| anyhow!("no policy: {reason}"))?
         .current())
+}
+
+/// A bind, and three beside it: at the next port, by the next protocol, and by a program of the next user and group.
+fn near(bind: OracleBind) -> [OracleBind; 4] {
+    let port = OracleBind {
+        port: bind.port.checked_add(1).unwrap_or(1),
+        ..bind.clone()
+    };
+    let protocol = OracleBind {
+        protocol: match bind.protocol {
+            Proto::Tcp => Proto::Udp,
+            Proto::Udp => Proto::Sctp,
+            Proto::Sctp => Proto::Dccp,
+            Proto::Dccp => Proto::Tcp,
+        },
+        ..bind.clone()
+    };
+    let program = OracleBind {
+        euid: (bind.euid + 1).min(LAST_UID),
+        egid: (bind.egid + 1).min(LAST_UID),
+        ..bind.clone()
+    };
+    [bind, port, protocol, program]
 }
 
 /// Attached programs, detached when dropped.

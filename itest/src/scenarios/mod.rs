@@ -80,17 +80,18 @@ pub(crate) const LIFECYCLE: [Table; 8] = [
     privileges::TESTS,
 ];
 
-/// Tests of load, namespaces, messages, the sockets of others, and the order and number of records.
-pub(crate) const LOAD_AND_ORDER: [Table; 9] = [
+/// Tests of reloads, and of the sockets of others.
+pub(crate) const RELOAD_AND_SOCKETS: [Table; 2] = [reload::TESTS, inventory::TESTS];
+
+/// Tests of load, namespaces, messages, and the order and number of records.
+pub(crate) const LOAD_AND_ORDER: [Table; 7] = [
     lifetime::TESTS,
     environment::MESSAGES,
     executables::RECORDS,
     namespaces::TESTS,
     aggregation::TESTS,
-    reload::TESTS,
     flood::TESTS,
     dropped_user::TESTS,
-    inventory::TESTS,
 ];
 
 /// Tests of what a daemon does with files, pins of others, sockets of its own and readers.
