@@ -53,6 +53,20 @@ struct Caller {
     userns_owner: Option<u32>,
 }
 
+impl Caller {
+    /// A user with the groups that the system gives it.
+    fn of_user(user: Option<&str>) -> Self {
+        let groups = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
+        Self {
+            gids: Gids {
+                all: groups,
+                setgid: None,
+            },
+            userns_owner: None,
+        }
+    }
+}
+
 /// The policy of `--policy`.
 struct Existing {
     policy: Policy,
@@ -177,13 +191,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         let found = inspect(&args.root).context("inspecting the host")?;
         for demand in found.demands {
             let user = name_of(&mut AccountNames::default(), demand.uids[1]);
-            let caller = Caller {
-                gids: Gids {
-                    all: user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(&user)),
-                    setgid: None,
-                },
-                ..Caller::default()
-            };
+            let caller = Caller::of_user(user.as_deref());
             if (existing.as_ref()).is_some_and(|policy| policy.covers(&demand, &caller)) {
                 covered += 1;
             } else {

@@ -105,8 +105,7 @@ impl Enricher {
         let path = whole_path(cgroup.as_ref());
         let exe = self.executables.path(event.executable).filter(|_| one_exe);
         let exe_deleted = one_exe && event.exe_flags & Event::EXE_DELETED != 0;
-        let mut policies = self.policies.iter();
-        let policy = policies.find(|known| known.generation == event.generation);
+        let policy = self.policy(event.generation);
         let of_policy = |text: fn(&Known) -> &String| policy.map(text).cloned().unwrap_or_default();
         Some(DecisionEvent {
             time: wall_clock(event.time),
@@ -152,6 +151,12 @@ impl Enricher {
             host: self.host.clone(),
             boot_id: self.boot_id.clone(),
         })
+    }
+
+    /// The policy of a generation, while it is remembered.
+    fn policy(&self, generation: u32) -> Option<&Known> {
+        let mut policies = self.policies.iter();
+        policies.find(|known| known.generation == generation)
     }
 
     /// Whether the kernel is to send the path of an event's program again: it is not known, or not any more.
