@@ -137,6 +137,30 @@ fn explain_takes_the_owners_of_user_namespaces() {
 }
 
 #[test]
+fn explain_tells_both_gids_of_a_setgid_program() {
+    let policy = "{ version: 1, rules: [
+        { name: games, action: allow, ports: [80], groups: [60] },
+        { name: no-users, action: deny, ports: [80], groups: [1000] }] }";
+    let event = r#"{"port":80,"protocol":"tcp","uid":1000,"gid":1000,"egid":60,"user":null}"#;
+    let said = |more: &[&str], event: &str| {
+        let arguments = [&["explain", "--policy", "p.yaml", "--event", "-"], more].concat();
+        String::from_utf8(command::portguard(policy, &arguments, event).stdout).unwrap()
+    };
+    assert_eq!(
+        said(&[], event),
+        "deny by rule no-users (p.yaml:3:9)\n  not games (p.yaml:2:9): groups do not match real 1000, effective 60\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&said(&["--json"], event)).unwrap();
+    assert_eq!(json["bind"]["gids"], serde_json::json!([]));
+    assert_eq!(
+        json["bind"]["setgid"],
+        serde_json::json!({ "gid": 1000, "egid": 60 })
+    );
+    let member = event.replace("\"gid\":1000", "\"gid\":60");
+    assert!(said(&[], &member).starts_with("allow by rule games"));
+}
+
+#[test]
 fn explain_takes_a_unit_and_a_process() {
     let by_unit = "allow by rule unit (p.yaml:7:5)";
     for unit in ["web.service", "web"] {
