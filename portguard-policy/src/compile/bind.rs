@@ -53,6 +53,13 @@ impl Gids {
     }
 }
 
+/// Of groups alone, as the system gives a user: its program has no setgid bit.
+impl From<Vec<u32>> for Gids {
+    fn from(all: Vec<u32>) -> Self {
+        Self { all, setgid: None }
+    }
+}
+
 /// A bind to be decided in userspace.
 #[derive(Clone, Copy, Debug)]
 pub struct Bind<'a> {

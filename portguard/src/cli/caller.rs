@@ -60,10 +60,7 @@ impl CallerArgs {
         Ok(Caller {
             uid: self.user.id,
             euid: self.user.id,
-            gids: Gids {
-                all: gids,
-                setgid: None,
-            },
+            gids: gids.into(),
             owners: self.userns_owner.iter().map(User::as_owner).collect(),
             cgroup,
         })

@@ -43,10 +43,7 @@ impl RecordedBind {
         let groups = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
         match self.gids {
             Some((gid, egid)) => Gids::new(gid, egid, groups),
-            None => Gids {
-                all: groups,
-                setgid: None,
-            },
+            None => groups.into(),
         }
     }
 }

@@ -58,10 +58,7 @@ impl Caller {
     fn of_user(user: Option<&str>) -> Self {
         let groups = user.map_or_else(Vec::new, |user| SystemNames::LOCAL.gids_of(user));
         Self {
-            gids: Gids {
-                all: groups,
-                setgid: None,
-            },
+            gids: groups.into(),
             userns_owner: None,
         }
     }

@@ -40,8 +40,9 @@ pub struct Btf {
     strings: usize,
     /// Offset of each type's `struct btf_type`; id 0 is void.
     types: Vec<u32>,
-    /// The ids of the structures, and of the functions. Linux 7.0 and later sort types by name (`tools/bpf/resolve_btfids`), so that a search of all
-    /// types for some tens of structures takes seconds on a slow processor.
+    /// The ids of the structures, and of the functions. Linux 7.0 and later sort types by name
+    /// (`tools/bpf/resolve_btfids`), so that a search of all types for some tens of structures takes seconds on a slow
+    /// processor.
     structures: Vec<u32>,
     functions: Vec<u32>,
 }
